@@ -1,0 +1,91 @@
+import { createTypeScriptImportResolver } from 'eslint-import-resolver-typescript';
+import { importX } from 'eslint-plugin-import-x';
+import tseslint from 'typescript-eslint';
+
+/** Which folders each folder may import: `docs/architecture.md` has the same table in words. */
+const ALLOWED = {
+  'src/wire': [],
+  'src/dialects': ['src/wire'],
+  'src/observe': [],
+  'src/generate': ['src/observe'],
+  'src/http': ['src/dialects', 'src/observe', 'src/generate/trace.ts'],
+  'src/pool': ['src/observe', 'workers'],
+  'src/backends': ['src/wire', 'src/pool', 'src/observe', 'workers'],
+  'src/client': ['src/wire'],
+  'src/usage': [],
+  'src/keys': [],
+  workers: ['src/wire'],
+};
+
+/** Modules every folder may import. */
+const COMMON = ['src/contract.ts', 'src/errors.ts'];
+
+const FOLDERS = ['src', 'workers', 'scripts', 'test', 'bench'];
+
+/** A zone forbids `target` all of `from` but the exceptions, which are paths inside `from`. */
+const zones = Object.entries(ALLOWED).flatMap(([target, allowed]) =>
+  FOLDERS.map((from) => ({
+    target: `./${target}`,
+    from: `./${from}`,
+    except: [target, ...allowed, ...COMMON]
+      .filter((path) => within(path, from))
+      .map((path) => `./${path.slice(from.length + 1)}`),
+    message: `${target} may not import this: see the table in docs/architecture.md.`,
+  })),
+);
+
+function within(path, folder) {
+  return path === folder || path.startsWith(`${folder}/`);
+}
+
+export default tseslint.config(
+  { ignores: ['dist/', 'node_modules/', 'coverage/', 'vendor/llama.cpp/', 'bench/results/'] },
+  {
+    files: ['**/*.ts'],
+    extends: [...tseslint.configs.recommendedTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    plugins: { 'import-x': importX },
+    settings: { 'import-x/resolver-next': [createTypeScriptImportResolver({ project: 'tsconfig.json' })] },
+    rules: {
+      'import-x/no-cycle': 'error',
+      'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', ignoreRestSiblings: true }],
+      '@typescript-eslint/only-throw-error': ['error', { allowThrowingUnknown: true }],
+      '@typescript-eslint/prefer-promise-reject-errors': 'off',
+      '@typescript-eslint/require-await': 'off',
+    },
+  },
+  {
+    files: ['src/**/*.ts', 'workers/**/*.ts'],
+    ignores: ['src/config.ts', 'src/client/**'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: "MemberExpression[object.name='process'][property.name='env']",
+          message: 'Only src/config.ts reads the environment.',
+        },
+      ],
+    },
+  },
+  {
+    files: ['src/**/*.ts', 'workers/**/*.ts'],
+    ignores: ['src/cli.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'exit', message: 'Only src/cli.ts ends the process.' },
+      ],
+    },
+  },
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+      '@typescript-eslint/no-unsafe-argument': 'off',
+      '@typescript-eslint/no-unsafe-call': 'off',
+      '@typescript-eslint/no-unsafe-return': 'off',
+    },
+  },
+);

@@ -1,0 +1,66 @@
+import { DEFAULT_KEY, loadConfig, type Config } from '../config.js';
+import { LMServ } from '../server.js';
+
+export interface ServeOptions {
+  readonly host?: string;
+  readonly port?: string;
+}
+
+/** Time for a forced end, milliseconds. */
+const FORCED_EXIT_MS = 500;
+
+/** Starts the server and keeps it until a signal: the first ends it in good order, the second at once. */
+export async function serve(options: ServeOptions, exit: (code: number) => void): Promise<void> {
+  const config = loadConfig({
+    ...(options.host === undefined ? {} : { HOST: options.host }),
+    ...(options.port === undefined ? {} : { PORT: options.port }),
+  });
+  const server = new LMServ(config);
+  handleSignals(server, exit);
+  handleCrash(server, exit);
+  await server.start();
+  await server.ready;
+  process.stderr.write(greeting(config, server));
+}
+
+function handleSignals(server: LMServ, exit: (code: number) => void): void {
+  let stopping = false;
+  const onSignal = () => {
+    if (stopping) return forceExit(server, exit, 1);
+    stopping = true;
+    void server.stop().then(
+      () => exit(0),
+      () => forceExit(server, exit, 1),
+    );
+  };
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+}
+
+/** Whatever was not planned leaves no worker behind. */
+function handleCrash(server: LMServ, exit: (code: number) => void): void {
+  const onCrash = (error: unknown) => {
+    server.logger.fatal({ event: 'crash', err: error }, 'uncaught error');
+    forceExit(server, exit, 1);
+  };
+  process.on('uncaughtException', onCrash).on('unhandledRejection', onCrash);
+}
+
+/** The children get SIGKILL now; a moment lets their exits be logged. */
+function forceExit(server: LMServ, exit: (code: number) => void, code: number): void {
+  server.kill();
+  setTimeout(() => exit(code), FORCED_EXIT_MS);
+}
+
+/** How to talk to it. A key of the user's own is never shown. */
+function greeting(config: Config, server: LMServ): string {
+  const host = ['0.0.0.0', '::'].includes(config.host) ? 'localhost' : config.host;
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${server.port}`;
+  const key = config.apiKey === DEFAULT_KEY ? DEFAULT_KEY : '$API_KEY';
+  const header = config.apiKey === '' ? '' : `-H "X-API-Key: ${key}" `;
+  const body = `-d '{"prompt":"Name a famous Peruvian dish"}'`;
+  return (
+    `\nLMServ is ready at ${url} with ${config.models[0]!.id}. Talk to it:\n\n` +
+    `  curl -N ${header}-H "Content-Type: application/json" ${body} ${url}/chat\n\n` +
+    `OpenAI clients: base URL ${url}/v1, key as above. Ctrl-C stops the server.\n\n`
+  );
+}

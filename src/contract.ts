@@ -1,0 +1,142 @@
+/**
+ * The internal language of LMServ, types only. A `GenerateRequest` and a signal go down through the layers and one
+ * `AsyncIterable<GenerateEvent>` comes back up. The words are OpenAI's, because llama.cpp, every remote server and
+ * most clients speak them; a dialect translates to and from this and nothing else does.
+ */
+
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+/** Who is asking. Made by authentication, carried to the queue, the log and the usage table. */
+export interface Caller {
+  /** The key's name, never the key. `anonymous` where no key was needed. */
+  readonly name: string;
+  /** May read everybody's usage and use the operators' routes. */
+  readonly admin: boolean;
+  /** Tenants this caller may spend for and read; undefined means any. */
+  readonly tenants?: readonly string[];
+  /** Requests per second for this key; undefined means the server's own RATE_LIMIT_QPS. */
+  readonly rateLimitQps?: number;
+}
+
+/** `chat`: messages through the model's chat template. `raw`: a prompt as it is, no template. */
+export type GenerateKind = 'chat' | 'raw';
+
+export interface GenerateRequest {
+  readonly kind: GenerateKind;
+  /** The model or group as the client named it; undefined means the default one. */
+  readonly model?: string | undefined;
+  /** How many choices to generate, 1 or more. */
+  readonly n: number;
+  /**
+   * OpenAI's request body for `/v1/chat/completions` (chat) or `/v1/completions` (raw), reduced to allow-listed and
+   * validated fields; without `model`, `n`, `stream` and `stream_options`, which the layers below decide.
+   */
+  readonly body: JsonObject;
+  /** An unknown model name is served by the default model instead of failing. */
+  readonly unknownModel?: 'default' | undefined;
+}
+
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';
+
+export interface ToolCallDelta {
+  /** Position of the call in the message. */
+  readonly index: number;
+  /** Present on the first delta of a call. */
+  readonly id?: string;
+  readonly name?: string;
+  /** A fragment of the arguments' JSON text. */
+  readonly arguments?: string;
+}
+
+/** OpenAI's shape of one token's log probability, handed through as the backend sent it. */
+export type TokenLogprob = JsonObject;
+
+export interface Usage {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Prompt tokens found in the prefix cache, a part of promptTokens. */
+  readonly cachedTokens: number;
+}
+
+export type GenerateEvent =
+  /** The backend has begun on the prompt; nothing is on the wire yet, falling back is still possible. */
+  | { readonly type: 'prefill'; readonly promptTokens: number }
+  | {
+      readonly type: 'text';
+      readonly index: number;
+      readonly text: string;
+      readonly logprobs?: TokenLogprob[];
+    }
+  | { readonly type: 'reasoning'; readonly index: number; readonly text: string }
+  | { readonly type: 'tool_call'; readonly index: number; readonly call: ToolCallDelta }
+  /** One for each choice. */
+  | { readonly type: 'finish'; readonly index: number; readonly reason: FinishReason }
+  /** The last event, once. */
+  | { readonly type: 'usage'; readonly usage: Usage };
+
+/** What became of one generation, filled in as it goes; the request log and the usage table read it. */
+export interface Trace {
+  /** The model that answered, by its id. */
+  model?: string;
+  backend?: string;
+  worker?: string;
+  /** Milliseconds spent waiting for a slot. */
+  queueMs?: number;
+  /** Milliseconds from the start of the generation to its first token. */
+  firstTokenMs?: number;
+  /** Milliseconds from the first token to the last. */
+  decodeMs?: number;
+  promptTokens: number;
+  /** Counted as they are delivered; replaced by the backend's own count when that arrives. */
+  completionTokens: number;
+  cachedTokens: number;
+  finishReason?: FinishReason;
+  /** Backends or workers tried, 1 when the first one answered. */
+  attempts: number;
+}
+
+export interface GenerateContext {
+  readonly requestId: string;
+  readonly caller: Caller;
+  /** Aborts when the client has gone or the server shuts down: the generation stops and its slot comes free. */
+  readonly signal: AbortSignal;
+  readonly trace: Trace;
+}
+
+export type Generate = (request: GenerateRequest, context: GenerateContext) => AsyncIterable<GenerateEvent>;
+
+/** Something that can generate: a local pool of workers, a remote server, a mock. */
+export interface Backend {
+  readonly name: string;
+  /**
+   * Runs one choice (`request.n` is 1 here).
+   *
+   * @throws LMServError; `retryable` on it says whether another backend may be tried.
+   */
+  generate(request: GenerateRequest, context: GenerateContext): AsyncIterable<GenerateEvent>;
+  status(): BackendStatus;
+  /** Begins to serve; returns at once, readiness shows in `status()`. */
+  start(): void;
+  /** Stops taking work and ends what it holds within `graceMs` milliseconds. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Counts for /health; a backend that is not a pool of workers reports zeros and its `ready`. */
+export interface BackendStatus {
+  /** Could take a request now or after a wait in its queue. */
+  readonly ready: boolean;
+  /** Has not been ready yet and may still become so. */
+  readonly starting: boolean;
+  readonly workers: { total: number; idle: number; busy: number; starting: number; dead: number };
+  readonly slots: { total: number; idle: number };
+  readonly queue: { waiting: number; limit: number };
+}
+
+/** A model or group as `/v1/models` lists it. */
+export interface ModelInfo {
+  readonly id: string;
+  /** Unix time, seconds. */
+  readonly created: number;
+  readonly ownedBy: string;
+}

@@ -1,0 +1,38 @@
+import { z } from 'zod';
+import { openAiError } from '../errors.js';
+import { collect } from './collect.js';
+import type { Dialect } from './dialect.js';
+import { maxTokens, modelName, temperature, text } from './fields.js';
+import { validate } from './validate.js';
+
+const schema = z.object({
+  prompt: text.min(1),
+  model: modelName,
+  max_tokens: maxTokens,
+  temperature,
+});
+
+/** `POST /llm`, prompt form: the prompt as it is, no chat template, one JSON body. */
+export const llm: Dialect = {
+  parse(body) {
+    const given = validate(schema, body);
+    const fields = {
+      prompt: given.prompt,
+      max_tokens: given.max_tokens ?? 256,
+      temperature: given.temperature ?? 0.7,
+    };
+    return {
+      request: { kind: 'raw', n: 1, model: given.model, body: fields, unknownModel: 'default' },
+      collect: async (events) => {
+        const { choices } = await collect(events);
+        const { text: completion, finishReason } = choices[0]!;
+        return { completion, finish_reason: finishReason };
+      },
+    };
+  },
+  errorBody: (error) => ({
+    body: {
+      error: { ...openAiError(error), ...(error.stderr === undefined ? {} : { stderr: error.stderr }) },
+    },
+  }),
+};

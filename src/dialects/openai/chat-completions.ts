@@ -1,0 +1,49 @@
+import type { Dialect } from '../dialect.js';
+import { collect, toolCalls, type Choice } from '../collect.js';
+import { chatFields, parseChatBody } from './chat-request.js';
+import { ChatChunks } from './chat-chunks.js';
+import { usageObject } from './usage.js';
+
+/** `POST /v1/chat/completions`, streamed and not. */
+export const chatCompletions: Dialect = {
+  parse(body) {
+    const given = parseChatBody(body);
+    const n = given.n ?? 1;
+    const request = { kind: 'chat', n, model: given.model, body: chatFields(given) } as const;
+    if (given.stream === true) {
+      const includeUsage = given.stream_options?.include_usage === true;
+      return { request, stream: (info) => new ChatChunks(info, includeUsage) };
+    }
+    return {
+      request,
+      collect: async (events, info) => {
+        const { choices, usage } = await collect(events, n);
+        return {
+          id: `chatcmpl-${info.requestId}`,
+          object: 'chat.completion',
+          created: info.created,
+          model: info.trace.model,
+          choices: choices.map((choice, index) => choiceObject(choice, index, given.logprobs === true)),
+          usage: usageObject(usage),
+        };
+      },
+    };
+  },
+};
+
+function choiceObject(choice: Choice, index: number, logprobs: boolean) {
+  const calls = toolCalls(choice);
+  return {
+    index,
+    message: {
+      role: 'assistant',
+      // OpenAI's content is null when the message is only a call.
+      content: calls.length > 0 && choice.text === '' ? null : choice.text,
+      refusal: null,
+      ...(choice.reasoning ? { reasoning_content: choice.reasoning } : {}),
+      ...(calls.length > 0 ? { tool_calls: calls } : {}),
+    },
+    logprobs: logprobs ? { content: choice.logprobs, refusal: null } : null,
+    finish_reason: choice.finishReason,
+  };
+}

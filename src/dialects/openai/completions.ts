@@ -1,0 +1,125 @@
+import { z } from 'zod';
+import type { GenerateEvent, JsonObject, TokenLogprob } from '../../contract.js';
+import { collect } from '../collect.js';
+import type { Dialect, ReplyInfo } from '../dialect.js';
+import { askedTokens, choices, compact, modelName, sampling, text } from '../fields.js';
+import { optional, validate } from '../validate.js';
+import { OpenAiSse } from './sse-encoder.js';
+import { usageObject } from './usage.js';
+
+const prompt = z.union([text.min(1), z.array(text.min(1)).length(1), z.array(z.int().min(0)).min(1)], {
+  error: 'must be a non-empty string, a list of one, or a list of token ids',
+});
+
+const schema = z.object({
+  ...sampling,
+  model: modelName,
+  prompt,
+  n: choices,
+  stream: optional(z.boolean()),
+  stream_options: optional(z.object({ include_usage: optional(z.boolean()) })),
+  logprobs: optional(z.int().min(0).max(5)),
+  echo: optional(z.literal(false, 'is not supported')),
+  suffix: optional(z.literal('', 'is not supported')),
+  best_of: optional(z.literal(1, 'is not supported; use n')),
+});
+
+/** `POST /v1/completions`: OpenAI's older route, a raw prompt continued. */
+export const completions: Dialect = {
+  parse(body) {
+    const given = validate(schema, body);
+    const n = given.n ?? 1;
+    const request = { kind: 'raw', n, model: given.model, body: fields(given) } as const;
+    if (given.stream === true) {
+      const includeUsage = given.stream_options?.include_usage === true;
+      return { request, stream: (info) => new CompletionChunks(info, includeUsage) };
+    }
+    return {
+      request,
+      collect: async (events, info) => {
+        const { choices: found, usage } = await collect(events, n);
+        return {
+          id: `cmpl-${info.requestId}`,
+          object: 'text_completion',
+          created: info.created,
+          model: info.trace.model,
+          choices: found.map((choice, index) => ({
+            text: choice.text,
+            index,
+            logprobs: given.logprobs === undefined ? null : new LogprobList().add(choice.logprobs),
+            finish_reason: choice.finishReason,
+          })),
+          usage: usageObject(usage),
+        };
+      },
+    };
+  },
+};
+
+function fields(given: z.output<typeof schema>): JsonObject {
+  const { model, n, stream, stream_options, echo, suffix, best_of, ...rest } = given;
+  const { max_tokens, max_completion_tokens, n_predict, ...plain } = rest;
+  const asked = askedTokens({ max_tokens, max_completion_tokens, n_predict });
+  const only =
+    Array.isArray(given.prompt) && typeof given.prompt[0] === 'string' ? given.prompt[0] : given.prompt;
+  return compact({ ...plain, max_tokens: asked, prompt: only });
+}
+
+class CompletionChunks extends OpenAiSse {
+  readonly #lists = new Map<number, LogprobList>();
+
+  constructor(info: ReplyInfo, includeUsage: boolean) {
+    super(info, includeUsage, 'cmpl', 'text_completion');
+  }
+
+  protected choiceEvent(event: Exclude<GenerateEvent, { type: 'usage' | 'prefill' }>): string {
+    if (event.type === 'text') {
+      const logprobs = event.logprobs ? JSON.stringify(this.#list(event.index).add(event.logprobs)) : 'null';
+      return this.#choice(event.index, JSON.stringify(event.text), logprobs, 'null');
+    }
+    return event.type === 'finish'
+      ? this.#choice(event.index, '""', 'null', JSON.stringify(event.reason))
+      : '';
+  }
+
+  #list(index: number): LogprobList {
+    const list = this.#lists.get(index) ?? new LogprobList();
+    this.#lists.set(index, list);
+    return list;
+  }
+
+  #choice(index: number, textJson: string, logprobs: string, reason: string): string {
+    return this.chunk(
+      `{"text":${textJson},"index":${index},"logprobs":${logprobs},"finish_reason":${reason}}`,
+    );
+  }
+}
+
+/** The older route's log probabilities: parallel lists, with each token's offset in the text so far, characters. */
+class LogprobList {
+  #offset = 0;
+
+  add(tokens: readonly TokenLogprob[]) {
+    const list = {
+      tokens: [] as string[],
+      token_logprobs: [] as number[],
+      top_logprobs: [] as Record<string, number>[],
+      text_offset: [] as number[],
+    };
+    for (const entry of tokens) {
+      const { token, logprob, top_logprobs: top } = entry as unknown as OpenAiLogprob;
+      list.tokens.push(token);
+      list.token_logprobs.push(logprob);
+      list.top_logprobs.push(Object.fromEntries((top ?? []).map((other) => [other.token, other.logprob])));
+      list.text_offset.push(this.#offset);
+      this.#offset += token.length;
+    }
+    return list;
+  }
+}
+
+interface OpenAiLogprob {
+  readonly token: string;
+  readonly logprob: number;
+  readonly top_logprobs?: readonly { readonly token: string; readonly logprob: number }[];
+}

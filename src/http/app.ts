@@ -1,0 +1,83 @@
+import cors from 'cors';
+import express, { type Express } from 'express';
+import helmet from 'helmet';
+import type { Generate, ModelInfo } from '../contract.js';
+import { LMServError } from '../errors.js';
+import type { Logger } from '../observe/logger.js';
+import { requireCaller, type Authenticate } from './auth.js';
+import { jsonBody } from './body.js';
+import { requestContext } from './context.js';
+import { errorHandler } from './errors.js';
+import { generateHandler } from './generate-handler.js';
+import { hostCheck } from './host-check.js';
+import type { InFlight } from './in-flight.js';
+import { health, model, models, root, type Health } from './ops.js';
+import { perCallerLimit } from './rate-limit.js';
+import { recordRequests, type RequestRecord } from './request-log.js';
+import { ROUTES } from './routes.js';
+
+export interface AppOptions {
+  readonly generate: Generate;
+  readonly authenticate: Authenticate;
+  readonly health: () => Health;
+  readonly models: () => readonly ModelInfo[];
+  readonly onRequestDone: (record: RequestRecord) => void;
+  readonly inFlight: InFlight;
+  readonly logger: Logger;
+  readonly allowedHosts: readonly string[];
+  readonly corsOrigins: readonly string[];
+  /** Express' `trust proxy`; false ignores X-Forwarded-For. */
+  readonly trustProxy: boolean | number | string;
+  readonly healthFormat: 'text' | 'json';
+  readonly maxBodyBytes: number;
+  readonly rateLimitQps: number;
+}
+
+/** The whole HTTP side as an Express app. It never listens: `server.ts` does. */
+export function createApp(options: AppOptions): Express {
+  const { logger } = options;
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('trust proxy', options.trustProxy);
+  app.set('etag', false);
+  app.use(requestContext, recordRequests(options.onRequestDone));
+  // Whether a host is to be reached by TLS alone is for the proxy that ends TLS to say.
+  app.use(
+    helmet({ strictTransportSecurity: false }),
+    hostCheck(options.allowedHosts),
+    crossOrigin(options.corsOrigins),
+  );
+
+  app.get('/', root);
+  app.get('/health', health(options.health, options.healthFormat));
+  app.get('/ready', health(options.health, 'json'));
+
+  app.use(requireCaller(options.authenticate), perCallerLimit(options.rateLimitQps));
+  app.get('/v1/models', models(options.models));
+  app.get('/v1/models/*id', model(options.models), () => {
+    throw new LMServError('model_not_found');
+  });
+  for (const { path, dialect } of ROUTES) {
+    const handlers = [
+      options.inFlight.track,
+      ...jsonBody(options.maxBodyBytes),
+      generateHandler(dialect, options.generate),
+    ];
+    app.post(path, ...handlers, errorHandler(logger, dialect));
+    app.all(path, (_request, response) => {
+      response.setHeader('Allow', 'POST');
+      throw new LMServError('method_not_allowed');
+    });
+  }
+  app.use(() => {
+    throw new LMServError('not_found');
+  });
+  app.use(errorHandler(logger));
+  return app;
+}
+
+function crossOrigin(origins: readonly string[]) {
+  // Without a list no header at all: browsers of other origins are kept out.
+  const origin = origins.includes('*') ? '*' : origins.length > 0 ? [...origins] : false;
+  return cors({ origin, exposedHeaders: ['x-request-id', 'retry-after'], maxAge: 600 });
+}

@@ -1,0 +1,76 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { BlockList } from 'node:net';
+import { isIPv6 } from 'node:net';
+import type { IncomingMessage } from 'node:http';
+import type { Request, RequestHandler } from 'express';
+import type { Caller } from '../contract.js';
+import { LMServError } from '../errors.js';
+
+/**
+ * Who sends this request; undefined when nobody known does. May be replaced by one's own (`createServer({authenticate})`).
+ */
+export type Authenticate = (request: IncomingMessage) => Caller | undefined | Promise<Caller | undefined>;
+
+export interface KeyAuthOptions {
+  /** The caller that holds a key; must take the same time for a wrong key as for a right one. */
+  readonly lookup: (key: string) => Caller | undefined;
+  /** No key is asked for at all. */
+  readonly open: boolean;
+  /** Networks whose clients need no key. */
+  readonly keyless: BlockList;
+}
+
+const ANONYMOUS: Caller = { name: 'anonymous', admin: false };
+
+/** Whoever comes when keys are off may do everything: there is nobody else. */
+const OPEN: Caller = { name: 'anonymous', admin: true };
+
+/** Authenticates by `X-API-Key` or `Authorization: Bearer`, or by the network the client is in. */
+export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate {
+  return (request) => {
+    if (open) return OPEN;
+    const key = presentedKey(request);
+    if (key !== undefined) return lookup(key);
+    return isKeyless(request, keyless) ? ANONYMOUS : undefined;
+  };
+}
+
+/** Looks up the one key of API_KEY, comparing hashes in constant time. */
+export function singleKey(key: string): (presented: string) => Caller | undefined {
+  const expected = sha256(key);
+  const caller: Caller = { name: 'default', admin: true };
+  return (presented) => (timingSafeEqual(sha256(presented), expected) ? caller : undefined);
+}
+
+/** Puts the caller into `response.locals.caller` or answers 401. */
+export function requireCaller(authenticate: Authenticate): RequestHandler {
+  return (request, response, next) => {
+    void Promise.resolve(authenticate(request)).then((caller) => {
+      if (!caller) {
+        response.setHeader('WWW-Authenticate', 'Bearer');
+        next(new LMServError('invalid_api_key'));
+        return;
+      }
+      response.locals.caller = caller;
+      next();
+    }, next);
+  };
+}
+
+function presentedKey(request: IncomingMessage): string | undefined {
+  const header = request.headers['x-api-key'];
+  if (typeof header === 'string') return header;
+  const bearer = /^Bearer +(.+)$/i.exec(request.headers.authorization ?? '');
+  return bearer?.[1];
+}
+
+function isKeyless(request: IncomingMessage, keyless: BlockList): boolean {
+  // Express' request.ip honours TRUST_PROXY; the socket's address is all there is without it.
+  const address = (request as Request).ip ?? request.socket.remoteAddress ?? '';
+  const plain = address.startsWith('::ffff:') ? address.slice(7) : address;
+  return plain !== '' && keyless.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4');
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

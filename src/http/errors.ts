@@ -1,0 +1,43 @@
+import type { ErrorRequestHandler } from 'express';
+import type { Dialect } from '../dialects/dialect.js';
+import { LMServError, openAiError, toLMServError } from '../errors.js';
+import type { Logger } from '../observe/logger.js';
+import { contextOf } from './context.js';
+
+/** Writes an error as the dialect has it, OpenAI's way where it has none, and leaves it for the request's log line. */
+export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHandler {
+  // Express knows an error handler by its four parameters.
+  return (thrown: unknown, _request, response, _next) => {
+    const context = contextOf(response);
+    if (response.destroyed || response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const error = translate(thrown);
+    context.error = error;
+    if (error.code === 'internal_error') {
+      logger.error(
+        { event: 'internal_error', requestId: context.requestId, err: error.cause },
+        'unplanned error',
+      );
+    }
+    if (error.retryAfter !== undefined) response.setHeader('Retry-After', error.retryAfter);
+    const { body, status = error.status } = dialect?.errorBody?.(error) ?? {
+      body: { error: openAiError(error) },
+    };
+    response.status(status).json(body);
+  };
+}
+
+/** Errors of Express' body reader and router, by the type they carry, never by their text. */
+function translate(thrown: unknown): LMServError {
+  const type = (thrown as { type?: string } | undefined)?.type;
+  if (type === 'entity.too.large') return new LMServError('body_too_large');
+  if (type === 'encoding.unsupported') return new LMServError('unsupported_media_type');
+  if (type === 'request.size.invalid' || type === 'request.aborted') return new LMServError('invalid_json');
+  const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };
+  // A body that does not decompress, a path that does not decode: the client's fault all the same.
+  if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400)
+    return new LMServError('invalid_json');
+  return toLMServError(thrown);
+}

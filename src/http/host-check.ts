@@ -1,0 +1,31 @@
+import { isIP } from 'node:net';
+import { hostname } from 'node:os';
+import type { RequestHandler } from 'express';
+import { LMServError } from '../errors.js';
+
+/**
+ * Answers 421 to a Host header that is not ours, so that a web page cannot reach a server in the LAN under a name of
+ * its own (DNS rebinding). Addresses are always accepted: rebinding needs a name.
+ */
+export function hostCheck(allowed: readonly string[]): RequestHandler {
+  const own = hostname().toLowerCase();
+  const names = new Set([
+    'localhost',
+    own,
+    `${own}.local`,
+    `${own}.lan`,
+    ...allowed.map((name) => name.toLowerCase()),
+  ]);
+  const any = names.has('*');
+  return (request, _response, next) => {
+    const host = bareHost(request.headers.host ?? '');
+    if (any || isIP(host) !== 0 || names.has(host)) next();
+    else throw new LMServError('misdirected_request');
+  };
+}
+
+/** Without the port and an IPv6 address's brackets. */
+function bareHost(header: string): string {
+  const match = /^(?:\[([^\]]+)\]|([^:]*))(?::\d+)?$/.exec(header.toLowerCase());
+  return match?.[1] ?? match?.[2] ?? '';
+}

@@ -1,0 +1,33 @@
+import { rateLimit } from 'express-rate-limit';
+import type { RequestHandler } from 'express';
+import type { Caller } from '../contract.js';
+import { LMServError } from '../errors.js';
+
+/** Milliseconds over which requests are counted; longer than a second for rates below one. */
+const WINDOW_MS = 1_000;
+
+/** At most `qps` requests a second for each caller; a key's own limit goes before it; 0 is no limit. */
+export function perCallerLimit(qps: number): RequestHandler {
+  const limiters = new Map<number, RequestHandler>();
+  return (request, response, next) => {
+    const caller = response.locals.caller as Caller;
+    const own = caller.rateLimitQps ?? qps;
+    if (own === 0) return next();
+    const limiter = limiters.get(own) ?? limiterFor(own);
+    limiters.set(own, limiter);
+    void limiter(request, response, next);
+  };
+}
+
+function limiterFor(qps: number): RequestHandler {
+  const windowMs = qps < 1 ? WINDOW_MS / qps : WINDOW_MS;
+  return rateLimit({
+    windowMs,
+    limit: Math.max(1, Math.floor(qps)),
+    standardHeaders: 'draft-7',
+    legacyHeaders: false,
+    keyGenerator: (_request, response) => (response.locals.caller as Caller).name,
+    handler: (_request, _response, next) =>
+      next(new LMServError('rate_limit_exceeded', undefined, { retryAfter: Math.ceil(windowMs / 1000) })),
+  });
+}

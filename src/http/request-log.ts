@@ -1,0 +1,86 @@
+import type { RequestHandler, Request, Response } from 'express';
+import type { Caller } from '../contract.js';
+import type { Logger } from '../observe/logger.js';
+import { contextOf, type RequestContext } from './context.js';
+
+/** How a request that generated ended: all of it delivered, given up by the client, broken, or refused at once. */
+export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
+
+/** What a finished request is known by: for the log line and the usage table. Times are milliseconds. */
+export interface RequestRecord {
+  readonly requestId: string;
+  readonly method: string;
+  readonly route: string;
+  readonly status: number;
+  readonly ms: number;
+  readonly caller: Caller | undefined;
+  readonly outcome: Outcome;
+  readonly context: RequestContext;
+}
+
+/** Calls `onDone` once for each request, when its reply is finished or its client has gone. */
+export function recordRequests(onDone: (record: RequestRecord) => void): RequestHandler {
+  return (request, response, next) => {
+    response.once('close', () => onDone(recordOf(request, response)));
+    next();
+  };
+}
+
+/** One line a request: who, what, how long; never what was said. */
+export function logRequest(logger: Logger, record: RequestRecord): void {
+  const { context, caller, ...plain } = record;
+  const { trace, error } = context;
+  const line = {
+    event: 'request',
+    ...plain,
+    ms: round(record.ms),
+    caller: caller?.name,
+    ...(context.generated ? generationFields(trace) : {}),
+    ...(error ? { error: error.code } : {}),
+  };
+  const level = record.status >= 500 || record.outcome === 'broken' ? 'warn' : 'info';
+  logger[level](line, `${record.method} ${record.route} ${record.status}`);
+}
+
+function generationFields(trace: RequestContext['trace']) {
+  const { completionTokens, decodeMs, firstTokenMs } = trace;
+  return {
+    model: trace.model,
+    backend: trace.backend,
+    worker: trace.worker,
+    promptTokens: trace.promptTokens,
+    cachedTokens: trace.cachedTokens,
+    completionTokens,
+    queueMs: round(trace.queueMs),
+    ttftMs: round(firstTokenMs),
+    // The first token is the prefill's work; the rate is that of the others.
+    tokensPerSec:
+      decodeMs && completionTokens > 1 ? round(((completionTokens - 1) * 1000) / decodeMs) : undefined,
+    finishReason: trace.finishReason,
+    attempts: trace.attempts > 1 ? trace.attempts : undefined,
+  };
+}
+
+function recordOf(request: Request, response: Response): RequestRecord {
+  const context = contextOf(response);
+  return {
+    requestId: context.requestId,
+    method: request.method,
+    // The pattern that matched, not what was asked for: a path may hold anything, a query a key.
+    route: (request.route as { path?: string } | undefined)?.path ?? 'unknown',
+    status: response.statusCode,
+    ms: performance.now() - context.began,
+    caller: response.locals.caller as Caller | undefined,
+    outcome: outcomeOf(response, context),
+    context,
+  };
+}
+
+function outcomeOf(response: Response, context: RequestContext): Outcome {
+  if (context.error) return response.headersSent && response.statusCode < 400 ? 'broken' : 'refused';
+  return response.writableFinished ? 'finished' : 'cancelled';
+}
+
+function round(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : Math.round(value * 10) / 10;
+}

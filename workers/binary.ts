@@ -1,0 +1,183 @@
+/**
+ * Which llama.cpp binary the workers run. A usable one is a `llama-cli` that hosts llama.cpp's HTTP server in itself,
+ * or a `llama-server`; both are told by their help text, which costs about 10 ms and loads no model.
+ */
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import path from 'node:path';
+
+export type BinaryKind = 'llama-cli' | 'llama-server';
+
+export interface ResolvedBinary {
+  /** Absolute path. */
+  path: string;
+  kind: BinaryKind;
+  /** As the binary says it, for example `0.5.0-dev`; `unknown` when it does not. */
+  version: string;
+}
+
+export type BinaryErrorCode = 'missing' | 'not_executable' | 'too_old' | 'broken';
+
+/** No usable binary; the message is one line that says what to run. */
+export class BinaryError extends Error {
+  override readonly name = 'BinaryError';
+
+  constructor(
+    readonly code: BinaryErrorCode,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface ResolveOptions {
+  /** LLM_BIN_PATH: a path, relative ones from `root`, or a program's name to find on the search path. */
+  configured?: string | undefined;
+  /** The checkout, below which `npm run setup` puts its builds. */
+  root: string;
+  /** Folders to search for programs, as in PATH. */
+  searchPath?: string | undefined;
+}
+
+/** Builds of `npm run setup`, the fastest flavour first. */
+export const BUILD_FOLDERS = ['build-cuda', 'build-vulkan', 'build-metal', 'build'] as const;
+
+/** Longest time for a binary to print its help, in milliseconds; a CUDA build on a cold disk takes seconds. */
+const PROBE_TIMEOUT_MS = 20_000;
+const SETUP_HINT = 'run `npm run setup` to build one';
+
+/** Where a binary may lie, best first. */
+function candidates({ root, searchPath }: ResolveOptions): string[] {
+  const built = BUILD_FOLDERS.map((folder) => path.join(root, 'vendor/llama.cpp', folder, 'bin/llama-cli'));
+  return [...built, ...onSearchPath('llama-cli', searchPath)];
+}
+
+function onSearchPath(name: string, searchPath = ''): string[] {
+  return searchPath
+    .split(path.delimiter)
+    .filter((folder) => path.isAbsolute(folder))
+    .map((folder) => path.join(folder, name));
+}
+
+const isFile = (file: string): Promise<boolean> =>
+  stat(file).then(
+    (entry) => entry.isFile(),
+    () => false,
+  );
+
+async function firstFile(files: string[]): Promise<string | undefined> {
+  for (const file of files) if (await isFile(file)) return file;
+  return undefined;
+}
+
+/** A configured bare name is a program on the search path; anything else is a path. */
+async function locate(configured: string, { root, searchPath }: ResolveOptions): Promise<string> {
+  const named = configured.includes(path.sep) ? [] : onSearchPath(configured, searchPath);
+  return (await firstFile(named)) ?? path.resolve(root, configured);
+}
+
+/**
+ * Finds the binary to run: the configured one, else the first usable of the checkout's builds and `llama-cli` on the
+ * search path.
+ * @throws BinaryError when the configured one is not usable (others are then not tried), or none is
+ */
+export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBinary> {
+  if (options.configured) return probeBinary(await locate(options.configured, options), 'LLM_BIN_PATH: ');
+  let problem: BinaryError | undefined;
+  for (const file of candidates(options)) {
+    if (!(await isFile(file))) continue;
+    try {
+      return await probeBinary(file);
+    } catch (error) {
+      if (!(error instanceof BinaryError)) throw error;
+      problem ??= error;
+    }
+  }
+  throw (
+    problem ?? new BinaryError('missing', `There is no llama-cli yet: ${SETUP_HINT}, or set LLM_BIN_PATH`)
+  );
+}
+
+/**
+ * Looks at one binary.
+ * @param prefix begins the error messages
+ * @throws BinaryError
+ */
+export async function probeBinary(file: string, prefix = ''): Promise<ResolvedBinary> {
+  await requireExecutable(file, prefix);
+  const [help, versionText] = await Promise.all([run(file, '--help'), run(file, '--version')]);
+  const kind = kindOf(help.output);
+  if (kind !== undefined) return { path: file, kind, version: versionOf(versionText.output) };
+  if (help.failure !== undefined && !looksLikeLlama(help.output + versionText.output)) {
+    throw new BinaryError('broken', `${prefix}${file} does not run (${help.failure}): ${SETUP_HINT}`);
+  }
+  throw new BinaryError(
+    'too_old',
+    `${prefix}${file} is too old or no llama-cli: its help lacks --server-base, so it hosts no HTTP server; ${SETUP_HINT}, or set LLM_BIN_PATH to a llama-server`,
+  );
+}
+
+async function requireExecutable(file: string, prefix: string): Promise<void> {
+  if (!(await isFile(file))) {
+    throw new BinaryError('missing', `${prefix}there is no file ${file}: ${SETUP_HINT}, or correct the path`);
+  }
+  const executable = await access(file, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+  if (!executable) {
+    throw new BinaryError('not_executable', `${prefix}${file} is not executable: run \`chmod +x ${file}\``);
+  }
+}
+
+/**
+ * `--server-base` makes llama-cli use another server "instead of starting a new one": only one that starts a server
+ * has it. `--api-key` is the server's own.
+ */
+function kindOf(help: string): BinaryKind | undefined {
+  if (/^--server-base\b/m.test(help)) return 'llama-cli';
+  return /^--api-key\b/m.test(help) && /^--host\b/m.test(help) ? 'llama-server' : undefined;
+}
+
+/** llama.cpp prints `version: 0.5.0-dev (build 1, commit de3ff81)`, and older ones `version: 4567 (abcdef0)`. */
+function versionOf(output: string): string {
+  return /^version: (\S+)/m.exec(output)?.[1] ?? 'unknown';
+}
+
+/** Old builds print usage or a version, and may exit with an error all the same. */
+const looksLikeLlama = (output: string): boolean => /^version: |^usage: |^-{5} common params/m.test(output);
+
+interface Run {
+  output: string;
+  /** Why it failed, in a few words; undefined when it exited with 0. */
+  failure: string | undefined;
+}
+
+/** Runs the binary with a bare environment: LLAMA_ARG_* variables would change what it does. */
+function run(file: string, option: string): Promise<Run> {
+  const { PATH = '', HOME = '', LD_LIBRARY_PATH, DYLD_LIBRARY_PATH } = process.env;
+  const env = {
+    PATH,
+    HOME,
+    ...(LD_LIBRARY_PATH ? { LD_LIBRARY_PATH } : {}),
+    ...(DYLD_LIBRARY_PATH ? { DYLD_LIBRARY_PATH } : {}),
+  };
+  const options = { env, timeout: PROBE_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 } as const;
+  return new Promise((resolve) => {
+    const child = execFile(file, [option], options, (error, stdout, stderr) => {
+      resolve({ output: `${stdout}\n${stderr}`, failure: error ? reasonOf(error, stderr) : undefined });
+    });
+    child.stdin?.end();
+  });
+}
+
+/** The loader's or the program's first words, else how it ended. */
+function reasonOf(error: Error & { code?: unknown; signal?: unknown }, stderr: string): string {
+  const said = stderr.trim().split('\n')[0]?.slice(0, 200);
+  if (said) return said;
+  if (error.signal) return `ended by ${String(error.signal)}`;
+  return typeof error.code === 'number'
+    ? `exit code ${error.code}`
+    : `${String(error.code ?? error.message)}`;
+}

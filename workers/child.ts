@@ -1,0 +1,105 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { execa } from 'execa';
+import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './options.js';
+import { StderrTail } from './stderr-tail.js';
+
+/** How a child ended. */
+export interface ExitCause {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Why it could not even be started, e.g. `ENOENT`. */
+  readonly spawnError?: string;
+}
+
+/** Time a child has to obey SIGTERM before it gets SIGKILL, milliseconds. */
+const TERM_GRACE_MS = 5_000;
+
+/**
+ * One llama.cpp process in a process group of its own. It dies with us: `setpriv --pdeathsig` ends it when we are
+ * killed, and its stdin is held open and never written to, because there each line would be a command.
+ */
+export class LlamaChild {
+  readonly pid: number | undefined;
+  readonly stderr: StderrTail;
+  /** Resolves when the process is gone; never rejects. */
+  readonly exited: Promise<ExitCause>;
+  readonly #process: ReturnType<typeof launch>;
+  readonly #socketFolder: string | undefined;
+  /** Where a llama-server was told to listen; a llama-cli picks a port and logs it. */
+  readonly listen: Endpoint | undefined;
+  #ended = false;
+
+  constructor(options: WorkerOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
+    this.stderr = new StderrTail(onLine);
+    if (options.binary.kind === 'llama-server') {
+      // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
+      this.#socketFolder = mkdtempSync(join(tmpdir(), 'lmserv-'));
+      this.listen = {
+        socketPath: join(this.#socketFolder, 'llama.sock'),
+        apiKey: randomBytes(32).toString('base64url'),
+      };
+    }
+    const args = buildArgs(options, this.listen);
+    const [file, argv] = withDeathSignal(options.binary.path, args, env.PATH);
+    this.#process = launch(file, argv, buildEnv(env, options, this.listen));
+    this.pid = this.#process.pid;
+    this.#process.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
+    this.#process.stdin?.on('error', () => undefined);
+    this.exited = this.#process.then((result) => {
+      this.#ended = true;
+      if (this.#socketFolder) rmSync(this.#socketFolder, { recursive: true, force: true });
+      const spawnError = this.pid === undefined ? (result.code ?? 'spawn failed') : undefined;
+      return {
+        code: result.exitCode ?? null,
+        signal: result.signal ?? null,
+        ...(spawnError === undefined ? {} : { spawnError }),
+      };
+    });
+  }
+
+  /** Sends a signal to the whole process group; does nothing once the child is gone. */
+  kill(signal: NodeJS.Signals): void {
+    if (this.#ended || this.pid === undefined) return;
+    try {
+      process.kill(-this.pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+
+  /** SIGTERM, then SIGKILL to the group after five seconds. Resolves when the process is gone. */
+  async stop(): Promise<ExitCause> {
+    this.kill('SIGTERM');
+    const timer = setTimeout(() => this.kill('SIGKILL'), TERM_GRACE_MS);
+    try {
+      return await this.exited;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function launch(file: string, args: string[], env: Record<string, string>) {
+  return execa(file, args, {
+    detached: true,
+    stdin: 'pipe',
+    stdout: 'ignore',
+    stderr: 'pipe',
+    buffer: false,
+    reject: false,
+    env,
+    extendEnv: false,
+  });
+}
+
+/** Puts util-linux's setpriv in front where there is one, so that the kernel ends the child when we are gone. */
+function withDeathSignal(file: string, args: string[], path: string | undefined): [string, string[]] {
+  const setpriv = (path ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, 'setpriv'))
+    .find((candidate) => existsSync(candidate));
+  return setpriv ? [setpriv, ['--pdeathsig', 'KILL', '--', file, ...args]] : [file, args];
+}

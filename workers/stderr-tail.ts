@@ -1,0 +1,43 @@
+/** Bytes of stderr kept for the log and for error replies. */
+const KEEP = 64 * 1024;
+
+/**
+ * Holds the last 64 KiB that a child wrote to stderr and cuts it into lines. It must always be fed: a child whose
+ * stderr pipe is full stops altogether.
+ */
+export class StderrTail {
+  #text = '';
+  /** Characters dropped from the front so far, so that a position stays valid. */
+  #dropped = 0;
+  #rest = '';
+
+  constructor(private readonly onLine: (line: string) => void) {}
+
+  /** Takes the next piece of output. */
+  push(chunk: string): void {
+    this.#text += chunk;
+    if (this.#text.length > 2 * KEEP) {
+      this.#dropped += this.#text.length - KEEP;
+      this.#text = this.#text.slice(-KEEP);
+    }
+    const lines = (this.#rest + chunk).split('\n');
+    // A line without an end is cut as well, or a child that never ends one fills our memory.
+    this.#rest = lines.pop()!.slice(-KEEP);
+    for (const line of lines) this.onLine(line.trimEnd());
+  }
+
+  /** A mark for `since`. */
+  position(): number {
+    return this.#dropped + this.#text.length;
+  }
+
+  /** What came after a mark, at most `max` characters of its end. */
+  since(position: number, max: number): string {
+    return this.#text.slice(Math.max(0, position - this.#dropped)).slice(-max);
+  }
+
+  /** The last lines, for the log. */
+  lastLines(count: number): string[] {
+    return this.#text.trimEnd().split('\n').slice(-count);
+  }
+}

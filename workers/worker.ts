@@ -1,0 +1,251 @@
+import { LlamaChild, type ExitCause } from './child.js';
+import type { Endpoint, WorkerOptions } from './options.js';
+import { ProgressWatch, type Phase } from './progress.js';
+import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './talk.js';
+
+export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
+
+/** Why a worker failed a request or never became ready. */
+export class WorkerFailure extends Error {
+  override readonly name = 'WorkerFailure';
+  constructor(
+    readonly kind: 'died' | 'hung' | 'start_failed',
+    message: string,
+    /** The end of the child's stderr since the request began. */
+    readonly stderr: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Told to the pool, which logs and counts; a worker has no logger of its own. */
+export interface WorkerEvents {
+  /** The worker takes requests. */
+  onReady(worker: Worker): void;
+  /** The process is gone; `reason` is what we know of why. */
+  onExit(worker: Worker, cause: ExitCause, reason: string): void;
+}
+
+/** One event of a child's reply, parsed. */
+export interface ChildChunk {
+  readonly choices?: readonly unknown[];
+  readonly prompt_progress?: { readonly total: number; readonly cache: number; readonly processed: number };
+  readonly [field: string]: unknown;
+}
+
+/** Characters of stderr that go with a failure. */
+const STDERR_SNIPPET = 2_048;
+
+/** How long the child's exit may lag behind its broken connection, milliseconds. */
+const EXIT_LAG_MS = 500;
+
+const LISTENING = /\blistening on (?:http:\/\/127\.0\.0\.1:(\d+))?/;
+
+/**
+ * A persistent llama.cpp process and everything it takes to use it: starting → ready → draining → dead. It judges
+ * its own progress and kills itself when it hangs. It counts its own leases; the pool asks with `tryLease`.
+ */
+export class Worker {
+  readonly child: LlamaChild;
+  readonly startedAt = Date.now();
+  /** Resolves once the worker takes requests; rejects with a WorkerFailure when it never will. */
+  readonly ready: Promise<void>;
+  #state: WorkerState = 'starting';
+  #endpoint: Endpoint | undefined;
+  #leased = 0;
+  #reason: string | undefined;
+  #watchTimer: NodeJS.Timeout | undefined;
+  readonly #watch: ProgressWatch;
+
+  constructor(
+    readonly id: string,
+    readonly options: WorkerOptions,
+    env: NodeJS.ProcessEnv,
+    private readonly events: WorkerEvents,
+  ) {
+    this.#watch = new ProgressWatch(options.timeouts);
+    let foundEndpoint!: (endpoint: Endpoint) => void;
+    const listening = new Promise<Endpoint>((resolve) => (foundEndpoint = resolve));
+    let silence: NodeJS.Timeout | undefined;
+    const resetSilence = () => {
+      clearTimeout(silence);
+      silence = setTimeout(() => this.#giveUpStart(), options.timeouts.startMs);
+    };
+    this.child = new LlamaChild(options, env, (line) => {
+      if (this.#state !== 'starting') return;
+      resetSilence();
+      const match = LISTENING.exec(line);
+      const endpoint = match && (this.child.listen ?? (match[1] ? { port: Number(match[1]) } : undefined));
+      if (endpoint) foundEndpoint(endpoint);
+    });
+    resetSilence();
+    void this.child.exited.then((cause) => this.#onExit(cause));
+    const died = this.child.exited.then((cause) => {
+      throw new WorkerFailure(
+        'start_failed',
+        `the worker did not start: ${this.#reason ?? describeExit(cause)}`,
+        this.child.stderr.since(0, STDERR_SNIPPET),
+      );
+    });
+    this.ready = Promise.race([this.#becomeReady(listening), died]).finally(() => clearTimeout(silence));
+    // The pool learns of a failed start from onExit; who does not await `ready` must not crash the process.
+    this.ready.catch(() => undefined);
+  }
+
+  get state(): WorkerState {
+    return this.#state;
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  /** Slots in use. */
+  get leased(): number {
+    return this.#leased;
+  }
+
+  /** Slots that can be leased now. */
+  get free(): number {
+    return this.#state === 'ready' ? this.options.slots - this.#leased : 0;
+  }
+
+  /** Takes a slot if one is free; the function it returns gives the slot back and may be called more than once. */
+  tryLease(): (() => void) | undefined {
+    if (this.free === 0) return undefined;
+    this.#leased += 1;
+    let held = true;
+    return () => {
+      if (held) this.#leased -= 1;
+      held = false;
+    };
+  }
+
+  /**
+   * Sends a request to the child and yields each event of its reply, prefill progress included.
+   *
+   * @throws ChildRefusal when the child rejects the request, WorkerFailure when it dies or hangs, the signal's reason
+   *   when it aborts.
+   */
+  async *generate(path: string, body: object, signal: AbortSignal): AsyncGenerator<ChildChunk> {
+    const endpoint = this.#endpoint;
+    const mark = this.child.stderr.position();
+    if (!endpoint || this.#state === 'dead') throw new WorkerFailure('died', 'the worker is gone', '');
+    const activity = this.#watch.begin(Date.now());
+    this.#armWatch();
+    try {
+      const text = JSON.stringify({ ...body, stream: true, return_progress: true });
+      for await (const data of postStream(endpoint, path, text, signal)) {
+        const chunk = JSON.parse(data) as ChildChunk;
+        if (chunk.error) throw streamedRefusal(chunk.error);
+        this.#watch.progress(activity, phaseOf(chunk, activity.phase), Date.now());
+        yield chunk;
+        this.#watch.wait(activity, Date.now());
+        this.#armWatch();
+      }
+    } catch (error) {
+      if (!(error instanceof ConnectionLost)) throw error;
+      throw await this.#failure(error, mark);
+    } finally {
+      this.#watch.end(activity);
+    }
+  }
+
+  /** A JSON document of the child's, such as `/props`. @throws as `generate`. */
+  async fetch(
+    method: 'GET' | 'POST',
+    path: string,
+    body: object | undefined,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    if (!this.#endpoint) throw new WorkerFailure('died', 'the worker is gone', '');
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    return fetchJson(this.#endpoint, method, path, text, signal);
+  }
+
+  /** Takes no more requests and ends the process: SIGTERM, then SIGKILL. */
+  async stop(reason = 'stopped'): Promise<void> {
+    if (this.#state !== 'dead') this.#state = 'draining';
+    this.#reason ??= reason;
+    await this.child.stop();
+  }
+
+  /** Ends the process at once. */
+  kill(reason: string): void {
+    this.#reason ??= reason;
+    this.child.kill('SIGKILL');
+  }
+
+  async #becomeReady(listening: Promise<Endpoint>): Promise<void> {
+    const endpoint = await listening;
+    const signal = AbortSignal.timeout(this.options.timeouts.startMs);
+    // It listens only once the model is loaded; one round trip proves that it answers as well.
+    await fetchJson(endpoint, 'GET', '/health', undefined, signal).catch((error: unknown) => {
+      this.kill('listens but does not answer');
+      throw error;
+    });
+    if (this.#state !== 'starting') return;
+    this.#endpoint = endpoint;
+    this.#state = 'ready';
+    this.events.onReady(this);
+  }
+
+  #giveUpStart(): void {
+    const seconds = this.options.timeouts.startMs / 1000;
+    this.kill(
+      `no sign of progress for ${seconds} s while starting; if this llama-cli is old it has no server inside: ` +
+        'run `npm run setup`, or set LLM_BIN_PATH to a llama-server',
+    );
+  }
+
+  #armWatch(): void {
+    if (this.#watchTimer) return;
+    const due = this.#watch.dueIn(Date.now());
+    if (due === undefined) return;
+    this.#watchTimer = setTimeout(() => this.#checkProgress(), Math.max(due, 1));
+    this.#watchTimer.unref();
+  }
+
+  #checkProgress(): void {
+    this.#watchTimer = undefined;
+    const due = this.#watch.dueIn(Date.now());
+    if (due !== undefined && due <= 0) this.kill('hung: no progress within the deadline');
+    else this.#armWatch();
+  }
+
+  #onExit(cause: ExitCause): void {
+    this.#state = 'dead';
+    clearTimeout(this.#watchTimer);
+    this.events.onExit(this, cause, this.#reason ?? describeExit(cause));
+  }
+
+  /** The connection breaks a moment before the exit is known; wait for it, so that the cause can be told. */
+  async #failure(error: Error, mark: number): Promise<WorkerFailure> {
+    let timer: NodeJS.Timeout | undefined;
+    const lag = new Promise((resolve) => (timer = setTimeout(resolve, EXIT_LAG_MS)));
+    await Promise.race([this.child.exited, lag]);
+    clearTimeout(timer);
+    const hung = this.#reason?.startsWith('hung') === true;
+    const message = hung ? 'the worker hung' : 'the worker died';
+    return new WorkerFailure(hung ? 'hung' : 'died', message, this.child.stderr.since(mark, STDERR_SNIPPET), {
+      cause: error,
+    });
+  }
+}
+
+/** Prefill events carry progress, or the role that opens a message; everything else is a token. */
+function phaseOf(chunk: ChildChunk, before: Phase): Phase {
+  return before === 'prefill' && chunk.prompt_progress !== undefined ? 'prefill' : 'decode';
+}
+
+/** An error the child reports inside a stream it has begun. */
+function streamedRefusal(error: unknown): ChildRefusal {
+  const { code, type, message } = error as { code?: number; type?: string; message?: string };
+  return new ChildRefusal(code ?? 500, type ?? 'unknown', message ?? 'unknown');
+}
+
+function describeExit(cause: ExitCause): string {
+  if (cause.spawnError) return `cannot be run: ${cause.spawnError}`;
+  return cause.signal ? `ended by ${cause.signal}` : `exit code ${cause.code}`;
+}
