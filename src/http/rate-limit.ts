@@ -26,6 +26,8 @@ function limiterFor(qps: number): RequestHandler {
     limit: Math.max(1, Math.floor(qps)),
     standardHeaders: 'draft-7',
     legacyHeaders: false,
+    // Made at the first request of a rate, once: keys with rates of their own may be added while we run.
+    validate: { creationStack: false },
     keyGenerator: (_request, response) => (response.locals.caller as Caller).name,
     handler: (_request, _response, next) =>
       next(new LMServError('rate_limit_exceeded', undefined, { retryAfter: Math.ceil(windowMs / 1000) })),

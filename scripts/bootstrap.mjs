@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+/**
+ * From a bare clone to a running LMServ: installs dependencies, compiles, gets llama.cpp, then hands over to the
+ * command line in this same process, so that signals need no forwarding. Uses Node's built-ins only, because it runs
+ * before there is a node_modules. Each step costs milliseconds once it has been done.
+ */
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { compile, isCompiled } from './bootstrap/compile.mjs';
+import { installDependencies, isInstalled } from './bootstrap/dependencies.mjs';
+import { interruptible } from './bootstrap/interrupt.mjs';
+import { checkoutLock, withLock } from './bootstrap/lock.mjs';
+import { unsupportedNode } from './bootstrap/node-version.mjs';
+import { say, StepError } from './bootstrap/steps.mjs';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+const [command, ...args] = process.argv.slice(2);
+
+/** Imports a compiled file of this checkout. */
+const compiled = (file) => import(pathToFileURL(path.join(root, 'dist', file)).href);
+
+/** Dependencies and compiled code; two first runs in one checkout take turns. */
+async function prepare(signal) {
+  if (isInstalled(root) && isCompiled(root)) return;
+  const onWait = (holder) =>
+    say(`Another start (process ${holder}) is preparing this checkout; waiting for it.`);
+  await withLock(checkoutLock(root), { signal, onWait }, async () => {
+    if (!isInstalled(root)) await installDependencies(root, signal);
+    if (!isCompiled(root)) await compile(root, signal);
+  });
+}
+
+/** Whether a command needs llama.cpp before it runs. Asking for help does not. */
+const needsLlama = () =>
+  command === 'ready' || (command === 'serve' && !args.some((arg) => arg === '--help' || arg === '-h'));
+
+async function prepareLlama(signal) {
+  const { ensureLlama } = await compiled('scripts/setup/ensure.js');
+  return ensureLlama({ root, signal });
+}
+
+/** The command line reads process.argv, as it does when started by its own name. */
+async function handOver() {
+  const cli = path.join(root, 'dist/src/cli.js');
+  process.argv = [process.argv[0], cli, ...process.argv.slice(2)];
+  await import(pathToFileURL(cli).href);
+}
+
+/** Commands that are scripts of their own rather than part of the server's command line. */
+const SCRIPTS = { setup: 'scripts/setup/main.js', model: 'scripts/model/main.js' };
+
+async function run() {
+  const problem = unsupportedNode(root);
+  if (problem !== undefined) throw new StepError(problem);
+  const ready = await interruptible(async (signal) => {
+    await prepare(signal);
+    return !needsLlama() || (await prepareLlama(signal));
+  });
+  if (!ready) process.exitCode = 1;
+  else if (command === 'build' || command === 'ready') return;
+  else if (command in SCRIPTS) await (await compiled(SCRIPTS[command])).main(args, { root });
+  else await handOver();
+}
+
+try {
+  await run();
+} catch (error) {
+  if (!(error instanceof StepError)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,1 @@
+export function interruptible<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T>;

@@ -1,0 +1,52 @@
+/** The unfinished file `X.part` and the note `X.part.json` beside it, which says what it is a part of. */
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+
+/** What the server said of the file when the part was begun; the validator is an ETag or a date. */
+export interface PartNote {
+  url: string;
+  validator?: string | undefined;
+}
+
+export const partPath = (file: string): string => `${file}.part`;
+const notePath = (file: string): string => `${file}.part.json`;
+
+/** Bytes already there; 0 when there is no part. */
+export async function partSize(file: string): Promise<number> {
+  return stat(partPath(file)).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
+/** The note of an earlier run; undefined when missing or unreadable. */
+export async function readNote(file: string): Promise<PartNote | undefined> {
+  try {
+    const note = JSON.parse(await readFile(notePath(file), 'utf8')) as Partial<PartNote>;
+    return typeof note.url === 'string' ? { url: note.url, validator: note.validator } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export async function writeNote(file: string, note: PartNote): Promise<void> {
+  await writeFile(notePath(file), JSON.stringify(note));
+}
+
+export async function discardPart(file: string): Promise<void> {
+  await Promise.all([rm(partPath(file), { force: true }), rm(notePath(file), { force: true })]);
+}
+
+/** Removes the note once its part has become the file. */
+export async function discardNote(file: string): Promise<void> {
+  await rm(notePath(file), { force: true });
+}
+
+/** Hash of the bytes of a file. @throws the file system's errors, and what the signal was aborted with */
+export async function hashFile(path: string, algorithm: string, signal?: AbortSignal): Promise<Hash> {
+  const hash = createHash(algorithm);
+  await pipeline(createReadStream(path), hash, { end: false, ...(signal ? { signal } : {}) });
+  return hash;
+}

@@ -1,0 +1,51 @@
+/** When to try again, and how long to wait before. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DownloadError } from './errors.js';
+
+const TRANSIENT_STATUSES = new Set([408, 425, 429, 500, 502, 503, 504]);
+const LONGEST_WAIT_MS = 30_000;
+
+export interface RetryOptions {
+  /** Failures in a row, without one new byte between them, after which to give up. */
+  attempts: number;
+  /** Milliseconds before the second attempt; doubled for each further one. */
+  backoffMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Whether trying again may help: broken connections and overloaded servers, but not a wrong address or a full disk. */
+export function isTransient(error: unknown): boolean {
+  if (!(error instanceof DownloadError)) return false;
+  if (error.code === 'network') return true;
+  return error.code === 'http' && error.status !== undefined && TRANSIENT_STATUSES.has(error.status);
+}
+
+/**
+ * Runs an attempt until it succeeds or fails for good.
+ * @param attempt calls its argument when it got further than before, which starts the count anew
+ */
+export async function withRetries<T>(
+  options: RetryOptions,
+  attempt: (progressed: () => void) => Promise<T>,
+): Promise<T> {
+  let failures = 0;
+  for (;;) {
+    try {
+      return await attempt(() => (failures = 0));
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      failures += 1;
+      if (!isTransient(error) || failures >= options.attempts) throw error;
+      await pause(options.backoffMs * 2 ** (failures - 1), options.signal);
+    }
+  }
+}
+
+/** Waits with up to a quarter of jitter, so that many machines do not come back together. */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  const wait = Math.min(ms, LONGEST_WAIT_MS) * (1 + Math.random() / 4);
+  await sleep(wait, undefined, signal ? { signal } : {}).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw error;
+  });
+}

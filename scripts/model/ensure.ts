@@ -1,0 +1,128 @@
+/** The library behind `npm run model` and behind LLM_MODEL_PATH when it names a model to fetch. */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { DownloadError } from '../download/errors.js';
+import { chooseFiles, partOf, type HubFile } from './choose.js';
+import { ModelError } from './errors.js';
+import { fetchFiles, type Fetched, type ModelProgress, type Wanted } from './fetch.js';
+import { requireGguf } from './gguf.js';
+import { DEFAULT_ENDPOINT, explainStatus, fileUrl, hubHeaders, listFiles, type Hub } from './hub.js';
+import { findDownloaded, rememberDownload } from './record.js';
+import { parseModelSpec, specKey, type ModelSpec } from './spec.js';
+
+export interface ModelOptions {
+  /** Where models go. */
+  modelsDir: string;
+  /** The hub's address (HF_ENDPOINT). */
+  endpoint?: string | undefined;
+  /** HF_TOKEN; sent to the endpoint only. */
+  token?: string | undefined;
+  /** The file's name in the models folder, with or without `.gguf`, instead of its own. */
+  name?: string | undefined;
+  /** The expected checksum in hex, for a single file. */
+  sha256?: string | undefined;
+  onProgress?: ((progress: ModelProgress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+  /** Milliseconds before the first retry (500). */
+  backoffMs?: number | undefined;
+}
+
+export interface Model {
+  /** What llama.cpp is given: the file, or the first part of a split one. */
+  path: string;
+  /** The files just fetched or checked; empty when an earlier download was found. */
+  files: readonly Fetched[];
+}
+
+/** A file's local name; of a renamed split model each part keeps its number, by which llama.cpp finds the others. */
+function localName(file: string, name: string | undefined): string {
+  const own = path.posix.basename(file);
+  if (name === undefined) return own;
+  const stem = name.replace(/\.gguf$/i, '');
+  if (!/^[A-Za-z0-9][\w.-]*$/.test(stem))
+    throw new ModelError(`--name ${name}: letters, digits, dots, _ and - only`);
+  const number = partOf(own) ? /-\d{5}-of-\d{5}(?=\.gguf$)/i.exec(own)?.[0] : undefined;
+  return `${stem}${number ?? ''}.gguf`;
+}
+
+function fromHub(hub: Hub, repo: string, files: readonly HubFile[], options: ModelOptions): Wanted[] {
+  const { sha256, name } = options;
+  if (sha256 !== undefined && files.length > 1) {
+    throw new ModelError(
+      '--sha256 is for a single file; the parts of this model are checked against the hub',
+    );
+  }
+  return files.map((file) => ({
+    url: fileUrl(hub, repo, file.path),
+    name: localName(file.path, name),
+    size: file.size,
+    sha256: sha256 ?? file.sha256,
+  }));
+}
+
+async function fetchFromHub(spec: ModelSpec & { kind: 'hub' }, options: ModelOptions): Promise<Fetched[]> {
+  const { endpoint = DEFAULT_ENDPOINT, token, signal, backoffMs } = options;
+  const hub: Hub = { endpoint, token, signal, backoffMs };
+  const files = chooseFiles(spec.repo, await listFiles(hub, spec.repo), spec.choice);
+  try {
+    return await fetchFiles(fromHub(hub, spec.repo, files, options), fetchOptions(options, hubHeaders(hub)));
+  } catch (error) {
+    const status = error instanceof DownloadError ? error.status : undefined;
+    throw (status === undefined ? undefined : explainStatus(spec.repo, status, token)) ?? error;
+  }
+}
+
+async function fetchFromUrl(url: string, options: ModelOptions): Promise<Fetched[]> {
+  const file = decodeURIComponent(path.posix.basename(new URL(url).pathname));
+  const own = /^[A-Za-z0-9][\w.-]*\.gguf$/i.test(file);
+  if (!own && options.name === undefined)
+    throw new ModelError('That URL ends in no plain name.gguf: give one with --name');
+  const name = localName(own ? file : 'model.gguf', options.name);
+  return fetchFiles([{ url, name, size: undefined, sha256: options.sha256 }], fetchOptions(options, {}));
+}
+
+const fetchOptions = (options: ModelOptions, headers: Record<string, string>) => ({
+  modelsDir: options.modelsDir,
+  headers,
+  signal: options.signal,
+  onProgress: options.onProgress,
+  backoffMs: options.backoffMs,
+});
+
+/**
+ * Makes a model be there and returns its files. One that was downloaded before is found without any network.
+ * @throws ModelError and DownloadError with a message for the user; what the signal was aborted with
+ */
+export async function obtainModel(text: string, options: ModelOptions): Promise<Model> {
+  const spec = parseModelSpec(text);
+  if (spec.kind === 'path') {
+    await requireGguf(spec.path).catch(explainMissing(spec.path));
+    return { path: path.resolve(spec.path), files: [] };
+  }
+  const key = specKey(spec) + (options.name === undefined ? '' : ` as ${options.name}`);
+  const found = options.sha256 === undefined ? await findDownloaded(options.modelsDir, key) : undefined;
+  if (found !== undefined) return { path: found, files: [] };
+  await mkdir(options.modelsDir, { recursive: true });
+  const files =
+    spec.kind === 'hub' ? await fetchFromHub(spec, options) : await fetchFromUrl(spec.url, options);
+  await rememberDownload(
+    options.modelsDir,
+    key,
+    files.map(({ name, size }) => ({ name, size })),
+  );
+  return { path: files[0]?.path ?? '', files };
+}
+
+const explainMissing =
+  (file: string) =>
+  (error: NodeJS.ErrnoException): never => {
+    throw error.code === 'ENOENT' ? new ModelError(`There is no file ${file}`) : error;
+  };
+
+/**
+ * The path of a model given as `hf:org/repo[:quant]`, URL or path, fetched first when it is not there yet.
+ * @throws as `obtainModel`
+ */
+export async function ensureModel(spec: string, options: ModelOptions): Promise<string> {
+  return (await obtainModel(spec, options)).path;
+}

@@ -1,0 +1,110 @@
+/** The model hub's listing of a repository. */
+import { z } from 'zod';
+import { DownloadError, safeUrl } from '../download/errors.js';
+import { get, type Headers } from '../download/request.js';
+import { withRetries } from '../download/retry.js';
+import type { HubFile } from './choose.js';
+import { ModelError } from './errors.js';
+
+export const DEFAULT_ENDPOINT = 'https://huggingface.co';
+
+export interface Hub {
+  /** The hub's address, without a path. */
+  endpoint: string;
+  /** Sent to the endpoint's own origin only. */
+  token: string | undefined;
+  signal: AbortSignal | undefined;
+  /** Milliseconds before the first retry. */
+  backoffMs?: number | undefined;
+}
+
+const entries = z.array(
+  z.object({
+    type: z.string(),
+    path: z.string(),
+    size: z.number(),
+    lfs: z.object({ oid: z.string(), size: z.number() }).optional(),
+  }),
+);
+
+export function hubHeaders({ token }: Hub): Headers {
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
+/** A file's address. The file's checksum comes from the listing, so a change in between is noticed. */
+export function fileUrl({ endpoint }: Hub, repo: string, file: string): string {
+  const encoded = file.split('/').map(encodeURIComponent).join('/');
+  return new URL(`/${repo}/resolve/main/${encoded}`, endpoint).href;
+}
+
+/** What an answer other than 200 means for the user. */
+export function explainStatus(
+  repo: string,
+  status: number,
+  token: string | undefined,
+): ModelError | undefined {
+  if (status === 404)
+    return new ModelError(
+      `There is no repository ${repo} with that file, or it is private: check the spelling`,
+    );
+  if (status !== 401 && status !== 403) return undefined;
+  const next = token
+    ? 'accept its terms on its page, and check that HF_TOKEN may read it'
+    : 'if it exists, accept its terms on its page and set HF_TOKEN to a token of yours';
+  return new ModelError(`${repo} does not exist, is private, or asks for terms to be accepted: ${next}`);
+}
+
+/** The next page's address, from the Link header, when it is the hub's own. */
+function nextPage(link: unknown, current: string): string | undefined {
+  const target = typeof link === 'string' ? /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1] : undefined;
+  if (target === undefined || !URL.canParse(target, current)) return undefined;
+  const next = new URL(target, current);
+  return next.origin === new URL(current).origin ? next.href : undefined;
+}
+
+async function getPage(
+  hub: Hub,
+  repo: string,
+  url: string,
+): Promise<{ files: unknown; next: string | undefined }> {
+  const response = await get(url, hubHeaders(hub), hub.signal).catch((error: unknown) => {
+    if (error instanceof DownloadError || hub.signal?.aborted) throw error;
+    throw new DownloadError('network', `${safeUrl(url)}: ${(error as Error).message}`, undefined, {
+      cause: error,
+    });
+  });
+  if (response.statusCode !== 200) {
+    await response.body.dump();
+    const problem = explainStatus(repo, response.statusCode, hub.token);
+    throw (
+      problem ??
+      new DownloadError('http', `${safeUrl(url)} answered ${response.statusCode}`, response.statusCode)
+    );
+  }
+  return { files: await response.body.json(), next: nextPage(response.headers['link'], url) };
+}
+
+function toHubFiles(listing: unknown): HubFile[] {
+  return entries
+    .parse(listing)
+    .filter(({ type }) => type === 'file')
+    .map(({ path, size, lfs }) => ({
+      path,
+      size: lfs?.size ?? size,
+      sha256: lfs?.oid.replace(/^sha256:/, ''),
+    }));
+}
+
+/** All files of a repository. @throws ModelError; DownloadError when the hub cannot be reached */
+export async function listFiles(hub: Hub, repo: string): Promise<HubFile[]> {
+  const files: HubFile[] = [];
+  let url: string | undefined = new URL(`/api/models/${repo}/tree/main?recursive=1`, hub.endpoint).href;
+  while (url !== undefined) {
+    const current: string = url;
+    const retry = { attempts: 4, backoffMs: hub.backoffMs ?? 500, signal: hub.signal };
+    const page = await withRetries(retry, () => getPage(hub, repo, current));
+    files.push(...toHubFiles(page.files));
+    url = page.next;
+  }
+  return files;
+}

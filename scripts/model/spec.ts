@@ -1,0 +1,50 @@
+/** How a model is named: a repository of the hub, a URL, or a file. */
+import { ModelError } from './errors.js';
+
+export type ModelSpec =
+  /** `choice` is a quantisation (Q4_K_M) or a file's name in the repository. */
+  | { kind: 'hub'; repo: string; choice: string | undefined }
+  | { kind: 'url'; url: string }
+  | { kind: 'path'; path: string };
+
+const REPO = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
+const HUB_PREFIX = 'hf:';
+
+/** Splits `org/repo:quant`; undefined when it is no such name. */
+function parseHub(text: string): ModelSpec | undefined {
+  const colon = text.indexOf(':');
+  const repo = colon === -1 ? text : text.slice(0, colon);
+  const choice = colon === -1 ? undefined : text.slice(colon + 1);
+  if (!REPO.test(repo) || repo.includes('..')) return undefined;
+  if (choice !== undefined && !/^[\w.-]+$/.test(choice)) return undefined;
+  return { kind: 'hub', repo, choice };
+}
+
+/** A name with exactly one slash that is no file's: `org/repo`, but not `models/a.gguf`, `./a/b` or `/a`. */
+const looksLikeRepo = (text: string): boolean => !/\.gguf$/i.test(text.split(':')[0] ?? '');
+
+/**
+ * Reads `hf:org/repo[:quant]`, `org/repo[:quant]`, `https://…` or a path.
+ * @throws ModelError when `hf:` or the URL is malformed
+ */
+export function parseModelSpec(text: string): ModelSpec {
+  if (text.startsWith(HUB_PREFIX)) {
+    const spec = parseHub(text.slice(HUB_PREFIX.length));
+    if (spec) return spec;
+    throw new ModelError(`${text}: wanted hf:org/repo or hf:org/repo:quant, like hf:org/model-GGUF:Q4_K_M`);
+  }
+  if (/^https?:\/\//i.test(text)) {
+    if (URL.canParse(text)) return { kind: 'url', url: text };
+    throw new ModelError(`${text} is no URL`);
+  }
+  return (looksLikeRepo(text) ? parseHub(text) : undefined) ?? { kind: 'path', path: text };
+}
+
+/** Whether LLM_MODEL_PATH names something to fetch rather than a file. */
+export const isRemoteSpec = (text: string): boolean => /^(hf:|https?:\/\/)/i.test(text);
+
+/** The same for every way to write the same; the key of the record of downloads. */
+export function specKey(spec: ModelSpec): string {
+  if (spec.kind === 'hub') return `hf:${spec.repo}${spec.choice ? `:${spec.choice.toLowerCase()}` : ''}`;
+  return spec.kind === 'url' ? spec.url : spec.path;
+}

@@ -1,0 +1,105 @@
+/** Progress for people: a bar on a terminal, a plain line at every tenth elsewhere (logs, CI). */
+import { SingleBar, type Options } from 'cli-progress';
+
+export interface Progress {
+  /** Reports the amount done out of the total, in the unit the progress was made with. */
+  update(done: number, total: number, detail?: string): void;
+  /** Ends the line; safe to call more than once. */
+  stop(): void;
+}
+
+/** Where progress is written; a terminal is recognised by isTTY. */
+export type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean };
+
+/** What a step's progress is counted in. */
+export type ProgressUnit = 'bytes' | 'percent';
+
+const LINE_EVERY_PERCENT = 10;
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
+
+/** 1536000 → "1.5 MB" (powers of 1000, as model hubs count). */
+export function formatBytes(bytes: number): string {
+  const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), 0), UNITS.length - 1);
+  const value = bytes / 1000 ** power;
+  return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${UNITS[power] ?? ''}`;
+}
+
+/** 75 → "1:15", 3700 → "1:01:40". */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const shown = parts[0] === 0 ? parts.slice(1) : parts;
+  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
+}
+
+/** Amounts a second since the first report, so that what a resumed run finds done does not count as fast. */
+class Rate {
+  private readonly began = performance.now();
+  private first: number | undefined;
+
+  perSecond(done: number): number {
+    this.first ??= done;
+    const seconds = (performance.now() - this.began) / 1000;
+    return seconds > 0 ? (done - this.first) / seconds : 0;
+  }
+
+  elapsed(): number {
+    return (performance.now() - this.began) / 1000;
+  }
+}
+
+/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages. */
+function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
+  if (unit === 'percent') return formatSeconds(rate.elapsed());
+  const speed = rate.perSecond(done);
+  const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
+  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
+}
+
+const fractionOf = (done: number, total: number): number => (total > 0 ? Math.min(done / total, 1) : 0);
+
+function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStream): Progress {
+  const options: Options = {
+    format: `${label} {bar} {percentage} % {info}`,
+    barsize: 25,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    stream,
+    hideCursor: true,
+    clearOnComplete: false,
+    gracefulExit: false,
+  };
+  const bar = new SingleBar(options);
+  const rate = new Rate();
+  bar.start(100, 0, { info: '' });
+  return {
+    update: (done, total, detail) => {
+      const info = [describe(unit, rate, done, total), detail].filter(Boolean).join(' ');
+      bar.update(Math.floor(fractionOf(done, total) * 100), { info: info.slice(0, 60) });
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream): Progress {
+  const rate = new Rate();
+  let shown = -1;
+  return {
+    update: (done, total) => {
+      const percent = Math.floor((fractionOf(done, total) * 100) / LINE_EVERY_PERCENT) * LINE_EVERY_PERCENT;
+      if (percent <= shown) return;
+      shown = percent;
+      stream.write(`${label}: ${percent} % (${describe(unit, rate, done, total)})\n`);
+    },
+    stop: () => undefined,
+  };
+}
+
+/** Starts showing one step's progress. */
+export function startProgress(
+  label: string,
+  unit: ProgressUnit,
+  stream: ProgressStream = process.stderr,
+): Progress {
+  return stream.isTTY ? terminalProgress(label, unit, stream) : plainProgress(label, unit, stream);
+}

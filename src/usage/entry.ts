@@ -1,0 +1,89 @@
+/** What is counted of a request, and how it becomes numbers that are safe to add up. */
+
+/** How a request ended. All of them count as one request; tokens are those delivered until then. */
+export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
+
+/** One request, as the server reports it when the request has ended. */
+export interface UsageEntry {
+  /** Who is charged. */
+  readonly tenant: string;
+  /** Name of the key that was used, never the key. */
+  readonly key: string;
+  /** Id of the model that answered. */
+  readonly model: string;
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** In nanos of the prices' currency; see `costNano`. */
+  readonly costNano: number;
+  readonly outcome: Outcome;
+}
+
+/** Sums over requests. */
+export interface UsageCounts {
+  /** All of them: finished, cancelled, broken and refused. */
+  requests: number;
+  promptTokens: number;
+  completionTokens: number;
+  costNano: number;
+  cancelled: number;
+  broken: number;
+  refused: number;
+}
+
+/** The fields of `UsageCounts`, which are columns of the table too. */
+export const COUNTS = [
+  'requests',
+  'promptTokens',
+  'completionTokens',
+  'costNano',
+  'cancelled',
+  'broken',
+  'refused',
+] as const satisfies (keyof UsageCounts)[];
+
+/** Longest name kept of a tenant, key or model; a longer one is cut, so that no client can fill the disk with one. */
+const MAX_NAME = 256;
+
+/** Most tokens believed of one request, and most nanos: a remote server's counts are not ours to trust. */
+const MAX_TOKENS = 1e9;
+const MAX_NANO = 1e15;
+
+/** A name as the table holds it: cut to size and valid Unicode, so that memory and disk agree on who it is. */
+export function storedName(name: string): string {
+  return Buffer.from(name.slice(0, MAX_NAME)).toString();
+}
+
+/** A whole number from 0 to `max`; what is none counts as 0. */
+function count(value: number, max: number): number {
+  return value > 0 ? Math.min(Math.trunc(value), max) : 0;
+}
+
+export function noCounts(): UsageCounts {
+  return {
+    requests: 0,
+    promptTokens: 0,
+    completionTokens: 0,
+    costNano: 0,
+    cancelled: 0,
+    broken: 0,
+    refused: 0,
+  };
+}
+
+/** The counts of a single request. */
+export function countsOf(entry: UsageEntry): UsageCounts {
+  return {
+    requests: 1,
+    promptTokens: count(entry.promptTokens, MAX_TOKENS),
+    completionTokens: count(entry.completionTokens, MAX_TOKENS),
+    costNano: count(entry.costNano, MAX_NANO),
+    cancelled: Number(entry.outcome === 'cancelled'),
+    broken: Number(entry.outcome === 'broken'),
+    refused: Number(entry.outcome === 'refused'),
+  };
+}
+
+/** Adds `more` to `sum`, in place; stops at the largest whole number that is exact, in which nothing can overflow. */
+export function addCounts(sum: UsageCounts, more: UsageCounts): void {
+  for (const field of COUNTS) sum[field] = Math.min(sum[field] + more[field], Number.MAX_SAFE_INTEGER);
+}

@@ -1,0 +1,41 @@
+/**
+ * Money as whole numbers. The unit is the nano: a billionth of whatever currency the prices are given in, so 0.15
+ * dollars per million tokens are 150 nanos a token. Sums of whole numbers are exact in every order, which sums of
+ * fractions are not, and a JavaScript number holds them exactly up to nine million of the currency.
+ */
+
+/** Nanos in one of the currency. */
+export const NANO = 1_000_000_000;
+
+/** What a thousand tokens cost, in the currency. */
+export interface Price {
+  readonly promptPer1k: number;
+  readonly completionPer1k: number;
+}
+
+/** Most that one request may be booked with: a wild count from a remote server must not wedge the table. */
+const MAX_COST_NANO = 1_000_000 * NANO;
+
+/** An amount of the currency, as people write it in a file, in nanos; digits past the ninth are rounded. */
+export function toNano(amount: number): number {
+  return Math.round(amount * NANO);
+}
+
+/**
+ * What one request cost, in nanos, rounded once and half up: never more than half a nano from the true price.
+ *
+ * @param tokens whole numbers, 0 or more.
+ */
+export function costNano(tokens: { promptTokens: number; completionTokens: number }, price: Price): number {
+  const thousandfold =
+    BigInt(tokens.promptTokens) * BigInt(toNano(price.promptPer1k)) +
+    BigInt(tokens.completionTokens) * BigInt(toNano(price.completionPer1k));
+  return Math.min(Number((thousandfold + 500n) / 1000n), MAX_COST_NANO);
+}
+
+/** Nanos as a decimal of the currency, exact and without an exponent: 37500 → `0.0000375`. */
+export function formatNano(nano: number): string {
+  const digits = String(nano).padStart(10, '0');
+  const fraction = digits.slice(-9).replace(/0+$/, '');
+  return digits.slice(0, -9) + (fraction === '' ? '' : `.${fraction}`);
+}

@@ -1,0 +1,229 @@
+import { BlockList } from 'node:net';
+import request from 'supertest';
+import { gzipSync } from 'node:zlib';
+import type { Caller } from '../../src/contract.js';
+import { keyAuth, singleKey } from '../../src/http/auth.js';
+import type { RequestRecord } from '../../src/http/request-log.js';
+import { logRequest } from '../../src/http/request-log.js';
+import { pino } from 'pino';
+import { HEALTHY, KEY, saying, testApp } from '../support/app.js';
+
+const post = (body: string | object, app = testApp()) =>
+  request(app).post('/chat').set('X-API-Key', KEY).set('Content-Type', 'application/json').send(body);
+
+describe('open routes', () => {
+  test('GET / says that it runs', async () => {
+    const response = await request(testApp()).get('/').expect(200);
+    expect(response.text).toBe('LMServ is running.');
+    expect(response.headers['content-type']).toMatch(/^text\/plain/);
+  });
+
+  test('health is a text with an en dash; busy is still ok', async () => {
+    const response = await request(testApp()).get('/health').set('Accept', '*/*').expect(200);
+    expect(response.text).toBe('ok – workers idle: 1');
+  });
+
+  test('health is JSON for who asks for it, where HEALTH_FORMAT says so, and on /ready', async () => {
+    const asked = await request(testApp()).get('/health').set('Accept', 'application/json').expect(200);
+    const configured = await request(testApp({ healthFormat: 'json' }))
+      .get('/health')
+      .set('Accept', '*/*');
+    const ready = await request(testApp()).get('/ready');
+    for (const response of [asked, configured, ready]) expect(response.body).toEqual(HEALTHY);
+  });
+
+  test.each(['starting', 'unavailable', 'draining'] as const)('health is 503 while %s', async (status) => {
+    const app = testApp({ health: () => ({ ...HEALTHY, status }) });
+    expect((await request(app).get('/health').expect(503)).text).toBe(status);
+    expect((await request(app).get('/ready').expect(503)).body.status).toBe(status);
+  });
+});
+
+describe('keys', () => {
+  test.each([
+    ['no key', {}],
+    ['a wrong X-API-Key', { 'X-API-Key': 'nope' }],
+    ['a wrong bearer', { Authorization: 'Bearer nope' }],
+    ['a key of another length', { 'X-API-Key': `${KEY}x` }],
+    ['basic authentication', { Authorization: `Basic ${KEY}` }],
+  ])('%s is 401 with one body', async (_name, headers: Record<string, string>) => {
+    const response = await request(testApp()).get('/v1/models').set(headers).expect(401);
+    expect(response.body.error).toEqual({
+      message: 'Bad API key',
+      type: 'authentication_error',
+      param: null,
+      code: 'invalid_api_key',
+    });
+  });
+
+  test('a key in the query is no key', async () => {
+    await request(testApp()).get(`/v1/models?api_key=${KEY}`).expect(401);
+  });
+
+  test('either header opens', async () => {
+    await request(testApp()).get('/v1/models').set('X-API-Key', KEY).expect(200);
+    await request(testApp()).get('/v1/models').set('Authorization', `bearer ${KEY}`).expect(200);
+  });
+
+  test('a client of a keyless network needs none, but a wrong one is still wrong', async () => {
+    const keyless = new BlockList();
+    keyless.addSubnet('127.0.0.0', 8);
+    const app = testApp({ authenticate: keyAuth({ lookup: singleKey(KEY), open: false, keyless }) });
+    await request(app).get('/v1/models').expect(200);
+    await request(app).get('/v1/models').set('X-API-Key', 'nope').expect(401);
+  });
+
+  test('X-Forwarded-For does not make a client keyless', async () => {
+    const keyless = new BlockList();
+    keyless.addAddress('10.1.2.3');
+    const app = testApp({ authenticate: keyAuth({ lookup: singleKey(KEY), open: false, keyless }) });
+    await request(app).get('/v1/models').set('X-Forwarded-For', '10.1.2.3').expect(401);
+  });
+});
+
+describe('bodies', () => {
+  test.each([
+    ['not JSON', '{"prompt":', 400, 'invalid_json'],
+    ['an array', '[]', 400, 'invalid_json'],
+    ['nothing', '', 400, 'invalid_json'],
+    ['200,000 nested arrays', `{"prompt":${'['.repeat(200_000)}`, 413, 'body_too_large'],
+    ['nested arrays', `{"prompt":${'['.repeat(4_000)}${']'.repeat(4_000)}}`, 400, 'invalid_json'],
+    ['too large', JSON.stringify({ prompt: 'x'.repeat(20_000) }), 413, 'body_too_large'],
+    ['no prompt', '{}', 400, 'invalid_value'],
+    ['an empty prompt', '{"prompt":""}', 400, 'invalid_value'],
+    ['a NUL', '{"prompt":"a\\u0000"}', 400, 'invalid_value'],
+  ])('%s', async (_name, body, status, code) => {
+    const response = await post(body).expect(status);
+    expect(response.body.error.code).toBe(code);
+  });
+
+  test('brackets inside strings do not count as nesting', async () => {
+    await post({ prompt: '["'.repeat(1_000) }).expect(200);
+  });
+
+  test('invalid UTF-8 is 400', async () => {
+    const bytes = Buffer.concat([Buffer.from('{"prompt":"'), Buffer.from([0xff]), Buffer.from('"}')]);
+    const response = await request(testApp())
+      .post('/chat')
+      .set('X-API-Key', KEY)
+      .set('Content-Type', 'application/json')
+      .serialize((body: unknown) => body as string)
+      .send(bytes)
+      .expect(400);
+    expect(response.body.error.message).toBe('The body is not valid UTF-8');
+  });
+
+  test('a gzip bomb is 413 by its unpacked size', async () => {
+    const bomb = gzipSync(Buffer.alloc(1_000_000, 0x20));
+    expect(bomb.length).toBeLessThan(10_000);
+    await request(testApp())
+      .post('/chat')
+      .set('X-API-Key', KEY)
+      .set('Content-Type', 'application/json')
+      .set('Content-Encoding', 'gzip')
+      .serialize((body: unknown) => body as string)
+      .send(bomb)
+      .expect(413);
+  });
+
+  test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp'])(
+    '%s is 415',
+    async (type) => {
+      await request(testApp())
+        .post('/chat')
+        .set('X-API-Key', KEY)
+        .set('Content-Type', type)
+        .send('{}')
+        .expect(415);
+    },
+  );
+
+  test('a path of ours with another method is 405, an unknown path 404', async () => {
+    const get = await request(testApp()).get('/chat').set('X-API-Key', KEY).expect(405);
+    expect(get.headers.allow).toBe('POST');
+    const unknown = await request(testApp()).get('/nope').set('X-API-Key', KEY).expect(404);
+    expect(unknown.body.error.code).toBe('not_found');
+  });
+});
+
+describe('hosts and origins', () => {
+  test.each(['evil.example', 'evil.example:8000', 'localhost.evil.example'])(
+    'Host %s is 421',
+    async (host) => {
+      const response = await request(testApp()).get('/health').set('Host', host).expect(421);
+      expect(response.body.error.code).toBe('misdirected_request');
+    },
+  );
+
+  test.each(['localhost', 'LOCALHOST:8000', '192.168.1.7:8000', '[::1]:8000', 'llm.example'])(
+    'Host %s is served',
+    async (host) => {
+      await request(testApp({ allowedHosts: ['llm.example'] }))
+        .get('/health')
+        .set('Host', host)
+        .expect(200);
+    },
+  );
+
+  test('no CORS header for an origin that is not listed', async () => {
+    const app = testApp({ corsOrigins: ['https://good.example'] });
+    const bad = await request(app).get('/health').set('Origin', 'https://bad.example');
+    expect(bad.headers['access-control-allow-origin']).toBeUndefined();
+    const good = await request(app).get('/health').set('Origin', 'https://good.example');
+    expect(good.headers['access-control-allow-origin']).toBe('https://good.example');
+    const none = await request(testApp()).get('/health').set('Origin', 'https://good.example');
+    expect(none.headers['access-control-allow-origin']).toBeUndefined();
+  });
+});
+
+test('the rate limit is per caller and answers 429 with Retry-After', async () => {
+  const callers: Record<string, Caller> = {
+    a: { name: 'a', admin: false },
+    b: { name: 'b', admin: false },
+    free: { name: 'free', admin: false, rateLimitQps: 0 },
+  };
+  const lookup = (key: string) => callers[key];
+  const app = testApp({
+    rateLimitQps: 0.01,
+    authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
+  });
+  const get = (key: string) => request(app).get('/v1/models').set('X-API-Key', key);
+  await get('a').expect(200);
+  const limited = await get('a').expect(429);
+  expect(limited.headers['retry-after']).toBe('100');
+  expect(limited.body.error.code).toBe('rate_limit_exceeded');
+  await get('b').expect(200);
+  await get('free').expect(200);
+  await get('free').expect(200);
+});
+
+test('models are listed, one is shown, an unknown one is 404 whatever its path looks like', async () => {
+  const app = testApp();
+  const list = await request(app).get('/v1/models').set('X-API-Key', KEY).expect(200);
+  const entry = { id: 'test-model', object: 'model', created: 1_700_000_000, owned_by: 'lmserv' };
+  expect(list.body).toEqual({ object: 'list', data: [entry] });
+  expect((await request(app).get('/v1/models/test-model').set('X-API-Key', KEY)).body).toEqual(entry);
+  for (const path of ['/v1/models/nope', '/v1/models/..%2ftest-model', '/v1/models/%2e%2e/x']) {
+    expect((await request(app).get(path).set('X-API-Key', KEY)).status).toBe(404);
+  }
+});
+
+test('neither key nor prompt is in a log line, and the line says what is needed', async () => {
+  const lines: string[] = [];
+  const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+  let done!: (record: RequestRecord) => void;
+  const finished = new Promise<RequestRecord>((resolve) => (done = resolve));
+  const app = testApp({ generate: saying('SECRET-REPLY'), logger, onRequestDone: (record) => done(record) });
+  await post({ prompt: 'SECRET-PROMPT' }, app).expect(200);
+  logRequest(logger, await finished);
+  const all = lines.join('');
+  for (const secret of ['SECRET', KEY]) expect(all).not.toContain(secret);
+  expect(JSON.parse(lines.at(-1)!)).toMatchObject({
+    event: 'request',
+    route: '/chat',
+    status: 200,
+    caller: 'default',
+    model: 'test-model',
+    outcome: 'finished',
+  });
+});

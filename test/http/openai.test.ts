@@ -1,0 +1,298 @@
+import request from 'supertest';
+import type { GenerateEvent } from '../../src/contract.js';
+import { LMServError } from '../../src/errors.js';
+import { events, failing, KEY, playing, saying, sseData, testApp } from '../support/app.js';
+
+const ask = (generate: ReturnType<typeof playing>, body: object, path = '/v1/chat/completions') =>
+  request(testApp({ generate })).post(path).set('Authorization', `Bearer ${KEY}`).send(body);
+
+const messages = [{ role: 'user', content: 'hi' }];
+
+describe('chat completions, streamed', () => {
+  test('role, deltas, finish reason and [DONE], one id throughout, no usage unless asked for', async () => {
+    const response = await ask(saying('Hello', ' world'), { messages, stream: true }).expect(200);
+    expect(response.headers['content-type']).toBe('text/event-stream');
+    expect(response.headers['cache-control']).toBe('no-cache');
+    expect(response.headers['x-accel-buffering']).toBe('no');
+    const chunks = sseData(response.text);
+    expect(chunks.pop()).toBe('[DONE]');
+    expect(chunks.map((chunk) => chunk.choices[0].delta)).toEqual([
+      { role: 'assistant', content: '' },
+      { content: 'Hello' },
+      { content: ' world' },
+      {},
+    ]);
+    expect(chunks.map((chunk) => chunk.choices[0].finish_reason)).toEqual([null, null, null, 'stop']);
+    expect(new Set(chunks.map((chunk) => `${chunk.id} ${chunk.created} ${chunk.model}`)).size).toBe(1);
+    expect(chunks[0]).toMatchObject({ object: 'chat.completion.chunk', model: 'test-model' });
+    expect(chunks.some((chunk) => 'usage' in chunk)).toBe(false);
+    expect(response.text).not.toContain('event:');
+  });
+
+  test('include_usage adds one chunk without choices, the others say null', async () => {
+    const body = { messages, stream: true, stream_options: { include_usage: true } };
+    const chunks = sseData((await ask(saying('a'), body)).text);
+    const last = chunks.at(-2);
+    expect(last.choices).toEqual([]);
+    expect(last.usage).toEqual({
+      prompt_tokens: 7,
+      completion_tokens: 1,
+      total_tokens: 8,
+      prompt_tokens_details: { cached_tokens: 3 },
+    });
+    expect(chunks.slice(0, -2).every((chunk) => chunk.usage === null)).toBe(true);
+  });
+
+  test('tool calls: the first delta names the call, later ones carry fragments', async () => {
+    const script: GenerateEvent[] = [
+      { type: 'tool_call', index: 0, call: { index: 0, id: 'call_1', name: 'get_weather', arguments: '' } },
+      { type: 'tool_call', index: 0, call: { index: 0, arguments: '{"city":' } },
+      { type: 'tool_call', index: 0, call: { index: 0, arguments: '"Lima"}' } },
+      { type: 'finish', index: 0, reason: 'tool_calls' },
+    ];
+    const chunks = sseData((await ask(playing(script), { messages, stream: true })).text);
+    const deltas = chunks.slice(1, 4).map((chunk) => chunk.choices[0].delta.tool_calls[0]);
+    expect(deltas).toEqual([
+      { index: 0, id: 'call_1', type: 'function', function: { name: 'get_weather', arguments: '' } },
+      { index: 0, function: { arguments: '{"city":' } },
+      { index: 0, function: { arguments: '"Lima"}' } },
+    ]);
+    expect(chunks[4].choices[0].finish_reason).toBe('tool_calls');
+  });
+
+  test('reasoning goes in its own delta', async () => {
+    const script: GenerateEvent[] = [{ type: 'reasoning', index: 0, text: 'hm' }, ...events('ok')];
+    const chunks = sseData((await ask(playing(script), { messages, stream: true })).text);
+    expect(chunks[1].choices[0].delta).toEqual({ reasoning_content: 'hm' });
+  });
+
+  test('an error before the first token has its own status and Retry-After', async () => {
+    const response = await ask(failing(new LMServError('queue_full')), { messages, stream: true }).expect(
+      503,
+    );
+    expect(response.headers['retry-after']).toBe('1');
+    expect(response.body.error).toEqual({
+      message: 'All slots are in use and the queue is full',
+      type: 'service_unavailable_error',
+      param: null,
+      code: 'queue_full',
+    });
+  });
+
+  test('an error after the first token is told in the stream, which then has no [DONE]', async () => {
+    const broken = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
+    const chunks = sseData((await ask(broken, { messages, stream: true }).expect(200)).text);
+    expect(chunks.at(-1)).toEqual({
+      error: {
+        message: 'The generation failed',
+        type: 'server_error',
+        param: null,
+        code: 'generation_failed',
+      },
+    });
+    expect(chunks).not.toContain('[DONE]');
+  });
+
+  test('an unplanned error shows nothing of its inside', async () => {
+    const response = await ask(failing(new Error('secret /etc/path')), { messages, stream: true }).expect(
+      500,
+    );
+    expect(response.text).not.toContain('secret');
+    expect(response.body.error.code).toBe('internal_error');
+  });
+});
+
+describe('chat completions, not streamed', () => {
+  test("OpenAI's object", async () => {
+    const response = await ask(saying('Hello', ' world'), { messages }).expect(200);
+    expect(response.body).toMatchObject({
+      object: 'chat.completion',
+      model: 'test-model',
+      choices: [
+        {
+          index: 0,
+          message: { role: 'assistant', content: 'Hello world', refusal: null },
+          logprobs: null,
+          finish_reason: 'stop',
+        },
+      ],
+      usage: { prompt_tokens: 7, completion_tokens: 2, total_tokens: 9 },
+    });
+    expect(response.body.id).toBe(`chatcmpl-${response.headers['x-request-id']}`);
+  });
+
+  test('n choices, each with its own text', async () => {
+    const script: GenerateEvent[] = [
+      { type: 'text', index: 1, text: 'b' },
+      { type: 'text', index: 0, text: 'a' },
+      { type: 'finish', index: 1, reason: 'length' },
+      { type: 'finish', index: 0, reason: 'stop' },
+    ];
+    const { body } = await ask(playing(script), { messages, n: 2 });
+    expect(body.choices.map((c: any) => [c.message.content, c.finish_reason])).toEqual([
+      ['a', 'stop'],
+      ['b', 'length'],
+    ]);
+  });
+
+  test('a message that is only a call has null content', async () => {
+    const call = { index: 0, id: 'c', name: 'f', arguments: '{}' };
+    const { body } = await ask(playing([{ type: 'tool_call', index: 0, call }]), { messages });
+    expect(body.choices[0].message).toEqual({
+      role: 'assistant',
+      content: null,
+      refusal: null,
+      tool_calls: [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }],
+    });
+  });
+
+  test('a generation that breaks half-way is an error, never half a text', async () => {
+    const broken = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
+    const response = await ask(broken, { messages }).expect(500);
+    expect(response.text).not.toContain('Hel"');
+  });
+});
+
+describe('what reaches the backends', () => {
+  const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }];
+
+  test('allow-listed fields only: nothing that reaches the state of others', async () => {
+    const generate = saying('x');
+    await ask(generate, {
+      messages,
+      model: 'm',
+      temperature: 0.5,
+      top_k: 5,
+      max_completion_tokens: 9,
+      seed: 3,
+      id_slot: 0,
+      cache_prompt: false,
+      lora: [{ id: 0, scale: 1 }],
+      response_fields: ['prompt'],
+      user: 'u',
+      metadata: null,
+    }).expect(200);
+    expect(generate.requests).toEqual([
+      {
+        kind: 'chat',
+        n: 1,
+        model: 'm',
+        body: { messages, temperature: 0.5, top_k: 5, seed: 3, max_tokens: 9 },
+      },
+    ]);
+  });
+
+  test('developer turns become system turns; an assistant turn with calls keeps them', async () => {
+    const generate = saying('x');
+    const tool_calls = [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }];
+    await ask(generate, {
+      tools,
+      messages: [
+        { role: 'developer', content: 'be brief' },
+        { role: 'user', content: [{ type: 'text', text: 'hi' }] },
+        { role: 'assistant', content: null, tool_calls },
+        { role: 'tool', tool_call_id: 'c', content: '42' },
+      ],
+    }).expect(200);
+    expect(generate.requests[0]!.body.messages).toEqual([
+      { role: 'system', content: 'be brief' },
+      { role: 'user', content: [{ type: 'text', text: 'hi' }] },
+      { role: 'assistant', content: null, tool_calls },
+      { role: 'tool', tool_call_id: 'c', content: '42' },
+    ]);
+  });
+
+  test.each([
+    ['messages', { messages: 'hi' }],
+    ['messages', { messages: [] }],
+    ['messages.0.content', { messages: [{ role: 'user', content: 7 }] }],
+    ['messages.0.role', { messages: [{ role: 'robot', content: 'x' }] }],
+    [
+      'messages.0.content.0.image_url.url',
+      {
+        messages: [
+          { role: 'user', content: [{ type: 'image_url', image_url: { url: 'http://10.0.0.1/x.png' } }] },
+        ],
+      },
+    ],
+    ['messages.0.content', { messages: [{ role: 'user', content: 'a\0b' }] }],
+    ['messages.0.content', { messages: [{ role: 'user', content: 'a\ud800b' }] }],
+    ['temperature', { messages, temperature: 3 }],
+    ['temperature', { messages, temperature: 'hot' }],
+    ['n', { messages, n: 0 }],
+    ['n', { messages, n: 1.5 }],
+    ['max_tokens', { messages, max_tokens: -1 }],
+    ['top_logprobs', { messages, top_logprobs: 2 }],
+    ['tools.0.function.name', { messages, tools: [{ type: 'function', function: { name: 'a b' } }] }],
+    ['tool_choice', { messages, tool_choice: 'required' }],
+    ['tool_choice', { messages, tools, tool_choice: { type: 'function', function: { name: 'g' } } }],
+    ['response_format.json_schema', { messages, response_format: { type: 'json_schema' } }],
+    ['functions', { messages, functions: [] }],
+    ['grammar', { messages, tools, grammar: 'root ::= "a"' }],
+  ])('400 names %s', async (param, body) => {
+    const generate = saying('x');
+    const response = await ask(generate, body).expect(400);
+    expect(response.body.error).toMatchObject({
+      param,
+      type: 'invalid_request_error',
+      code: 'invalid_value',
+    });
+    expect(generate.requests).toEqual([]);
+  });
+
+  test('a number too large to be finite is 400', async () => {
+    const response = await request(testApp())
+      .post('/v1/chat/completions')
+      .set('X-API-Key', KEY)
+      .set('Content-Type', 'application/json')
+      .send('{"messages":[{"role":"user","content":"x"}],"top_p":1e999}')
+      .expect(400);
+    expect(response.body.error.param).toBe('top_p');
+  });
+});
+
+describe('completions', () => {
+  test('a raw prompt, streamed', async () => {
+    const generate = saying('a', 'b');
+    const response = await ask(generate, { prompt: 'once', stream: true }, '/v1/completions').expect(200);
+    const chunks = sseData(response.text);
+    expect(chunks.pop()).toBe('[DONE]');
+    expect(
+      chunks.map((chunk) => [chunk.object, chunk.choices[0].text, chunk.choices[0].finish_reason]),
+    ).toEqual([
+      ['text_completion', 'a', null],
+      ['text_completion', 'b', null],
+      ['text_completion', '', 'stop'],
+    ]);
+    expect(generate.requests[0]).toMatchObject({ kind: 'raw', body: { prompt: 'once' } });
+  });
+
+  test('log probabilities in the older form, with offsets', async () => {
+    const top = [{ token: 'a', logprob: -0.1 }];
+    const script: GenerateEvent[] = ['ab', 'c'].map((token) => ({
+      type: 'text',
+      index: 0,
+      text: token,
+      logprobs: [{ token, logprob: -0.5, top_logprobs: top }],
+    }));
+    const { body } = await ask(playing(script), { prompt: ['x'], logprobs: 1 }, '/v1/completions');
+    expect(body.choices[0].logprobs).toEqual({
+      tokens: ['ab', 'c'],
+      token_logprobs: [-0.5, -0.5],
+      top_logprobs: [{ a: -0.1 }, { a: -0.1 }],
+      text_offset: [0, 2],
+    });
+  });
+
+  test.each([
+    ['prompt', {}],
+    ['prompt', { prompt: '' }],
+    ['prompt.0', { prompt: ['a', 'b'] }],
+    ['echo', { prompt: 'a', echo: true }],
+    ['suffix', { prompt: 'a', suffix: 'z' }],
+    ['best_of', { prompt: 'a', best_of: 3 }],
+  ])('400 names %s', async (param, body) => {
+    const response = await ask(saying('x'), body, '/v1/completions').expect(400);
+    expect(response.body.error.param).toBe(param);
+  });
+});

@@ -1,0 +1,204 @@
+import { once } from 'node:events';
+import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { GenerateEvent } from '../../src/contract.js';
+import { LMServError } from '../../src/errors.js';
+import { InFlight } from '../../src/http/in-flight.js';
+import type { AppOptions } from '../../src/http/app.js';
+import type { RequestRecord } from '../../src/http/request-log.js';
+import { events, failing, KEY, playing, saying, testApp } from '../support/app.js';
+
+/** What only a real connection shows: chunks as they come, cut streams, trailers, clients that go. */
+
+let server: Server;
+
+async function serve(options: Partial<AppOptions>): Promise<void> {
+  server = createServer(testApp(options)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+}
+
+afterEach(async () => {
+  server.closeAllConnections();
+  server.close();
+  await once(server, 'close');
+});
+
+async function post(path: string, body: object): Promise<IncomingMessage> {
+  const outgoing = httpRequest({
+    host: '127.0.0.1',
+    port: (server.address() as AddressInfo).port,
+    method: 'POST',
+    path,
+    headers: { 'X-API-Key': KEY, 'Content-Type': 'application/json' },
+  });
+  outgoing.end(JSON.stringify(body));
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+  return response.setEncoding('utf8');
+}
+
+async function chunksOf(response: IncomingMessage): Promise<string[]> {
+  const chunks: string[] = [];
+  for await (const chunk of response) chunks.push(chunk as string);
+  return chunks;
+}
+
+/** A generation that goes on only when told to. */
+function stepped() {
+  let step!: () => void;
+  let ended!: (reason: unknown) => void;
+  const endedWith = new Promise((resolve) => (ended = resolve));
+  const generate: AppOptions['generate'] = async function* (_request, { signal }) {
+    try {
+      for (let i = 0; ; i += 1) {
+        yield { type: 'text', index: 0, text: `t${i}` } satisfies GenerateEvent;
+        await new Promise<void>((resolve, reject) => {
+          step = resolve;
+          signal.addEventListener('abort', () => reject(signal.reason));
+        });
+      }
+    } catch (error) {
+      ended(error);
+      throw error;
+    }
+  };
+  return { generate, step: () => step(), endedWith };
+}
+
+test('/chat sends each token in a chunk of its own, at once, and the finish reason as a trailer', async () => {
+  const { generate, step } = stepped();
+  await serve({ generate });
+  const response = await post('/chat', { prompt: 'x' });
+  expect(response.headers['content-type']).toBe('text/plain; charset=utf-8');
+  expect(response.headers['transfer-encoding']).toBe('chunked');
+  expect(response.headers.trailer).toBe('X-Finish-Reason');
+  for (let i = 0; i < 3; i += 1) {
+    // The next token is not made before this one has arrived.
+    const [chunk] = (await once(response, 'data')) as [string];
+    expect(chunk).toBe(`t${i}`);
+    step();
+  }
+  response.destroy();
+});
+
+test('/chat has its defaults, and shows text alone', async () => {
+  const generate = playing([{ type: 'reasoning', index: 0, text: 'hidden' }, ...events('shown')]);
+  await serve({ generate });
+  const response = await post('/chat', { prompt: 'x', system_prompt: null });
+  expect((await chunksOf(response)).join('')).toBe('shown');
+  expect(response.trailers['x-finish-reason']).toBe('stop');
+  expect(generate.requests[0]!.body).toEqual({
+    messages: [
+      { role: 'system', content: 'You are a helpful assistant.' },
+      { role: 'user', content: 'x' },
+    ],
+    max_tokens: 256,
+    temperature: 0.8,
+    top_p: 0.9,
+    repeat_penalty: 1.1,
+  });
+});
+
+test('a /chat reply that breaks is cut, not ended', async () => {
+  const generate = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'half' });
+  await serve({ generate });
+  const response = await post('/chat', { prompt: 'x' });
+  await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(response.complete).toBe(false);
+});
+
+test.each(['/chat', '/v1/chat/completions'])(
+  'a client that goes cancels its generation: %s',
+  async (path) => {
+    const { generate, endedWith } = stepped();
+    let done!: (record: RequestRecord) => void;
+    const recorded = new Promise<RequestRecord>((resolve) => (done = resolve));
+    await serve({ generate, onRequestDone: (record) => done(record) });
+    const response = await post(path, {
+      prompt: 'x',
+      messages: [{ role: 'user', content: 'x' }],
+      stream: true,
+    });
+    await once(response, 'data');
+    response.destroy();
+    expect(await endedWith).toMatchObject({ name: 'AbortError' });
+    expect((await recorded).outcome).toBe('cancelled');
+  },
+);
+
+test('a client that does not read holds the generation back', async () => {
+  const piece = 'x'.repeat(64 * 1024);
+  // 32 MiB: far more than all buffers between the two.
+  const all = 512;
+  let made = 0;
+  let onQuiet!: () => void;
+  const quiet = new Promise<void>((resolve) => (onQuiet = resolve));
+  const generate = playing(async function* () {
+    let timer: NodeJS.Timeout | undefined;
+    while (made < all) {
+      made += 1;
+      clearTimeout(timer);
+      timer = setTimeout(onQuiet, 200);
+      yield { type: 'text', index: 0, text: piece };
+    }
+  });
+  await serve({ generate });
+  const response = await post('/chat', { prompt: 'x' });
+  await quiet;
+  expect(made).toBeLessThan(all);
+  expect((await chunksOf(response)).join('').length).toBe(all * piece.length);
+});
+
+describe('shutting down', () => {
+  test('new work is refused, open replies finish', async () => {
+    const inFlight = new InFlight();
+    const { generate, step } = stepped();
+    await serve({ generate, inFlight });
+    const open = await post('/chat', { prompt: 'x' });
+    await once(open, 'data');
+    const drained = inFlight.drain(60_000);
+    expect((await post('/chat', { prompt: 'x' })).statusCode).toBe(503);
+    step();
+    expect(await once(open, 'data')).toEqual(['t1']);
+    open.destroy();
+    await drained;
+  });
+
+  test('after the grace open replies are broken visibly', async () => {
+    const inFlight = new InFlight();
+    const { generate } = stepped();
+    await serve({ generate, inFlight });
+    const response = await post('/v1/chat/completions', {
+      messages: [{ role: 'user', content: 'x' }],
+      stream: true,
+    });
+    const text = chunksOf(response);
+    await once(response, 'data');
+    await inFlight.drain(0);
+    expect((await text).join('')).toMatch(/data: \{"error":\{.*"code":"draining"\}\}\n\n$/);
+  });
+});
+
+test('/llm gives a raw completion', async () => {
+  const generate = saying('and ', 'more');
+  await serve({ generate });
+  const response = await post('/llm', { prompt: 'once', model: 'gpt-4o-mini' });
+  expect(JSON.parse((await chunksOf(response)).join(''))).toMatchObject({ completion: 'and more' });
+  expect(generate.requests).toEqual([
+    {
+      kind: 'raw',
+      n: 1,
+      model: 'gpt-4o-mini',
+      unknownModel: 'default',
+      body: { prompt: 'once', max_tokens: 256, temperature: 0.7 },
+    },
+  ]);
+});
+
+test('/llm shows what the worker wrote to stderr when a generation fails', async () => {
+  await serve({
+    generate: failing(new LMServError('generation_failed', undefined, { stderr: 'CUDA error' })),
+  });
+  const response = await post('/llm', { prompt: 'once' });
+  expect(response.statusCode).toBe(500);
+  expect(JSON.parse((await chunksOf(response)).join('')).error.stderr).toBe('CUDA error');
+});

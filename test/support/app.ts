@@ -1,0 +1,83 @@
+import { BlockList } from 'node:net';
+import { pino } from 'pino';
+import type { Express } from 'express';
+import type { Generate, GenerateEvent } from '../../src/contract.js';
+import { createApp, type AppOptions } from '../../src/http/app.js';
+import { keyAuth, singleKey } from '../../src/http/auth.js';
+import { InFlight } from '../../src/http/in-flight.js';
+import type { Health } from '../../src/http/ops.js';
+
+export const KEY = 'test-key';
+
+export const HEALTHY: Health = {
+  status: 'ok',
+  workers: { total: 2, idle: 1, busy: 1, starting: 0, dead: 0 },
+  slots: { total: 2, idle: 1 },
+  queue: { waiting: 0, limit: 64 },
+  model: 'test-model',
+  version: '1.2.3',
+};
+
+/** The app over a fake `generate`: everything of HTTP, nothing below it. */
+export function testApp(options: Partial<AppOptions> = {}): Express {
+  return createApp({
+    generate: saying('Hello', ' world'),
+    authenticate: keyAuth({ lookup: singleKey(KEY), open: false, keyless: new BlockList() }),
+    health: () => HEALTHY,
+    models: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
+    onRequestDone: () => undefined,
+    inFlight: new InFlight(),
+    logger: pino({ level: 'silent' }),
+    allowedHosts: [],
+    corsOrigins: [],
+    trustProxy: false,
+    healthFormat: 'text',
+    maxBodyBytes: 10_000,
+    rateLimitQps: 0,
+    ...options,
+  });
+}
+
+/** The events of a reply that says these pieces and stops. */
+export function events(...pieces: string[]): GenerateEvent[] {
+  return [
+    { type: 'prefill', promptTokens: 7 },
+    ...pieces.map((text): GenerateEvent => ({ type: 'text', index: 0, text })),
+    { type: 'finish', index: 0, reason: 'stop' },
+    { type: 'usage', usage: { promptTokens: 7, completionTokens: pieces.length, cachedTokens: 3 } },
+  ];
+}
+
+/** A generate that plays events and notes what it was asked. */
+export function playing(script: Iterable<GenerateEvent> | (() => AsyncIterable<GenerateEvent>)): Generate & {
+  readonly requests: Parameters<Generate>[0][];
+} {
+  const requests: Parameters<Generate>[0][] = [];
+  const generate: Generate = async function* (request, context) {
+    requests.push(request);
+    context.trace.model = 'test-model';
+    yield* typeof script === 'function' ? script() : script;
+  };
+  return Object.assign(generate, { requests });
+}
+
+/** A generate that says these pieces. */
+export function saying(...pieces: string[]) {
+  return playing(events(...pieces));
+}
+
+/** A generate that gives some events and then fails. */
+export function failing(error: Error, ...before: GenerateEvent[]) {
+  return playing(async function* () {
+    yield* before;
+    throw error;
+  });
+}
+
+/** Parses the `data:` payloads of an SSE text; `[DONE]` stays a string. */
+export function sseData(text: string): any[] {
+  return text
+    .split('\n\n')
+    .filter((block) => block.startsWith('data: '))
+    .map((block) => (block === 'data: [DONE]' ? '[DONE]' : JSON.parse(block.slice(6))));
+}

@@ -1,0 +1,48 @@
+import { Deadline } from '../../../src/client/deadline.js';
+import { TimeoutError } from '../../../src/client/index.js';
+import { failure } from './fake-server.js';
+
+const { jest } = import.meta;
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+/** Settles only by the signal, as fetch does. */
+const hang = (signal: AbortSignal): Promise<never> =>
+  new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+
+test('the clock stands still while nothing is waited for', async () => {
+  const deadline = new Deadline(1000, undefined);
+  expect(await deadline.run(async () => 1)).toBe(1);
+  jest.advanceTimersByTime(3_600_000);
+  expect(await deadline.run(async () => 2)).toBe(2);
+  expect(jest.getTimerCount()).toBe(0);
+});
+
+test('each wait has the whole time', async () => {
+  const deadline = new Deadline(1000, undefined);
+  await deadline.run(async () => jest.advanceTimersByTime(999));
+  await deadline.run(async () => jest.advanceTimersByTime(999));
+  const waiting = failure(deadline.run(() => hang(deadline.signal)));
+  jest.advanceTimersByTime(1000);
+  expect(await waiting).toBeInstanceOf(TimeoutError);
+});
+
+test('a shorter limit holds, a longer one does not', async () => {
+  const deadline = new Deadline(1000, undefined);
+  deadline.limit(5000);
+  deadline.limit(10);
+  const waiting = failure(deadline.run(() => hang(deadline.signal)));
+  jest.advanceTimersByTime(10);
+  expect(await waiting).toMatchObject({ message: expect.stringContaining('0.01 s') });
+});
+
+test("the caller's signal is let go at the end", () => {
+  const caller = new AbortController();
+  const deadline = new Deadline(1000, caller.signal);
+  let removed = 0;
+  caller.signal.removeEventListener = () => void (removed += 1);
+  deadline.close();
+  expect(removed).toBe(1);
+  expect(deadline.signal.aborted).toBe(true);
+});

@@ -1,0 +1,67 @@
+import { DONE, PING, decodeSse, encodeSse } from '../../../src/wire/sse.js';
+import { all, chunks, everySplit, everyTwoSplits } from './splits.js';
+
+const decode = (...parts: (Uint8Array | string)[]): Promise<string[]> => all(decodeSse(chunks(...parts)));
+
+test('what is encoded is decoded, wherever the chunks end', async () => {
+  const events = ['{"text":"né 🦙 👩‍👩‍👧"}', '{"text":"a\\nb"}', ' leading blank', '', DONE];
+  for (const parts of everySplit(events.map(encodeSse).join(PING)))
+    expect(await decode(...parts)).toEqual(events);
+});
+
+test('two cuts at once, at event borders and within characters', async () => {
+  const text = `${encodeSse('🦙')}\r\n: p\r\ndata:ñ\r\n\r\n`;
+  for (const parts of everyTwoSplits(text)) expect(await decode(...parts)).toEqual(['🦙', 'ñ']);
+});
+
+test.each([
+  ['line ends of \\r\\n', 'data: a\r\n\r\ndata: b\r\n\r\n', ['a', 'b']],
+  ['no blank after the colon', 'data:a\n\n', ['a']],
+  ['more blanks: one alone is dropped', 'data:  a\n\n', [' a']],
+  ['several data lines: joined by line feeds', 'data: a\ndata: b\ndata:\ndata: c\n\n', ['a\nb\n\nc']],
+  ['an empty data line', 'data:\n\n', ['']],
+  ['comments', ': ping\n\n:\n\ndata: a\n: within\ndata: b\n\n', ['a\nb']],
+  ['other fields', 'event: message\nid: 7\nretry: 10\ndata: a\n\n', ['a']],
+  ['an event without data', 'event: ping\n\ndata: a\n\n', ['a']],
+  ['more blank lines than one', '\n\ndata: a\n\n\n\ndata: b\n\n', ['a', 'b']],
+  ['a field that only begins like data', 'database: x\n\ndata: a\n\n', ['a']],
+  ['a byte order mark', '\ufeffdata: a\n\n', ['a']],
+])('reads %s', async (_name, text, events) => {
+  for (const parts of everySplit(text)) expect(await decode(...parts)).toEqual(events);
+});
+
+test.each(['data: {"cut', 'data: whole line\n', 'data: [DONE]', 'data: [DONE]\n', ': ping', 'da'])(
+  'an event cut off by the end is not yielded: %j',
+  async (rest) => {
+    for (const parts of everySplit(`data: a\n\n${rest}`)) expect(await decode(...parts)).toEqual(['a']);
+  },
+);
+
+test('an event is yielded with its blank line, before the next chunk is asked for', async () => {
+  const log: string[] = [];
+  async function* source(): AsyncGenerator<string> {
+    log.push('ask 1');
+    yield 'data: a\n\ndata: b\n';
+    log.push('ask 2');
+    yield '\n';
+  }
+  for await (const data of decodeSse(source())) log.push(data);
+  expect(log).toEqual(['ask 1', 'a', 'ask 2', 'b']);
+});
+
+test('a reset passes through after the events before it', async () => {
+  const events: string[] = [];
+  async function* source(): AsyncGenerator<string> {
+    yield 'data: a\n\ndata: b';
+    throw new Error('reset');
+  }
+  const read = (async () => {
+    for await (const data of decodeSse(source())) events.push(data);
+  })();
+  await expect(read).rejects.toThrow('reset');
+  expect(events).toEqual(['a']);
+});
+
+test('a ping is a comment, which is no event', async () => {
+  expect(await decode(PING, PING)).toEqual([]);
+});
