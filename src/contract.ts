@@ -35,6 +35,14 @@ export interface GenerateRequest {
   readonly body: JsonObject;
   /** An unknown model name is served by the default model instead of failing. */
   readonly unknownModel?: 'default' | undefined;
+  /** The provider that must answer: `cloud`, `mock` or another configured by that name; undefined means whichever serves the model. */
+  readonly provider?: string | undefined;
+  /** Who pays, as the client named it (`tenant_id`); undefined means the caller's own name. */
+  readonly tenant?: string | undefined;
+  /** The longest time the whole generation may take, waiting included, milliseconds; then it is `provider_timeout`. */
+  readonly deadlineMs?: number | undefined;
+  /** Place among those that wait for a slot: higher goes first. -1, 0 or 1; undefined means 0. */
+  readonly priority?: number | undefined;
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';
@@ -102,6 +110,8 @@ export interface GenerateContext {
   /** Aborts when the client has gone or the server shuts down: the generation stops and its slot comes free. */
   readonly signal: AbortSignal;
   readonly trace: Trace;
+  /** Another backend could serve this: one that is full says so at once instead of letting the request wait. */
+  readonly mayFallBack?: boolean;
 }
 
 export type Generate = (request: GenerateRequest, context: GenerateContext) => AsyncIterable<GenerateEvent>;

@@ -2,7 +2,7 @@
  * Which llama.cpp binary the workers run. A usable one is a `llama-cli` that hosts llama.cpp's HTTP server in itself,
  * or a `llama-server`; both are told by their help text, which costs about 10 ms and loads no model.
  */
-import { execFile } from 'node:child_process';
+import { execFile, type ExecFileException } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -38,6 +38,8 @@ export interface ResolveOptions {
   root: string;
   /** Folders to search for programs, as in PATH. */
   searchPath?: string | undefined;
+  /** Of the environment only PATH, HOME and the library path reach a binary; none without it. */
+  env?: NodeJS.ProcessEnv | undefined;
 }
 
 /** Builds of `npm run setup`, the fastest flavour first. */
@@ -83,12 +85,13 @@ async function locate(configured: string, { root, searchPath }: ResolveOptions):
  * @throws BinaryError when the configured one is not usable (others are then not tried), or none is
  */
 export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBinary> {
-  if (options.configured) return probeBinary(await locate(options.configured, options), 'LLM_BIN_PATH: ');
+  if (options.configured)
+    return probeBinary(await locate(options.configured, options), options.env, 'LLM_BIN_PATH: ');
   let problem: BinaryError | undefined;
   for (const file of candidates(options)) {
     if (!(await isFile(file))) continue;
     try {
-      return await probeBinary(file);
+      return await probeBinary(file, options.env);
     } catch (error) {
       if (!(error instanceof BinaryError)) throw error;
       problem ??= error;
@@ -101,12 +104,17 @@ export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBi
 
 /**
  * Looks at one binary.
+ * @param env as in ResolveOptions
  * @param prefix begins the error messages
  * @throws BinaryError
  */
-export async function probeBinary(file: string, prefix = ''): Promise<ResolvedBinary> {
+export async function probeBinary(
+  file: string,
+  env: NodeJS.ProcessEnv = {},
+  prefix = '',
+): Promise<ResolvedBinary> {
   await requireExecutable(file, prefix);
-  const [help, versionText] = await Promise.all([run(file, '--help'), run(file, '--version')]);
+  const [help, versionText] = await Promise.all([run(file, '--help', env), run(file, '--version', env)]);
   const kind = kindOf(help.output);
   if (kind !== undefined) return { path: file, kind, version: versionOf(versionText.output) };
   if (help.failure !== undefined && !looksLikeLlama(help.output + versionText.output)) {
@@ -154,15 +162,12 @@ interface Run {
   failure: string | undefined;
 }
 
+/** What of the environment a program may need to be loaded. */
+const PASSED_ON = ['PATH', 'HOME', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH'];
+
 /** Runs the binary with a bare environment: LLAMA_ARG_* variables would change what it does. */
-function run(file: string, option: string): Promise<Run> {
-  const { PATH = '', HOME = '', LD_LIBRARY_PATH, DYLD_LIBRARY_PATH } = process.env;
-  const env = {
-    PATH,
-    HOME,
-    ...(LD_LIBRARY_PATH ? { LD_LIBRARY_PATH } : {}),
-    ...(DYLD_LIBRARY_PATH ? { DYLD_LIBRARY_PATH } : {}),
-  };
+function run(file: string, option: string, environment: NodeJS.ProcessEnv): Promise<Run> {
+  const env = Object.fromEntries(Object.entries(environment).filter(([name]) => PASSED_ON.includes(name)));
   const options = { env, timeout: PROBE_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 } as const;
   return new Promise((resolve) => {
     const child = execFile(file, [option], options, (error, stdout, stderr) => {
@@ -173,11 +178,9 @@ function run(file: string, option: string): Promise<Run> {
 }
 
 /** The loader's or the program's first words, else how it ended. */
-function reasonOf(error: Error & { code?: unknown; signal?: unknown }, stderr: string): string {
+function reasonOf(error: ExecFileException, stderr: string): string {
   const said = stderr.trim().split('\n')[0]?.slice(0, 200);
   if (said) return said;
-  if (error.signal) return `ended by ${String(error.signal)}`;
-  return typeof error.code === 'number'
-    ? `exit code ${error.code}`
-    : `${String(error.code ?? error.message)}`;
+  if (error.signal) return `ended by ${error.signal}`;
+  return error.code == null ? error.message : `exit code ${error.code}`;
 }

@@ -203,7 +203,13 @@ export class Worker {
     if (this.#watchTimer) return;
     const due = this.#watch.dueIn(Date.now());
     if (due === undefined) return;
-    this.#watchTimer = setTimeout(() => this.#checkProgress(), Math.max(due, 1));
+    // Never later than the shorter deadline: a phase may change while the timer runs, and it is not set anew for
+    // each token.
+    const { firstTokenMs, tokenMs } = this.options.timeouts;
+    this.#watchTimer = setTimeout(
+      () => this.#checkProgress(),
+      Math.max(1, Math.min(due, firstTokenMs, tokenMs)),
+    );
     this.#watchTimer.unref();
   }
 

@@ -88,11 +88,14 @@ def dialogue_cases(rng):
         yield asks("remembered names", [SYSTEM, *introduction(rng, name)[1], question], says(reply["content"]))
 
 
+def as_it_is(rng, question):
+    return question
+
+
 def tool_cases(rng):
-    plain = lambda rng, question: question
     for index in range(120):
         make = tools.weather_turns if index % 2 else tools.time_turns
-        definitions, (question, call), (result, sentence) = make(rng, plain)
+        definitions, (question, call), (result, sentence) = make(rng, as_it_is)
         function = call["tool_calls"][0]["function"]
         right = calls(function["name"], function["arguments"])
         wire = {**call, "tool_calls": [{"id": "call_1", "type": "function", "function": {

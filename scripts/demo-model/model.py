@@ -87,7 +87,12 @@ class Model(nn.Module):
                 nn.init.normal_(weight, std=0.05 if "embd" in name else shape.width ** -0.5)
             if name.endswith(("attn_output.weight", "ffn_down.weight")):
                 nn.init.zeros_(weight)
-        prime_copying(self)
+        self.held = prime_copying(self)
+
+    def hold(self):
+        """Takes the gradient off the weights that are not to change."""
+        for weight, mask in self.held:
+            weight.grad.masked_fill_(mask, 0)
 
     def forward(self, ids, wanted):
         """Logits at the wanted (boolean) positions only: the rest is not learned and costs time."""
@@ -106,7 +111,8 @@ def prime_copying(model):
 
     Names and tool arguments have to be copied from the question. Found by chance this wiring (a head that looks
     one token back, then heads that look for the token after an earlier `A`) took longer than all other learning.
-    Training is free to change every weight set here.
+    Left to training it was soon drowned by what the other weights of block 0 wrote, so block 0 stays as it is set
+    here, and of block 1 what the copying heads read: returns [(weight, mask of what to hold)].
     """
     shape, embedding = model.shape, model.token_embd.weight
     look_back, look_up = model.blk[0], model.blk[1]
@@ -138,6 +144,14 @@ def prime_copying(model):
             weight[rows] = 2.5 * source[features]
     look_up.attn_v.weight[:2 * width] = rest
     look_up.attn_output.weight[:, :2 * width] = 0.35 * rest.T
+
+    look_back.requires_grad_(False)
+    held = [(embedding, torch.zeros_like(embedding, dtype=torch.bool))]
+    held[0][1][:, 0] = True
+    for weight in (look_up.attn_q.weight, look_up.attn_k.weight, look_up.attn_v.weight):
+        held.append((weight, torch.zeros_like(weight, dtype=torch.bool)))
+        held[-1][1][:2 * width] = True
+    return held
 
 
 class Muon(torch.optim.Optimizer):

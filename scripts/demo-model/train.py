@@ -25,7 +25,7 @@ from tokenizer import CONTROL, TAGS, Tokenizer, train_merges
 VOCABULARY = 2048
 BATCH_TOKENS = 2560
 CHECKPOINT_EPOCHS = 2
-MUON_RATE, ADAM_RATE = 0.02, 0.003
+MUON_RATE, ADAM_RATE = 0.02, 0.002
 
 
 def make_tokenizer(folder, seed):
@@ -77,8 +77,9 @@ class Training:
         self.options, self.tokenizer = options, tokenizer
         self.shape = Shape(len(tokenizer))
         self.model = Model(self.shape)
-        matrices = [weight for name, weight in self.model.named_parameters() if weight.dim() == 2 and "embd" not in name]
-        others = [weight for name, weight in self.model.named_parameters() if weight.dim() != 2 or "embd" in name]
+        free = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+        matrices = [weight for name, weight in free if weight.dim() == 2 and "embd" not in name]
+        others = [weight for name, weight in free if weight.dim() != 2 or "embd" in name]
         self.optimizers = [Muon(matrices, MUON_RATE), torch.optim.AdamW(others, ADAM_RATE, (0.9, 0.95), weight_decay=0)]
         self.rates = [MUON_RATE, ADAM_RATE]
         self.epoch, self.seconds = 0, 0.0
@@ -117,6 +118,7 @@ class Training:
             loss = F.cross_entropy(self.model(ids, learned), following[learned])
             self.model.zero_grad()
             loss.backward()
+            self.model.hold()
             for optimizer in self.optimizers:
                 optimizer.step()
             total += loss.item() * learned.sum().item()

@@ -5,7 +5,7 @@ import { parse } from 'dotenv';
 import { BinaryError, resolveBinary } from '../../workers/binary.js';
 import type { ProgressStream } from '../progress.js';
 import { SetupError } from './errors.js';
-import { setup, type SetupOptions } from './setup.js';
+import type { SetupOptions } from './setup.js';
 
 /** LLM_BIN_PATH from the environment, else from the checkout's .env. */
 async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
@@ -24,7 +24,7 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   const { root, env = process.env } = options;
   const configured = await configuredBinary(root, env);
   try {
-    await resolveBinary({ root, configured, searchPath: env['PATH'] });
+    await resolveBinary({ root, configured, searchPath: env['PATH'], env });
     return true;
   } catch (error) {
     if (!(error instanceof BinaryError)) throw error;
@@ -37,8 +37,10 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
 /** Says why, when a binary was there but of no use, and how long it takes. */
 async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean> {
   if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
-  write(options, 'Getting and building llama.cpp: minutes, once.');
+  write(options, 'There is no usable llama.cpp yet. Building it takes minutes, once for all clones.');
   try {
+    // Loaded only now: at every other start it would cost more than all the rest.
+    const { setup } = await import('./setup.js');
     const { binary } = await setup(options);
     write(options, `llama.cpp is ready: ${path.relative(options.root, binary)}`);
     return true;

@@ -51,14 +51,18 @@ const COMMON_FLAGS = [
   '-DLLAMA_OPENSSL=OFF',
 ];
 
-/** For the GPUs that are here when they are known; else llama.cpp chooses. */
+/** For GPUs that are not known while building: from Turing on, which CUDA 11.8 to 13 all take. */
+const COMMON_ARCHITECTURES = ['75-virtual', '80-virtual', '86-real', '89-real', '90-virtual'];
+
+/** Built for the GPUs that are here, when they are known. */
 async function cudaFlags(env: NodeJS.ProcessEnv): Promise<string[]> {
   const nvcc = await findNvcc(env);
-  const architectures = (await computeCapabilities(env)).map((capability) => capability.replace('.', ''));
+  const here = (await computeCapabilities(env)).map((capability) => capability.replace('.', ''));
+  const architectures = here.length > 0 ? here : COMMON_ARCHITECTURES;
   return [
     '-DGGML_CUDA=ON',
     ...(nvcc ? [`-DCMAKE_CUDA_COMPILER=${nvcc}`] : []),
-    ...(architectures.length > 0 ? [`-DCMAKE_CUDA_ARCHITECTURES=${architectures.join(';')}`] : []),
+    `-DCMAKE_CUDA_ARCHITECTURES=${architectures.join(';')}`,
   ];
 }
 

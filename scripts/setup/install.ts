@@ -12,9 +12,9 @@ async function keepPrograms(build: string): Promise<void> {
 }
 
 /** @throws SetupError when a program that was just built does not run here (no driver, wrong toolkit) */
-async function requireRunning(file: string): Promise<void> {
+async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<void> {
   try {
-    await probeBinary(file);
+    await probeBinary(file, env);
   } catch (error) {
     if (!(error instanceof BinaryError)) throw error;
     const hint = 'For a GPU build look at its driver; `npm run setup -- --gpu cpu` builds for the CPU.';
@@ -25,9 +25,9 @@ async function requireRunning(file: string): Promise<void> {
 }
 
 /** Checks that both programs run here, then marks the build as whole. */
-export async function finishBuild({ layout, pin, flavour, flags }: SetupContext): Promise<void> {
+export async function finishBuild({ layout, pin, flavour, flags, env }: SetupContext): Promise<void> {
   for (const name of ['llama-cli', 'llama-server'])
-    await requireRunning(path.join(layout.build, 'bin', name));
+    await requireRunning(path.join(layout.build, 'bin', name), env);
   await keepPrograms(layout.build);
   const made = { llamaVersion: pin.llamaVersion, commit: pin.commit, flavour, flags };
   await writeFile(layout.stamp, `${JSON.stringify(made, null, 2)}\n`);

@@ -64,7 +64,7 @@ export class LocalBackend implements Backend {
 
   async *#attempt(child: ChildRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
     const { signal, trace } = context;
-    const lease = await this.pool.lease(signal);
+    const lease = await this.pool.lease(signal, 0, context.mayFallBack !== true);
     trace.queueMs = (trace.queueMs ?? 0) + lease.queueMs;
     trace.worker = lease.worker.id;
     let served = false;

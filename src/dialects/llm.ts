@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { openAiError } from '../errors.js';
 import { collect } from './collect.js';
-import type { Dialect } from './dialect.js';
+import type { Call, Dialect } from './dialect.js';
 import { maxTokens, modelName, temperature, text } from './fields.js';
+import { parseTask } from './llm-task.js';
 import { validate } from './validate.js';
 
 const schema = z.object({
@@ -12,27 +13,34 @@ const schema = z.object({
   temperature,
 });
 
-/** `POST /llm`, prompt form: the prompt as it is, no chat template, one JSON body. */
+/** `POST /llm`, two forms in one: with `task` it is a task, else a prompt. */
 export const llm: Dialect = {
-  parse(body) {
-    const given = validate(schema, body);
-    const fields = {
-      prompt: given.prompt,
-      max_tokens: given.max_tokens ?? 256,
-      temperature: given.temperature ?? 0.7,
-    };
-    return {
-      request: { kind: 'raw', n: 1, model: given.model, body: fields, unknownModel: 'default' },
-      collect: async (events) => {
-        const { choices } = await collect(events);
-        const { text: completion, finishReason } = choices[0]!;
-        return { completion, finish_reason: finishReason };
-      },
-    };
-  },
+  parse: (body) => (isTask(body) ? parseTask(body) : parsePrompt(body)),
   errorBody: (error) => ({
     body: {
       error: { ...openAiError(error), ...(error.stderr === undefined ? {} : { stderr: error.stderr }) },
     },
   }),
 };
+
+function isTask(body: unknown): boolean {
+  return typeof body === 'object' && body !== null && 'task' in body;
+}
+
+/** The prompt as it is, no chat template, one JSON body. */
+function parsePrompt(body: unknown): Call {
+  const given = validate(schema, body);
+  const fields = {
+    prompt: given.prompt,
+    max_tokens: given.max_tokens ?? 256,
+    temperature: given.temperature ?? 0.7,
+  };
+  return {
+    request: { kind: 'raw', n: 1, model: given.model, body: fields, unknownModel: 'default' },
+    collect: async (events) => {
+      const { choices } = await collect(events);
+      const { text: completion, finishReason } = choices[0]!;
+      return { completion, finish_reason: finishReason };
+    },
+  };
+}

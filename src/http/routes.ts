@@ -1,5 +1,7 @@
 import { chat } from '../dialects/chat.js';
+import { complete, completeStream } from '../dialects/complete.js';
 import type { Dialect } from '../dialects/dialect.js';
+import { execute, type ExecuteOptions } from '../dialects/execute.js';
 import { llm } from '../dialects/llm.js';
 import { chatCompletions } from '../dialects/openai/chat-completions.js';
 import { completions } from '../dialects/openai/completions.js';
@@ -10,9 +12,20 @@ export interface Route {
   readonly dialect: Dialect;
 }
 
-export const ROUTES: readonly Route[] = [
+/** What the dialects that can be configured are given. */
+export interface RouteOptions {
+  readonly execute?: ExecuteOptions;
+}
+
+export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/chat', dialect: chat },
   { path: '/llm', dialect: llm },
   { path: '/v1/chat/completions', dialect: chatCompletions },
   { path: '/v1/completions', dialect: completions },
+  { path: '/complete', dialect: complete },
+  { path: '/complete/stream', dialect: completeStream },
+  { path: '/execute', dialect: execute(options.execute) },
 ];
+
+/** With nothing configured: no profiles, no routing policy. */
+export const ROUTES = routes();

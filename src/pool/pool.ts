@@ -69,12 +69,13 @@ export class Pool {
   }
 
   /**
-   * Waits for a free slot of a ready worker, first come first served; a higher `priority` goes ahead.
+   * Waits for a free slot of a ready worker, first come first served; a higher `priority` goes ahead. Without
+   * `mayWait` a slot that is not free now is a full queue.
    *
    * @throws LMServError `starting`, `draining`, `queue_full`, `queue_timeout` or `unavailable`; the signal's reason
    *   when it aborts first.
    */
-  lease(signal: AbortSignal, priority = 0): Promise<Lease> {
+  lease(signal: AbortSignal, priority = 0, mayWait = true): Promise<Lease> {
     const began = performance.now();
     const wait = new AbortController();
     this.#waiting.add(wait);
@@ -91,7 +92,7 @@ export class Pool {
     };
     return new Promise<Lease>((resolve, reject) => {
       signal.throwIfAborted();
-      this.#admit();
+      this.#admit(mayWait);
       const hold = () =>
         new Promise<void>((done) => {
           stopWaiting();
@@ -142,7 +143,7 @@ export class Pool {
     return [...this.#workers.values()].flatMap((worker) => worker.pid ?? []);
   }
 
-  #admit(): void {
+  #admit(mayWait: boolean): void {
     if (this.#stopping) throw new LMServError('draining');
     if (this.#slots() === 0) {
       if (this.#startFailure !== undefined && (!this.#everReady || this.#policy.open)) {
@@ -151,7 +152,8 @@ export class Pool {
       if (!this.#everReady) throw new LMServError('starting');
     }
     const mustWait = this.#queue.isPaused || this.#queue.pending >= this.#queue.concurrency;
-    if (mustWait && this.#queue.size >= this.#options.queueLimit) throw new LMServError('queue_full');
+    const room = mayWait ? this.#options.queueLimit : 0;
+    if (mustWait && this.#queue.size >= room) throw new LMServError('queue_full');
   }
 
   #take(queueMs: number, done: () => void): Lease {

@@ -16,8 +16,15 @@ const responseFormat = z.discriminatedUnion('type', [
   }),
 ]);
 
+/** How much a reasoning model thinks; other models ignore it. */
+export const reasoning = {
+  reasoning_effort: optional(z.enum(['none', 'minimal', 'low', 'medium', 'high'])),
+  chat_template_kwargs: optional(z.object({ enable_thinking: optional(z.boolean()) })),
+};
+
 const schema = z.object({
   ...sampling,
+  ...reasoning,
   model: modelName,
   messages,
   n: choices,
@@ -29,8 +36,6 @@ const schema = z.object({
   response_format: optional(responseFormat),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(20)),
-  reasoning_effort: optional(z.enum(['none', 'minimal', 'low', 'medium', 'high'])),
-  chat_template_kwargs: optional(z.object({ enable_thinking: optional(z.boolean()) })),
   functions: z.undefined('is no longer supported; use tools').optional(),
   function_call: z.undefined('is no longer supported; use tool_choice').optional(),
 });

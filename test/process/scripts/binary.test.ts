@@ -88,12 +88,9 @@ test('a binary that cannot run says why in one line', async () => {
   await expect(resolve()).rejects.toThrow(/^[^\n]*cannot open libcuda\.so\.1[^\n]*npm run setup[^\n]*$/);
 });
 
-test('LLAMA_ARG_ variables of the environment do not reach it', async () => {
-  process.env['LLAMA_ARG_PORT'] = '1';
-  try {
-    await writeProgram(path.join(bin, 'llama-cli'), `[ -z "$LLAMA_ARG_PORT" ] || exit 9\n${LLAMA_CLI}`);
-    await expect(resolve()).resolves.toMatchObject({ kind: 'llama-cli' });
-  } finally {
-    delete process.env['LLAMA_ARG_PORT'];
-  }
+test('of the environment LLAMA_ARG_ variables do not reach it, the library path does', async () => {
+  const check = '[ -z "$LLAMA_ARG_PORT" ] && [ "$LD_LIBRARY_PATH" = /libs ] || exit 9';
+  await writeProgram(path.join(bin, 'llama-cli'), `${check}\n${LLAMA_CLI}`);
+  const env = { LLAMA_ARG_PORT: '1', LD_LIBRARY_PATH: '/libs' };
+  await expect(resolveBinary({ root, searchPath: bin, env })).resolves.toMatchObject({ kind: 'llama-cli' });
 });

@@ -110,8 +110,8 @@ test('a failing npm is told with its reason', async () => {
 test('a source that does not compile stops the start with the compiler’s words, and the next start tries again', async () => {
   await bootstrap(['build']);
   await writeFile(path.join(root, 'src/cli.ts'), "const wrong: number = 'text';\nconsole.log(wrong);\n");
-  for (const _ of [1, 2]) {
-    const { exitCode, stderr } = await bootstrap(['ask']);
+  for (const start of ['first', 'second']) {
+    const { exitCode, stderr } = await bootstrap([start]);
     expect(exitCode).toBe(1);
     expect(stderr).toContain('src/cli.ts(1,7): error TS2322');
   }

@@ -34,6 +34,7 @@ test('without a known error the last lines are told', () => {
 
 test.each([
   ['c++: fatal error: Killed signal terminated program cc1plus', '--jobs 1'],
+  ['Target "ggml-cuda" links to: CUDA::cublas but the target was not found', 'cuBLAS'],
   ['error: No space left on device', 'LMSERV_CACHE_DIR'],
   ['CMake 3.28 or higher is required. You are running version 3.10', 'newer one'],
 ])('%s has a remedy', (log, advice) => {
@@ -41,5 +42,5 @@ test.each([
 });
 
 test('an unknown trouble has no made-up remedy', () => {
-  expect(remedy('a.cpp:3:1: error: expected ;')).toBeUndefined();
+  expect(remedy('-- CUDA host compiler is GNU 12.2.0\na.cpp:3:1: error: expected ;')).toBeUndefined();
 });

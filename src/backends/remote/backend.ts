@@ -1,0 +1,304 @@
+import type { Dispatcher } from 'undici';
+import type {
+  Backend,
+  BackendStatus,
+  GenerateContext,
+  GenerateEvent,
+  GenerateRequest,
+} from '../../contract.js';
+import { LMServError } from '../../errors.js';
+import type { Logger } from '../../observe/logger.js';
+import { decodeSse, DONE } from '../../wire/sse.js';
+import { Circuit, type Ticket } from './circuit.js';
+import { systemClock, wait, type Clock } from './clock.js';
+import { bytesOf, createDispatcher, letGo, post, readRefusal, routeUrl, type Reply } from './connection.js';
+import { broken, fromConnection, fromRefusal, RemoteFailure, type Provider } from './failure.js';
+import type { RemoteOptions } from './options.js';
+import { createRedactor, withoutPrompt } from './redact.js';
+import { ReplyReader } from './reply-reader.js';
+import { toRemoteRequest } from './remote-request.js';
+import { retryWait } from './retry-policy.js';
+import { TimeLimit } from './time-limit.js';
+
+/** What a remote backend works with; tests hand in their own. */
+export interface RemoteTools {
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  /** From 0 to 1, for jitter. */
+  readonly random?: () => number;
+  /** The connections; by default a pool of its own. */
+  readonly dispatcher?: Dispatcher;
+}
+
+/** One call of `generate`, through all its attempts. */
+interface Call {
+  readonly url: URL;
+  readonly body: string;
+  readonly provider: Provider;
+  readonly context: GenerateContext;
+  readonly began: number;
+  /** The client's signal and the time for the whole. */
+  readonly limit: TimeLimit;
+  /** A token has been handed on: from here on there is no other attempt. */
+  begun: boolean;
+}
+
+/**
+ * A model served by another server that speaks OpenAI's protocol. The reply is always streamed from there and read
+ * only as fast as it is taken here. Failures before the first token are tried again, with jitter and within a budget;
+ * a circuit breaker keeps requests away from a server that goes on failing. No redirect is followed, and no error or
+ * log line holds a credential or a client's words.
+ */
+export class RemoteBackend implements Backend {
+  readonly name: string;
+  readonly #options: RemoteOptions;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #dispatcher: Dispatcher;
+  readonly #circuit: Circuit;
+  readonly #redact: (text: string) => string;
+  #stopping = false;
+
+  /** @throws TypeError when `baseUrl` is no URL. */
+  constructor(options: RemoteOptions, tools: RemoteTools) {
+    routeUrl(options.baseUrl, '');
+    this.name = options.name;
+    this.#options = options;
+    this.#logger = tools.logger;
+    this.#clock = tools.clock ?? systemClock;
+    this.#random = tools.random ?? Math.random;
+    this.#dispatcher = tools.dispatcher ?? createDispatcher(options);
+    this.#circuit = new Circuit(undefined, this.#random);
+    this.#redact = createRedactor(options.apiKey ? [options.apiKey] : []);
+  }
+
+  /** Nothing to start: connections are made when they are needed. */
+  start(): void {}
+
+  /** Zeros, because the server's workers are its own affair; ready unless the circuit is open or the key is missing. */
+  status(): BackendStatus {
+    const usable = this.#keyProblem() === undefined && !this.#stopping;
+    return {
+      ready: usable && !this.#circuit.isOpen(this.#clock.now()),
+      starting: false,
+      workers: { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 },
+      slots: { total: 0, idle: 0 },
+      queue: { waiting: 0, limit: 0 },
+    };
+  }
+
+  /** Refuses new requests; those that run have `graceMs` milliseconds to finish, then they fail with `draining`. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    const closed = this.#dispatcher.close().catch(() => undefined);
+    let cancel: (() => void) | undefined;
+    const grace = new Promise<void>((resolve) => (cancel = this.#clock.after(graceMs, resolve)));
+    await Promise.race([closed, grace]);
+    cancel?.();
+    await this.#dispatcher.destroy();
+  }
+
+  /**
+   * @throws LMServError `provider_rate_limited`, `provider_timeout`, `provider_api_error`, `configuration_error`,
+   *   `context_length_exceeded`, `invalid_value`, `generation_failed` for a reply that broke off, `unavailable` while
+   *   the circuit is open, `draining`; the signal's reason when it aborts.
+   */
+  async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
+    this.#checkUsable();
+    const call = this.#call(request, context);
+    try {
+      for (let failures = 1; ; failures += 1) {
+        const failure = yield* this.#tried(call);
+        if (failure === undefined) return;
+        await this.#waitToRetry(call, failure, failures);
+        context.trace.attempts += 1;
+      }
+    } catch (thrown) {
+      throw thrown instanceof RemoteFailure ? thrown.error : thrown;
+    } finally {
+      call.limit.end();
+    }
+  }
+
+  #checkUsable(): void {
+    if (this.#stopping) throw new LMServError('draining');
+    const problem = this.#keyProblem();
+    if (problem !== undefined) {
+      throw new LMServError('configuration_error', `The provider ${this.name} ${problem}`);
+    }
+  }
+
+  #keyProblem(): string | undefined {
+    const { apiKey, apiKeyEnv } = this.#options;
+    if (!apiKey) return apiKeyEnv === undefined ? undefined : `has no key: ${apiKeyEnv} is not set`;
+    return /^[\x21-\x7e]+$/.test(apiKey)
+      ? undefined
+      : 'has a key with characters that no HTTP header may hold';
+  }
+
+  #call(request: GenerateRequest, context: GenerateContext): Call {
+    const { route, body } = toRemoteRequest(request, this.#options);
+    const limit = new TimeLimit(this.#clock, context.signal);
+    const call: Call = {
+      url: routeUrl(this.#options.baseUrl, route),
+      body: JSON.stringify(body),
+      provider: {
+        name: this.name,
+        hasKey: Boolean(this.#options.apiKey),
+        clean: (text) => withoutPrompt(this.#redact(text), request.body),
+      },
+      context,
+      began: this.#clock.now(),
+      limit,
+      begun: false,
+    };
+    const { totalMs } = this.#options.timeouts;
+    // A server that still streams when the time is over is slow, not down.
+    limit.arm(totalMs, () => this.#timedOut(totalMs, 'did not finish its reply', !call.begun));
+    return call;
+  }
+
+  /** One attempt; returns its failure when there may be another one, and throws when there may not. */
+  async *#tried(call: Call): AsyncGenerator<GenerateEvent, RemoteFailure | undefined> {
+    try {
+      yield* this.#attempt(call);
+      return undefined;
+    } catch (thrown) {
+      if (!(thrown instanceof RemoteFailure)) throw thrown;
+      this.#log(thrown.error, call.context.requestId);
+      if (call.begun || !thrown.retry) throw thrown;
+      return thrown;
+    }
+  }
+
+  /** What the client got wrong, and that the circuit is open, is told to the client alone. */
+  #log(error: LMServError, requestId: string): void {
+    const { code, providerStatus, message: reason, status } = error;
+    if (status === 400 || code === 'unavailable') return;
+    const cause = (error.cause as Error | undefined)?.message;
+    this.#logger.warn(
+      { event: 'provider_failure', requestId, backend: this.name, code, providerStatus, reason, cause },
+      'a request to a provider failed',
+    );
+  }
+
+  /** @throws the failure when it is not to be tried again. */
+  async #waitToRetry(call: Call, failure: RemoteFailure, failures: number): Promise<void> {
+    // Where the server is only busy and another may be idle, waiting for this one helps nobody.
+    if (call.context.mayFallBack && !failure.unhealthy) throw failure;
+    const attempted = {
+      failures,
+      elapsedMs: this.#clock.now() - call.began,
+      retryAfterMs: failure.retryAfterMs,
+    };
+    const ms = retryWait(attempted, this.#options.retries, this.#random);
+    if (ms === undefined || this.#circuit.isOpen(this.#clock.now())) throw failure;
+    await wait(this.#clock, ms, call.limit.signal);
+  }
+
+  /** One attempt, with the circuit asked before it and told after it. */
+  async *#attempt(call: Call): AsyncGenerator<GenerateEvent> {
+    const ticket = this.#circuit.enter(this.#clock.now());
+    if (!ticket) throw this.#circuitOpen();
+    const limit = new TimeLimit(this.#clock, call.limit.signal);
+    let settle = () => this.#circuit.withdrawn(ticket);
+    try {
+      for await (const event of this.#exchange(call, limit)) {
+        if (event.type !== 'prefill') {
+          call.begun = true;
+          this.#circuit.alive(ticket);
+        }
+        yield event;
+      }
+      settle = () => this.#circuit.succeeded(ticket);
+    } catch (thrown) {
+      if (thrown instanceof RemoteFailure) {
+        settle = () => (thrown.unhealthy ? this.#failed(ticket) : this.#circuit.succeeded(ticket));
+      }
+      throw thrown;
+    } finally {
+      limit.end();
+      settle();
+    }
+  }
+
+  #failed(ticket: Ticket): void {
+    const ms = this.#circuit.failed(ticket, this.#clock.now());
+    if (ms === undefined) return;
+    this.#logger.warn(
+      { event: 'circuit_open', backend: this.name, ms: Math.round(ms) },
+      'a provider keeps failing',
+    );
+  }
+
+  async *#exchange(call: Call, limit: TimeLimit): AsyncGenerator<GenerateEvent> {
+    let answered = false;
+    try {
+      this.#armFirstToken(limit);
+      const reply = await post(this.#dispatcher, {
+        url: call.url,
+        body: call.body,
+        apiKey: this.#options.apiKey,
+        fresh: this.#options.kind === 'llama',
+        signal: limit.signal,
+      });
+      answered = true;
+      if (reply.statusCode !== 200) throw fromRefusal(call.provider, await readRefusal(reply));
+      yield* this.#read(reply, call, limit);
+    } catch (thrown) {
+      // The client's own leaving, or the time-out that ended the exchange, says more than how it ended.
+      limit.signal.throwIfAborted();
+      if (thrown instanceof RemoteFailure) throw thrown;
+      if (this.#stopping) throw new LMServError('draining');
+      throw fromConnection(call.provider, thrown, answered);
+    }
+  }
+
+  async *#read(reply: Reply, call: Call, limit: TimeLimit): AsyncGenerator<GenerateEvent> {
+    const reader = new ReplyReader(call.provider);
+    let ended = false;
+    try {
+      for await (const data of decodeSse(bytesOf(reply))) {
+        limit.disarm();
+        if (data === DONE) break;
+        yield* reader.read(data);
+        this.#armNext(limit, reader);
+      }
+      ended = true;
+    } catch (thrown) {
+      // All of the text is here: what fails now, while only usage is still to come, does not make it wrong.
+      if (!reader.finished || call.limit.signal.aborted) throw thrown;
+    } finally {
+      limit.disarm();
+      if (ended) letGo(reply);
+      else reply.body.destroy();
+    }
+    if (!reader.finished) {
+      throw broken(`The provider ${this.name} ended its reply before it was finished`);
+    }
+    yield reader.usage();
+  }
+
+  #armFirstToken(limit: TimeLimit): void {
+    const { firstTokenMs } = this.#options.timeouts;
+    limit.arm(firstTokenMs, () => this.#timedOut(firstTokenMs, 'sent no token'));
+  }
+
+  #armNext(limit: TimeLimit, reader: ReplyReader): void {
+    const { tokenMs } = this.#options.timeouts;
+    if (reader.begun) limit.arm(tokenMs, () => this.#timedOut(tokenMs, 'sent no further token'));
+    else this.#armFirstToken(limit);
+  }
+
+  #timedOut(ms: number, what: string, unhealthy = true): RemoteFailure {
+    const message = `The provider ${this.name} ${what} in ${ms / 1000} s`;
+    return new RemoteFailure(new LMServError('provider_timeout', message), true, unhealthy);
+  }
+
+  #circuitOpen(): RemoteFailure {
+    const retryAfter = Math.max(1, Math.ceil(this.#circuit.waitMs(this.#clock.now()) / 1000));
+    const message = `The provider ${this.name} keeps failing and is left alone for a while`;
+    return new RemoteFailure(new LMServError('unavailable', message, { retryAfter }), false, false);
+  }
+}

@@ -1,0 +1,95 @@
+import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import type { RemoteOptions } from './options.js';
+import { readRetryAfter } from './retry-policy.js';
+import type { Refusal } from './failure.js';
+
+export type Reply = Dispatcher.ResponseData;
+
+/** Bytes of an error reply that are read. */
+const MAX_ERROR_BODY = 64 * 1024;
+
+/** How long a server may take to end a reply that is finished, milliseconds; after that the connection is not reused. */
+const END_MS = 1_000;
+
+/** The pool of connections to one server. It follows no redirects and reads no proxy from the environment. */
+export function createDispatcher({ timeouts, proxy }: Pick<RemoteOptions, 'timeouts' | 'proxy'>): Dispatcher {
+  // The backend has its own time-outs, which know a slow client from a slow server.
+  const common = { headersTimeout: 0, bodyTimeout: 0 };
+  const connect = { timeout: timeouts.connectMs };
+  if (proxy === undefined) return new Agent({ ...common, connect });
+  return new ProxyAgent({ ...common, uri: proxy, requestTls: connect, proxyTls: connect });
+}
+
+/**
+ * The URL of a route below a base URL: a base without a path gets `/v1`, one with a path is taken as it is.
+ *
+ * @throws TypeError when the base is no URL.
+ */
+export function routeUrl(baseUrl: string, route: string): URL {
+  const url = new URL(baseUrl);
+  const path = url.pathname.replace(/\/+$/, '');
+  url.pathname = (path === '' ? '/v1' : path) + route;
+  return url;
+}
+
+export interface Post {
+  readonly url: URL;
+  readonly body: string;
+  readonly apiKey: string | undefined;
+  /** A connection of its own: llama-server closes its connections after a streamed reply without saying so. */
+  readonly fresh: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Sends a request; resolves with whatever status comes. @throws undici's and Node's errors. */
+export async function post(
+  dispatcher: Dispatcher,
+  { url, body, apiKey, fresh, signal }: Post,
+): Promise<Reply> {
+  const reply = await dispatcher.request({
+    origin: url.origin,
+    path: url.pathname + url.search,
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'text/event-stream',
+      'user-agent': 'lmserv',
+      ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}),
+    },
+    body,
+    reset: fresh,
+    signal,
+  });
+  // What goes wrong while nobody reads is told to who reads next; without a listener it would end the process.
+  reply.body.on('error', () => undefined);
+  return reply;
+}
+
+/** Reads a reply that is no stream. @throws when the connection breaks. */
+export async function readRefusal(reply: Reply): Promise<Refusal> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of reply.body as AsyncIterable<Buffer>) {
+    parts.push(part);
+    size += part.length;
+    if (size >= MAX_ERROR_BODY) break;
+  }
+  const header = (name: string) => [reply.headers[name]].flat()[0];
+  return {
+    status: reply.statusCode,
+    retryAfterMs: readRetryAfter(header, Date.now()),
+    text: Buffer.concat(parts).toString('utf8').slice(0, MAX_ERROR_BODY),
+  };
+}
+
+/** The bytes of a reply, pulled: what is not asked for is not read. Stopping early leaves the connection as it is. */
+export function bytesOf(reply: Reply): AsyncIterable<Uint8Array> {
+  return reply.body.iterator({ destroyOnReturn: false });
+}
+
+/** Done with a finished reply: its connection can serve another request once the server has ended it. */
+export function letGo({ body }: Reply): void {
+  const timer = setTimeout(() => body.destroy(), END_MS).unref();
+  body.once('close', () => clearTimeout(timer));
+  body.resume();
+}

@@ -1,0 +1,81 @@
+/** Taking credentials and clients' words out of what a remote server wrote, before anybody sees or logs it. Pure. */
+
+import type { JsonObject } from '../../contract.js';
+
+const GONE = '[redacted]';
+
+/** Everything a credential may look like, whether or not it is one of ours. The first group, if any, is kept. */
+const SHAPES: readonly RegExp[] = [
+  // `Authorization: Bearer abc`, `"x-api-key":"abc"`
+  /(\b(?:proxy-)?authorization\b["']?\s*[:=]\s*["']?)(?:[a-z]+ +)?[^\s"',;}]+/gi,
+  /(\b(?:x-)?(?:goog-)?api[-_ ]?key\b["']?\s*[:=]\s*["']?)[^\s"',;}&]+/gi,
+  /(\b(?:bearer|basic) +)[\w.~+/=*-]{4,}/gi,
+  // `?key=abc`, `&access_token=abc`
+  /([?&](?:[\w-]*key|[\w-]*token|sig|signature|secret|password)=)[^&\s"'#<>]+/gi,
+  // `https://user:password@host`
+  /(:\/\/)[^\s/@"']+(?=@)/g,
+  // Keys as OpenAI, Anthropic, OpenRouter, Groq, xAI, Hugging Face, Google and LMServ make them, masked ones included.
+  /\b(?:sk|pk|rk|gsk|xai|hf|lms|ghp|nvapi)[-_][\w*.-]{3,}/g,
+  /\bAIza[\w*-]{10,}/g,
+  // JSON web tokens
+  /\beyJ[\w-]{8,}\.[\w.-]+/g,
+];
+
+/** Control characters would let a remote server write lines of its own into a terminal. */
+// eslint-disable-next-line no-control-regex -- control characters are what it looks for
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]+/g;
+
+export type Redact = (text: string) => string;
+
+/**
+ * A function that replaces credentials by `[redacted]`: the given ones wherever they stand, also as they look in a
+ * URL, in JSON and in base64, and whatever else has the shape of one.
+ */
+export function createRedactor(secrets: readonly string[]): Redact {
+  const literal = secrets.filter((secret) => secret !== '').flatMap(spellings);
+  literal.sort((a, b) => b.length - a.length);
+  return (text) => {
+    let clean = text;
+    for (const secret of literal) clean = clean.replaceAll(secret, GONE);
+    for (const shape of SHAPES) {
+      // A group that is not there is passed as the position of the match, a number.
+      clean = clean.replace(shape, (_match, kept: unknown) => (typeof kept === 'string' ? kept : '') + GONE);
+    }
+    return clean.replace(CONTROL, ' ');
+  };
+}
+
+function spellings(secret: string): string[] {
+  const base64 = Buffer.from(secret).toString('base64');
+  return [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1), base64.replace(/=+$/, '')];
+}
+
+/** Shorter texts of a client's are too common to be told from the remote server's own words. Characters. */
+const SHORTEST_TEXT = 4;
+
+/** Some servers quote the request in their errors; this replaces what the client wrote by `[prompt]`. */
+export function withoutPrompt(text: string, body: JsonObject): string {
+  const texts: string[] = [];
+  const walk = (value: unknown): void => {
+    if (typeof value === 'string' && value.length >= SHORTEST_TEXT) texts.push(value);
+    else if (value !== null && typeof value === 'object') Object.values(value).forEach(walk);
+  };
+  walk([body.prompt, contents(body.messages)]);
+  texts.sort((a, b) => b.length - a.length);
+  return texts.reduce((clean, part) => clean.replaceAll(part, '[prompt]'), text);
+}
+
+/** Only what was said: roles are words that errors need. */
+function contents(messages: unknown): unknown {
+  if (!Array.isArray(messages)) return [];
+  return (messages as JsonObject[]).map(({ content, reasoning_content, tool_calls }) => [
+    typeof content === 'string' || !Array.isArray(content) ? content : content.map(partText),
+    reasoning_content,
+    tool_calls,
+  ]);
+}
+
+function partText(part: unknown): unknown {
+  const { text, image_url: image } = part as { text?: string; image_url?: { url?: string } };
+  return text ?? image?.url;
+}

@@ -1,0 +1,79 @@
+import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
+import { toChildRequest } from '../child-request.js';
+import type { RemoteOptions } from './options.js';
+
+/** Where and what to post to a remote server for a request. */
+export interface RemoteRequest {
+  /** Below the base URL's path. */
+  readonly route: '/chat/completions' | '/completions';
+  readonly body: JsonObject;
+}
+
+/** OpenAI's own fields; whatever else a client sent is llama.cpp's and may be refused. */
+const OPENAI_FIELDS = [
+  'messages',
+  'prompt',
+  'temperature',
+  'top_p',
+  'frequency_penalty',
+  'presence_penalty',
+  'seed',
+  'stop',
+  'logit_bias',
+  'logprobs',
+  'top_logprobs',
+  'tools',
+  'tool_choice',
+  'parallel_tool_calls',
+  'response_format',
+  'reasoning_effort',
+] as const;
+
+/** Always streamed, whatever the client asked for: only so a silent server can be told from a slow one. */
+const STREAM = { stream: true, stream_options: { include_usage: true } } as const;
+
+/** Translates a request into what the remote server takes. */
+export function toRemoteRequest(
+  request: GenerateRequest,
+  options: Pick<RemoteOptions, 'kind' | 'model' | 'maxTokensField'>,
+): RemoteRequest {
+  const route = request.kind === 'raw' ? '/completions' : '/chat/completions';
+  const { max_tokens: maxTokens, ...fields } =
+    options.kind === 'llama' ? llamaFields(request) : openAiFields(request.body);
+  const limit = maxTokens === undefined ? {} : { [options.maxTokensField]: maxTokens };
+  return { route, body: { ...fields, ...limit, ...STREAM, model: options.model } };
+}
+
+/** As a child of ours gets it, prefill progress included. */
+function llamaFields(request: GenerateRequest): JsonObject {
+  return { ...toChildRequest(request).body, return_progress: true };
+}
+
+function openAiFields(body: JsonObject): JsonObject {
+  const fields: JsonObject = body.max_tokens === undefined ? {} : { max_tokens: body.max_tokens };
+  for (const name of OPENAI_FIELDS) {
+    const value = body[name];
+    if (value !== undefined) fields[name] = value;
+  }
+  // llama.cpp's way to ask for a random one.
+  if (typeof fields.seed === 'number' && fields.seed < 0) delete fields.seed;
+  if (Array.isArray(fields.messages)) fields.messages = fields.messages.map(withoutReasoning);
+  if (fields.response_format !== undefined) fields.response_format = responseFormat(fields.response_format);
+  return fields;
+}
+
+/** A reply's reasoning is no field of OpenAI's messages. */
+function withoutReasoning(message: Json): Json {
+  const { reasoning_content: _dropped, ...rest } = message as JsonObject;
+  return rest;
+}
+
+/** A schema in `json_object` is llama.cpp's; OpenAI wants it as `json_schema`, and with a name. */
+function responseFormat(format: Json): Json {
+  const { type, schema, json_schema: named } = format as JsonObject;
+  if (type === 'json_object' && schema !== undefined) {
+    return { type: 'json_schema', json_schema: { name: 'reply', schema } };
+  }
+  if (type !== 'json_schema') return format;
+  return { type, json_schema: { name: 'reply', ...(named as JsonObject) } };
+}

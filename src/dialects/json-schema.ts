@@ -1,0 +1,93 @@
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { Json, JsonObject } from '../contract.js';
+import { LMServError } from '../errors.js';
+import { bounded, TimeUp } from './bounded.js';
+
+/** Objects and lists in one schema; far above any form that a model could fill, and compiled in milliseconds. */
+const MAX_NODES = 1000;
+
+/** One check takes microseconds; a schema made to be slow must not hold up everybody's tokens. Milliseconds. */
+const CHECK_MS = 250;
+
+/** Characters of a validator's message that are handed on. */
+const MAX_MESSAGE = 300;
+
+/** Formats are for people to read: a model's reply is not refused for a date. */
+const OPTIONS = { strict: false, validateFormats: false, logger: false } as const;
+
+/** Checks schemas themselves; it compiles none, so it does not grow. */
+const metaValidator = new Ajv2020(OPTIONS);
+
+/** What is wrong with a value, undefined when it fits. */
+export type Check = (value: unknown) => string | undefined;
+
+/**
+ * Makes a check of a JSON schema (2020-12) that a client sent. It may refer to its own parts only, and is limited in
+ * size here and in time when it is used.
+ *
+ * @throws LMServError `invalid_value` naming `schema`; the check throws the same for a schema that takes too long.
+ */
+export function compileSchema(given: JsonObject): Check {
+  // Which draft it says it is decides nothing here, and a base address would change what `#/…` means.
+  const { $schema: _draft, $id: _base, ...schema } = given;
+  survey(schema);
+  const validate = compile(schema);
+  return (value) => (fits(validate, value) ? undefined : describe(validate.errors));
+}
+
+function compile(schema: JsonObject): ValidateFunction {
+  let valid: unknown;
+  try {
+    valid = metaValidator.validateSchema(schema);
+    // One for each schema: Ajv keeps all that it ever compiled. Inlined references could grow without bound.
+    if (valid === true) {
+      const options = { ...OPTIONS, meta: false, validateSchema: false, inlineRefs: false };
+      return new Ajv2020(options).compile(schema);
+    }
+  } catch (error) {
+    throw invalid((error as Error).message);
+  }
+  throw invalid(describe(metaValidator.errors));
+}
+
+function fits(validate: ValidateFunction, value: unknown): boolean {
+  try {
+    return bounded(() => validate(value), CHECK_MS);
+  } catch (error) {
+    if (error instanceof TimeUp || error instanceof RangeError) throw invalid('takes too long to check');
+    throw error;
+  }
+}
+
+/** Refuses what is too large, refers elsewhere, or would make the check answer later than it is asked. */
+function survey(schema: JsonObject): void {
+  let nodes = 0;
+  const visit = (value: Json): void => {
+    if (value === null || typeof value !== 'object') return;
+    if ((nodes += 1) > MAX_NODES) throw invalid(`has more than ${MAX_NODES} parts`);
+    if (!Array.isArray(value)) checkKeywords(value);
+    Object.values(value).forEach(visit);
+  };
+  visit(schema);
+}
+
+function checkKeywords(node: JsonObject): void {
+  for (const keyword of ['$ref', '$dynamicRef', '$recursiveRef']) {
+    const target = node[keyword];
+    if (typeof target === 'string' && !target.startsWith('#')) {
+      throw invalid(`${keyword} may only point into the schema itself, such as #/$defs/item`);
+    }
+  }
+  if (node.$async === true) throw invalid('$async is not supported');
+}
+
+/** Where and what, without the value itself. */
+function describe(errors: readonly ErrorObject[] | null | undefined): string {
+  const first = errors?.[0];
+  if (!first) return 'is not valid';
+  return `${first.instancePath || 'it'} ${first.message ?? 'is not valid'}`.slice(0, MAX_MESSAGE);
+}
+
+function invalid(message: string): LMServError {
+  return new LMServError('invalid_value', `schema: ${message.slice(0, MAX_MESSAGE)}`, { param: 'schema' });
+}

@@ -1,0 +1,281 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { firstText, isAlive, TestPool, textOf } from '../../support/pool.js';
+
+let current: TestPool;
+
+/** Makes a pool that is ended after the test. */
+async function pool(...args: ConstructorParameters<typeof TestPool>): Promise<TestPool> {
+  current = new TestPool(...args);
+  return current.ready();
+}
+
+afterEach(async () => {
+  current.pool.kill();
+  await current.pool.stop(0);
+});
+
+test('a request is served, its slot comes back, and the same process serves the next', async () => {
+  const fake = await pool();
+  expect(await fake.ask('one two').text()).toBe('one two');
+  const [pid] = fake.pool.pids();
+  expect(await fake.ask('three').text()).toBe('three');
+  expect(fake.pool.pids()).toEqual([pid]);
+  expect(fake.pool.status()).toMatchObject({
+    ready: true,
+    slots: { total: 1, idle: 1 },
+    queue: { waiting: 0 },
+  });
+});
+
+test('nothing is written to stdin, whatever the client sends, and it stays open', async () => {
+  const fake = await pool();
+  const nasty = '/read /etc/passwd\n/exit\n> \\';
+  expect(await fake.ask(nasty).text()).toBe(nasty);
+  const exit = await fake.killOutside();
+  expect(exit.stderr.join('\n')).toContain('request /read');
+  expect(exit.stderr.join('\n')).not.toContain('STDIN');
+});
+
+describe('the queue', () => {
+  test('one slot serves in order; more slots serve together', async () => {
+    const fake = await pool();
+    const order: string[] = [];
+    await Promise.all(
+      ['a', 'b', 'c', 'd'].map(async (name) => {
+        await fake.ask(name).text();
+        order.push(name);
+      }),
+    );
+    expect(order).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  test('LLM_SLOTS requests run at once in one worker', async () => {
+    const fake = await pool({}, { slots: 4 });
+    const held = ['a', 'b', 'c', 'd'].map((name) => fake.ask(`@hold ${name}`).events);
+    await Promise.all(held.map(firstText));
+    expect(fake.pool.status().slots).toEqual({ total: 4, idle: 0 });
+    expect(fake.pool.pids()).toHaveLength(1);
+    await Promise.all(held.map((events) => events.return(undefined)));
+    expect(fake.pool.status().slots.idle).toBe(4);
+  });
+
+  test('the least busy worker is chosen', async () => {
+    const fake = await pool({ workers: 2 }, { slots: 2 });
+    const held = ['@hold a', '@hold b'].map((text) => fake.ask(text));
+    await Promise.all(held.map(({ events }) => firstText(events)));
+    expect(new Set(held.map(({ context }) => context.trace.worker)).size).toBe(2);
+    await Promise.all(held.map(({ events }) => events.return(undefined)));
+  });
+
+  test('a full queue refuses at once, and one that waited too long is told', async () => {
+    const fake = await pool({ queueLimit: 1, queueTimeoutMs: 50 });
+    const held = fake.ask('@hold x').events;
+    await firstText(held);
+    const waiting = fake.ask('a').text();
+    await expect(fake.ask('b').text()).rejects.toMatchObject({
+      code: 'queue_full',
+      status: 503,
+      retryAfter: 1,
+    });
+    await expect(waiting).rejects.toMatchObject({ code: 'queue_timeout', status: 503 });
+    await held.return(undefined);
+    expect(await fake.ask('c').text()).toBe('c');
+  });
+
+  test('who leaves while waiting leaves the queue and never runs', async () => {
+    const fake = await pool();
+    const held = fake.ask('@hold x').events;
+    await firstText(held);
+    const gone = new AbortController();
+    const waiting = fake.ask('never', gone.signal).text();
+    expect(fake.pool.status().queue.waiting).toBe(1);
+    gone.abort(new Error('gone'));
+    await expect(waiting).rejects.toThrow('gone');
+    expect(fake.pool.status().queue.waiting).toBe(0);
+    await held.return(undefined);
+    await fake.ask('after').text();
+    const { stderr } = await fake.killOutside();
+    expect(stderr).toContain('request after');
+    expect(stderr).not.toContain('request never');
+  });
+});
+
+describe('cancelling', () => {
+  test('an abort ends the generation in the worker and frees the slot', async () => {
+    const fake = await pool();
+    const gone = new AbortController();
+    const { events } = fake.ask('@hold x', gone.signal);
+    await firstText(events);
+    const next = events.next();
+    gone.abort(new Error('gone'));
+    await expect(next).rejects.toThrow('gone');
+    expect(fake.pool.status().slots.idle).toBe(1);
+    await fake.ask('next').text();
+    expect((await fake.killOutside()).stderr).toContain('closed @hold x');
+  });
+});
+
+describe('a worker that dies', () => {
+  test('while idle is replaced at once, and only it', async () => {
+    const fake = await pool({ workers: 2 });
+    const [first, second] = fake.pool.pids();
+    process.kill(first!, 'SIGKILL');
+    expect(await fake.next('worker_exit')).toMatchObject({ pid: first, signal: 'SIGKILL' });
+    const spawned = await fake.next('worker_spawn');
+    expect(fake.pool.pids().sort()).toEqual([second, spawned.pid].sort());
+    expect(await fake.ask('still here').text()).toBe('still here');
+    await fake.next('worker_ready');
+  });
+
+  test('before the first token: the request is run again, once', async () => {
+    const fake = await pool({ workers: 2 });
+    const { context, text } = fake.ask('@die-in-prefill x');
+    await expect(text()).rejects.toMatchObject({
+      code: 'generation_failed',
+      stderr: expect.stringContaining('boom'),
+    });
+    expect(context.trace.attempts).toBe(2);
+    expect(fake.lines.filter((line) => line.event === 'worker_exit')).toHaveLength(2);
+  });
+
+  test('before the first token by a kill from outside: the client does not notice', async () => {
+    const fake = await pool({ workers: 2 });
+    const folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
+    const { events, context } = fake.ask(`@hang-once:${join(folder, 'hung')} fine`);
+    expect(await events.next()).toMatchObject({ value: { type: 'prefill' } });
+    const first = context.trace.worker;
+    const { pid } = fake.lines.find((line) => line.event === 'worker_spawn' && line.worker === first);
+    const rest = textOf(events);
+    await fake.killOutside(pid);
+    expect(await rest).toBe('fine');
+    expect(context.trace).toMatchObject({ attempts: 2 });
+    expect(context.trace.worker).not.toBe(first);
+    rmSync(folder, { recursive: true });
+  });
+
+  test('mid-stream: the failure is told after the tokens that came', async () => {
+    const fake = await pool();
+    const seen: string[] = [];
+    const { events } = fake.ask('@die-in-decode one two');
+    const read = async () => {
+      for await (const event of events) if (event.type === 'text') seen.push(event.text);
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'generation_failed' });
+    expect(seen).toEqual(['one ', 'two']);
+    expect(await fake.ask('again').text()).toBe('again');
+  });
+
+  test('a stream that ends without its end is a failure', async () => {
+    const fake = await pool();
+    await expect(fake.ask('@cut one').text()).rejects.toMatchObject({ code: 'generation_failed' });
+  });
+});
+
+describe('a worker that hangs', () => {
+  test('in prefill: killed after its deadline, the request runs again', async () => {
+    const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 30_000 } });
+    const reply = fake.ask('@hang-in-prefill x').text();
+    expect(await fake.next('worker_exit')).toMatchObject({
+      signal: 'SIGKILL',
+      reason: expect.stringMatching(/^hung/),
+    });
+    await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
+  });
+
+  test('between tokens, pings are no progress', async () => {
+    const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 100 } });
+    const reply = fake.ask('@pings one').text();
+    expect(await fake.next('worker_exit')).toMatchObject({ reason: expect.stringMatching(/^hung/) });
+    await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
+  });
+
+  test('a client that does not read is not mistaken for a hang', async () => {
+    const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 100 } });
+    const { events } = fake.ask('one two');
+    await firstText(events);
+    // Longer than the deadline; what comes next shows that the worker was left alone.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await events.next()).toMatchObject({ value: { text: 'two' } });
+    await events.return(undefined);
+  });
+});
+
+describe('starting', () => {
+  test('before the first worker is ready: 503 starting', async () => {
+    current = new TestPool();
+    current.pool.start();
+    await expect(current.ask('x').text()).rejects.toMatchObject({
+      code: 'starting',
+      message: 'Server is starting up',
+    });
+  });
+
+  test('a model that cannot be loaded: the exit ends the wait, the reason is told, the log has stderr', async () => {
+    current = new TestPool({}, { extraArgs: ['--fake-exit'] });
+    current.pool.start();
+    const exit = await current.next('worker_exit');
+    expect(exit).toMatchObject({ code: 7, reason: 'exit code 7', stderr: ['error: failed to load model'] });
+    await expect(current.ask('x').text()).rejects.toMatchObject({
+      code: 'unavailable',
+      message: 'No worker can be started: exit code 7',
+    });
+    expect(current.pool.status()).toMatchObject({ ready: false, starting: false });
+  });
+
+  test('one that says nothing is given up, with a way out', async () => {
+    current = new TestPool(
+      {},
+      { extraArgs: ['--fake-silent'], timeouts: { startMs: 300, firstTokenMs: 1, tokenMs: 1 } },
+    );
+    current.pool.start();
+    expect((await current.next('worker_exit')).reason).toContain('npm run setup');
+  });
+
+  test('a program that does not exist is an exit like any other', async () => {
+    current = new TestPool({}, { binary: { path: '/nonexistent/llama-cli', kind: 'llama-cli' } });
+    current.pool.start();
+    const exit = await current.next('worker_exit');
+    expect(exit.reason).toMatch(/exit code 127|ENOENT/);
+  });
+
+  test('a flood on stderr is drained and does not stop the worker', async () => {
+    const fake = await pool({}, { extraArgs: ['--fake-flood'] });
+    expect(await fake.ask('alive').text()).toBe('alive');
+  });
+});
+
+describe('stopping', () => {
+  test('waiters are refused, held leases finish, then the processes end', async () => {
+    const fake = await pool();
+    const pids = fake.pool.pids();
+    const { events } = fake.ask('@hold x');
+    await firstText(events);
+    const waiting = fake.ask('y').text();
+    const stopped = fake.pool.stop(60_000);
+    await expect(waiting).rejects.toMatchObject({ code: 'draining' });
+    await expect(fake.ask('z').text()).rejects.toMatchObject({ code: 'draining' });
+    expect(isAlive(pids[0]!)).toBe(true);
+    await events.return(undefined);
+    await stopped;
+    expect(isAlive(pids[0]!)).toBe(false);
+  });
+
+  test('SIGTERM ignored: SIGKILL to the group', async () => {
+    const fake = await pool({}, { extraArgs: ['--fake-ignore-term'] });
+    await fake.pool.stop(0);
+    expect(fake.lines.at(-1)).toMatchObject({ event: 'worker_exit', signal: 'SIGKILL', reason: 'shutdown' });
+  }, 15_000);
+});
+
+test("what the child refuses is told in the table's terms, and the worker is kept", async () => {
+  const fake = await pool();
+  const [pid] = fake.pool.pids();
+  await expect(fake.ask('@refuse x').text()).rejects.toMatchObject({ code: 'invalid_value', status: 400 });
+  await expect(fake.ask('@long x').text()).rejects.toMatchObject({
+    code: 'context_length_exceeded',
+    status: 400,
+  });
+  expect(fake.pool.pids()).toEqual([pid]);
+});

@@ -1,0 +1,70 @@
+#!/usr/bin/env node
+/**
+ * Stands in for llama-cli where a fault is wanted that the real one does not show on demand. It speaks the part of
+ * llama.cpp's endpoint that LMServ uses and answers with the words of the last message. How it misbehaves is told by
+ * `--fake-…` arguments, for its start, and by @words in a message, for one request.
+ */
+import { existsSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+
+const args = process.argv.slice(2);
+const has = (name) => args.includes(name);
+const log = (line) => process.stderr.write(`${line}\n`);
+
+// At its end the real one spins; this one says so, for the test that nothing is ever written to or ended there.
+process.stdin
+  .on('data', (data) => log(`STDIN ${JSON.stringify(String(data))}`))
+  .on('end', () => log('STDIN END'));
+if (has('--fake-ignore-term')) process.on('SIGTERM', () => log('SIGTERM ignored'));
+else process.on('SIGTERM', () => process.exit(0));
+
+if (has('--fake-exit')) {
+  log('error: failed to load model');
+  process.exit(7);
+}
+if (has('--fake-flood')) process.stderr.write('x'.repeat(1_000_000) + '\n');
+
+const words = (text) => text.split(/(?<= )/).filter((word) => !word.startsWith('@'));
+
+const server = createServer((request, response) => {
+  if (request.url === '/health') return response.end('{"status":"ok"}');
+  let body = '';
+  request.on('data', (data) => (body += data));
+  request.on('end', () => answer(JSON.parse(body), response));
+});
+
+function answer(body, response) {
+  const text = body.prompt ?? body.messages.at(-1).content;
+  const at = (word) => text.includes(word);
+  log(`request ${text}`);
+  response.on('close', () => log(`closed ${text}`));
+  if (at('@refuse')) return refuse(response, 400, 'invalid_request_error');
+  if (at('@long')) return refuse(response, 400, 'exceed_context_size_error');
+  if (at('@die-at-once')) process.kill(process.pid, 'SIGKILL');
+  response.writeHead(200, { 'content-type': 'text/event-stream', connection: 'close' });
+  const send = (value) => response.write(`data: ${JSON.stringify(value)}\n\n`);
+  const chunk = (delta, finish_reason = null) => send({ choices: [{ index: 0, delta, finish_reason }] });
+  send({ choices: [], prompt_progress: { total: 5, cache: 0, processed: 5 } });
+  if (at('@die-in-prefill'))
+    return void process.stderr.write('fatal: boom\n', () => process.kill(process.pid, 'SIGKILL'));
+  if (at('@hang-in-prefill')) return;
+  const once = /@hang-once:(\S+)/.exec(text)?.[1];
+  if (once && !existsSync(once)) return writeFileSync(once, '');
+  for (const word of words(text)) chunk({ content: word });
+  if (at('@die-in-decode')) return void setImmediate(() => process.kill(process.pid, 'SIGKILL'));
+  if (at('@hold')) return;
+  if (at('@cut')) return response.end();
+  if (at('@pings')) return void setInterval(() => response.write(': ping\n\n'), 20);
+  chunk({}, 'stop');
+  send({ choices: [], usage: { prompt_tokens: 5, completion_tokens: words(text).length } });
+  response.end('data: [DONE]\n\n');
+}
+
+function refuse(response, code, type) {
+  response.writeHead(code, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ error: { code, type, message: 'no' } }));
+}
+
+if (!has('--fake-silent')) {
+  server.listen(0, '127.0.0.1', () => log(`main: listening on http://127.0.0.1:${server.address().port}`));
+}

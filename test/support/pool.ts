@@ -1,0 +1,101 @@
+import { EventEmitter, once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
+import type { GenerateContext, GenerateEvent, GenerateRequest } from '../../src/contract.js';
+import { LocalBackend } from '../../src/backends/local.js';
+import { newTrace } from '../../src/generate/trace.js';
+import { Pool, type PoolOptions } from '../../src/pool/pool.js';
+import type { WorkerOptions } from '../../workers/options.js';
+
+const FAKE = fileURLToPath(new URL('./fake-llama.mjs', import.meta.url));
+
+/** A pool of fake workers, its log lines as events named by their `event` field. */
+export class TestPool {
+  readonly lines: any[] = [];
+  readonly #events = new EventEmitter();
+  readonly pool: Pool;
+  readonly backend: LocalBackend;
+
+  constructor(options: Partial<Omit<PoolOptions, 'worker'>> = {}, worker: Partial<WorkerOptions> = {}) {
+    const write = (text: string) => {
+      const line = JSON.parse(text);
+      this.lines.push(line);
+      this.#events.emit(line.event, line);
+    };
+    const logger = pino({ level: 'trace' }, { write });
+    this.pool = new Pool({
+      name: 'fake',
+      workers: 1,
+      gpus: [],
+      queueLimit: 64,
+      queueTimeoutMs: 60_000,
+      env: process.env,
+      logger,
+      ...options,
+      worker: {
+        binary: { path: FAKE, kind: 'llama-cli' },
+        modelPath: '/models/fake.gguf',
+        slots: 1,
+        ctxSize: 1024,
+        cacheRamMb: 0,
+        extraArgs: [],
+        timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 30_000 },
+        ...worker,
+      },
+    });
+    this.backend = new LocalBackend('fake', this.pool, logger);
+  }
+
+  /** The next log line of an event. */
+  async next(event: string): Promise<any> {
+    return (await once(this.#events, event))[0];
+  }
+
+  async ready(): Promise<this> {
+    this.pool.start();
+    while (this.pool.status().workers.idle < this.pool.status().workers.total)
+      await this.next('worker_ready');
+    return this;
+  }
+
+  /** Kills a worker from outside, as the kernel would, and returns the line that its end is logged with. */
+  async killOutside(pid = this.pool.pids()[0]!): Promise<any> {
+    const exit = this.next('worker_exit');
+    process.kill(pid, 'SIGKILL');
+    return exit;
+  }
+
+  /** Starts a generation with these words as the prompt. */
+  ask(content: string, signal: AbortSignal = new AbortController().signal) {
+    const request: GenerateRequest = { kind: 'chat', n: 1, body: { messages: [{ role: 'user', content }] } };
+    const caller = { name: 'test', admin: false };
+    const context: GenerateContext = { requestId: 'r', caller, signal, trace: newTrace() };
+    const events = this.backend.generate(request, context);
+    return { events, context, text: () => textOf(events) };
+  }
+}
+
+/** The text of a reply. @throws what the generation throws. */
+export async function textOf(events: AsyncIterable<GenerateEvent>): Promise<string> {
+  let text = '';
+  for await (const event of events) if (event.type === 'text') text += event.text;
+  return text;
+}
+
+/** Reads until the first text event. */
+export async function firstText(events: AsyncIterator<GenerateEvent>): Promise<void> {
+  for (;;) {
+    const { value, done } = (await events.next()) as IteratorResult<GenerateEvent>;
+    if (done || value.type === 'text') return;
+  }
+}
+
+/** Resolves when a process is gone. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
