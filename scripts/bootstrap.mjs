@@ -30,10 +30,6 @@ async function prepare(signal) {
   });
 }
 
-/** Whether a command needs llama.cpp before it runs. Asking for help does not. */
-const needsLlama = () =>
-  command === 'ready' || (command === 'serve' && !args.some((arg) => arg === '--help' || arg === '-h'));
-
 async function prepareLlama(signal) {
   const { ensureLlama } = await compiled('scripts/setup/ensure.js');
   return ensureLlama({ root, signal });
@@ -54,7 +50,7 @@ async function run() {
   if (problem !== undefined) throw new StepError(problem);
   const ready = await interruptible(async (signal) => {
     await prepare(signal);
-    return !needsLlama() || (await prepareLlama(signal));
+    return command !== 'ready' || (await prepareLlama(signal));
   });
   if (!ready) process.exitCode = 1;
   else if (command === 'build' || command === 'ready') return;

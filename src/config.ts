@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism, freemem } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { parseConfigFile, type ConfigFile } from './config-file/index.js';
+import { loadProfiles, PROFILE_VARIABLES } from './profiles/load.js';
+import { Profiles } from './profiles/profiles.js';
 import { ROOT } from './root.js';
 
 /** The one reader of the environment: env and `.env` in, one frozen Config out. */
@@ -40,12 +42,14 @@ const seconds = () =>
 /** Every variable of the server: how it is read. A test holds `.env.example` and `docs/configuration.md` to this list. */
 export const VARIABLES = {
   HOST: text().optional(),
-  PORT: int(0, 65_535).default(8000),
-  API_KEY: text().default('changeme'),
+  PORT: int(0, 65_535).optional(),
+  API_KEY: text().optional(),
+  API_KEYS_FILE: text().optional(),
   KEYLESS_NETWORKS: list().default([]),
   ALLOWED_HOSTS: list().default([]),
   HEALTH_FORMAT: z.enum(['text', 'json']).default('text'),
   UNKNOWN_MODEL: z.enum(['404', 'default']).default('404'),
+  LMSERV_CONFIG: text().optional(),
   LLM_MODEL_PATH: text().optional(),
   LLM_BIN_PATH: text().optional(),
   LLM_WORKERS: int(1, 256).default(1),
@@ -68,6 +72,11 @@ export const VARIABLES = {
   CORS_ORIGINS: list().default([]),
   TRUST_PROXY: text().default('off'),
   SHUTDOWN_GRACE_SECS: numeric().pipe(z.number().min(0).max(86_400)).default(30),
+  DATA_DIR: text().default('data'),
+  LLM_CONNECT_HOST: text().optional(),
+  LLM_CONNECT_PORT: int(0, 65_535).optional(),
+  LLM_CONNECT_PROVIDER: text().default('local'),
+  LLM_CONNECT_MODEL: text().optional(),
   LOG_LEVEL: z
     .string()
     .toLowerCase()
@@ -77,34 +86,35 @@ export const VARIABLES = {
 
 type Values = { [K in keyof typeof VARIABLES]: z.output<(typeof VARIABLES)[K]> };
 
-export interface LocalModelConfig {
-  readonly id: string;
-  /** A file, or `hf:org/repo:quant`, which is fetched at the first start. */
-  readonly path: string;
-  readonly aliases: readonly string[];
-  readonly binPath: string | undefined;
-  readonly workers: number;
-  readonly slots: number;
-  /** Context per slot, tokens. */
-  readonly ctxSize: number;
-  readonly gpuLayers: number | undefined;
-  readonly gpus: readonly string[];
-  readonly threads: number;
-  readonly cacheRamMb: number;
-  readonly extraArgs: readonly string[];
-}
-
 /** Times are milliseconds. */
 export interface Config {
   readonly host: string;
   readonly port: number;
-  /** Empty: no key is asked for. */
+  /** Empty: no key of API_KEY. */
   readonly apiKey: string;
+  /** No key is asked for at all. */
+  readonly open: boolean;
+  readonly keysFile: string | undefined;
   readonly keylessNetworks: readonly string[];
   readonly allowedHosts: readonly string[];
   readonly healthFormat: 'text' | 'json';
   readonly unknownModel: '404' | 'default';
-  readonly models: readonly LocalModelConfig[];
+  /** Models, remote servers, groups and budgets: of the configuration file, or made of the LLM_ variables. */
+  readonly file: ConfigFile;
+  /** Where `file` was read from, with its text; undefined when it was made of variables. */
+  readonly fileSource: { readonly path: string; readonly text: string } | undefined;
+  /** Paths of models are relative to it. */
+  readonly modelFolder: string;
+  /** Used for models that name no binary of their own. */
+  readonly binPath: string | undefined;
+  /** Whose model serves requests that name none: `local`, `mock`, or a provider of the configuration file. */
+  readonly provider: string;
+  /** The model or group that serves requests that name none; undefined leaves it to the file. */
+  readonly defaultModel: string | undefined;
+  readonly profiles: Profiles;
+  readonly strictProfiles: boolean;
+  /** Folder of the usage table. */
+  readonly dataDir: string;
   readonly queueLimit: number;
   readonly queueTimeoutMs: number;
   readonly startTimeoutMs: number;
@@ -128,23 +138,37 @@ const DEFAULT_MODEL = 'models/gemma-2b-it-q4_0.gguf';
 const DEMO_MODEL = 'models/lmserv-demo.gguf';
 const LOOPBACK = ['127.0.0.1', 'localhost', '::1'];
 
+export interface LoadOptions {
+  readonly disableProfiles?: boolean | undefined;
+  readonly strictProfiles?: boolean | undefined;
+  readonly env?: Env;
+  /** Where `.env` and relative paths are looked for. */
+  readonly folder?: string;
+}
+
 /**
  * Reads the configuration. `overrides` are values given on the command line or by a program, by variable name; they go
  * before the environment, which goes before `.env`.
  *
- * @throws ConfigError naming the variable that is wrong.
+ * @throws ConfigError, ConfigFileError or ProfileError naming the variable or the field that is wrong.
  */
-export function loadConfig(overrides: Env = {}, env: Env = process.env, folder = process.cwd()): Config {
-  const values = readValues({ ...readDotenv(folder), ...env, ...overrides });
+export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Config {
+  const { env = process.env, folder = process.cwd() } = options;
+  const all = { ...readDotenv(folder), ...env, ...given(overrides) };
+  const values = readValues(all);
   const notes: string[] = [];
   return deepFreeze({
-    ...listening(values, notes),
-    apiKey: values.API_KEY,
+    ...access(values, folder, notes),
     keylessNetworks: values.KEYLESS_NETWORKS,
     allowedHosts: values.ALLOWED_HOSTS,
     healthFormat: values.HEALTH_FORMAT,
     unknownModel: values.UNKNOWN_MODEL,
-    models: [localModel(values, folder, notes)],
+    ...models(values, folder, notes),
+    binPath: values.LLM_BIN_PATH === undefined ? undefined : resolve(folder, values.LLM_BIN_PATH),
+    provider: values.LLM_CONNECT_PROVIDER,
+    defaultModel: values.LLM_CONNECT_MODEL,
+    profiles: options.disableProfiles === true ? Profiles.none : profiles(all, folder),
+    strictProfiles: options.strictProfiles === true,
     queueLimit: values.QUEUE_LIMIT,
     queueTimeoutMs: values.QUEUE_TIMEOUT_SECS,
     startTimeoutMs: values.START_TIMEOUT_SECS,
@@ -157,9 +181,17 @@ export function loadConfig(overrides: Env = {}, env: Env = process.env, folder =
     corsOrigins: values.CORS_ORIGINS,
     trustProxy: trustProxy(values.TRUST_PROXY),
     shutdownGraceMs: values.SHUTDOWN_GRACE_SECS * 1000,
+    dataDir: resolve(folder, values.DATA_DIR),
     logLevel: values.LOG_LEVEL,
     notes,
   });
+}
+
+/** The key file alone, for the commands that manage it. @throws ConfigError when none is set. */
+export function keysFilePath(env: Env = process.env, folder = process.cwd()): string {
+  const file = { ...readDotenv(folder), ...env }.API_KEYS_FILE;
+  if (!file) throw new ConfigError('API_KEYS_FILE: is not set; it names the file that keys are kept in, such as keys.json');
+  return resolve(folder, file);
 }
 
 /** The environment itself, for what hands it on to children. */
@@ -170,6 +202,10 @@ export function processEnv(): NodeJS.ProcessEnv {
 function readDotenv(folder: string): Env {
   const file = join(folder, '.env');
   return existsSync(file) ? parseDotenv(readFileSync(file)) : {};
+}
+
+function given(env: Env): Env {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined));
 }
 
 function readValues(env: Env): Values {
@@ -184,42 +220,66 @@ function readValues(env: Env): Values {
   return values as Values;
 }
 
+type Access = Pick<Config, 'host' | 'port' | 'apiKey' | 'open' | 'keysFile'>;
+
 /** The default key is known to everybody: with it nobody but this machine may come in. */
-function listening(values: Values, notes: string[]): { host: string; port: number } {
-  const { HOST: host, PORT: port, API_KEY: key } = values;
-  if (key === '' && host === undefined) {
-    throw new ConfigError(
-      'HOST: must be set when API_KEY is empty, because everyone who reaches it may use the server',
-    );
+function access(values: Values, folder: string, notes: string[]): Access {
+  const port = values.PORT ?? values.LLM_CONNECT_PORT ?? 8000;
+  const host = values.HOST ?? values.LLM_CONNECT_HOST;
+  const keysFile = values.API_KEYS_FILE === undefined ? undefined : resolve(folder, values.API_KEYS_FILE);
+  // Where there are keys of one's own, the one that everybody knows is none.
+  const standard = keysFile === undefined ? DEFAULT_KEY : '';
+  const apiKey = values.API_KEY === DEFAULT_KEY ? standard : (values.API_KEY ?? standard);
+  const open = apiKey === '' && keysFile === undefined;
+  if (open && host === undefined) {
+    throw new ConfigError('HOST: must be set when API_KEY is empty, because everyone who reaches it may use the server');
   }
-  if (key !== DEFAULT_KEY) return { host: host ?? '0.0.0.0', port };
+  if (apiKey !== DEFAULT_KEY) return { host: host ?? '0.0.0.0', port, apiKey, open, keysFile };
   if (host !== undefined && !LOOPBACK.includes(host)) {
     throw new ConfigError(`HOST: only 127.0.0.1 is possible with the default API_KEY; set a key of your own`);
   }
-  notes.push(
-    'API_KEY is the default one, so only this machine can reach the server; set a key of your own to open it',
-  );
-  return { host: host ?? '127.0.0.1', port };
+  notes.push('API_KEY is the default one, so only this machine can reach the server; set a key of your own to open it');
+  return { host: host ?? '127.0.0.1', port, apiKey, open, keysFile };
 }
 
-function localModel(values: Values, folder: string, notes: string[]): LocalModelConfig {
+const DEFAULT_CONFIG_FILE = 'lmserv.config.json';
+
+type Models = Pick<Config, 'file' | 'fileSource' | 'modelFolder'>;
+
+/** The configuration file where there is one, else one local model made of the LLM_ variables. */
+function models(values: Values, folder: string, notes: string[]): Models {
+  const path = resolve(folder, values.LMSERV_CONFIG ?? DEFAULT_CONFIG_FILE);
+  if (existsSync(path)) {
+    const text = readFileSync(path, 'utf8');
+    return { file: parseConfigFile(text, path), fileSource: { path, text }, modelFolder: dirname(path) };
+  }
+  if (values.LMSERV_CONFIG !== undefined) throw new ConfigError(`LMSERV_CONFIG: there is no file ${values.LMSERV_CONFIG}`);
+  // `mock` answers without any model; what is not needed is not started.
+  const local = values.LLM_CONNECT_PROVIDER === 'mock' ? {} : localModel(values, folder, notes);
+  const file = { models: local, remotes: {}, groups: {}, tenants: {} };
+  return { file, fileSource: undefined, modelFolder: folder };
+}
+
+function localModel(values: Values, folder: string, notes: string[]): ConfigFile['models'] {
   const path = modelPath(values.LLM_MODEL_PATH, folder, notes);
-  const { LLM_WORKERS: workers } = values;
-  return {
-    id: modelId(path),
+  const model = {
     path,
-    aliases: ['default', 'fast', 'quality'],
-    binPath: values.LLM_BIN_PATH === undefined ? undefined : resolve(folder, values.LLM_BIN_PATH),
-    workers,
+    aliases: [],
+    workers: values.LLM_WORKERS,
     slots: values.LLM_SLOTS,
-    ctxSize: values.LLM_CTX_SIZE,
+    context: values.LLM_CTX_SIZE,
     gpuLayers: values.LLM_GPU_LAYERS,
     gpus: values.LLM_GPUS,
-    // Workers share the cores; each taking all of them would have them wait for one another.
-    threads: values.LLM_THREADS ?? Math.max(1, Math.floor(availableParallelism() / workers)),
-    cacheRamMb: Math.floor((values.CACHE_RAM_MB ?? defaultCacheMb()) / workers),
+    threads: values.LLM_THREADS,
+    cacheRamMb: values.CACHE_RAM_MB,
     extraArgs: splitArgs(values.LLM_EXTRA_ARGS),
   };
+  return { [modelId(path)]: model };
+}
+
+function profiles(env: Env, folder: string): Profiles {
+  const known = Object.fromEntries(PROFILE_VARIABLES.map((name) => [name, env[name]]));
+  return loadProfiles(known, (path) => readFileSync(resolve(folder, path), 'utf8'));
 }
 
 function modelPath(given: string | undefined, folder: string, notes: string[]): string {
@@ -245,11 +305,6 @@ export function modelId(path: string): string {
     .replace(/\.gguf$/i, '');
 }
 
-/** An eighth of the memory that is free now: enough for a few conversations, never a surprise. MiB. */
-function defaultCacheMb(): number {
-  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
-}
-
 /** Splits arguments at spaces; quotes keep them together. No shell is involved. */
 function splitArgs(line: string): string[] {
   const parts = line.match(/"[^"]*"|'[^']*'|[^\s"']+/g) ?? [];
@@ -264,7 +319,9 @@ function trustProxy(value: string): boolean | number | string {
 }
 
 function deepFreeze<T>(value: T): T {
-  if (value !== null && typeof value === 'object' && !Object.isFrozen(value)) {
+  // A class guards its own fields; only plain data is frozen.
+  const plain = value !== null && typeof value === 'object' && !(value instanceof Profiles);
+  if (plain && !Object.isFrozen(value)) {
     Object.freeze(value);
     Object.values(value).forEach(deepFreeze);
   }

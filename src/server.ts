@@ -1,83 +1,122 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { BlockList, isIPv6, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { ensureModel } from '../scripts/model/ensure.js';
-import { resolveBinary } from '../workers/binary.js';
-import { LocalBackend } from './backends/local.js';
-import { ConfigError, processEnv, type Config, type LocalModelConfig } from './config.js';
+import type { Express } from 'express';
+import { ConfigReloader } from './config-file/index.js';
+import { ConfigError, processEnv, type Config } from './config.js';
+import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
-import { Registry, type RegistryEntry } from './generate/registry.js';
 import { createApp } from './http/app.js';
-import { keyAuth, singleKey } from './http/auth.js';
+import { keyAuth, type Authenticate } from './http/auth.js';
 import { InFlight } from './http/in-flight.js';
 import type { Health } from './http/ops.js';
-import { logRequest } from './http/request-log.js';
+import { logRequest, type RequestRecord } from './http/request-log.js';
+import { routes } from './http/routes.js';
+import { Keyring } from './keys/keyring.js';
+import { watchFolder } from './keys/watch.js';
+import { Models } from './models.js';
 import { createLogger, type Logger } from './observe/logger.js';
-import { Pool } from './pool/pool.js';
 import { ROOT } from './root.js';
+import type { RoutingPolicy } from './routing-policy.js';
+import { Accounting } from './usage/accounting.js';
+import { toBudget } from './usage/budget.js';
+import { openUsageStore, type UsageStore } from './usage/store.js';
 
 /** Milliseconds for headers and for a whole request to arrive; slower ones get 408. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 
-export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
-  .version;
+export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
+
+/** What a program may put in the place of LMServ's own, or beside it. */
+export interface Extensions {
+  readonly logger?: Logger | undefined;
+  /** In the place of LMServ's keys. */
+  readonly authenticate?: Authenticate | undefined;
+  /** Adds routes, behind authentication. */
+  readonly mount?: ((app: Express) => void) | undefined;
+  /** Backends of another kind, by the name of their model. */
+  readonly backends?: Readonly<Record<string, Backend>> | undefined;
+  /** Chooses the model by `task_type` in /execute. */
+  readonly routingPolicy?: RoutingPolicy | undefined;
+}
+
+/** What exists from start() on. */
+interface Parts {
+  readonly models: Models;
+  readonly keyring: Keyring;
+  readonly usage: UsageStore;
+  readonly http: HttpServer;
+  readonly reloader: ConfigReloader | undefined;
+  /** Ends the watching of files. */
+  readonly unwatch: () => void;
+}
 
 /** One LMServ: its HTTP server, its models and their workers. */
 export class LMServ {
   readonly logger: Logger;
   readonly #config: Config;
+  readonly #extensions: Extensions;
   readonly #inFlight = new InFlight();
-  #backends: LocalBackend[] = [];
-  #pools: Pool[] = [];
-  #registry: Registry | undefined;
-  #http: HttpServer | undefined;
+  #parts: Parts | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(config: Config, logger?: Logger) {
+  constructor(config: Config, extensions: Extensions = {}) {
     this.#config = config;
-    this.logger =
-      logger ??
-      createLogger({
-        level: config.logLevel,
-        readable: process.stdout.isTTY && config.logLevel !== 'silent',
-      });
+    this.#extensions = extensions;
+    this.logger = extensions.logger ?? createLogger({ level: config.logLevel, readable: process.stdout.isTTY });
   }
 
   /** The port it listens on, which is of interest where 0 was asked for. */
   get port(): number {
-    const address = this.#http?.address() as AddressInfo | null | undefined;
-    if (!address) throw new Error('the server is not listening; call start() first');
-    return address.port;
+    return (this.#running.http.address() as AddressInfo).port;
   }
 
   get host(): string {
     return this.#config.host;
   }
 
-  /** Resolves when the first worker of the default model takes requests. */
+  /** The id of the model that serves requests which name none. */
+  get model(): string {
+    return this.#running.models.registry.standardId ?? '';
+  }
+
+  /** Resolves when the first worker takes requests. */
   get ready(): Promise<void> {
-    return this.#pools[0]?.firstReady ?? Promise.reject(new Error('call start() first'));
+    return this.#running.models.ready;
   }
 
   /**
    * Starts the workers and listens; requests get 503 until the first worker is ready.
    *
-   * @throws BinaryError, ConfigError or the system's error for a taken port.
+   * @throws BinaryError, ConfigError, KeyFileError, UsageFileError or the system's error for a taken port.
    */
   async start(): Promise<void> {
     for (const note of this.#config.notes) this.logger.info({ event: 'note' }, note);
-    const entries = [];
-    for (const model of this.#config.models) entries.push(await this.#addModel(model));
-    this.#registry = new Registry(entries, this.#config.unknownModel);
-    this.#http = this.#createHttp(this.#registry);
-    await listen(this.#http, this.#config.port, this.#config.host);
-    for (const backend of this.#backends) backend.start();
-    this.logger.info(
-      { event: 'listening', host: this.#config.host, port: this.port, version: VERSION },
-      'listening',
-    );
+    const { logger } = this;
+    const env = processEnv();
+    const models = await Models.build({ config: this.#config, env, logger, backends: this.#extensions.backends });
+    const keyring = this.#openKeyring();
+    const usage = this.#openUsage();
+    const http = this.#createHttp(models, keyring, usage);
+    const reloader = this.#createReloader(models);
+    const unwatch = this.#watch(keyring, reloader);
+    this.#parts = { models, keyring, usage, http, reloader, unwatch };
+    try {
+      await listen(http, this.#config.port, this.#config.host);
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
+    models.start();
+    logger.info({ event: 'listening', host: this.#config.host, port: this.port, version: VERSION }, 'listening');
+  }
+
+  /** Reads the key file and the configuration file again; a bad one changes nothing and is logged. */
+  async reload(): Promise<void> {
+    this.#running.keyring.reload();
+    await this.#running.reloader?.look(true);
   }
 
   /** Refuses new work, finishes open streams within the grace, then ends the workers. May be called again. */
@@ -88,83 +127,109 @@ export class LMServ {
 
   /** Ends all workers at once. */
   kill(): void {
-    for (const backend of this.#backends) backend.kill();
+    this.#parts?.models.kill();
   }
 
   /** Process ids of the living workers. */
   workerPids(): number[] {
-    return this.#pools.flatMap((pool) => pool.pids());
+    return this.#running.models.pids();
+  }
+
+  get #running(): Parts {
+    if (!this.#parts) throw new Error('the server is not running; call start() first');
+    return this.#parts;
   }
 
   async #stop(): Promise<void> {
+    if (!this.#parts) return;
+    const { http, models } = this.#parts;
     this.logger.info({ event: 'stopping' }, 'stopping');
     await this.#inFlight.drain(this.#config.shutdownGraceMs);
-    const closed = new Promise((resolve) => (this.#http ? this.#http.close(resolve) : resolve(undefined)));
-    this.#http?.closeAllConnections();
-    await Promise.all([closed, ...this.#backends.map((backend) => backend.stop(0))]);
+    const closed = new Promise((resolve) => http.close(resolve));
+    http.closeAllConnections();
+    await Promise.all([closed, models.stop()]);
+    this.#close();
     this.logger.info({ event: 'stopped' }, 'stopped');
   }
 
-  async #addModel(model: LocalModelConfig): Promise<RegistryEntry> {
-    const config = this.#config;
-    const binary = await resolveBinary({
-      ...(model.binPath === undefined ? {} : { configured: model.binPath }),
-      root: ROOT,
-      ...(processEnv().PATH === undefined ? {} : { searchPath: processEnv().PATH! }),
+  #close(): void {
+    const { keyring, usage, unwatch } = this.#running;
+    unwatch();
+    keyring.close();
+    usage.close();
+  }
+
+  #openKeyring(): Keyring {
+    const { apiKey, keysFile } = this.#config;
+    return new Keyring({
+      ...(apiKey === '' ? {} : { apiKey }),
+      ...(keysFile === undefined ? {} : { file: keysFile }),
+      onError: (error) => this.logger.error({ event: 'keys_refused', reason: error.message }, 'keys not reloaded'),
+      onWarning: (message) => this.logger.warn({ event: 'keys_warning' }, message),
+      onReload: (size) => this.logger.info({ event: 'keys_reloaded', keys: size }, 'keys reloaded'),
     });
-    const modelPath = await this.#localFile(model.path);
-    const { slots, ctxSize, gpuLayers, threads, cacheRamMb, extraArgs } = model;
-    const pool = new Pool({
-      name: model.id,
-      workers: model.workers,
-      worker: {
-        ...{ binary, modelPath, slots, ctxSize, gpuLayers, threads, cacheRamMb, extraArgs },
-        timeouts: {
-          startMs: config.startTimeoutMs,
-          firstTokenMs: config.firstTokenTimeoutMs,
-          tokenMs: config.tokenTimeoutMs,
-        },
+  }
+
+  #openUsage(): UsageStore {
+    return openUsageStore({
+      file: join(this.#config.dataDir, 'usage.sqlite'),
+      onError: (error) => this.logger.error({ event: 'usage_error', reason: error.message }, 'usage not written'),
+    });
+  }
+
+  #createReloader(models: Models): ConfigReloader | undefined {
+    const source = this.#config.fileSource;
+    if (!source) return undefined;
+    return new ConfigReloader({
+      file: source.path,
+      text: source.text,
+      apply: async (file) => {
+        await models.apply(file);
+        this.logger.info({ event: 'config_reloaded' }, 'configuration reloaded');
       },
-      gpus: model.gpus,
-      queueLimit: config.queueLimit,
-      queueTimeoutMs: config.queueTimeoutMs,
-      env: processEnv(),
-      logger: this.logger,
+      onError: (error) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        this.logger.error({ event: 'config_refused', reason }, 'configuration not reloaded');
+      },
     });
-    const backend = new LocalBackend(model.id, pool, this.logger);
-    this.#pools.push(pool);
-    this.#backends.push(backend);
-    this.logger.info(
-      { event: 'model', model: model.id, binary: binary.kind, llamaCpp: binary.version },
-      'model',
-    );
-    return {
-      info: { id: model.id, created: Math.floor(statSync(modelPath).mtimeMs / 1000), ownedBy: 'lmserv' },
-      aliases: model.aliases,
-      backends: [backend],
-      maxTokens: { standard: config.maxTokens, cap: config.maxTokensCap ?? ctxSize },
-    };
   }
 
-  /** A model of the hub's is fetched once; afterwards its file is found without the network. */
-  async #localFile(path: string): Promise<string> {
-    return path.startsWith('hf:') ? ensureModel(path, { modelsDir: join(ROOT, 'models') }) : path;
+  #watch(keyring: Keyring, reloader: ConfigReloader | undefined): () => void {
+    if (this.#config.keysFile !== undefined) keyring.watch();
+    const path = this.#config.fileSource?.path;
+    if (!reloader || path === undefined) return () => undefined;
+    return watchFolder(path, {
+      onChange: () => void reloader.look(),
+      onError: (err) => this.logger.warn({ event: 'watch_failed', err }, 'changes are not seen; use SIGHUP'),
+    });
   }
 
-  #createHttp(registry: Registry): HttpServer {
+  #createHttp(models: Models, keyring: Keyring, usage: UsageStore): HttpServer {
     const config = this.#config;
+    const accounting = new Accounting({
+      store: usage,
+      tenantBudget: (tenant) => {
+        const budget = models.file.tenants[tenant]?.budget;
+        return budget && toBudget(budget);
+      },
+      keyBudget: (key) => keyring.budgetOf(key),
+      priceOf: (model) => models.registry.priceOf(model),
+    });
     const app = createApp({
-      generate: createGenerate(registry.resolve),
-      authenticate: keyAuth({
-        lookup: singleKey(config.apiKey),
-        open: config.apiKey === '',
-        keyless: blockList(config.keylessNetworks),
+      generate: createGenerate((...asked) => models.registry.resolve(...asked), {
+        onFailure: ({ error, ...failure }) =>
+          this.logger.warn({ event: 'backend_failed', ...failure, error: error.code }, 'a backend failed'),
       }),
-      health: () => this.#health(),
-      models: () => registry.list(),
-      onRequestDone: (record) => logRequest(this.logger, record),
+      admit: (caller, tenant) => accounting.admit(caller, tenant),
+      usage: (caller, query) => accounting.report(caller, query),
+      authenticate: this.#extensions.authenticate ?? this.#keyAuth(keyring),
+      health: () => this.#health(models),
+      models: () => models.registry.list(),
+      onRequestDone: (record) => this.#onRequestDone(record, accounting),
       inFlight: this.#inFlight,
       logger: this.logger,
+      routes: routes({ execute: this.#executeOptions(models) }),
+      mount: this.#extensions.mount,
       allowedHosts: [...config.allowedHosts, config.host],
       corsOrigins: config.corsOrigins,
       trustProxy: config.trustProxy,
@@ -176,8 +241,33 @@ export class LMServ {
     return createHttpServer({ ...timeouts, connectionsCheckingInterval: 1_000 }, app);
   }
 
-  #health(): Health {
-    const states = this.#backends.map((backend) => backend.status());
+  #keyAuth(keyring: Keyring): Authenticate {
+    return keyAuth({
+      lookup: (key) => keyring.authenticate(key),
+      open: this.#config.open,
+      keyless: blockList(this.#config.keylessNetworks),
+    });
+  }
+
+  #executeOptions(models: Models) {
+    const { profiles, strictProfiles } = this.#config;
+    const policy = this.#extensions.routingPolicy;
+    return {
+      profiles,
+      strictProfiles,
+      isKnownModel: (name: string) => models.registry.has(name),
+      ...(policy ? { route: (taskType: string) => policy.resolve(taskType) } : {}),
+    };
+  }
+
+  #onRequestDone(record: RequestRecord, accounting: Accounting): void {
+    logRequest(this.logger, record);
+    const { caller, context, outcome } = record;
+    if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, context.trace, outcome);
+  }
+
+  #health(models: Models): Health {
+    const states = models.status();
     const sum = <K extends 'workers' | 'slots' | 'queue'>(kind: K, field: keyof (typeof states)[number][K]) =>
       states.reduce((total, state) => total + (state[kind][field] as number), 0);
     return {
@@ -191,7 +281,7 @@ export class LMServ {
       },
       slots: { total: sum('slots', 'total'), idle: sum('slots', 'idle') },
       queue: { waiting: sum('queue', 'waiting'), limit: sum('queue', 'limit') },
-      model: this.#registry?.entries[0]?.info.id ?? '',
+      model: models.registry.standardId ?? '',
       version: VERSION,
     };
   }

@@ -144,6 +144,10 @@ def prime_copying(model):
             weight[rows] = 2.5 * source[features]
     look_up.attn_v.weight[:2 * width] = rest
     look_up.attn_output.weight[:, :2 * width] = 0.35 * rest.T
+    # Head 2 copies too, but learns for itself where to look.
+    look_up.attn_v.weight[2 * width:3 * width] = rest[:width]
+    look_up.attn_output.weight[:, 2 * width:3 * width] = 0.2 * rest[:width].T
+    _prime_naming(look_up, embedding, basis, constant)
 
     look_back.requires_grad_(False)
     held = [(embedding, torch.zeros_like(embedding, dtype=torch.bool))]
@@ -152,6 +156,22 @@ def prime_copying(model):
         held.append((weight, torch.zeros_like(weight, dtype=torch.bool)))
         held[-1][1][:2 * width] = True
     return held
+
+
+def _prime_naming(block, embedding, basis, constant):
+    """Sets head 3 of block 1 to look for the last name or number, which is what an answer or a call is about.
+
+    The tokeniser keeps a space apart from a capital or digit only, so these are the tokens that follow a lone space.
+    """
+    width = block.shape.head_width
+    before, identity, copied = basis[:width], basis[width:2 * width], basis[3 * width:4 * width]
+    space = identity @ embedding[ord(" ")]
+    first, rows = 3 * width + 16, slice(3 * width, 4 * width)  # the pair that makes half a turn in 300 tokens
+    block.attn_q.weight[rows], block.attn_k.weight[rows] = 0, 0
+    block.attn_q.weight[first, 0] = 2.5 / constant
+    block.attn_k.weight[first] = 2.5 * (space / space.norm()) @ before
+    block.attn_v.weight[rows] = copied
+    block.attn_output.weight[:, rows] = 0.3 * copied.T
 
 
 class Muon(torch.optim.Optimizer):

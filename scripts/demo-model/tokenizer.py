@@ -30,7 +30,7 @@ def train_merges(texts, count):
     weights = list(words.values())
     totals, places = Counter(), defaultdict(set)
     for index, word in enumerate(pieces):
-        for pair in zip(word, word[1:]):
+        for pair in filter(_may_merge, zip(word, word[1:])):
             totals[pair] += weights[index]
             places[pair].add(index)
     merges = []
@@ -39,15 +39,25 @@ def train_merges(texts, count):
         merges.append(best)
         for index in list(places[best]):
             word = pieces[index]
-            for pair in zip(word, word[1:]):
+            for pair in filter(_may_merge, zip(word, word[1:])):
                 totals[pair] -= weights[index]
                 places[pair].discard(index)
             word = pieces[index] = _merge(word, best)
-            for pair in zip(word, word[1:]):
+            for pair in filter(_may_merge, zip(word, word[1:])):
                 totals[pair] += weights[index]
                 places[pair].add(index)
         del totals[best]
     return merges
+
+
+def _may_merge(pair):
+    """Whether a pair may become one token.
+
+    A space stays apart from a capital or digit, so that `Lima` and `18` are the same tokens after a space, a quote
+    or a colon: what the model has to copy, a name or a number, then looks the same in question, call and answer.
+    """
+    left, right = pair
+    return not (left == b" " and (right[:1].isupper() or right[:1].isdigit() or right[0] > 127))
 
 
 def _merge(word, pair):

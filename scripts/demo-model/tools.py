@@ -134,7 +134,7 @@ def _time_result(rng, city):
 
 def some_city(rng):
     """A real city or, so that the name has to be copied, an invented one."""
-    return invented.name(rng) if _maybe(rng, 0.3) else rng.choice(CITIES)
+    return invented.name(rng) if _maybe(rng, 0.2) else rng.choice(CITIES)
 
 
 def weather_turns(rng, vary):

@@ -18,8 +18,18 @@ export class LocalBackend implements Backend {
     private readonly logger: Logger,
   ) {}
 
+  /** Resolves when the first worker takes requests. */
+  get ready(): Promise<void> {
+    return this.pool.firstReady;
+  }
+
   start(): void {
     this.pool.start();
+  }
+
+  /** Process ids of the living workers. */
+  pids(): number[] {
+    return this.pool.pids();
   }
 
   status(): BackendStatus {
@@ -40,7 +50,7 @@ export class LocalBackend implements Backend {
     for (let failures = 0; ; failures += 1) {
       let begun = false;
       try {
-        for await (const event of this.#attempt(child, context)) {
+        for await (const event of this.#attempt(child, request.priority ?? 0, context)) {
           begun ||= event.type !== 'prefill';
           yield event;
         }
@@ -62,9 +72,13 @@ export class LocalBackend implements Backend {
     }
   }
 
-  async *#attempt(child: ChildRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
+  async *#attempt(
+    child: ChildRequest,
+    priority: number,
+    context: GenerateContext,
+  ): AsyncGenerator<GenerateEvent> {
     const { signal, trace } = context;
-    const lease = await this.pool.lease(signal, 0, context.mayFallBack !== true);
+    const lease = await this.pool.lease(signal, priority, context.mayFallBack !== true);
     trace.queueMs = (trace.queueMs ?? 0) + lease.queueMs;
     trace.worker = lease.worker.id;
     let served = false;

@@ -1,9 +1,16 @@
+import { interruptible } from '../../scripts/bootstrap/interrupt.mjs';
+import { ensureLlama } from '../../scripts/setup/ensure.js';
 import { DEFAULT_KEY, loadConfig, type Config } from '../config.js';
+import { ROOT } from '../root.js';
 import { LMServ } from '../server.js';
 
 export interface ServeOptions {
   readonly host?: string;
   readonly port?: string;
+  readonly provider?: string;
+  readonly model?: string;
+  readonly disableProfiles?: boolean;
+  readonly strictProfiles?: boolean;
 }
 
 /** Time for a forced end, milliseconds. */
@@ -11,16 +18,24 @@ const FORCED_EXIT_MS = 500;
 
 /** Starts the server and keeps it until a signal: the first ends it in good order, the second at once. */
 export async function serve(options: ServeOptions, exit: (code: number) => void): Promise<void> {
-  const config = loadConfig({
-    ...(options.host === undefined ? {} : { HOST: options.host }),
-    ...(options.port === undefined ? {} : { PORT: options.port }),
-  });
+  const { host, port, provider, model, disableProfiles, strictProfiles } = options;
+  const config = loadConfig(
+    { HOST: host, PORT: port, LLM_CONNECT_PROVIDER: provider, LLM_CONNECT_MODEL: model },
+    { disableProfiles, strictProfiles },
+  );
+  if (!(await ensureBinary(config))) return exit(1);
   const server = new LMServ(config);
   handleSignals(server, exit);
   handleCrash(server, exit);
   await server.start();
   await server.ready;
   process.stderr.write(greeting(config, server));
+}
+
+/** Builds llama.cpp when a model needs it and there is none; says what is missing when that cannot be done. */
+async function ensureBinary(config: Config): Promise<boolean> {
+  const needed = Object.values(config.file.models).some((model) => model.binPath === undefined);
+  return !needed || interruptible((signal) => ensureLlama({ root: ROOT, signal }));
 }
 
 function handleSignals(server: LMServ, exit: (code: number) => void): void {
@@ -34,6 +49,7 @@ function handleSignals(server: LMServ, exit: (code: number) => void): void {
     );
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  process.on('SIGHUP', () => void server.reload());
 }
 
 /** Whatever was not planned leaves no worker behind. */
@@ -56,10 +72,10 @@ function greeting(config: Config, server: LMServ): string {
   const host = ['0.0.0.0', '::'].includes(config.host) ? 'localhost' : config.host;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${server.port}`;
   const key = config.apiKey === DEFAULT_KEY ? DEFAULT_KEY : '$API_KEY';
-  const header = config.apiKey === '' ? '' : `-H "X-API-Key: ${key}" `;
+  const header = config.open ? '' : `-H "X-API-Key: ${key}" `;
   const body = `-d '{"prompt":"Name a famous Peruvian dish"}'`;
   return (
-    `\nLMServ is ready at ${url} with ${config.models[0]!.id}. Talk to it:\n\n` +
+    `\nLMServ is ready at ${url} with ${server.model}. Talk to it:\n\n` +
     `  curl -N ${header}-H "Content-Type: application/json" ${body} ${url}/chat\n\n` +
     `OpenAI clients: base URL ${url}/v1, key as above. Ctrl-C stops the server.\n\n`
   );

@@ -25,8 +25,12 @@ export const executeConfig = z.object({
   task_type: optional(text.min(1).max(256)),
 });
 
+type Config = z.output<typeof executeConfig>;
+
 /** Times are seconds here, as on the wire. */
-export type CallValues = Partial<Omit<z.output<typeof executeConfig>, 'model_name' | 'task_type'>>;
+export interface CallValues extends Partial<Omit<Config, 'model_name' | 'task_type' | 'model_params'>> {
+  readonly model_params?: Partial<NonNullable<Config['model_params']>> | undefined;
+}
 
 /** A call whose model is decided: a profile with what the request gave put over it. */
 export interface ResolvedCall extends CallValues {

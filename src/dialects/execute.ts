@@ -29,8 +29,8 @@ export interface ExecuteOptions {
 export function execute(options: ExecuteOptions = {}): Dialect {
   return {
     parse(body) {
-      const { prompt, config = {} } = validate(schema, body) as { prompt: string; config?: Partial<Config> };
-      const call = resolveCall(config, options);
+      const { prompt, config } = validate(schema, body);
+      const call = resolveCall(config ?? {}, options);
       return {
         request: toRequest(prompt, call),
         collect: async (events, info) => {

@@ -3,17 +3,29 @@ import type { Json, JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { bounded, TimeUp } from './bounded.js';
 
-/** Objects and lists in one schema; far above any form that a model could fill, and compiled in milliseconds. */
-const MAX_NODES = 1000;
+/** Objects and lists in one schema: far above any form that a model could fill. */
+const MAX_NODES = 300;
 
-/** One check takes microseconds; a schema made to be slow must not hold up everybody's tokens. Milliseconds. */
-const CHECK_MS = 250;
+/** A form's check is made in milliseconds and runs in microseconds; nobody's may hold up everybody's tokens. Milliseconds. */
+const LIMIT_MS = 500;
 
 /** Characters of a validator's message that are handed on. */
 const MAX_MESSAGE = 300;
 
 /** Formats are for people to read: a model's reply is not refused for a date. */
-const OPTIONS = { strict: false, validateFormats: false, logger: false } as const;
+const OPTIONS = { strict: false, validateFormats: false, ownProperties: true, logger: false } as const;
+
+/**
+ * For one schema each, because Ajv keeps all that it ever compiled. Inlined references could grow without bound, and
+ * code that runs once is not worth optimising.
+ */
+const COMPILER = {
+  ...OPTIONS,
+  meta: false,
+  validateSchema: false,
+  inlineRefs: false,
+  code: { optimize: false },
+} as const;
 
 /** Checks schemas themselves; it compiles none, so it does not grow. */
 const metaValidator = new Ajv2020(OPTIONS);
@@ -23,7 +35,7 @@ export type Check = (value: unknown) => string | undefined;
 
 /**
  * Makes a check of a JSON schema (2020-12) that a client sent. It may refer to its own parts only, and is limited in
- * size here and in time when it is used.
+ * size and in the time that making and running the check take.
  *
  * @throws LMServError `invalid_value` naming `schema`; the check throws the same for a schema that takes too long.
  */
@@ -32,27 +44,24 @@ export function compileSchema(given: JsonObject): Check {
   const { $schema: _draft, $id: _base, ...schema } = given;
   survey(schema);
   const validate = compile(schema);
-  return (value) => (fits(validate, value) ? undefined : describe(validate.errors));
+  return (value) => (limited(() => validate(value)) ? undefined : describe(validate.errors));
 }
 
 function compile(schema: JsonObject): ValidateFunction {
   let valid: unknown;
   try {
     valid = metaValidator.validateSchema(schema);
-    // One for each schema: Ajv keeps all that it ever compiled. Inlined references could grow without bound.
-    if (valid === true) {
-      const options = { ...OPTIONS, meta: false, validateSchema: false, inlineRefs: false };
-      return new Ajv2020(options).compile(schema);
-    }
+    if (valid === true) return limited(() => new Ajv2020(COMPILER).compile(schema));
   } catch (error) {
-    throw invalid((error as Error).message);
+    throw error instanceof LMServError ? error : invalid((error as Error).message);
   }
   throw invalid(describe(metaValidator.errors));
 }
 
-function fits(validate: ValidateFunction, value: unknown): boolean {
+/** @throws LMServError `invalid_value` for what takes too long or recurses without an end. */
+function limited<T>(run: () => T): T {
   try {
-    return bounded(() => validate(value), CHECK_MS);
+    return bounded(run, LIMIT_MS);
   } catch (error) {
     if (error instanceof TimeUp || error instanceof RangeError) throw invalid('takes too long to check');
     throw error;

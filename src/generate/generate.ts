@@ -1,20 +1,18 @@
-import type {
-  Backend,
-  Generate,
-  GenerateContext,
-  GenerateEvent,
-  GenerateRequest,
-  JsonObject,
-} from '../contract.js';
+import type { Generate, GenerateRequest, JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { mergeChoices } from './choices.js';
+import { deadline, systemAfter, type After } from './deadline.js';
+import { withFallback, type Member, type MemberFailure } from './fallback.js';
 import { traced } from './trace.js';
 
-/** A model or group by name: which backends may answer for it, in the order they are tried. */
+/** A model or group by name: who may answer for it, in the order they are tried. */
 export interface Resolved {
-  /** The id that answers are labelled with. */
-  readonly model: string;
-  readonly backends: readonly Backend[];
+  readonly members: readonly LimitedMember[];
+  /** Longest time to the first token over all members, milliseconds. */
+  readonly firstTokenMs?: number | undefined;
+}
+
+export interface LimitedMember extends Member {
   readonly maxTokens: TokenLimits;
 }
 
@@ -25,54 +23,59 @@ export interface TokenLimits {
   readonly cap: number;
 }
 
-export type Resolve = (model: string | undefined, unknownModel: 'default' | undefined) => Resolved;
+/** Finds who serves a name: model or group, whether an unknown one is the default, provider. */
+export type Resolve = (
+  model: string | undefined,
+  unknownModel: 'default' | undefined,
+  provider?: string,
+) => Resolved;
+
+export interface GenerateOptions {
+  /** Told of each failure that another backend may make good, for the log. */
+  readonly onFailure?: (failure: MemberFailure) => void;
+  readonly after?: After;
+}
 
 /**
- * The one way a generation is run: resolves the model, applies the token limits, runs each choice on the first
- * backend that can and merges the choices.
+ * The one way a generation is run: resolves the model, applies the token limits and the deadline, runs each choice on
+ * the first backend that can and merges the choices.
  *
- * @throws LMServError `model_not_found`, or what the backends throw.
+ * @throws LMServError `model_not_found`, `provider_timeout` past the request's own deadline, or what `withFallback`
+ *   throws.
  */
-export function createGenerate(resolve: Resolve): Generate {
+export function createGenerate(
+  resolve: Resolve,
+  { onFailure, after = systemAfter }: GenerateOptions = {},
+): Generate {
   return async function* generate(request, context) {
-    const target = resolve(request.model, request.unknownModel);
-    context.trace.model = target.model;
-    const limited = { ...request, body: limitTokens(request.body, target.maxTokens) };
+    const { members, firstTokenMs } = resolve(request.model, request.unknownModel, request.provider);
+    const { trace } = context;
+    if (members[0]) trace.model = members[0].model;
+    const limit = deadline(context.signal, request.deadlineMs, overdue, after);
     const choice = (index: number, signal: AbortSignal) =>
-      serve(target.backends, choiceOf(limited, index), { ...context, signal });
-    const { signal, trace } = context;
-    yield* traced(request.n === 1 ? choice(0, signal) : mergeChoices(request.n, signal, choice), trace);
+      withFallback(
+        members,
+        (member) => limited(choiceOf(request, index), member.maxTokens),
+        { ...context, signal },
+        { firstTokenMs, onFailure, after },
+      );
+    try {
+      const { signal } = limit;
+      yield* traced(request.n === 1 ? choice(0, signal) : mergeChoices(request.n, signal, choice), trace);
+    } finally {
+      limit.clear();
+    }
   };
 }
 
-/** Tries one backend after the other until one has given its first token; after that there is no other. */
-async function* serve(
-  backends: readonly Backend[],
-  request: GenerateRequest,
-  context: GenerateContext,
-): AsyncGenerator<GenerateEvent> {
-  let failure: LMServError | undefined;
-  for (const backend of backends) {
-    let begun = false;
-    try {
-      context.trace.backend = backend.name;
-      for await (const event of backend.generate(request, context)) {
-        begun ||= event.type !== 'prefill';
-        yield event;
-      }
-      return;
-    } catch (error) {
-      if (begun || !(error instanceof LMServError) || !error.retryable || context.signal.aborted) throw error;
-      failure ??= error;
-      context.trace.attempts += 1;
-    }
-  }
-  throw failure ?? new LMServError('unavailable');
+function overdue(ms: number): LMServError {
+  return new LMServError('provider_timeout', `The reply was not finished within ${ms / 1000} s`);
 }
 
-function limitTokens(body: JsonObject, limits: TokenLimits): JsonObject {
+function limited(request: GenerateRequest, limits: TokenLimits): GenerateRequest {
+  const body: JsonObject = request.body;
   const asked = typeof body.max_tokens === 'number' ? body.max_tokens : limits.standard;
-  return { ...body, max_tokens: Math.min(asked, limits.cap) };
+  return { ...request, body: { ...body, max_tokens: Math.min(asked, limits.cap) } };
 }
 
 /** With a seed of the client's, each choice gets its own, or all would be the same. */

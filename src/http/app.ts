@@ -8,16 +8,23 @@ import { requireCaller, type Authenticate } from './auth.js';
 import { jsonBody } from './body.js';
 import { requestContext } from './context.js';
 import { errorHandler } from './errors.js';
-import { generateHandler } from './generate-handler.js';
+import { generateHandler, type Admit } from './generate-handler.js';
 import { hostCheck } from './host-check.js';
 import type { InFlight } from './in-flight.js';
 import { health, model, models, root, type Health } from './ops.js';
 import { perCallerLimit } from './rate-limit.js';
 import { recordRequests, type RequestRecord } from './request-log.js';
-import { ROUTES } from './routes.js';
+import { ROUTES, type Route } from './routes.js';
+import { usage, type ReadUsage } from './usage.js';
 
 export interface AppOptions {
   readonly generate: Generate;
+  readonly admit: Admit;
+  readonly usage: ReadUsage;
+  /** The routes that generate; LMServ's own by default. */
+  readonly routes?: readonly Route[];
+  /** Adds routes of one's own, behind authentication and before the 404. */
+  readonly mount?: ((app: Express) => void) | undefined;
   readonly authenticate: Authenticate;
   readonly health: () => Health;
   readonly models: () => readonly ModelInfo[];
@@ -57,11 +64,12 @@ export function createApp(options: AppOptions): Express {
   app.get('/v1/models/*id', model(options.models), () => {
     throw new LMServError('model_not_found');
   });
-  for (const { path, dialect } of ROUTES) {
+  app.get('/usage', usage(options.usage));
+  for (const { path, dialect } of options.routes ?? ROUTES) {
     const handlers = [
       options.inFlight.track,
       ...jsonBody(options.maxBodyBytes),
-      generateHandler(dialect, options.generate),
+      generateHandler(dialect, options.generate, options.admit),
     ];
     app.post(path, ...handlers, errorHandler(logger, dialect));
     app.all(path, (_request, response) => {
@@ -69,6 +77,7 @@ export function createApp(options: AppOptions): Express {
       throw new LMServError('method_not_allowed');
     });
   }
+  options.mount?.(app);
   app.use(() => {
     throw new LMServError('not_found');
   });

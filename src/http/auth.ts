@@ -1,4 +1,3 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { BlockList } from 'node:net';
 import { isIPv6 } from 'node:net';
 import type { IncomingMessage } from 'node:http';
@@ -35,13 +34,6 @@ export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate
   };
 }
 
-/** Looks up the one key of API_KEY, comparing hashes in constant time. */
-export function singleKey(key: string): (presented: string) => Caller | undefined {
-  const expected = sha256(key);
-  const caller: Caller = { name: 'default', admin: true };
-  return (presented) => (timingSafeEqual(sha256(presented), expected) ? caller : undefined);
-}
-
 /** Puts the caller into `response.locals.caller` or answers 401. */
 export function requireCaller(authenticate: Authenticate): RequestHandler {
   return (request, response, next) => {
@@ -69,8 +61,4 @@ function isKeyless(request: IncomingMessage, keyless: BlockList): boolean {
   const address = (request as Request).ip ?? request.socket.remoteAddress ?? '';
   const plain = address.startsWith('::ffff:') ? address.slice(7) : address;
   return plain !== '' && keyless.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4');
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }

@@ -16,6 +16,8 @@ export interface RequestContext {
   readonly abort: (reason: LMServError) => void;
   /** The request went to a route that generates. */
   generated: boolean;
+  /** Who pays for it; known once it was admitted. */
+  tenant?: string;
   error?: LMServError;
 }
 

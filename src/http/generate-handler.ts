@@ -1,19 +1,28 @@
 import type { RequestHandler } from 'express';
-import type { Generate } from '../contract.js';
+import type { Caller, Generate } from '../contract.js';
 import type { Dialect } from '../dialects/dialect.js';
 import { toLMServError } from '../errors.js';
 import { callerOf, contextOf } from './context.js';
 import { writeStream } from './reply.js';
 
-/** Serves one generating route: body → dialect → generate → reply. */
-export function generateHandler(dialect: Dialect, generate: Generate): RequestHandler {
+/**
+ * Finds who pays for a request.
+ *
+ * @throws LMServError when the caller may not spend for that tenant or its budget is used up.
+ */
+export type Admit = (caller: Caller, tenant: string | undefined) => string;
+
+/** Serves one generating route: body → dialect → admission → generate → reply. */
+export function generateHandler(dialect: Dialect, generate: Generate, admit: Admit): RequestHandler {
   return async (request, response) => {
     const context = contextOf(response);
     context.generated = true;
     const call = dialect.parse(request.body);
+    const caller = callerOf(response);
+    context.tenant = admit(caller, call.request.tenant);
     const { requestId, signal, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
-    const events = generate(call.request, { requestId, caller: callerOf(response), signal, trace });
+    const events = generate(call.request, { requestId, caller, signal, trace });
     if ('stream' in call) {
       const failure = await writeStream(response, call.stream(info), events, signal);
       if (failure) context.error = toLMServError(failure);

@@ -2,11 +2,11 @@ import { BlockList } from 'node:net';
 import request from 'supertest';
 import { gzipSync } from 'node:zlib';
 import type { Caller } from '../../src/contract.js';
-import { keyAuth, singleKey } from '../../src/http/auth.js';
+import { keyAuth } from '../../src/http/auth.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
 import { logRequest } from '../../src/http/request-log.js';
 import { pino } from 'pino';
-import { HEALTHY, KEY, saying, testApp } from '../support/app.js';
+import { HEALTHY, KEY, lookup, saying, testApp } from '../support/app.js';
 
 const post = (body: string | object, app = testApp()) =>
   request(app).post('/chat').set('X-API-Key', KEY).set('Content-Type', 'application/json').send(body);
@@ -68,7 +68,7 @@ describe('keys', () => {
   test('a client of a keyless network needs none, but a wrong one is still wrong', async () => {
     const keyless = new BlockList();
     keyless.addSubnet('127.0.0.0', 8);
-    const app = testApp({ authenticate: keyAuth({ lookup: singleKey(KEY), open: false, keyless }) });
+    const app = testApp({ authenticate: keyAuth({ lookup, open: false, keyless }) });
     await request(app).get('/v1/models').expect(200);
     await request(app).get('/v1/models').set('X-API-Key', 'nope').expect(401);
   });
@@ -76,7 +76,7 @@ describe('keys', () => {
   test('X-Forwarded-For does not make a client keyless', async () => {
     const keyless = new BlockList();
     keyless.addAddress('10.1.2.3');
-    const app = testApp({ authenticate: keyAuth({ lookup: singleKey(KEY), open: false, keyless }) });
+    const app = testApp({ authenticate: keyAuth({ lookup, open: false, keyless }) });
     await request(app).get('/v1/models').set('X-Forwarded-For', '10.1.2.3').expect(401);
   });
 });

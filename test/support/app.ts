@@ -3,11 +3,15 @@ import { pino } from 'pino';
 import type { Express } from 'express';
 import type { Generate, GenerateEvent } from '../../src/contract.js';
 import { createApp, type AppOptions } from '../../src/http/app.js';
-import { keyAuth, singleKey } from '../../src/http/auth.js';
+import { keyAuth } from '../../src/http/auth.js';
 import { InFlight } from '../../src/http/in-flight.js';
 import type { Health } from '../../src/http/ops.js';
+import { Keyring } from '../../src/keys/keyring.js';
 
 export const KEY = 'test-key';
+
+const keyring = Keyring.fromSingleKey(KEY);
+export const lookup = (key: string) => keyring.authenticate(key);
 
 export const HEALTHY: Health = {
   status: 'ok',
@@ -22,7 +26,9 @@ export const HEALTHY: Health = {
 export function testApp(options: Partial<AppOptions> = {}): Express {
   return createApp({
     generate: saying('Hello', ' world'),
-    authenticate: keyAuth({ lookup: singleKey(KEY), open: false, keyless: new BlockList() }),
+    authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
+    admit: (caller, tenant) => tenant ?? caller.name,
+    usage: () => ({ contentType: 'application/json', body: '{}' }),
     health: () => HEALTHY,
     models: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
     onRequestDone: () => undefined,

@@ -58,6 +58,8 @@ export class RemoteBackend implements Backend {
   readonly #dispatcher: Dispatcher;
   readonly #circuit: Circuit;
   readonly #redact: (text: string) => string;
+  readonly #calls = new Set<Call>();
+  #onIdle: (() => void) | undefined;
   #stopping = false;
 
   /** @throws TypeError when `baseUrl` is no URL. */
@@ -91,12 +93,21 @@ export class RemoteBackend implements Backend {
   /** Refuses new requests; those that run have `graceMs` milliseconds to finish, then they fail with `draining`. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    const closed = this.#dispatcher.close().catch(() => undefined);
-    let cancel: (() => void) | undefined;
-    const grace = new Promise<void>((resolve) => (cancel = this.#clock.after(graceMs, resolve)));
-    await Promise.race([closed, grace]);
-    cancel?.();
+    if (graceMs > 0) await this.#whenIdle(graceMs);
+    for (const { limit } of this.#calls) limit.abort(new LMServError('draining'));
+    // Not `close`: in undici an agent that is closing forgets its connections, and they can no longer be ended.
     await this.#dispatcher.destroy();
+  }
+
+  #whenIdle(atMostMs: number): Promise<void> {
+    if (this.#calls.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(atMostMs, resolve);
+      this.#onIdle = () => {
+        cancel();
+        resolve();
+      };
+    });
   }
 
   /**
@@ -107,6 +118,7 @@ export class RemoteBackend implements Backend {
   async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
     this.#checkUsable();
     const call = this.#call(request, context);
+    this.#calls.add(call);
     try {
       for (let failures = 1; ; failures += 1) {
         const failure = yield* this.#tried(call);
@@ -118,6 +130,8 @@ export class RemoteBackend implements Backend {
       throw thrown instanceof RemoteFailure ? thrown.error : thrown;
     } finally {
       call.limit.end();
+      this.#calls.delete(call);
+      if (this.#calls.size === 0) this.#onIdle?.();
     }
   }
 
@@ -250,7 +264,6 @@ export class RemoteBackend implements Backend {
       // The client's own leaving, or the time-out that ended the exchange, says more than how it ended.
       limit.signal.throwIfAborted();
       if (thrown instanceof RemoteFailure) throw thrown;
-      if (this.#stopping) throw new LMServError('draining');
       throw fromConnection(call.provider, thrown, answered);
     }
   }

@@ -22,7 +22,6 @@ const SHAPES: readonly RegExp[] = [
 ];
 
 /** Control characters would let a remote server write lines of its own into a terminal. */
-// eslint-disable-next-line no-control-regex -- control characters are what it looks for
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]+/g;
 
 export type Redact = (text: string) => string;

@@ -31,6 +31,11 @@ export class TimeLimit {
     this.#disarm = undefined;
   }
 
+  abort(reason: Error): void {
+    this.disarm();
+    this.#controller.abort(reason);
+  }
+
   /** No longer needed: nothing aborts from now on. */
   end(): void {
     this.disarm();
@@ -38,7 +43,6 @@ export class TimeLimit {
   }
 
   readonly #onParent = (): void => {
-    this.disarm();
-    this.#controller.abort(this.parent.reason);
+    this.abort(this.parent.reason as Error);
   };
 }

@@ -1,0 +1,27 @@
+/** Runs `done` once after `ms` milliseconds; returns what calls it off. Tests hand in one that they move themselves. */
+export type After = (ms: number, done: () => void) => () => void;
+
+export const systemAfter: After = (ms, done) => {
+  const timer = setTimeout(done, ms);
+  return () => clearTimeout(timer);
+};
+
+/** A signal with a time limit. `clear` must be called. */
+export interface Deadline {
+  readonly signal: AbortSignal;
+  /** The time no longer counts. */
+  readonly clear: () => void;
+}
+
+/** Aborts as `signal` does, or with `reason` after `ms` milliseconds; without `ms` it is `signal` itself. */
+export function deadline(
+  signal: AbortSignal,
+  ms: number | undefined,
+  reason: (ms: number) => Error,
+  after: After,
+): Deadline {
+  if (ms === undefined) return { signal, clear: () => undefined };
+  const over = new AbortController();
+  const clear = after(ms, () => over.abort(reason(ms)));
+  return { signal: AbortSignal.any([signal, over.signal]), clear };
+}

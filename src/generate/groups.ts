@@ -1,0 +1,58 @@
+/** An ordered list of models that serve under one name, with groups to go on with when all of them fail. */
+export interface Group {
+  /** Names of models, in the order they are tried. */
+  readonly members: readonly string[];
+  /** Names of groups that are tried after them, in order. */
+  readonly fallback: readonly string[];
+}
+
+/** A group names what is not there, or comes back to itself. */
+export class GroupError extends Error {
+  override readonly name = 'GroupError';
+  constructor(
+    /** Where: the group, its field and the position in it. */
+    readonly path: readonly (string | number)[],
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * The models of each group in the order they are tried, its fallback groups' included, each model once. Pure.
+ *
+ * @param isModel whether a name is a model's.
+ * @throws GroupError.
+ */
+export function flattenGroups(
+  groups: ReadonlyMap<string, Group>,
+  isModel: (name: string) => boolean,
+): Map<string, string[]> {
+  for (const [name, group] of groups) checkMembers(name, group, isModel);
+  return new Map([...groups.keys()].map((name) => [name, [...new Set(modelsOf(name, groups, [], [name]))]]));
+}
+
+function checkMembers(name: string, group: Group, isModel: (name: string) => boolean): void {
+  group.members.forEach((member, position) => {
+    if (isModel(member)) return;
+    throw new GroupError([name, 'members', position], `there is no model named ${JSON.stringify(member)}`);
+  });
+}
+
+function modelsOf(
+  name: string,
+  groups: ReadonlyMap<string, Group>,
+  path: readonly (string | number)[],
+  way: readonly string[],
+): string[] {
+  const group = groups.get(name);
+  if (!group) throw new GroupError(path, `there is no group named ${JSON.stringify(name)}`);
+  const rest = group.fallback.flatMap((next, position) => {
+    const here = [name, 'fallback', position];
+    if (way.includes(next)) {
+      throw new GroupError(here, `comes back to itself: ${[...way, next].join(' → ')}`);
+    }
+    return modelsOf(next, groups, here, [...way, next]);
+  });
+  return [...group.members, ...rest];
+}

@@ -1,0 +1,221 @@
+import { statSync } from 'node:fs';
+import { availableParallelism, freemem } from 'node:os';
+import { join, resolve } from 'node:path';
+import { ensureModel } from '../scripts/model/ensure.js';
+import { resolveBinary } from '../workers/binary.js';
+import { LocalBackend } from './backends/local.js';
+import { MockBackend } from './backends/mock.js';
+import { RemoteBackend } from './backends/remote/index.js';
+import { buildRegistry, remoteOptions, type Built, type ConfigFile, type Made, type ModelSettings } from './config-file/index.js';
+import { ConfigError, type Config } from './config.js';
+import type { Backend, BackendStatus } from './contract.js';
+import type { Registry, RegistryEntry } from './generate/registry.js';
+import type { Logger } from './observe/logger.js';
+import { Pool } from './pool/pool.js';
+import { ROOT } from './root.js';
+
+export interface ModelsOptions {
+  readonly config: Config;
+  readonly env: NodeJS.ProcessEnv;
+  readonly logger: Logger;
+  /** Backends of the program's own, by the name of their model. */
+  readonly backends?: Readonly<Record<string, Backend>> | undefined;
+}
+
+/** Everything that can generate: made from the configuration, replaced piece by piece when it changes. */
+export class Models {
+  readonly #options: ModelsOptions;
+  readonly #locals = new Set<LocalBackend>();
+  readonly #extra: readonly RegistryEntry[];
+  #built!: Built;
+  #stopping = false;
+
+  private constructor(options: ModelsOptions) {
+    this.#options = options;
+    this.#extra = extraEntries(options);
+  }
+
+  /**
+   * Makes all backends; none is started.
+   *
+   * @throws BinaryError, ModelError, ConfigError or GroupError.
+   */
+  static async build(options: ModelsOptions): Promise<Models> {
+    const models = new Models(options);
+    models.#built = await models.#build(options.config.file);
+    return models;
+  }
+
+  get registry(): Registry {
+    return this.#built.registry;
+  }
+
+  /** The configuration in force. */
+  get file(): ConfigFile {
+    return this.#built.file;
+  }
+
+  /** Starts all backends; each serves as soon as it is ready. */
+  start(): void {
+    for (const backend of [...this.#built.backends, ...this.#extraBackends()]) backend.start();
+  }
+
+  /** Resolves when the first worker takes requests; at once where there are no workers. */
+  get ready(): Promise<void> {
+    const locals = [...this.#locals].map((backend) => backend.ready);
+    return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
+  }
+
+  /**
+   * Puts another configuration into force: what is the same goes on, what is new starts, what is gone ends when its
+   * replies are finished. Requests see the new one from here on.
+   *
+   * @throws as `build`; then nothing has changed.
+   */
+  async apply(file: ConfigFile): Promise<void> {
+    const next = await this.#build(file, this.#built);
+    if (this.#stopping) return;
+    this.#built = next;
+    for (const backend of next.added) backend.start();
+    const { shutdownGraceMs } = this.#options.config;
+    const retired = [...this.#locals].filter((local) => !this.#isServing(local));
+    void Promise.all(next.retired.map((backend) => backend.stop(shutdownGraceMs))).then(() => {
+      for (const local of retired) this.#locals.delete(local);
+    });
+  }
+
+  /** Of each backend, for /health. */
+  status(): BackendStatus[] {
+    return [...this.#built.backends, ...this.#extraBackends()].map((backend) => backend.status());
+  }
+
+  /** Ends all backends, those of a former configuration included. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const serving = [...this.#built.backends, ...this.#extraBackends()];
+    const retired = [...this.#locals].filter((local) => !this.#isServing(local));
+    await Promise.all([...serving, ...retired].map((backend) => backend.stop(0)));
+  }
+
+  /** Ends all workers at once. */
+  kill(): void {
+    for (const local of this.#locals) local.kill();
+  }
+
+  /** Process ids of the living workers. */
+  pids(): number[] {
+    return [...this.#locals].flatMap((local) => local.pids());
+  }
+
+  #isServing(local: LocalBackend): boolean {
+    return [...this.#built.parts.values()].some(({ made }) => made.backend === local);
+  }
+
+  #extraBackends(): Backend[] {
+    return this.#extra.flatMap((entry) => entry.backends);
+  }
+
+  #build(file: ConfigFile, previous?: Built): Promise<Built> {
+    const { config, env, logger } = this.#options;
+    const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
+    return buildRegistry(file, {
+      makeLocal: (name, model) => this.#makeLocal(name, model, workers),
+      makeRemote: (name, remote) => ({
+        backend: new RemoteBackend(remoteOptions(name, remote, (variable) => env[variable]), { logger }),
+        created: Math.floor(Date.now() / 1000),
+      }),
+      unknownModel: config.unknownModel,
+      maxTokens: config.maxTokens,
+      maxTokensCap: config.maxTokensCap,
+      extra: this.#extra,
+      standard: standardName(file, config, this.#extra),
+      previous,
+    });
+  }
+
+  async #makeLocal(name: string, model: ModelSettings, workers: number): Promise<Made> {
+    const { config, env, logger } = this.#options;
+    const { slots, context: ctxSize, gpuLayers, extraArgs } = model;
+    const binary = await resolveBinary({
+      root: ROOT,
+      env,
+      ...configured(model.binPath === undefined ? config.binPath : resolve(config.modelFolder, model.binPath)),
+      ...(env.PATH === undefined ? {} : { searchPath: env.PATH }),
+    });
+    const modelPath = await this.#modelFile(model.path);
+    const pool = new Pool({
+      name,
+      workers: model.workers,
+      worker: {
+        ...{ binary, modelPath, slots, ctxSize, gpuLayers, extraArgs },
+        // Workers share the cores; each taking all of them would have them wait for one another.
+        threads: model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers)),
+        cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
+        timeouts: {
+          startMs: config.startTimeoutMs,
+          firstTokenMs: config.firstTokenTimeoutMs,
+          tokenMs: config.tokenTimeoutMs,
+        },
+      },
+      gpus: model.gpus,
+      queueLimit: config.queueLimit,
+      queueTimeoutMs: config.queueTimeoutMs,
+      env,
+      logger,
+    });
+    logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
+    const backend = new LocalBackend(name, pool, logger);
+    this.#locals.add(backend);
+    return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };
+  }
+
+  /** A model of the hub's is fetched once; afterwards its file is found without the network. */
+  async #modelFile(path: string): Promise<string> {
+    const { config, env } = this.#options;
+    if (!path.startsWith('hf:')) return resolve(config.modelFolder, path);
+    return ensureModel(path, {
+      modelsDir: join(ROOT, 'models'),
+      ...(env.HF_ENDPOINT ? { endpoint: env.HF_ENDPOINT } : {}),
+      ...(env.HF_TOKEN ? { token: env.HF_TOKEN } : {}),
+    });
+  }
+}
+
+function configured(path: string | undefined): { configured?: string } {
+  return path === undefined ? {} : { configured: path };
+}
+
+/** An eighth of the memory that is free now: enough for a few conversations, never a surprise. MiB. */
+function defaultCacheMb(): number {
+  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
+}
+
+/** The program's own backends, and the mock where it was asked for. */
+function extraEntries({ config, backends = {} }: ModelsOptions): RegistryEntry[] {
+  const named = { ...backends, ...(config.provider === 'mock' ? { mock: new MockBackend() } : {}) };
+  return Object.entries(named).map(([name, backend]) => ({
+    info: { id: name, created: Math.floor(Date.now() / 1000), ownedBy: 'lmserv' },
+    aliases: [],
+    backends: [backend],
+    maxTokens: { standard: config.maxTokens, cap: config.maxTokensCap ?? Number.MAX_SAFE_INTEGER },
+    providers: [name],
+  }));
+}
+
+/** The model for requests that name none, where the command line or LLM_CONNECT_ says it; else the file decides. */
+function standardName(file: ConfigFile, config: Config, extra: readonly RegistryEntry[]): string | undefined {
+  const { defaultModel, provider } = config;
+  if (defaultModel !== undefined) {
+    const names = [...Object.keys({ ...file.models, ...file.remotes, ...file.groups }), ...extra.map((e) => e.info.id)];
+    if (names.includes(defaultModel)) return defaultModel;
+    throw new ConfigError(`LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`);
+  }
+  if (provider === 'local') return undefined;
+  const own = extra.find((entry) => entry.info.id === provider)?.info.id;
+  const remote = Object.entries(file.remotes).find(([name, settings]) => (settings.provider ?? name) === provider);
+  const found = own ?? remote?.[0];
+  if (found === undefined) {
+    throw new ConfigError(`LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`);
+  }
+  return found;
+}

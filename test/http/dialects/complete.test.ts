@@ -1,0 +1,189 @@
+import type { FinishReason, GenerateEvent } from '../../../src/contract.js';
+import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
+import { events, failing, playing, saying } from '../../support/app.js';
+import { ndjson, post } from './post.js';
+
+const messages = [{ role: 'user', content: 'Hello' }];
+const asked = { model: 'quality', messages, tenant_id: 'acme' };
+const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object' } } }];
+
+const calling: GenerateEvent[] = [
+  { type: 'text', index: 0, text: 'Let me look.' },
+  { type: 'tool_call', index: 0, call: { index: 0, id: 'call_1', name: 'weather', arguments: '{"city":' } },
+  { type: 'tool_call', index: 0, call: { index: 0, arguments: '"Lima"}' } },
+  { type: 'finish', index: 0, reason: 'tool_calls' },
+  { type: 'usage', usage: { promptTokens: 9, completionTokens: 4, cachedTokens: 0 } },
+];
+
+/** Failures that mean: nobody could answer. */
+const UNAVAILABLE = (Object.keys(ERRORS) as ErrorCode[]).filter(
+  (code) =>
+    code === 'model_not_found' ||
+    code === 'provider_rate_limited' ||
+    (ERRORS[code].status >= 500 && code !== 'internal_error'),
+);
+
+describe('POST /complete', () => {
+  test('answers with the text, the model as asked for and the real usage', async () => {
+    const generate = saying('Hi', ' there');
+    const response = await post('/complete', asked, generate).expect(200);
+    expect(response.body).toEqual({
+      content: 'Hi there',
+      model: 'quality',
+      usage: { prompt_tokens: 7, completion_tokens: 2 },
+      tool_calls: [],
+      finish_reason: 'stop',
+    });
+    expect(generate.requests[0]).toEqual({
+      kind: 'chat',
+      n: 1,
+      model: 'quality',
+      body: { messages },
+      tenant: 'acme',
+    });
+  });
+
+  test('answers with tool calls alone, in the form of OpenAI', async () => {
+    const generate = playing(calling);
+    const response = await post('/complete', { ...asked, tools }, generate).expect(200);
+    expect(response.body).toEqual({
+      content: '',
+      model: 'quality',
+      usage: { prompt_tokens: 9, completion_tokens: 4 },
+      tool_calls: [
+        { id: 'call_1', type: 'function', function: { name: 'weather', arguments: '{"city":"Lima"}' } },
+      ],
+      finish_reason: 'tool_calls',
+    });
+    expect(generate.requests[0]!.body).toEqual({ messages, tools });
+  });
+
+  test('gives the answer alone of a model that reasons, and says when it never came to one', async () => {
+    const response = await post(
+      '/complete',
+      asked,
+      playing([
+        { type: 'reasoning', index: 0, text: 'Hmm' },
+        { type: 'finish', index: 0, reason: 'length' },
+      ]),
+    );
+    expect(response.body).toMatchObject({ content: '', tool_calls: [], finish_reason: 'length' });
+  });
+
+  test('takes the other fields of chat completions, one choice only', async () => {
+    const generate = saying('x');
+    await post('/complete', { ...asked, max_tokens: 5, n: 3, stream: true, tools: null }, generate).expect(
+      200,
+    );
+    expect(generate.requests[0]).toMatchObject({ n: 1, body: { messages, max_tokens: 5 } });
+  });
+
+  test('without tenant_id the tenant is left to the key', async () => {
+    const generate = saying('x');
+    await post('/complete', { model: 'fast', messages, tenant_id: null }, generate).expect(200);
+    expect(generate.requests[0]!.tenant).toBeUndefined();
+  });
+
+  test.each(UNAVAILABLE)('%s is 503 and the one sentence that its clients know', async (code) => {
+    const response = await post('/complete', asked, failing(new LMServError(code, 'inner'))).expect(503);
+    expect(response.body).toEqual({ error: 'All providers unavailable' });
+  });
+
+  test('a failure in the middle is no answer either', async () => {
+    const broken = failing(new LMServError('generation_failed'), events('Hi')[1]!);
+    const response = await post('/complete', asked, broken).expect(503);
+    expect(response.body).toEqual({ error: 'All providers unavailable' });
+  });
+
+  test('a used-up budget is 429 budget_exceeded', async () => {
+    const response = await post('/complete', asked, failing(new LMServError('budget_exceeded'))).expect(429);
+    expect(response.body.error).toMatchObject({ code: 'budget_exceeded', type: 'insufficient_quota' });
+  });
+
+  test('a bug of ours is 500, not an unavailable provider', async () => {
+    const response = await post('/complete', asked, failing(new TypeError('secret'))).expect(500);
+    expect(response.body.error).toEqual({
+      message: 'Internal error',
+      type: 'server_error',
+      param: null,
+      code: 'internal_error',
+    });
+  });
+});
+
+describe.each(['/complete', '/complete/stream'])('a body that is wrong, %s', (path) => {
+  test.each([
+    ['model', { messages }],
+    ['messages', { model: 'fast' }],
+    ['messages', { model: 'fast', messages: [] }],
+    ['messages.0.role', { model: 'fast', messages: [{ role: 'wizard', content: 'x' }] }],
+    ['tenant_id', { ...asked, tenant_id: 7 }],
+    ['tenant_id', { ...asked, tenant_id: '' }],
+    ['tools.0.function.name', { ...asked, tools: [{ type: 'function', function: { name: 'a b' } }] }],
+  ])('%s: 400 in the form of OpenAI', async (param, body) => {
+    const response = await post(path, body).expect(400);
+    expect(response.body.error).toMatchObject({
+      type: 'invalid_request_error',
+      code: 'invalid_value',
+      param,
+    });
+  });
+});
+
+describe('POST /complete/stream', () => {
+  test('sends a line for each piece of text, then done', async () => {
+    const generate = saying('Hi', ' there\n');
+    const response = await post('/complete/stream', asked, generate).expect(200);
+    expect(response.headers['content-type']).toBe('application/x-ndjson');
+    expect(ndjson(response.text)).toEqual([
+      { type: 'chunk', text: 'Hi' },
+      { type: 'chunk', text: ' there\n' },
+      { type: 'done' },
+    ]);
+    expect(generate.requests[0]).toMatchObject({ model: 'quality', tenant: 'acme', body: { messages } });
+  });
+
+  test.each<FinishReason>(['length', 'content_filter'])(
+    'says in its last line that it ended by %s',
+    async (reason) => {
+      const response = await post('/complete/stream', asked, playing([{ type: 'finish', index: 0, reason }]));
+      expect(ndjson(response.text)).toEqual([{ type: 'done', finish_reason: reason }]);
+    },
+  );
+
+  test('shows no reasoning', async () => {
+    const thinking = playing([{ type: 'reasoning', index: 0, text: 'Hmm' }, ...events('Hi')]);
+    const response = await post('/complete/stream', asked, thinking);
+    expect(ndjson(response.text)).toEqual([{ type: 'chunk', text: 'Hi' }, { type: 'done' }]);
+  });
+
+  test.each(UNAVAILABLE)('%s before the first token is an error line with status 200', async (code) => {
+    const response = await post('/complete/stream', asked, failing(new LMServError(code, 'inner'))).expect(
+      200,
+    );
+    expect(response.headers['content-type']).toBe('application/x-ndjson');
+    expect(ndjson(response.text)).toEqual([{ type: 'error', message: 'All providers unavailable' }]);
+  });
+
+  test('a failure in the middle ends with the error line and no done', async () => {
+    const broken = failing(new LMServError('generation_failed'), ...events('Hi').slice(0, 2));
+    const response = await post('/complete/stream', asked, broken).expect(200);
+    expect(ndjson(response.text)).toEqual([
+      { type: 'chunk', text: 'Hi' },
+      { type: 'error', message: 'All providers unavailable' },
+    ]);
+  });
+
+  test('an error that is the client’s own has its own words and code', async () => {
+    const response = await post('/complete/stream', asked, failing(new LMServError('budget_exceeded')));
+    expect(ndjson(response.text)).toEqual([
+      { type: 'error', message: ERRORS.budget_exceeded.message, code: 'budget_exceeded' },
+    ]);
+  });
+
+  test('takes no tools, but an empty list of them', async () => {
+    const response = await post('/complete/stream', { ...asked, tools }).expect(400);
+    expect(response.body.error.param).toBe('tools');
+    await post('/complete/stream', { ...asked, tools: [] }).expect(200);
+  });
+});

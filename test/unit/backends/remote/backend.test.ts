@@ -1,0 +1,582 @@
+import { createServer } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import { Agent, type Dispatcher } from 'undici';
+import { LMServError } from '../../../../src/errors.js';
+import {
+  backend,
+  chat,
+  context,
+  deadPort,
+  diesAfter,
+  FakeServer,
+  finish,
+  hangs,
+  hangsAfter,
+  refuses,
+  role,
+  run,
+  sse,
+  streams,
+  textOf,
+  token,
+  usage,
+  WHOLE,
+  type Answer,
+} from './helpers.js';
+
+let servers: FakeServer[] = [];
+
+async function serve(...answers: Answer[]): Promise<FakeServer> {
+  const server = await FakeServer.start(...answers);
+  servers.push(server);
+  return server;
+}
+
+afterEach(async () => {
+  await Promise.all(servers.map((server) => server.stop()));
+  servers = [];
+});
+
+const retrying = { retries: { attempts: 2, budgetMs: 5_000 } };
+
+describe('a whole reply', () => {
+  test('comes as events, with the usage last', async () => {
+    const server = await serve(streams());
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(thrown).toBeUndefined();
+    expect(events).toEqual([
+      { type: 'text', index: 0, text: 'Hel' },
+      { type: 'text', index: 0, text: 'lo' },
+      { type: 'finish', index: 0, reason: 'stop' },
+      { type: 'usage', usage: { promptTokens: 7, completionTokens: 2, cachedTokens: 0 } },
+    ]);
+  });
+
+  test('is asked for as a stream, with the key, the model and the route', async () => {
+    const server = await serve(streams());
+    await run(backend(server.url, { apiKey: 'the-key' }).backend.generate(chat, context()));
+    const [{ path, headers, body }] = server.asked as [(typeof server.asked)[0]];
+    expect(path).toBe('/v1/chat/completions');
+    expect(headers.authorization).toBe('Bearer the-key');
+    expect(body).toEqual({
+      messages: [{ role: 'user', content: 'the secret plan' }],
+      max_tokens: 8,
+      stream: true,
+      stream_options: { include_usage: true },
+      model: 'their-model',
+    });
+  });
+
+  test('of a raw prompt is asked for below a base URL that has a path', async () => {
+    const server = await serve(
+      streams(sse({ choices: [{ text: 'hi', finish_reason: 'length' }] }, '[DONE]')),
+    );
+    const raw = { kind: 'raw', n: 1, body: { prompt: 'Say' } } as const;
+    const { events } = await run(backend(`${server.url}/api/v1/`).backend.generate(raw, context()));
+    expect(server.asked[0]!.path).toBe('/api/v1/completions');
+    expect(events.slice(0, 2)).toEqual([
+      { type: 'text', index: 0, text: 'hi' },
+      { type: 'finish', index: 0, reason: 'length' },
+    ]);
+  });
+
+  test('without usage is counted', async () => {
+    const server = await serve(streams(sse(token('a'), token('b'), token('c'), finish(), '[DONE]')));
+    const { events } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(events.at(-1)).toEqual({
+      type: 'usage',
+      usage: { promptTokens: 0, completionTokens: 3, cachedTokens: 0 },
+    });
+  });
+
+  test.each([
+    ['without [DONE]', streams(sse(token('a'), finish()))],
+    ['with the connection cut after the finish', diesAfter(sse(token('a'), finish()))],
+  ])('is whole %s', async (_, answer) => {
+    const server = await serve(answer);
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(thrown).toBeUndefined();
+    expect(events.map((event) => event.type)).toEqual(['text', 'finish', 'usage']);
+  });
+
+  test('is whole when the server says nothing more after the finish', async () => {
+    const server = await serve(hangsAfter(sse(token('a'), finish())));
+    const { backend: far, clock } = backend(server.url);
+    const running = run(far.generate(chat, context()));
+    await clock.armed(15_000);
+    clock.advance(15_000);
+    const { events, thrown } = await running;
+    expect(thrown).toBeUndefined();
+    expect(events.map((event) => event.type)).toEqual(['text', 'finish', 'usage']);
+  });
+
+  test('is the same however the bytes are cut', async () => {
+    const text = sse(role, token('né'), token(' 🦙'), finish(), usage(1, 2), '[DONE]');
+    const server = await serve(({ response }) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const send = ([first, ...rest]: readonly number[]): void => {
+        if (first === undefined) response.end();
+        else response.write(Buffer.from([first]), () => send(rest));
+      };
+      send([...Buffer.from(text)]);
+    });
+    const { events } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(textOf(events)).toBe('né 🦙');
+    expect(events.at(-1)).toMatchObject({ usage: { promptTokens: 1, completionTokens: 2 } });
+  });
+
+  test('is pulled: what nobody asks for is not read', async () => {
+    let made = 0;
+    const body = new Readable({
+      highWaterMark: 1,
+      read() {
+        made += 1;
+        this.push(sse(token(`t${made}`)));
+      },
+    });
+    const dispatcher = {
+      request: () => Promise.resolve({ statusCode: 200, headers: {}, body }),
+    } as unknown as Dispatcher;
+    const { backend: far } = backend('http://far', {}, { dispatcher });
+    const events = far.generate(chat, context());
+    await events.next();
+    await new Promise(setImmediate);
+    const before = made;
+    await new Promise(setImmediate);
+    expect(made).toBe(before);
+    expect(made).toBeLessThan(5);
+    await events.return(undefined);
+    expect(body.destroyed).toBe(true);
+  });
+
+  test('leaves its connection to the next request, but not at a llama.cpp server', async () => {
+    const server = await serve(streams());
+    // One connection: the second request waits for the first one's to come free, or for another in its place.
+    const { backend: kept } = backend(server.url, {}, { dispatcher: new Agent({ connections: 1 }) });
+    await run(kept.generate(chat, context()));
+    await run(kept.generate(chat, context()));
+    expect(server.asked[1]!.port).toBe(server.asked[0]!.port);
+    await run(backend(server.url, { kind: 'llama' }).backend.generate(chat, context()));
+    expect(server.asked[2]!.headers.connection).toBe('close');
+  });
+});
+
+describe('failures before the first token', () => {
+  test('nobody listens', async () => {
+    const { backend: far } = backend(`http://127.0.0.1:${await deadPort()}`);
+    const { thrown } = await run(far.generate(chat, context()));
+    expect(thrown).toMatchObject({
+      code: 'provider_api_error',
+      retryable: true,
+      message: 'The provider far cannot be reached (ECONNREFUSED)',
+    });
+  });
+
+  test('no TLS where TLS is asked for', async () => {
+    const server = await serve(streams());
+    const { backend: far } = backend(server.url.replace('http:', 'https:'));
+    const { thrown } = await run(far.generate(chat, context()));
+    expect(thrown).toMatchObject({ code: 'provider_api_error' });
+    expect(server.asked).toHaveLength(0);
+  });
+
+  test('no connection in time', async () => {
+    const failure = Object.assign(new Error('Connect Timeout Error'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
+    const dispatcher = { request: () => Promise.reject(failure) } as unknown as Dispatcher;
+    const { thrown } = await run(backend('http://far', {}, { dispatcher }).backend.generate(chat, context()));
+    expect(thrown).toMatchObject({ code: 'provider_timeout', status: 504 });
+  });
+
+  test('500, tried again after a jittered wait until it works', async () => {
+    const server = await serve(refuses(500), refuses(500), streams());
+    const { backend: far, clock } = backend(server.url, retrying);
+    const its = context();
+    const running = run(far.generate(chat, its));
+    await clock.armed(100);
+    clock.advance(100);
+    await clock.armed(200);
+    clock.advance(200);
+    expect(textOf((await running).events)).toBe('Hello');
+    expect(its.trace.attempts).toBe(3);
+  });
+
+  test('500 for ever, given up after the attempts', async () => {
+    const server = await serve(refuses(500, { error: { message: 'out of luck' } }));
+    const { backend: far, clock } = backend(server.url, retrying);
+    const running = run(far.generate(chat, context()));
+    await clock.armed(100);
+    clock.advance(100);
+    await clock.armed(200);
+    clock.advance(200);
+    expect((await running).thrown).toMatchObject({
+      code: 'provider_api_error',
+      status: 502,
+      providerStatus: 500,
+      message: 'The provider far answered 500: out of luck',
+    });
+    expect(server.asked).toHaveLength(3);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('429 is waited out as long as it asks', async () => {
+    const server = await serve(refuses(429, {}, { 'retry-after': '2' }), streams());
+    const { backend: far, clock } = backend(server.url, retrying);
+    const running = run(far.generate(chat, context()));
+    await clock.armed(2_100);
+    clock.advance(2_100);
+    expect(textOf((await running).events)).toBe('Hello');
+  });
+
+  test('429 that asks for more than the budget is handed on', async () => {
+    const server = await serve(refuses(429, {}, { 'retry-after': '60' }));
+    const { thrown } = await run(backend(server.url, retrying).backend.generate(chat, context()));
+    expect(thrown).toMatchObject({
+      code: 'provider_rate_limited',
+      status: 429,
+      retryAfter: 60,
+      providerStatus: 429,
+    });
+    expect(server.asked).toHaveLength(1);
+  });
+
+  test.each([
+    ['429', refuses(429)],
+    ['a full server', refuses(503, {}, { 'retry-after': '1' })],
+  ])('%s is not waited for where another backend may serve', async (_, answer) => {
+    const server = await serve(answer);
+    const { thrown } = await run(
+      backend(server.url, retrying).backend.generate(chat, context({ mayFallBack: true })),
+    );
+    expect(thrown).toBeInstanceOf(LMServError);
+    expect(server.asked).toHaveLength(1);
+  });
+
+  test('silence before the headers', async () => {
+    const server = await serve(hangs);
+    const { backend: far, clock } = backend(server.url);
+    const running = run(far.generate(chat, context()));
+    const asked = await server.nth(1);
+    clock.advance(59_999);
+    clock.advance(1);
+    expect((await running).thrown).toMatchObject({
+      code: 'provider_timeout',
+      message: 'The provider far sent no token in 60 s',
+    });
+    await asked.closed;
+  });
+
+  test('silence after the headers, pings being none', async () => {
+    const server = await serve(hangsAfter(': ping\n\n'));
+    const { backend: far, clock } = backend(server.url);
+    const running = run(far.generate(chat, context()));
+    const asked = await server.nth(1);
+    await new Promise<void>((resolve) => asked.response.write(': ping\n\n', () => resolve()));
+    clock.advance(60_000);
+    expect((await running).thrown).toMatchObject({ code: 'provider_timeout' });
+    await asked.closed;
+  });
+
+  test('a cut before the first token is tried again', async () => {
+    const server = await serve(diesAfter(sse(role)), streams());
+    const { backend: far, clock } = backend(server.url, retrying);
+    const running = run(far.generate(chat, context()));
+    await clock.armed(100);
+    clock.advance(100);
+    expect(textOf((await running).events)).toBe('Hello');
+    expect(server.asked).toHaveLength(2);
+  });
+
+  test.each([
+    ['an empty stream', streams('')],
+    ['only [DONE]', streams(sse('[DONE]'))],
+    ['a page instead of a stream', streams('<html>welcome to the wifi</html>')],
+    ['no JSON', streams('data: {"choices": [{"delta"\n\n')],
+    ['JSON that is no chunk', streams(sse('null'))],
+    ['content that is no text', streams(sse({ choices: [{ delta: { content: 5 } }] }))],
+    ['binary', streams('\u0000\u0001\uFFFE')],
+  ])('%s is a broken reply', async (_, answer) => {
+    const server = await serve(answer);
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(events).toEqual([]);
+    expect(thrown).toMatchObject({ code: 'generation_failed', retryable: true });
+  });
+
+  test('a redirect is an error, and where it leads is never asked', async () => {
+    const other = await serve(streams());
+    const server = await serve(
+      refuses(307, '', { location: `${other.url}/v1/chat/completions` }),
+      refuses(302, '', { location: other.url }),
+    );
+    const { backend: far } = backend(server.url, { ...retrying, apiKey: 'the-key' });
+    for (const status of [307, 302]) {
+      const { thrown } = await run(far.generate(chat, context()));
+      expect(thrown).toMatchObject({ code: 'provider_api_error', providerStatus: status });
+    }
+    expect(other.asked).toHaveLength(0);
+    expect(server.asked).toHaveLength(2);
+  });
+});
+
+describe('failures after the first token', () => {
+  test('silence ends it, and it is not tried again', async () => {
+    const server = await serve(hangsAfter(sse(token('a'))), streams());
+    const { backend: far, clock } = backend(server.url, retrying);
+    const running = run(far.generate(chat, context()));
+    await clock.armed(15_000);
+    clock.advance(15_000);
+    const { events, thrown } = await running;
+    expect(textOf(events)).toBe('a');
+    expect(thrown).toMatchObject({
+      code: 'provider_timeout',
+      message: 'The provider far sent no further token in 15 s',
+    });
+    expect(server.asked).toHaveLength(1);
+  });
+
+  test('the time a slow client takes is not the server’s', async () => {
+    const server = await serve(hangsAfter(sse(token('a'))));
+    const { backend: far, clock } = backend(server.url);
+    const events = far.generate(chat, context());
+    await events.next();
+    clock.advance(500_000);
+    const next = events.next();
+    (await server.nth(1)).response.end(sse(finish(), '[DONE]'));
+    expect(await next).toMatchObject({ value: { type: 'finish' } });
+    await events.return(undefined);
+  });
+
+  test('the whole has its time too', async () => {
+    const server = await serve(hangsAfter(sse(token('a'))));
+    const { backend: far, clock } = backend(server.url);
+    const events = far.generate(chat, context());
+    await events.next();
+    clock.advance(600_000);
+    await expect(events.next()).rejects.toMatchObject({
+      code: 'provider_timeout',
+      message: 'The provider far did not finish its reply in 600 s',
+    });
+  });
+
+  test.each([
+    ['a cut', diesAfter(sse(token('a')))],
+    ['an end without a finish', streams(sse(token('a'), '[DONE]'))],
+    ['an error event', streams(sse(token('a'), { error: { message: 'worker died' } }))],
+    ['a finish that is an error', streams(sse(token('a'), finish('error'), '[DONE]'))],
+    ['a line that is no JSON', streams(`${sse(token('a'))}data: oops\n\n${sse(finish())}`)],
+  ])('%s is a broken reply, and not tried again', async (_, answer) => {
+    const server = await serve(answer, streams());
+    const { events, thrown } = await run(backend(server.url, retrying).backend.generate(chat, context()));
+    expect(events).toEqual([{ type: 'text', index: 0, text: 'a' }]);
+    expect(thrown).toMatchObject({ code: 'generation_failed', retryable: true });
+    expect(server.asked).toHaveLength(1);
+  });
+});
+
+describe('refusals', () => {
+  const error = (fields: object) => ({ error: { message: 'because', ...fields } });
+
+  test.each([
+    [400, error({ type: 'invalid_request_error', param: 'top_p' }), 'invalid_value', 400],
+    [400, error({ type: 'BadRequestError' }), 'invalid_value', 400],
+    [400, error({ code: 'context_length_exceeded' }), 'context_length_exceeded', 400],
+    [400, error({ type: 'exceed_context_size_error' }), 'context_length_exceeded', 400],
+    [400, { message: "this model's maximum context length is 8" }, 'context_length_exceeded', 400],
+    [400, error({ type: 'invalid_request_error', code: 'model_not_found' }), 'provider_api_error', 502],
+    [400, { detail: 'no' }, 'provider_api_error', 502],
+    [401, error({}), 'configuration_error', 500],
+    [403, error({}), 'configuration_error', 500],
+    [402, error({}), 'provider_api_error', 502],
+    [404, '<html>nginx</html>', 'provider_api_error', 502],
+    [429, error({ code: 'insufficient_quota' }), 'provider_rate_limited', 429],
+  ] as const)('%i %j is %s, and not tried again', async (status, body, code, shown) => {
+    const server = await serve(refuses(status, body));
+    const { backend: far } = backend(server.url, retrying);
+    const { thrown } = await run(far.generate(chat, context()));
+    expect(thrown).toMatchObject({ code, status: shown, providerStatus: status });
+    expect(server.asked).toHaveLength(1);
+    expect(far.status().ready).toBe(true);
+  });
+
+  test('name the field', async () => {
+    const server = await serve(refuses(400, error({ type: 'invalid_request_error', param: 'top_p' })));
+    const { thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(thrown).toMatchObject({ message: 'because', param: 'top_p' });
+  });
+
+  test('do not quote the client', async () => {
+    const server = await serve(refuses(400, error({ message: 'cannot parse "the secret plan"' })));
+    const { thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect((thrown as Error).message).toBe('The provider far answered 400: cannot parse "[prompt]"');
+  });
+
+  test.each([
+    [undefined, 'The provider far has no key: FAR_KEY is not set'],
+    ['', 'The provider far has no key: FAR_KEY is not set'],
+    ['a\nb', 'The provider far has a key with characters that no HTTP header may hold'],
+  ])('of our own: a key like %j is never sent', async (apiKey, message) => {
+    const server = await serve(streams());
+    const { backend: far } = backend(server.url, { apiKey, apiKeyEnv: 'FAR_KEY' });
+    const { thrown } = await run(far.generate(chat, context()));
+    expect(thrown).toMatchObject({ code: 'configuration_error', message });
+    expect(server.asked).toHaveLength(0);
+    expect(far.status().ready).toBe(false);
+  });
+});
+
+describe('the client goes away', () => {
+  test.each([
+    ['before the headers', hangs],
+    ['after the headers', hangsAfter('')],
+    ['after the first token', hangsAfter(sse(token('a')))],
+  ])('%s: the request is cancelled at once', async (_, answer) => {
+    const server = await serve(answer);
+    const client = new AbortController();
+    const { backend: far, clock } = backend(server.url, retrying);
+    const running = run(far.generate(chat, context({ signal: client.signal })));
+    const asked = await server.nth(1);
+    client.abort(new Error('gone'));
+    expect((await running).thrown).toMatchObject({ message: 'gone' });
+    await asked.closed;
+    expect(clock.timers).toBe(0);
+  });
+
+  test('while waiting to try again', async () => {
+    const server = await serve(refuses(500));
+    const client = new AbortController();
+    const { backend: far, clock } = backend(server.url, retrying);
+    const running = run(far.generate(chat, context({ signal: client.signal })));
+    await clock.armed(100);
+    client.abort(new Error('gone'));
+    expect((await running).thrown).toMatchObject({ message: 'gone' });
+    expect(clock.timers).toBe(0);
+  });
+
+  test('by leaving the loop', async () => {
+    const server = await serve(hangsAfter(sse(token('a'))));
+    const { backend: far, clock } = backend(server.url);
+    const events = far.generate(chat, context());
+    await events.next();
+    await events.return(undefined);
+    await server.asked[0]!.closed;
+    expect(clock.timers).toBe(0);
+  });
+});
+
+describe('the circuit', () => {
+  async function opened(...answers: Answer[]) {
+    const server = await serve(...Array.from({ length: 5 }, () => refuses(500)), ...answers);
+    const made = backend(server.url);
+    for (let count = 0; count < 5; count += 1) await run(made.backend.generate(chat, context()));
+    return { server, ...made };
+  }
+
+  test('opens after five failures: nothing is sent, and it says when to come again', async () => {
+    const { backend: far, server, lines } = await opened();
+    expect(far.status().ready).toBe(false);
+    const { thrown } = await run(far.generate(chat, context()));
+    expect(thrown).toMatchObject({ code: 'unavailable', retryable: true, retryAfter: 1 });
+    expect(server.asked).toHaveLength(5);
+    const told = lines.map((line) => line.event);
+    expect(told.filter((event) => event === 'provider_failure')).toHaveLength(5);
+    expect(told.filter((event) => event === 'circuit_open')).toHaveLength(1);
+  });
+
+  test('lets one probe through, whose first token closes it', async () => {
+    const { backend: far, server, clock } = await opened(hangsAfter(sse(token('a'))), streams());
+    clock.advance(750);
+    const probe = far.generate(chat, context());
+    const first = probe.next();
+    const second = await run(far.generate(chat, context()));
+    expect(second.thrown).toMatchObject({ code: 'unavailable' });
+    expect(await first).toMatchObject({ value: { text: 'a' } });
+    expect(textOf((await run(far.generate(chat, context()))).events)).toBe('Hello');
+    expect(server.asked).toHaveLength(7);
+    await probe.return(undefined);
+  });
+
+  test('whose client leaves gives its place to the next', async () => {
+    const { backend: far, server, clock } = await opened(hangs, streams());
+    clock.advance(750);
+    const client = new AbortController();
+    const probe = run(far.generate(chat, context({ signal: client.signal })));
+    await server.nth(6);
+    client.abort();
+    await probe;
+    expect(textOf((await run(far.generate(chat, context()))).events)).toBe('Hello');
+  });
+
+  test('does not open for a server that is only busy', async () => {
+    const server = await serve(refuses(503, {}, { 'retry-after': '1' }));
+    const { backend: far } = backend(server.url);
+    for (let count = 0; count < 6; count += 1) await run(far.generate(chat, context()));
+    expect(server.asked).toHaveLength(6);
+    expect(far.status().ready).toBe(true);
+  });
+});
+
+describe('stopping', () => {
+  test('lets a reply finish and takes no new one', async () => {
+    const server = await serve(hangsAfter(sse(token('a'))));
+    const { backend: far } = backend(server.url);
+    const events = far.generate(chat, context());
+    await events.next();
+    const stopped = far.stop(30_000);
+    expect((await run(far.generate(chat, context()))).thrown).toMatchObject({ code: 'draining' });
+    expect(far.status().ready).toBe(false);
+    server.asked[0]!.response.end(sse(finish(), '[DONE]'));
+    expect((await run(events)).events.map((event) => event.type)).toEqual(['finish', 'usage']);
+    await stopped;
+  });
+
+  test('ends a reply when the grace is over', async () => {
+    const server = await serve(hangsAfter(sse(token('a'))));
+    const { backend: far, clock } = backend(server.url);
+    const events = far.generate(chat, context());
+    await events.next();
+    const stopped = far.stop(5_000);
+    const rest = run(events);
+    clock.advance(5_000);
+    expect((await rest).thrown).toMatchObject({ code: 'draining' });
+    await stopped;
+    await server.asked[0]!.closed;
+  });
+});
+
+describe('proxies', () => {
+  test('of the environment are not used', async () => {
+    const server = await serve(streams());
+    const proxy = `http://127.0.0.1:${await deadPort()}`;
+    const before = { ...process.env };
+    Object.assign(process.env, { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy });
+    try {
+      const { events } = await run(backend(server.url).backend.generate(chat, context()));
+      expect(textOf(events)).toBe('Hello');
+    } finally {
+      process.env = before;
+    }
+  });
+
+  test('are used where one is configured', async () => {
+    const server = await serve(streams(WHOLE));
+    const tunnels: string[] = [];
+    const proxy = createServer().on('connect', (request, socket) => {
+      tunnels.push(request.url!);
+      const onward = connect(server.port, '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+        socket.pipe(onward).pipe(socket);
+      });
+      onward.on('error', () => socket.destroy());
+      socket.on('error', () => onward.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const { backend: far } = backend(server.url, {
+      proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    });
+    const { events } = await run(far.generate(chat, context()));
+    expect(textOf(events)).toBe('Hello');
+    expect(tunnels).toEqual([`127.0.0.1:${server.port}`]);
+    await far.stop(0);
+    await new Promise((resolve) => proxy.close(resolve));
+  });
+});

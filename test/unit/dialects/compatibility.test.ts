@@ -1,0 +1,27 @@
+import { existsSync, readFileSync } from 'node:fs';
+
+/** `docs/compatibility.md` names tests that are there. */
+
+const rows = readFileSync('docs/compatibility.md', 'utf8')
+  .split('\n')
+  .filter((line) => /\| (?:unit|http|process|live)\//.test(line))
+  .map((line) => line.split('|').at(-2)!.trim());
+
+/** `unit/a/b "name", "name", http/c "name"` → each file with the names it must hold. */
+function references(cell: string): [file: string, names: string[]][] {
+  const files = cell.split(/(?=\b(?:unit|http|process|live)\/)/);
+  return files.map((part) => [
+    `test/${/^[\w/.-]+/.exec(part)![0]}.test.ts`,
+    [...part.matchAll(/"([^"]+)"/g)].map((match) => match[1]!),
+  ]);
+}
+
+test('it has rows', () => {
+  expect(rows.length).toBeGreaterThan(30);
+});
+
+test.each(rows.flatMap(references))('%s holds %p', (file, names) => {
+  expect(existsSync(file)).toBe(true);
+  const text = readFileSync(file, 'utf8');
+  for (const name of names) expect(text).toContain(name);
+});
