@@ -18,7 +18,7 @@ import { watchFolder } from './keys/watch.js';
 import { Models } from './models.js';
 import { createLogger, type Logger } from './observe/logger.js';
 import { ROOT } from './root.js';
-import type { RoutingPolicy } from './routing-policy.js';
+import { RoutingPolicyError, type RoutingPolicy } from './routing-policy.js';
 import { Accounting } from './usage/accounting.js';
 import { toBudget } from './usage/budget.js';
 import { openUsageStore, type UsageStore } from './usage/store.js';
@@ -256,7 +256,7 @@ export class LMServ {
       profiles,
       strictProfiles,
       isKnownModel: (name: string) => models.registry.has(name),
-      ...(policy ? { route: (taskType: string) => policy.resolve(taskType) } : {}),
+      ...(policy ? { route: (taskType: string) => routeOf(policy, taskType) } : {}),
     };
   }
 
@@ -290,6 +290,16 @@ export class LMServ {
     if (this.#inFlight.draining) return 'draining';
     if (states.some((state) => state.ready)) return 'ok';
     return states.some((state) => state.starting) ? 'starting' : 'unavailable';
+  }
+}
+
+/** A task type the policy has no rule for is served as if it had not been given. */
+function routeOf(policy: RoutingPolicy, taskType: string): string | undefined {
+  try {
+    return policy.resolve(taskType);
+  } catch (error) {
+    if (error instanceof RoutingPolicyError && error.code === 'no_route') return undefined;
+    throw error;
   }
 }
 

@@ -14,7 +14,7 @@ export interface GgufHeader {
   readonly version: number;
   /** The wanted fields: numbers, the beginnings of texts, lists of numbers. */
   readonly fields: ReadonlyMap<string, Scalar | readonly number[]>;
-  /** The file must be longer than this, or it was cut. Bytes. */
+  /** The file has at least this many bytes, or it was cut. */
   readonly tensorsEnd: number;
 }
 
@@ -96,7 +96,7 @@ class HeaderReader {
     return fields;
   }
 
-  /** Where the last tensor begins, at least. */
+  /** The first byte of the tensor that begins last has to be there. */
   #tensorsEnd(count: number, alignment: number): number {
     let last = 0;
     for (let i = 0; i < count; i += 1) {
@@ -106,7 +106,7 @@ class HeaderReader {
       this.#skip(dimensions * 8 + 4);
       last = Math.max(last, this.#u64());
     }
-    return Math.ceil(this.#at / alignment) * alignment + last;
+    return count === 0 ? this.#at : Math.ceil(this.#at / alignment) * alignment + last + 1;
   }
 
   #value(type: number, depth: number): Scalar | readonly number[] | undefined {

@@ -37,7 +37,8 @@ function bytesPerToken(own: (field: string) => Field): number | undefined {
   const width = embedding !== undefined && heads !== undefined ? embedding / heads : undefined;
   const keys = countOf(own('attention.key_length')) ?? width;
   const values = countOf(own('attention.value_length')) ?? width;
-  const cachedHeads = layers === undefined ? undefined : headsOfAll(own('attention.head_count_kv'), layers, heads);
+  const cachedHeads =
+    layers === undefined ? undefined : headsOfAll(own('attention.head_count_kv'), layers, heads);
   if (keys === undefined || values === undefined || cachedHeads === undefined) return undefined;
   return Math.ceil(cachedHeads * (keys + values) * CACHE_BYTES);
 }

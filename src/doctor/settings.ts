@@ -1,35 +1,56 @@
 /** What the server would be started with, as far as it can be read: a wrong value is noted and the rest still checked. */
 import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
-import { ConfigError, DEFAULT_KEY, loadConfig, type Config, type LocalModelConfig } from '../config.js';
-import { loadConfigFile } from '../config-file/index.js';
+import { ConfigError, DEFAULT_KEY, loadConfig, type Config } from '../config.js';
+import { ProfileError } from '../profiles/profile.js';
 
 /** A model that this machine is to serve. */
-export type CheckedModel = Pick<
-  LocalModelConfig,
-  'id' | 'path' | 'binPath' | 'workers' | 'slots' | 'ctxSize' | 'threads' | 'gpuLayers' | 'gpus' | 'cacheRamMb'
->;
+export interface CheckedModel {
+  readonly id: string;
+  /** Absolute, or `hf:org/repo:quant`. */
+  readonly path: string;
+  /** Absolute; undefined searches for one. */
+  readonly binPath: string | undefined;
+  readonly workers: number;
+  readonly slots: number;
+  /** Context of a slot, tokens. */
+  readonly context: number;
+  /** Of each worker. */
+  readonly threads: number;
+  readonly gpuLayers: number | undefined;
+  readonly gpus: readonly string[];
+  /** Prompt cache over all workers, MiB; undefined is a share of what is free. */
+  readonly cacheRamMb: number | undefined;
+}
 
 export interface Settings {
   /** Why the server would not start with these; one line each. */
   readonly problems: readonly string[];
+  /** What the server would note at its start. */
+  readonly notes: readonly string[];
+  /** Absolute; it need not be there. */
+  readonly envFile: string;
+  /** Names in it whose values are secrets. */
+  readonly envFileSecrets: readonly string[];
+  /** Values that must never be shown. */
+  readonly secrets: readonly string[];
+  /** undefined when they cannot be read at all. */
+  readonly server: ServerSettings | undefined;
+}
+
+export interface ServerSettings {
   readonly host: string;
   readonly port: number;
   readonly apiKey: string;
-  readonly models: readonly CheckedModel[];
-  /** LLM_MODEL_PATH or the configuration file names the model. */
-  readonly modelChosen: boolean;
+  /** No key is asked for at all. */
+  readonly open: boolean;
   /** Absolute; undefined when there is none. */
   readonly keysFile: string | undefined;
   /** Absolute. */
   readonly dataDir: string;
-  /** Absolute; it need not be there. */
-  readonly envFile: string;
-  /** Names in it that have a secret for a value. */
-  readonly envFileSecrets: readonly string[];
-  /** Values that must never be shown. */
-  readonly secrets: readonly string[];
+  readonly models: readonly CheckedModel[];
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -42,71 +63,77 @@ const SHORTEST_SECRET = 6;
 /** Reads the settings as `lmserv serve` in that folder would. Never throws for a wrong value. */
 export function readSettings(env: Env, folder: string): Settings {
   const envFile = join(folder, '.env');
-  const problems = new Set<string>();
-  const dotenv = attempt(problems, () => (existsSync(envFile) ? parseDotenv(readFileSync(envFile)) : {})) ?? {};
-  const all: Env = { ...dotenv, ...env };
-  const config = tolerantConfig(all, folder, problems);
-  const file = all.LMSERV_CONFIG ? resolve(folder, all.LMSERV_CONFIG) : undefined;
+  const problems: string[] = [];
+  const dotenv = readDotenv(envFile, problems);
+  const loaded = tolerantConfig(env, folder, problems);
   return {
-    host: config.host,
-    port: config.port,
-    apiKey: config.apiKey,
-    models: (file && attempt(problems, () => modelsOf(file, config))) || config.models,
-    modelChosen: Boolean(file ?? all.LLM_MODEL_PATH),
-    keysFile: all.API_KEYS_FILE ? resolve(folder, all.API_KEYS_FILE) : undefined,
-    dataDir: resolve(folder, all.DATA_DIR || 'data'),
+    problems,
+    notes: loaded?.config.notes ?? [],
     envFile,
     envFileSecrets: Object.keys(dotenv).filter((name) => isSecret(name, dotenv[name])),
-    secrets: Object.keys(all).flatMap((name) => (isSecret(name, all[name]) ? [all[name]!] : [])),
-    problems: [...problems],
+    secrets: [dotenv, env].flatMap(secretsOf),
+    server: loaded && serverSettings(loaded.config, loaded.replaced),
   };
 }
+
+function readDotenv(file: string, problems: string[]): Env {
+  try {
+    return existsSync(file) ? parseDotenv(readFileSync(file)) : {};
+  } catch (error) {
+    problems.push(`.env: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    return {};
+  }
+}
+
+const secretsOf = (env: Env): string[] =>
+  Object.keys(env).flatMap((name) => (isSecret(name, env[name]) ? [env[name]!] : []));
 
 function isSecret(name: string, value = ''): boolean {
   return SECRET_NAME.test(name) && value.length >= SHORTEST_SECRET && value !== DEFAULT_KEY;
 }
 
+interface Loaded {
+  readonly config: Config;
+  /** Variables whose values were wrong and are their defaults now. */
+  readonly replaced: readonly string[];
+}
+
 /** Loads the configuration, each wrong variable in turn noted and replaced by its default. */
-function tolerantConfig(env: Env, folder: string, problems: Set<string>): Config {
+function tolerantConfig(env: Env, folder: string, problems: string[]): Loaded | undefined {
   const replaced: Record<string, string> = {};
+  let disableProfiles = false;
   for (;;) {
     try {
-      return loadConfig(replaced, env, folder);
+      const config = loadConfig(replaced, { env, folder, disableProfiles });
+      return { config, replaced: Object.keys(replaced) };
     } catch (error) {
-      problems.add(messageOf(error));
-      const name = error instanceof ConfigError ? /^([A-Z_]+): /.exec(error.message)?.[1] : undefined;
-      if (name === undefined || name in replaced) return defaults(folder);
-      replaced[name] = name === 'HOST' ? '127.0.0.1' : '';
+      const message = error instanceof Error ? error.message : String(error);
+      if (!problems.includes(message)) problems.push(message);
+      const name = error instanceof ConfigError ? /^([A-Z_]+): /.exec(message)?.[1] : undefined;
+      if (error instanceof ProfileError && !disableProfiles) disableProfiles = true;
+      else if (name === undefined || name in replaced) return undefined;
+      else replaced[name] = name === 'HOST' ? '127.0.0.1' : '';
     }
   }
 }
 
-/** Those of a folder without `.env`, in an empty environment. */
-const defaults = (folder: string): Config => loadConfig({}, {}, join(folder, '.env', 'none'));
+function serverSettings(config: Config, replaced: readonly string[]): ServerSettings {
+  const { host, port, apiKey, open, keysFile, dataDir } = config;
+  // A default in the place of what was asked for would be checked in vain.
+  const wrong = replaced.includes('LLM_MODEL_PATH') || replaced.includes('LMSERV_CONFIG');
+  return { host, port, apiKey, open, keysFile, dataDir, models: wrong ? [] : checkedModels(config) };
+}
 
-function modelsOf(file: string, config: Config): CheckedModel[] {
-  const [standard] = config.models;
-  return Object.entries(loadConfigFile(file).models).map(([id, model]) => ({
+function checkedModels({ file, modelFolder, binPath }: Config): CheckedModel[] {
+  const models = Object.entries(file.models);
+  const workers = models.reduce((sum, [, model]) => sum + model.workers, 0);
+  return models.map(([id, model]) => ({
+    ...model,
     id,
-    path: model.path,
-    binPath: model.binPath ?? standard?.binPath,
-    workers: model.workers,
-    slots: model.slots,
-    ctxSize: model.context,
-    threads: model.threads ?? standard?.threads ?? 1,
+    path: model.path.startsWith('hf:') ? model.path : resolve(modelFolder, model.path),
+    binPath: model.binPath === undefined ? binPath : resolve(modelFolder, model.binPath),
+    threads: model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers)),
     gpuLayers: model.gpuLayers,
-    gpus: model.gpus,
-    cacheRamMb: Math.floor((model.cacheRamMb ?? standard?.cacheRamMb ?? 0) / model.workers),
+    cacheRamMb: model.cacheRamMb,
   }));
 }
-
-function attempt<T>(problems: Set<string>, read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    problems.add(messageOf(error));
-    return undefined;
-  }
-}
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

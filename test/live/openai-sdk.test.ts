@@ -11,7 +11,7 @@ beforeAll(async () => {
   client = new OpenAI({ baseURL: `${live.url}/v1`, apiKey: LIVE_KEY, maxRetries: 0 });
 });
 
-afterAll(() => live.server.stop());
+afterAll(() => live.stop());
 
 const model = 'lmserv-demo';
 const dish = [{ role: 'user', content: 'Name a famous Peruvian dish' }] as const;

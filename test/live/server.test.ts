@@ -17,7 +17,7 @@ async function serve(env: Record<string, string> = {}): Promise<LiveServer> {
 }
 
 afterEach(async () => {
-  await live?.server.stop();
+  await live?.stop();
   live = undefined;
 });
 

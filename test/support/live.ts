@@ -1,4 +1,6 @@
 import { EventEmitter, once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createServer, type CreateServerOptions } from '../../src/create-server.js';
@@ -13,6 +15,7 @@ export class LiveServer {
   readonly lines: any[] = [];
   readonly #events = new EventEmitter();
   readonly server: LMServ;
+  readonly dataDir = mkdtempSync(join(tmpdir(), 'lmserv-live-'));
 
   constructor(env: Record<string, string> = {}, options: CreateServerOptions = {}) {
     const write = (text: string) => {
@@ -24,7 +27,7 @@ export class LiveServer {
       port: 0,
       apiKey: LIVE_KEY,
       host: '127.0.0.1',
-      env: { LLM_MODEL_PATH: DEMO_MODEL, CACHE_RAM_MB: '0', ...env },
+      env: { LLM_MODEL_PATH: DEMO_MODEL, CACHE_RAM_MB: '0', DATA_DIR: this.dataDir, ...env },
       logger: pino({ level: 'info' }, { write }),
       ...options,
     });
@@ -34,6 +37,12 @@ export class LiveServer {
     await this.server.start();
     await this.server.ready;
     return this;
+  }
+
+  /** Ends the server and removes what it wrote. */
+  async stop(): Promise<void> {
+    await this.server.stop();
+    rmSync(this.dataDir, { recursive: true, force: true });
   }
 
   get url(): string {

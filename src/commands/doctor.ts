@@ -1,0 +1,28 @@
+import { processEnv } from '../config.js';
+import { Facts } from '../doctor/facts.js';
+import { formatJson, formatText, succeeded } from '../doctor/print.js';
+import { runChecks } from '../doctor/run.js';
+import { readSettings } from '../doctor/settings.js';
+import { systemProbe } from '../doctor/system-probe.js';
+
+export interface DoctorOptions {
+  /** For machines. */
+  readonly json?: boolean;
+  /** The environment to check; this process's own by default. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Where `.env` and relative paths are looked for; the current folder by default. */
+  readonly folder?: string;
+}
+
+/**
+ * `lmserv doctor`: checks the installation and says what to do. Starts no worker and changes nothing.
+ *
+ * @returns the exit code: 1 when a check failed.
+ */
+export async function runDoctor(options: DoctorOptions, out: (text: string) => void): Promise<0 | 1> {
+  const { json = false, env = processEnv(), folder = process.cwd() } = options;
+  const settings = readSettings(env, folder);
+  const lines = await runChecks(new Facts(systemProbe(env), settings));
+  out((json ? formatJson : formatText)(lines, settings.secrets));
+  return succeeded(lines) ? 0 : 1;
+}

@@ -1,0 +1,134 @@
+/** Node, the configuration, the binary and what stands beside it. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isOlder } from '../../../scripts/bootstrap/node-version.mjs';
+import { BUILD_FOLDERS, BinaryError, type ResolvedBinary } from '../../../workers/binary.js';
+import { ROOT } from '../../root.js';
+import type { Device, Facts } from '../facts.js';
+import { fail, ok, warn, type Finding } from '../finding.js';
+import type { CheckedModel } from '../settings.js';
+
+const SETUP_CUDA = 'npm run setup -- --gpu cuda';
+const LLAMA_CONFIG = '/etc/llama.cpp/config.ini';
+
+export function checkNode({ probe }: Facts, needed = neededNode()): Finding {
+  if (!isOlder(probe.node, needed)) return ok(probe.node);
+  return fail(
+    `${probe.node}, and ${needed} or later is needed`,
+    'install a newer one: nodejs.org, nvm or your package manager',
+  );
+}
+
+function neededNode(): string {
+  const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    engines: { node: string };
+  };
+  return /\d+\.\d+\.\d+/.exec(engines.node)![0];
+}
+
+/** One line for each value that is wrong. */
+export function checkConfiguration({ settings }: Facts): Finding[] {
+  if (settings.problems.length === 0) return [ok(['loads', ...settings.notes].join('; '))];
+  const left = settings.server ? '' : '; what depends on it is not checked until then';
+  return settings.problems.map((problem) => fail(problem, `correct it and run this again${left}`));
+}
+
+/** One line for each binary that is in use. */
+export async function checkBinary(facts: Facts): Promise<Finding[]> {
+  const models = distinct(facts.server.models);
+  if (models.length === 0) return [ok('no model on this machine needs one')];
+  return Promise.all(models.map((model) => binaryFinding(facts, model)));
+}
+
+async function binaryFinding(facts: Facts, model: CheckedModel): Promise<Finding> {
+  try {
+    const binary = await facts.binary(model);
+    return ok(`${binary.kind} ${binary.version}, ${flavourOf(binary)}: ${binary.path}`);
+  } catch (error) {
+    // Its message ends with what to do.
+    if (error instanceof BinaryError) return fail(error.message);
+    throw error;
+  }
+}
+
+const distinct = (models: readonly CheckedModel[]): CheckedModel[] => [
+  ...new Map(models.map((model) => [model.binPath, model])).values(),
+];
+
+/** The folder of a build of `npm run setup`; undefined for a binary from elsewhere. */
+function buildFolder({ path }: ResolvedBinary): (typeof BUILD_FOLDERS)[number] | undefined {
+  return BUILD_FOLDERS.find((name) => path.startsWith(join(ROOT, 'vendor/llama.cpp', name, '/')));
+}
+
+function flavourOf(binary: ResolvedBinary): string {
+  const folder = buildFolder(binary);
+  if (folder === undefined) return 'a build of your own';
+  return folder === 'build' ? 'built for the CPU' : `built for ${folder.slice('build-'.length)}`;
+}
+
+/** Whether the workers can use the GPU that is there. One line for each binary. */
+export async function checkGpu(facts: Facts): Promise<Finding[]> {
+  const models = distinct(facts.server.models);
+  if (models.length === 0) return [ok('no model on this machine needs one')];
+  const gpus = await facts.nvidiaGpus();
+  return Promise.all(models.map(async (model) => gpuFinding(gpus, model, facts)));
+}
+
+async function gpuFinding(gpus: readonly string[], model: CheckedModel, facts: Facts): Promise<Finding> {
+  const binary = await facts.binary(model).catch(() => undefined);
+  if (!binary) return ok(gpus.length > 0 ? listed(gpus) : 'none');
+  const devices = await facts.devices(model);
+  if (devices?.length) return usable(devices, model);
+  const cuda = buildFolder(binary) === 'build-cuda';
+  if (gpus.length > 0) return unused(gpus, cuda, model);
+  if (cuda)
+    return warn(
+      'none, but the binary is built for one',
+      'look whether `nvidia-smi` lists it; without one use the CPU build',
+    );
+  if ((model.gpuLayers ?? 0) > 0 || model.gpus.length > 0) {
+    return warn(
+      'none, but LLM_GPU_LAYERS or LLM_GPUS ask for one',
+      'take them out, or use a build for your GPU',
+    );
+  }
+  return ok('none; the CPU computes');
+}
+
+function usable(devices: readonly Device[], { gpuLayers }: CheckedModel): Finding {
+  const names = listed(devices.map(({ id, name }) => `${id} ${name}`));
+  if (gpuLayers !== 0) return ok(names);
+  return warn(
+    `${names}, but LLM_GPU_LAYERS is 0, so the CPU computes`,
+    'take LLM_GPU_LAYERS out of the settings',
+  );
+}
+
+function unused(gpus: readonly string[], cuda: boolean, { binPath }: CheckedModel): Finding {
+  const names = listed(gpus);
+  if (!cuda) {
+    const unset = binPath === undefined ? '' : ', and unset LLM_BIN_PATH (binPath)';
+    return warn(`${names}, but the binary cannot use it`, SETUP_CUDA + unset);
+  }
+  return warn(
+    `${names}, but the CUDA build finds none`,
+    "look at CUDA_VISIBLE_DEVICES, the driver and this account's rights to /dev/nvidia*",
+  );
+}
+
+const listed = (names: readonly string[]): string => names.join(', ');
+
+/** A file of the system's that every llama.cpp program reads. */
+export async function checkLlamaConfig({ probe }: Facts): Promise<Finding> {
+  if (!(await probe.stat(LLAMA_CONFIG))) return ok(`no ${LLAMA_CONFIG}`);
+  return warn(`${LLAMA_CONFIG} is there and changes the workers silently`, 'move it away');
+}
+
+/** The program that has the kernel end workers when the server is killed. */
+export async function checkSetpriv({ probe }: Facts): Promise<Finding> {
+  const path = await probe.findProgram('setpriv');
+  if (path !== undefined) return ok(path);
+  const orphans = 'missing, so workers outlive a server that is killed with SIGKILL';
+  if (probe.platform === 'linux') return warn(orphans, 'sudo apt install util-linux');
+  return warn(orphans, 'there is none for this system; stop the server with SIGTERM');
+}

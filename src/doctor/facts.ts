@@ -1,0 +1,145 @@
+import type { ResolvedBinary } from '../../workers/binary.js';
+import { partOf } from '../../scripts/model/choose.js';
+import { readGguf, GgufError } from './gguf.js';
+import { modelFacts, type ModelFacts } from './model-facts.js';
+import type { Probe } from './probe.js';
+import type { CheckedModel, ServerSettings, Settings } from './settings.js';
+
+/** A device that a binary can compute on, besides the CPU. Bytes. */
+export interface Device {
+  /** As llama.cpp has it, like `CUDA0`. */
+  readonly id: string;
+  readonly name: string;
+  readonly total: number;
+  readonly free: number;
+}
+
+export interface ModelFile {
+  readonly path: string;
+  /** Of all parts, bytes. */
+  readonly size: number;
+  readonly facts: ModelFacts;
+}
+
+/** What is the matter with a model's file; the message is for the user. */
+export class ModelFileError extends Error {
+  override readonly name = 'ModelFileError';
+}
+
+/** A split model of more parts than this is a mistake. */
+const MAX_PARTS = 1_000;
+
+/** What several checks want to know is found out once. */
+export class Facts {
+  readonly #known = new Map<string, Promise<unknown>>();
+
+  constructor(
+    readonly probe: Probe,
+    readonly settings: Settings,
+  ) {}
+
+  /** The server's settings; checks that ask for them are not run when there are none. */
+  get server(): ServerSettings {
+    if (!this.settings.server) throw new Error('the configuration cannot be read');
+    return this.settings.server;
+  }
+
+  /** The binary that serves a model. Rejects with a BinaryError. */
+  binary({ binPath }: Pick<CheckedModel, 'binPath'>): Promise<ResolvedBinary> {
+    return this.#once(`binary ${binPath ?? ''}`, () => this.probe.resolveBinary(binPath));
+  }
+
+  /** What that binary can compute on; undefined when it cannot be told. */
+  devices(model: CheckedModel): Promise<Device[] | undefined> {
+    return this.#once(`devices ${model.binPath ?? ''}`, async () => {
+      const { path } = await this.binary(model);
+      const output = await this.probe.exec(path, ['--list-devices']);
+      return output === undefined ? undefined : parseDevices(output);
+    });
+  }
+
+  /** Names of the machine's NVIDIA GPUs; some name stands in where the driver does not tell. */
+  nvidiaGpus(): Promise<string[]> {
+    return this.#once('gpus', async () => {
+      const listed = (await this.probe.exec('nvidia-smi', ['-L'])) ?? '';
+      const names = [...listed.matchAll(/^GPU \d+: (.*?)(?: \(UUID.*)?$/gm)].map(([, name]) => name!);
+      if (names.length > 0) return names;
+      return (await this.probe.stat('/dev/nvidia0')) ? ['an NVIDIA GPU'] : [];
+    });
+  }
+
+  /** A model's file and what its header says. Rejects with a ModelFileError; undefined: still to be fetched. */
+  modelFile(model: CheckedModel): Promise<ModelFile | undefined> {
+    return this.#once(`model ${model.path}`, () => readModel(this.probe, model.path));
+  }
+
+  /** Whether the server's port is free: undefined, or the system's error code. */
+  listening(): Promise<string | undefined> {
+    const { host, port } = this.server;
+    return this.#once('listening', () => this.probe.tryListen(host, port));
+  }
+
+  /** Whether what has the port is an LMServ. */
+  lmservRuns(): Promise<boolean> {
+    return this.#once('lmserv', async () => {
+      if ((await this.listening()) !== 'EADDRINUSE') return false;
+      return (await this.probe.getText(`${ownUrl(this.server)}/`))?.startsWith('LMServ is running.') ?? false;
+    });
+  }
+
+  #once<T>(name: string, find: () => Promise<T>): Promise<T> {
+    const known = this.#known.get(name) ?? find();
+    this.#known.set(name, known);
+    return known as Promise<T>;
+  }
+}
+
+/** Where the server is reached from this machine. */
+export function ownUrl({ host, port }: Pick<ServerSettings, 'host' | 'port'>): string {
+  const own = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `http://${own.includes(':') ? `[${own}]` : own}:${port}`;
+}
+
+/** Reads `  CUDA0: NVIDIA H200 (143771 MiB, 143200 MiB free)`. */
+export function parseDevices(output: string): Device[] {
+  const lines = output.matchAll(/^ +(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)/gm);
+  return [...lines].map(([, id, name, total, free]) => ({
+    id: id!,
+    name: name!,
+    total: Number(total) * 2 ** 20,
+    free: Number(free) * 2 ** 20,
+  }));
+}
+
+async function readModel(probe: Probe, given: string): Promise<ModelFile | undefined> {
+  const path = given.startsWith('hf:') ? await probe.findDownloaded(given) : given;
+  if (path === undefined) return undefined;
+  const sizes = await Promise.all(partsOf(path).map((part) => sizeOf(probe, part)));
+  const size = sizes[0]!;
+  try {
+    const header = await readGguf((bytes) => probe.readHead(path, bytes), size);
+    if (size < header.tensorsEnd) throw new GgufError('is cut: its tensors go on after its end');
+    return { path, size: sizes.reduce((sum, each) => sum + each, 0), facts: modelFacts(header) };
+  } catch (error) {
+    throw error instanceof GgufError ? new ModelFileError(`${path} ${error.message}`) : error;
+  }
+}
+
+/** llama.cpp is given the first part of a split model and finds the others beside it. */
+function partsOf(path: string): string[] {
+  const part = partOf(path);
+  if (part === undefined || part.count > MAX_PARTS) return [path];
+  if (part.index !== 1)
+    throw new ModelFileError(`${path} is part ${part.index} of a model; name its first part`);
+  return Array.from({ length: part.count }, (_, index) =>
+    path.replace(/-00001-of-/, `-${String(index + 1).padStart(5, '0')}-of-`),
+  );
+}
+
+async function sizeOf(probe: Probe, path: string): Promise<number> {
+  const entry = await probe.stat(path);
+  if (!entry) throw new ModelFileError(`there is no file ${path}`);
+  if (entry.kind !== 'file') throw new ModelFileError(`${path} is no file`);
+  if (!entry.readable) throw new ModelFileError(`${path} may not be read by this account`);
+  return entry.size;
+}

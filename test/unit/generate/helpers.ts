@@ -1,0 +1,120 @@
+/** Shared by the generate tests: backends that do as they are told. */
+
+import type {
+  Backend,
+  BackendStatus,
+  GenerateContext,
+  GenerateEvent,
+  GenerateRequest,
+} from '../../../src/contract.js';
+import { newTrace } from '../../../src/generate/trace.js';
+
+export const text = (value: string): GenerateEvent => ({ type: 'text', index: 0, text: value });
+export const done: GenerateEvent = { type: 'finish', index: 0, reason: 'stop' };
+
+type Script = (
+  request: GenerateRequest,
+  context: GenerateContext,
+) => AsyncIterable<GenerateEvent> | Iterable<GenerateEvent>;
+
+/** A backend whose replies are made by a function; it notes what it was asked. */
+export class FakeBackend implements Backend {
+  readonly asked: { request: GenerateRequest; context: GenerateContext }[] = [];
+  readonly stops: number[] = [];
+  started = 0;
+
+  constructor(
+    readonly name: string,
+    private readonly script: Script = () => [text(name), done],
+  ) {}
+
+  async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
+    this.asked.push({ request, context });
+    yield* this.script(request, context);
+  }
+
+  status(): BackendStatus {
+    return {
+      ready: true,
+      starting: false,
+      workers: { total: 1, idle: 1, busy: 0, starting: 0, dead: 0 },
+      slots: { total: 1, idle: 1 },
+      queue: { waiting: 0, limit: 0 },
+    };
+  }
+
+  start(): void {
+    this.started += 1;
+  }
+
+  stop(graceMs: number): Promise<void> {
+    this.stops.push(graceMs);
+    return Promise.resolve();
+  }
+}
+
+/** Throws before anything has come. */
+export const fails =
+  (error: Error): Script =>
+  () => {
+    throw error;
+  };
+
+/** Gives nothing until its signal aborts. */
+export const hangs: Script = async function* (_request, { signal }) {
+  yield { type: 'prefill', promptTokens: 1 };
+  await new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error));
+  });
+};
+
+export function context(more: Partial<GenerateContext> = {}): GenerateContext {
+  return {
+    requestId: 'r1',
+    caller: { name: 'someone', admin: false },
+    signal: new AbortController().signal,
+    trace: newTrace(),
+    ...more,
+  };
+}
+
+export const chat = (more: Partial<GenerateRequest> = {}): GenerateRequest => ({
+  kind: 'chat',
+  n: 1,
+  body: {},
+  ...more,
+});
+
+export async function run(
+  events: AsyncIterable<GenerateEvent>,
+): Promise<{ said: string; events: GenerateEvent[]; thrown: unknown }> {
+  const seen: GenerateEvent[] = [];
+  let thrown: unknown;
+  try {
+    for await (const event of events) seen.push(event);
+  } catch (error) {
+    thrown = error;
+  }
+  const said = seen.map((event) => (event.type === 'text' ? event.text : '')).join('');
+  return { said, events: seen, thrown };
+}
+
+/** Time-outs that pass when they are told to. */
+export class FakeTimers {
+  readonly #running = new Map<number, Set<() => void>>();
+
+  readonly after = (ms: number, done: () => void): (() => void) => {
+    const set = this.#running.get(ms) ?? new Set();
+    this.#running.set(ms, set.add(done));
+    return () => set.delete(done);
+  };
+
+  get running(): number {
+    return [...this.#running.values()].reduce((sum, set) => sum + set.size, 0);
+  }
+
+  /** Lets all that wait for exactly `ms` milliseconds pass. */
+  pass(ms: number): void {
+    for (const done of this.#running.get(ms) ?? []) done();
+  }
+}

@@ -1,0 +1,146 @@
+import { flattenGroups, type Group } from '../../../src/generate/groups.js';
+import { Registry, type RegistryEntry, type RegistryOptions } from '../../../src/generate/registry.js';
+import { FakeBackend } from './helpers.js';
+
+const entry = (id: string, more: Partial<RegistryEntry> = {}): RegistryEntry => ({
+  info: { id, created: id.length, ownedBy: 'lmserv' },
+  aliases: [],
+  backends: [new FakeBackend(id)],
+  maxTokens: { standard: 10, cap: 100 },
+  ...more,
+});
+
+const ENTRIES = [
+  entry('small', { aliases: ['tiny'], providers: ['local'] }),
+  entry('big', {
+    providers: ['cloud', 'router'],
+    upstream: 'org/big-9',
+    price: { promptPer1k: 1, completionPer1k: 2 },
+  }),
+  entry('bigger', { providers: ['cloud', 'router'], upstream: 'org/bigger-9' }),
+];
+
+const group = (name: string, members: string[], fallback: string[] = []) => ({
+  ...{ name, members, fallback, aliases: [] as string[] },
+});
+
+const registry = (options: RegistryOptions = {}, unknown: '404' | 'default' = '404') =>
+  new Registry(ENTRIES, unknown, options);
+
+const models = (made: Registry, ...asked: Parameters<Registry['resolve']>) =>
+  made.resolve(...asked).members.map(({ model }) => model);
+
+describe('names', () => {
+  const made = registry({
+    groups: [{ ...group('best', ['bigger', 'big']), aliases: ['top'], firstTokenMs: 5 }],
+  });
+
+  test('of models, aliases and groups are found', () => {
+    expect(models(made, 'small', undefined)).toEqual(['small']);
+    expect(models(made, 'tiny', undefined)).toEqual(['small']);
+    expect(models(made, 'best', undefined)).toEqual(['bigger', 'big']);
+    expect(made.resolve('top', undefined).firstTokenMs).toBe(5);
+  });
+
+  test.each(['../small', 'small%2e', 'SMALL', '', '__proto__', 'constructor'])('%j is none', (name) => {
+    expect(() => made.resolve(name, undefined)).toThrow(
+      expect.objectContaining({ code: 'model_not_found', param: 'model' }),
+    );
+  });
+
+  test('that are unknown are the default’s where that is wished for', () => {
+    expect(models(made, 'gpt-4o-mini', 'default')).toEqual(['small']);
+    expect(models(registry({ standard: 'big' }, 'default'), 'gpt-4o-mini', undefined)).toEqual(['big']);
+  });
+
+  test('are listed, models first', () => {
+    expect(made.list().map(({ id, created }) => [id, created])).toEqual([
+      ['small', 5],
+      ['tiny', 5],
+      ['big', 3],
+      ['bigger', 6],
+      ['best', 6],
+      ['top', 6],
+    ]);
+  });
+});
+
+describe('no name', () => {
+  test('is the first model', () => {
+    expect(models(registry(), undefined, undefined)).toEqual(['small']);
+    expect(registry().standardId).toBe('small');
+  });
+
+  test('is the default, a group as well', () => {
+    const made = registry({ groups: [group('best', ['big'])], standard: 'best' });
+    expect(models(made, undefined, undefined)).toEqual(['big']);
+    expect(made.standardId).toBe('best');
+  });
+
+  test('is nothing where there is nothing', () => {
+    const empty = new Registry([], '404');
+    expect(() => empty.resolve(undefined, undefined)).toThrow('There is no such model');
+    expect(empty.standardId).toBeUndefined();
+  });
+});
+
+describe('a provider', () => {
+  test('serves its own models, by our name or by its own', () => {
+    expect(models(registry(), 'bigger', undefined, 'cloud')).toEqual(['bigger']);
+    expect(models(registry(), 'org/bigger-9', undefined, 'router')).toEqual(['bigger']);
+    expect(models(registry(), undefined, undefined, 'cloud')).toEqual(['big']);
+    expect(models(registry(), 'gpt-4o-mini', 'default', 'router')).toEqual(['big']);
+    expect(models(registry(), 'gpt-4o-mini', 'default', 'local')).toEqual(['small']);
+  });
+
+  test('does not serve another’s', () => {
+    expect(() => registry().resolve('small', undefined, 'cloud')).toThrow(
+      expect.objectContaining({ code: 'model_not_found' }),
+    );
+  });
+
+  test('that is not there is told', () => {
+    expect(() => registry().resolve('small', undefined, 'mars')).toThrow(
+      expect.objectContaining({ code: 'configuration_error', status: 500 }),
+    );
+  });
+});
+
+test('prices are each model’s own', () => {
+  expect(registry().priceOf('big')).toEqual({ promptPer1k: 1, completionPer1k: 2 });
+  expect(registry().priceOf('small')).toBeUndefined();
+});
+
+test('a model in several groups is one backend', () => {
+  const made = registry({ groups: [group('a', ['big']), group('b', ['small', 'big'])] });
+  expect(made.resolve('a', undefined).members[0]!.backend).toBe(
+    made.resolve('b', undefined).members[1]!.backend,
+  );
+});
+
+describe('groups', () => {
+  const flat = (groups: Record<string, Group>) =>
+    flattenGroups(new Map(Object.entries(groups)), (name) => name.startsWith('m'));
+
+  test('are tried member by member, then fallback by fallback, each model once', () => {
+    const groups = {
+      a: { members: ['m1', 'm2'], fallback: ['b', 'c'] },
+      b: { members: ['m3', 'm1'], fallback: ['c'] },
+      c: { members: ['m4'], fallback: [] },
+    };
+    expect(flat(groups).get('a')).toEqual(['m1', 'm2', 'm3', 'm4']);
+  });
+
+  test.each([
+    [{ a: { members: ['x'], fallback: [] } }, ['a', 'members', 0], 'there is no model named "x"'],
+    [{ a: { members: ['m'], fallback: ['x'] } }, ['a', 'fallback', 0], 'there is no group named "x"'],
+    [{ a: { members: ['m'], fallback: ['a'] } }, ['a', 'fallback', 0], 'comes back to itself: a → a'],
+    [
+      { a: { members: ['m'], fallback: ['b'] }, b: { members: ['m'], fallback: ['a'] } },
+      ['b', 'fallback', 0],
+      'comes back to itself: a → b → a',
+    ],
+  ] as [Record<string, Group>, unknown[], string][])('%j is refused', (groups, path, message) => {
+    expect(() => flat(groups)).toThrow(expect.objectContaining({ path, message }));
+  });
+});
