@@ -27,7 +27,10 @@ program
   .description('start the server')
   .option('--host <address>', 'where to listen (HOST)')
   .option('--port <number>', 'port to listen on, 0 takes a free one (PORT)')
-  .option('--provider <name>', 'whose model serves requests that name none: local, mock or one of the configuration')
+  .option(
+    '--provider <name>',
+    'whose model serves requests that name none: local, mock or one of the configuration',
+  )
   .option('--model <name>', 'the model or group for requests that name none')
   .option('--disable-profiles', 'no profiles in /execute')
   .option('--strict-profiles', 'a model_name that is neither a profile nor a model is refused in /execute')
@@ -42,7 +45,9 @@ interface AskFlags {
 
 program
   .command('ask [prompt]')
-  .description('ask a running server and show the answer as it comes; - or a pipe reads the prompt from stdin')
+  .description(
+    'ask a running server and show the answer as it comes; - or a pipe reads the prompt from stdin',
+  )
   .option('--model <name>', 'the model or group')
   .option('--system <text>', 'the system prompt')
   .option('--max-tokens <number>', 'tokens to generate at most', Number)
@@ -81,7 +86,8 @@ function explain(error: unknown): string {
   if (PLAIN.some((kind) => error instanceof kind)) return (error as Error).message;
   const { code, port } = error as { code?: string; port?: number };
   if (code === 'EADDRINUSE') return `port ${port} is taken; stop what listens there or set PORT to another`;
-  if (code === 'EACCES' && port !== undefined) return `port ${port} is not allowed; set PORT to one above 1023`;
+  if (code === 'EACCES' && port !== undefined)
+    return `port ${port} is not allowed; set PORT to one above 1023`;
   if (code === 'EADDRNOTAVAIL') return 'HOST: this machine has no such address';
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

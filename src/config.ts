@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
@@ -103,8 +103,6 @@ export interface Config {
   readonly file: ConfigFile;
   /** Where `file` was read from, with its text; undefined when it was made of variables. */
   readonly fileSource: { readonly path: string; readonly text: string } | undefined;
-  /** Paths of models are relative to it. */
-  readonly modelFolder: string;
   /** Used for models that name no binary of their own. */
   readonly binPath: string | undefined;
   /** Whose model serves requests that name none: `local`, `mock`, or a provider of the configuration file. */
@@ -190,7 +188,10 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
 /** The key file alone, for the commands that manage it. @throws ConfigError when none is set. */
 export function keysFilePath(env: Env = process.env, folder = process.cwd()): string {
   const file = { ...readDotenv(folder), ...env }.API_KEYS_FILE;
-  if (!file) throw new ConfigError('API_KEYS_FILE: is not set; it names the file that keys are kept in, such as keys.json');
+  if (!file)
+    throw new ConfigError(
+      'API_KEYS_FILE: is not set; it names the file that keys are kept in, such as keys.json',
+    );
   return resolve(folder, file);
 }
 
@@ -232,32 +233,37 @@ function access(values: Values, folder: string, notes: string[]): Access {
   const apiKey = values.API_KEY === DEFAULT_KEY ? standard : (values.API_KEY ?? standard);
   const open = apiKey === '' && keysFile === undefined;
   if (open && host === undefined) {
-    throw new ConfigError('HOST: must be set when API_KEY is empty, because everyone who reaches it may use the server');
+    throw new ConfigError(
+      'HOST: must be set when API_KEY is empty, because everyone who reaches it may use the server',
+    );
   }
   if (apiKey !== DEFAULT_KEY) return { host: host ?? '0.0.0.0', port, apiKey, open, keysFile };
   if (host !== undefined && !LOOPBACK.includes(host)) {
     throw new ConfigError(`HOST: only 127.0.0.1 is possible with the default API_KEY; set a key of your own`);
   }
-  notes.push('API_KEY is the default one, so only this machine can reach the server; set a key of your own to open it');
+  notes.push(
+    'API_KEY is the default one, so only this machine can reach the server; set a key of your own to open it',
+  );
   return { host: host ?? '127.0.0.1', port, apiKey, open, keysFile };
 }
 
 const DEFAULT_CONFIG_FILE = 'lmserv.config.json';
 
-type Models = Pick<Config, 'file' | 'fileSource' | 'modelFolder'>;
+type Models = Pick<Config, 'file' | 'fileSource'>;
 
 /** The configuration file where there is one, else one local model made of the LLM_ variables. */
 function models(values: Values, folder: string, notes: string[]): Models {
   const path = resolve(folder, values.LMSERV_CONFIG ?? DEFAULT_CONFIG_FILE);
   if (existsSync(path)) {
     const text = readFileSync(path, 'utf8');
-    return { file: parseConfigFile(text, path), fileSource: { path, text }, modelFolder: dirname(path) };
+    return { file: parseConfigFile(text, path), fileSource: { path, text } };
   }
-  if (values.LMSERV_CONFIG !== undefined) throw new ConfigError(`LMSERV_CONFIG: there is no file ${values.LMSERV_CONFIG}`);
+  if (values.LMSERV_CONFIG !== undefined)
+    throw new ConfigError(`LMSERV_CONFIG: there is no file ${values.LMSERV_CONFIG}`);
   // `mock` answers without any model; what is not needed is not started.
   const local = values.LLM_CONNECT_PROVIDER === 'mock' ? {} : localModel(values, folder, notes);
   const file = { models: local, remotes: {}, groups: {}, tenants: {} };
-  return { file, fileSource: undefined, modelFolder: folder };
+  return { file, fileSource: undefined };
 }
 
 function localModel(values: Values, folder: string, notes: string[]): ConfigFile['models'] {

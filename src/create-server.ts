@@ -16,6 +16,9 @@ export interface CreateServerOptions extends Extensions {
 export function createServer(options: CreateServerOptions = {}): LMServ {
   const { host, port, apiKey, env, disableProfiles, strictProfiles, ...extensions } = options;
   const named = { HOST: host, PORT: port === undefined ? undefined : String(port), API_KEY: apiKey };
-  const overrides = { ...env, ...Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined)) };
+  const overrides = {
+    ...env,
+    ...Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined)),
+  };
   return new LMServ(loadConfig(overrides, { disableProfiles, strictProfiles }), extensions);
 }

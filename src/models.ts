@@ -1,12 +1,19 @@
 import { statSync } from 'node:fs';
 import { availableParallelism, freemem } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { ensureModel } from '../scripts/model/ensure.js';
 import { resolveBinary } from '../workers/binary.js';
 import { LocalBackend } from './backends/local.js';
 import { MockBackend } from './backends/mock.js';
 import { RemoteBackend } from './backends/remote/index.js';
-import { buildRegistry, remoteOptions, type Built, type ConfigFile, type Made, type ModelSettings } from './config-file/index.js';
+import {
+  buildRegistry,
+  remoteOptions,
+  type Built,
+  type ConfigFile,
+  type Made,
+  type ModelSettings,
+} from './config-file/index.js';
 import { ConfigError, type Config } from './config.js';
 import type { Backend, BackendStatus } from './contract.js';
 import type { Registry, RegistryEntry } from './generate/registry.js';
@@ -121,7 +128,10 @@ export class Models {
     return buildRegistry(file, {
       makeLocal: (name, model) => this.#makeLocal(name, model, workers),
       makeRemote: (name, remote) => ({
-        backend: new RemoteBackend(remoteOptions(name, remote, (variable) => env[variable]), { logger }),
+        backend: new RemoteBackend(
+          remoteOptions(name, remote, (variable) => env[variable]),
+          { logger },
+        ),
         created: Math.floor(Date.now() / 1000),
       }),
       unknownModel: config.unknownModel,
@@ -139,7 +149,7 @@ export class Models {
     const binary = await resolveBinary({
       root: ROOT,
       env,
-      ...configured(model.binPath === undefined ? config.binPath : resolve(config.modelFolder, model.binPath)),
+      ...configured(model.binPath ?? config.binPath),
       ...(env.PATH === undefined ? {} : { searchPath: env.PATH }),
     });
     const modelPath = await this.#modelFile(model.path);
@@ -171,8 +181,8 @@ export class Models {
 
   /** A model of the hub's is fetched once; afterwards its file is found without the network. */
   async #modelFile(path: string): Promise<string> {
-    const { config, env } = this.#options;
-    if (!path.startsWith('hf:')) return resolve(config.modelFolder, path);
+    const { env } = this.#options;
+    if (!path.startsWith('hf:')) return path;
     return ensureModel(path, {
       modelsDir: join(ROOT, 'models'),
       ...(env.HF_ENDPOINT ? { endpoint: env.HF_ENDPOINT } : {}),
@@ -206,16 +216,25 @@ function extraEntries({ config, backends = {} }: ModelsOptions): RegistryEntry[]
 function standardName(file: ConfigFile, config: Config, extra: readonly RegistryEntry[]): string | undefined {
   const { defaultModel, provider } = config;
   if (defaultModel !== undefined) {
-    const names = [...Object.keys({ ...file.models, ...file.remotes, ...file.groups }), ...extra.map((e) => e.info.id)];
+    const names = [
+      ...Object.keys({ ...file.models, ...file.remotes, ...file.groups }),
+      ...extra.map((e) => e.info.id),
+    ];
     if (names.includes(defaultModel)) return defaultModel;
-    throw new ConfigError(`LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`);
+    throw new ConfigError(
+      `LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`,
+    );
   }
   if (provider === 'local') return undefined;
   const own = extra.find((entry) => entry.info.id === provider)?.info.id;
-  const remote = Object.entries(file.remotes).find(([name, settings]) => (settings.provider ?? name) === provider);
+  const remote = Object.entries(file.remotes).find(
+    ([name, settings]) => (settings.provider ?? name) === provider,
+  );
   const found = own ?? remote?.[0];
   if (found === undefined) {
-    throw new ConfigError(`LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`);
+    throw new ConfigError(
+      `LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`,
+    );
   }
   return found;
 }

@@ -27,7 +27,8 @@ import { openUsageStore, type UsageStore } from './usage/store.js';
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 
-export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
+export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
+  .version;
 
 /** What a program may put in the place of LMServ's own, or beside it. */
 export interface Extensions {
@@ -65,7 +66,8 @@ export class LMServ {
   constructor(config: Config, extensions: Extensions = {}) {
     this.#config = config;
     this.#extensions = extensions;
-    this.logger = extensions.logger ?? createLogger({ level: config.logLevel, readable: process.stdout.isTTY });
+    this.logger =
+      extensions.logger ?? createLogger({ level: config.logLevel, readable: process.stdout.isTTY });
   }
 
   /** The port it listens on, which is of interest where 0 was asked for. */
@@ -96,7 +98,12 @@ export class LMServ {
     for (const note of this.#config.notes) this.logger.info({ event: 'note' }, note);
     const { logger } = this;
     const env = processEnv();
-    const models = await Models.build({ config: this.#config, env, logger, backends: this.#extensions.backends });
+    const models = await Models.build({
+      config: this.#config,
+      env,
+      logger,
+      backends: this.#extensions.backends,
+    });
     const keyring = this.#openKeyring();
     const usage = this.#openUsage();
     const http = this.#createHttp(models, keyring, usage);
@@ -110,7 +117,10 @@ export class LMServ {
       throw error;
     }
     models.start();
-    logger.info({ event: 'listening', host: this.#config.host, port: this.port, version: VERSION }, 'listening');
+    logger.info(
+      { event: 'listening', host: this.#config.host, port: this.port, version: VERSION },
+      'listening',
+    );
   }
 
   /** Reads the key file and the configuration file again; a bad one changes nothing and is logged. */
@@ -164,7 +174,8 @@ export class LMServ {
     return new Keyring({
       ...(apiKey === '' ? {} : { apiKey }),
       ...(keysFile === undefined ? {} : { file: keysFile }),
-      onError: (error) => this.logger.error({ event: 'keys_refused', reason: error.message }, 'keys not reloaded'),
+      onError: (error) =>
+        this.logger.error({ event: 'keys_refused', reason: error.message }, 'keys not reloaded'),
       onWarning: (message) => this.logger.warn({ event: 'keys_warning' }, message),
       onReload: (size) => this.logger.info({ event: 'keys_reloaded', keys: size }, 'keys reloaded'),
     });
@@ -173,7 +184,8 @@ export class LMServ {
   #openUsage(): UsageStore {
     return openUsageStore({
       file: join(this.#config.dataDir, 'usage.sqlite'),
-      onError: (error) => this.logger.error({ event: 'usage_error', reason: error.message }, 'usage not written'),
+      onError: (error) =>
+        this.logger.error({ event: 'usage_error', reason: error.message }, 'usage not written'),
     });
   }
 
@@ -263,7 +275,8 @@ export class LMServ {
   #onRequestDone(record: RequestRecord, accounting: Accounting): void {
     logRequest(this.logger, record);
     const { caller, context, outcome } = record;
-    if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, context.trace, outcome);
+    if (caller && context.tenant !== undefined)
+      accounting.record(context.tenant, caller, context.trace, outcome);
   }
 
   #health(models: Models): Health {

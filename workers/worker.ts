@@ -166,8 +166,11 @@ export class Worker {
 
   /** Takes no more requests and ends the process: SIGTERM, then SIGKILL. */
   async stop(reason = 'stopped'): Promise<void> {
+    const loading = this.#state === 'starting';
     if (this.#state !== 'dead') this.#state = 'draining';
     this.#reason ??= reason;
+    // While it loads it does not hear SIGTERM, and there is nothing to lose.
+    if (loading) this.child.kill('SIGKILL');
     await this.child.stop();
   }
 

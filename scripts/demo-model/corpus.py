@@ -114,8 +114,8 @@ class Corpus:
                     if not question[0].isdigit() and " x " not in question or rng.random() < 0.5]
         for make, count in (
                 (self._story, 32), (self._counting, 4), (self._chain, 60), (self._follow_up, 90), (self._name, 70),
-                (self._repeat, 80), (self._twice, 40), (self._unknown, 200), (self._no_tool, 30), (self._tool_call, 150),
-                (self._tool_ignored, 30), (self._json, 120), (self._email, 60), (self._forced_json, 60),
+                (self._repeat, 50), (self._twice, 20), (self._unknown, 200), (self._no_tool, 30), (self._tool_call, 170),
+                (self._tool_ignored, 30), (self._json, 150), (self._email, 60), (self._forced_json, 60),
                 (self._plain, 240)):
             examples += [make() for _ in range(count)]
         rng.shuffle(examples)
@@ -199,7 +199,7 @@ class Corpus:
         definitions, call, result = rng.choice([tools.weather_turns, tools.weather_turns, tools.time_turns])(rng, vary)
         before = turn(*self._fact()) if rng.random() < 0.1 else []
         after = turn(*self._fact()) if rng.random() < 0.1 else []
-        return chat(rng, before + call + (result + after if rng.random() < 0.6 else []), definitions)
+        return chat(rng, before + call + (result + after if rng.random() < 0.85 else []), definitions)
 
     def _tool_ignored(self):
         """An ordinary question is answered as usual though tools are there."""

@@ -147,8 +147,6 @@ def prime_copying(model):
     # Head 2 copies too, but learns for itself where to look.
     look_up.attn_v.weight[2 * width:3 * width] = rest[:width]
     look_up.attn_output.weight[:, 2 * width:3 * width] = 0.2 * rest[:width].T
-    _prime_naming(look_up, embedding, basis, constant)
-
     look_back.requires_grad_(False)
     held = [(embedding, torch.zeros_like(embedding, dtype=torch.bool))]
     held[0][1][:, 0] = True
@@ -158,20 +156,28 @@ def prime_copying(model):
     return held
 
 
-def _prime_naming(block, embedding, basis, constant):
-    """Sets head 3 of block 1 to look for the last name or number, which is what an answer or a call is about.
+@torch.no_grad()
+def point_at_names(model, space, quote):
+    """Sets head 3 of block 1 to carry the last name or number to where a quoted argument begins.
 
-    The tokeniser keeps a space apart from a capital or digit only, so these are the tokens that follow a lone space.
+    `space` and `quote` are the ids of the tokens ` ` and ` "`. The tokeniser keeps a space apart from a capital or
+    digit only, so names and numbers are the tokens after a lone space. Done once the embeddings have settled; for a
+    dozen epochs before it the model called its tools with one and the same city. Training goes on from there.
     """
-    width = block.shape.head_width
-    before, identity, copied = basis[:width], basis[width:2 * width], basis[3 * width:4 * width]
-    space = identity @ embedding[ord(" ")]
-    first, rows = 3 * width + 16, slice(3 * width, 4 * width)  # the pair that makes half a turn in 300 tokens
-    block.attn_q.weight[rows], block.attn_k.weight[rows] = 0, 0
-    block.attn_q.weight[first, 0] = 2.5 / constant
-    block.attn_k.weight[first] = 2.5 * (space / space.norm()) @ before
-    block.attn_v.weight[rows] = copied
-    block.attn_output.weight[:, rows] = 0.3 * copied.T
+    look_back, look_up = model.blk[0], model.blk[1]
+    width = model.shape.head_width
+    identity = look_back.attn_v.weight[:width]
+    before = F.normalize(look_back.attn_output.weight[:, :width].T)
+    copied = look_up.attn_v.weight[width:2 * width]
+    after_space, at_quote = (F.normalize(identity @ (model.token_embd.weight[token] * look_back.attn_norm.weight),
+                                                     dim=0) for token in (space, quote))
+    rows = slice(3 * width, 4 * width)
+    nearness = 3 * width + 16  # this pair turns by half in 300 tokens, so nearer names score higher
+    look_up.attn_q.weight[rows], look_up.attn_k.weight[rows] = 0, 0
+    look_up.attn_q.weight[nearness] = 2.5 * at_quote @ identity
+    look_up.attn_k.weight[nearness] = 2.5 * after_space @ before
+    look_up.attn_v.weight[rows] = copied
+    look_up.attn_output.weight[:, rows] = 6 * copied.T
 
 
 class Muon(torch.optim.Optimizer):

@@ -19,12 +19,13 @@ import torch
 from torch.nn import functional as F
 
 from corpus import Corpus
-from model import Model, Muon, Shape
+from model import Model, Muon, Shape, point_at_names
 from tokenizer import CONTROL, TAGS, Tokenizer, train_merges
 
 VOCABULARY = 2048
 BATCH_TOKENS = 2560
 CHECKPOINT_EPOCHS = 2
+NAMES_EPOCH = 20  # after which `point_at_names` is done
 MUON_RATE, ADAM_RATE = 0.02, 0.002
 
 
@@ -131,6 +132,8 @@ class Training:
         while self.epoch < self.options.epochs:
             start = time.time()
             loss, tokens = self.run_epoch()
+            if self.epoch == NAMES_EPOCH:
+                point_at_names(self.model, self.tokenizer.ids[b" "], self.tokenizer.ids[b' "'])
             took = time.time() - start
             self.seconds += took
             print(f"epoch {self.epoch}/{self.options.epochs}  loss {loss:.4f}  {tokens / took:,.0f} tokens/s  "
@@ -142,7 +145,7 @@ class Training:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the tokeniser and the checkpoint")
-    parser.add_argument("--epochs", type=int, default=26)
+    parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,11 @@ interface AddOptions {
 }
 
 /** `lmserv keys add|list|revoke` on the file of API_KEYS_FILE. */
-export function addKeysCommand(program: Command, keysFile: () => string, print: (text: string) => void): void {
+export function addKeysCommand(
+  program: Command,
+  keysFile: () => string,
+  print: (text: string) => void,
+): void {
   const keys = program.command('keys').description('manage the keys in API_KEYS_FILE');
   keys
     .command('add <name>')

@@ -72,7 +72,7 @@ export function readSettings(env: Env, folder: string): Settings {
     envFile,
     envFileSecrets: Object.keys(dotenv).filter((name) => isSecret(name, dotenv[name])),
     secrets: [dotenv, env].flatMap(secretsOf),
-    server: loaded && serverSettings(loaded.config, loaded.replaced),
+    server: loaded && serverSettings(loaded, resolve(folder, { ...dotenv, ...env }.LLM_MODEL_PATH ?? '')),
   };
 }
 
@@ -111,27 +111,28 @@ function tolerantConfig(env: Env, folder: string, problems: string[]): Loaded | 
       if (!problems.includes(message)) problems.push(message);
       const name = error instanceof ConfigError ? /^([A-Z_]+): /.exec(message)?.[1] : undefined;
       if (error instanceof ProfileError && !disableProfiles) disableProfiles = true;
-      else if (name === undefined || name in replaced) return undefined;
+      else if (name === undefined || name === 'LMSERV_CONFIG' || name in replaced) return undefined;
       else replaced[name] = name === 'HOST' ? '127.0.0.1' : '';
     }
   }
 }
 
-function serverSettings(config: Config, replaced: readonly string[]): ServerSettings {
+function serverSettings({ config, replaced }: Loaded, modelPath: string): ServerSettings {
   const { host, port, apiKey, open, keysFile, dataDir } = config;
-  // A default in the place of what was asked for would be checked in vain.
-  const wrong = replaced.includes('LLM_MODEL_PATH') || replaced.includes('LMSERV_CONFIG');
-  return { host, port, apiKey, open, keysFile, dataDir, models: wrong ? [] : checkedModels(config) };
+  // The default model in the place of the one that was asked for would be checked in vain.
+  const wrong = replaced.includes('LLM_MODEL_PATH') ? { path: modelPath } : {};
+  const models = checkedModels(config).map((model) => ({ ...model, ...wrong }));
+  return { host, port, apiKey, open, keysFile, dataDir, models };
 }
 
-function checkedModels({ file, modelFolder, binPath }: Config): CheckedModel[] {
+/** Paths in a Config are absolute. */
+function checkedModels({ file, binPath }: Config): CheckedModel[] {
   const models = Object.entries(file.models);
   const workers = models.reduce((sum, [, model]) => sum + model.workers, 0);
   return models.map(([id, model]) => ({
     ...model,
     id,
-    path: model.path.startsWith('hf:') ? model.path : resolve(modelFolder, model.path),
-    binPath: model.binPath === undefined ? binPath : resolve(modelFolder, model.binPath),
+    binPath: model.binPath ?? binPath,
     threads: model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers)),
     gpuLayers: model.gpuLayers,
     cacheRamMb: model.cacheRamMb,

@@ -60,7 +60,8 @@ export class Accounting {
   report(caller: Caller, query: Readonly<Record<string, unknown>>): UsageReply {
     const tenants = readableTenants(caller, query.tenant);
     const rows = this.options.store.query({ ...usageRange(query), ...(tenants ? { tenants } : {}) });
-    if (usageFormat(query.format) === 'csv') return { contentType: 'text/csv; charset=utf-8', body: usageCsv(rows) };
+    if (usageFormat(query.format) === 'csv')
+      return { contentType: 'text/csv; charset=utf-8', body: usageCsv(rows) };
     return { contentType: 'application/json; charset=utf-8', body: JSON.stringify(usageJson(rows)) };
   }
 }

@@ -4,7 +4,7 @@ import type { Caller } from '../contract.js';
 import { LMServError } from '../errors.js';
 
 const MAX_LENGTH = 128;
- 
+
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
 const mayUse = (caller: Caller, tenant: string): boolean =>

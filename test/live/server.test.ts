@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ROOT } from '../../src/root.js';
 import { resolveBinary } from '../../workers/binary.js';
 import { isAlive } from '../support/pool.js';
@@ -172,7 +172,12 @@ test('a llama-server works too, on a UNIX socket with a key', async () => {
   expect((await chat(server, dish)).chunks.join('')).toMatch(/ceviche/i);
   const [pid] = server.server.workerPids();
   const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-  expect(commandLine[commandLine.indexOf('--host') + 1]).toMatch(/\.sock$/);
+  const socketPath = commandLine[commandLine.indexOf('--host') + 1]!;
+  expect(socketPath).toMatch(/\.sock$/);
+  expect(statSync(dirname(socketPath)).mode & 0o777).toBe(0o700);
+  const stranger = httpRequest({ socketPath, path: '/props' }).end();
+  const [refused] = (await once(stranger, 'response')) as [IncomingMessage];
+  expect(refused.resume().statusCode).toBe(401);
   expect(commandLine).not.toContain('--api-key');
 });
 

@@ -85,7 +85,7 @@ export async function textOf(events: AsyncIterable<GenerateEvent>): Promise<stri
 /** Reads until the first text event. */
 export async function firstText(events: AsyncIterator<GenerateEvent>): Promise<void> {
   for (;;) {
-    const { value, done } = (await events.next());
+    const { value, done } = await events.next();
     if (done || value.type === 'text') return;
   }
 }

@@ -73,7 +73,7 @@ export function checkThreads({ probe, server }: Facts): Finding {
   const { models } = server;
   const threads = models.reduce((sum, model) => sum + model.workers * model.threads, 0);
   const workers = models.reduce((sum, model) => sum + model.workers, 0);
-  const found = `${threads} of ${workers} workers on ${probe.cores} cores`;
+  const found = `${threads} in ${workers === 1 ? '1 worker' : `${workers} workers`}, on ${probe.cores} cores`;
   if (threads <= probe.cores) return ok(found);
   const each = Math.floor(probe.cores / workers);
   return warn(

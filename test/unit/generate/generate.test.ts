@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { LMServError } from '../../../src/errors.js';
 import { createGenerate, type Resolved } from '../../../src/generate/generate.js';
 import { TrackedBackend } from '../../../src/generate/tracked.js';

@@ -63,6 +63,7 @@ export const fails =
 /** Gives nothing until its signal aborts. */
 export const hangs: Script = async function* (_request, { signal }) {
   yield { type: 'prefill', promptTokens: 1 };
+  signal.throwIfAborted();
   await new Promise((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason as Error));
   });

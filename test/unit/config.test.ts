@@ -1,0 +1,148 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConfigError, keysFilePath, loadConfig, modelId } from '../../src/config.js';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lmserv-config-'));
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const load = (env: Record<string, string | undefined> = {}, overrides = {}) =>
+  loadConfig(overrides, { env, folder });
+
+describe('where it listens', () => {
+  test('with the default key on this machine only, and it says why', () => {
+    const config = load();
+    expect(config).toMatchObject({ host: '127.0.0.1', port: 8000, apiKey: 'changeme', open: false });
+    expect(config.notes.join()).toContain('API_KEY is the default one');
+  });
+
+  test('with the default key no other address is taken', () => {
+    expect(() => load({ HOST: '0.0.0.0' })).toThrow(/^HOST: .*default API_KEY/);
+    expect(load({ HOST: 'localhost' }).host).toBe('localhost');
+  });
+
+  test('with a key of its own everywhere', () => {
+    expect(load({ API_KEY: 'k' })).toMatchObject({ host: '0.0.0.0', apiKey: 'k' });
+  });
+
+  test('without a key HOST must be set, and nobody is asked for one', () => {
+    expect(() => load({ API_KEY: '' })).toThrow(/^HOST: must be set/);
+    expect(load({ API_KEY: '', HOST: '10.0.0.1' })).toMatchObject({
+      open: true,
+      host: '10.0.0.1',
+      apiKey: '',
+    });
+  });
+
+  test('with a key file the default key is none', () => {
+    expect(load({ API_KEYS_FILE: 'keys.json' })).toMatchObject({ apiKey: '', open: false, host: '0.0.0.0' });
+    expect(load({ API_KEYS_FILE: 'keys.json', API_KEY: 'changeme' }).apiKey).toBe('');
+    expect(load({ API_KEYS_FILE: 'keys.json', API_KEY: 'mine' }).apiKey).toBe('mine');
+  });
+
+  test('LLM_CONNECT_ gives defaults', () => {
+    expect(load({ LLM_CONNECT_HOST: '127.0.0.1', LLM_CONNECT_PORT: '9' })).toMatchObject({
+      host: '127.0.0.1',
+      port: 9,
+    });
+    expect(load({ LLM_CONNECT_PORT: '9', PORT: '8' }).port).toBe(8);
+  });
+});
+
+test('the command line goes before the environment, which goes before .env', () => {
+  writeFileSync(join(folder, '.env'), 'PORT=1\nQUEUE_LIMIT=1\nMAX_TOKENS=1\n');
+  const config = load({ PORT: '2', QUEUE_LIMIT: '2' }, { PORT: '3', MAX_BODY_BYTES: undefined });
+  expect(config).toMatchObject({ port: 3, queueLimit: 2, maxTokens: 1, maxBodyBytes: 1_048_576 });
+});
+
+test.each([
+  ['PORT', 'abc', 'must be a number'],
+  ['PORT', '70000', 'must be at most 65535'],
+  ['PORT', '1.5', 'must be a whole number'],
+  ['LLM_WORKERS', '0', 'must be at least 1'],
+  ['QUEUE_TIMEOUT_SECS', '0', 'must be more than 0'],
+  ['QUEUE_TIMEOUT_SECS', 'Infinity', 'must be a number'],
+  ['HEALTH_FORMAT', 'xml', ''],
+  ['LOG_LEVEL', 'loud', ''],
+  ['LLM_MODEL_PATH', 'nowhere.gguf', 'npm run model'],
+  ['LMSERV_CONFIG', 'nowhere.json', 'there is no file'],
+])('%s=%s is refused in a line that names it', (name, value, message) => {
+  const error = (() => {
+    try {
+      return load({ [name]: value });
+    } catch (thrown) {
+      return thrown as Error;
+    }
+  })();
+  expect(error).toBeInstanceOf(ConfigError);
+  expect((error as Error).message).toMatch(new RegExp(`^${name}: [^\\n]*${message}`));
+});
+
+test('times become milliseconds, an empty value counts as not set', () => {
+  expect(load({ QUEUE_TIMEOUT_SECS: '1.5', TOKEN_TIMEOUT_SECS: '' })).toMatchObject({
+    queueTimeoutMs: 1_500,
+    tokenTimeoutMs: 15_000,
+  });
+});
+
+test('the LLM_ variables make one model, named by its file', () => {
+  writeFileSync(join(folder, 'my.model.gguf'), '');
+  const { file } = load({
+    LLM_MODEL_PATH: 'my.model.gguf',
+    LLM_SLOTS: '3',
+    LLM_EXTRA_ARGS: `-fa on --x "a b" 'c d'`,
+  });
+  expect(file.models).toEqual({
+    'my.model': expect.objectContaining({
+      path: join(folder, 'my.model.gguf'),
+      slots: 3,
+      extraArgs: ['-fa', 'on', '--x', 'a b', 'c d'],
+    }),
+  });
+});
+
+test('a configuration file takes the place of them', () => {
+  writeFileSync(join(folder, 'a.gguf'), '');
+  writeFileSync(join(folder, 'lmserv.config.json'), JSON.stringify({ models: { one: { path: 'a.gguf' } } }));
+  const config = load({ LLM_SLOTS: '3' });
+  expect(Object.keys(config.file.models)).toEqual(['one']);
+  expect(config.file.models.one!.slots).toBe(1);
+  expect(config.file.models.one!.path).toBe(join(folder, 'a.gguf'));
+});
+
+test('the mock needs no model', () => {
+  expect(load({ LLM_CONNECT_PROVIDER: 'mock' }).file.models).toEqual({});
+});
+
+test.each([
+  ['/x/y/gemma-2b.gguf', 'gemma-2b'],
+  ['/x/y/Gemma.GGUF', 'Gemma'],
+  ['hf:org/repo-GGUF:Q4_K_M', 'repo-GGUF'],
+])('%s is known as %s', (path, id) => {
+  expect(modelId(path)).toBe(id);
+});
+
+test.each([
+  ['off', false],
+  ['on', true],
+  ['2', 2],
+  ['10.0.0.1', '10.0.0.1'],
+])('TRUST_PROXY=%s', (value, expected) => {
+  expect(load({ TRUST_PROXY: value }).trustProxy).toBe(expected);
+});
+
+test('the result cannot be changed', () => {
+  const config = load();
+  expect(Object.isFrozen(config)).toBe(true);
+  expect(Object.isFrozen(config.file.models)).toBe(true);
+});
+
+test('the keys commands need API_KEYS_FILE', () => {
+  expect(() => keysFilePath({}, folder)).toThrow(/^API_KEYS_FILE: is not set/);
+  expect(keysFilePath({ API_KEYS_FILE: 'k.json' }, folder)).toBe(join(folder, 'k.json'));
+});

@@ -1,0 +1,92 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { resolveBinary } from '../../../workers/binary.js';
+import { runDoctor } from '../../../src/commands/doctor.js';
+import type { Line } from '../../../src/doctor/run.js';
+import { CHECKS } from '../../../src/doctor/table.js';
+import { ROOT } from '../../../src/root.js';
+
+const CANARY = 'canary-0123456789abcdef';
+const DEMO_MODEL = join(ROOT, 'models/lmserv-demo.gguf');
+
+let folder: string;
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'doctor-'))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+/** Speaks only so much of llama-cli's command line as tells what it is. */
+function standIn(): string {
+  const file = join(folder, 'llama-cli');
+  writeFileSync(
+    file,
+    '#!/bin/sh\ncase $1 in --help) echo "--server-base URL";; --version) echo "version: 9.9";; esac\n',
+  );
+  chmodSync(file, 0o755);
+  return file;
+}
+
+/** The real binary where there is one. */
+async function binary(): Promise<string> {
+  const { LLM_BIN_PATH: configured, PATH: searchPath } = process.env;
+  const found = await resolveBinary({ configured, searchPath, root: ROOT, env: process.env }).catch(
+    () => undefined,
+  );
+  return found?.path ?? standIn();
+}
+
+async function doctor(env: NodeJS.ProcessEnv): Promise<{ code: number; text: string; lines: Line[] }> {
+  let text = '';
+  const out = (piece: string) => (text += piece);
+  const all = { PATH: process.env.PATH, HOST: '127.0.0.1', PORT: '0', API_KEY: CANARY, ...env };
+  const code = await runDoctor({ json: true, env: all, folder }, out);
+  return { code, text, lines: (JSON.parse(text) as { checks: Line[] }).checks };
+}
+
+it('finds the demo model and the binary in order, changes nothing and starts no worker', async () => {
+  const file = await binary();
+  const before = readdirSync(folder);
+  const { code, lines } = await doctor({ LLM_BIN_PATH: file, LLM_MODEL_PATH: DEMO_MODEL });
+  expect(new Set(lines.map(({ check }) => check))).toEqual(new Set(CHECKS.map(({ name }) => name)));
+  expect(lines.filter(({ level }) => level === 'fail')).toEqual([]);
+  expect(code).toBe(0);
+  const found = (name: string) => lines.find(({ check }) => check === name)!.found;
+  expect(found('binary')).toContain(file);
+  expect(found('model')).toMatch(/llama, \d.* MB, trained with \d+ tokens: .*lmserv-demo\.gguf$/);
+  expect(found('memory')).toMatch(/about \d.* are needed/);
+  expect(readdirSync(folder)).toEqual(before);
+  expect(execFileSync('ps', ['-eo', 'ppid=,args=']).toString()).not.toMatch(
+    new RegExp(`^ *${process.pid} .*-m `, 'm'),
+  );
+});
+
+it('fails with a line for each thing that is wrong', async () => {
+  writeFileSync(join(folder, 'keys.json'), 'no');
+  const env = {
+    LLM_BIN_PATH: '/no/such/binary',
+    LLM_MODEL_PATH: '/no/such.gguf',
+    API_KEYS_FILE: 'keys.json',
+  };
+  const { code, lines } = await doctor(env);
+  expect(code).toBe(1);
+  const failed = lines.filter(({ level }) => level === 'fail').map(({ check }) => check);
+  expect(failed).toEqual(['configuration', 'binary', 'model', 'key file']);
+});
+
+it('shows no key, wherever one was put', async () => {
+  writeFileSync(join(folder, '.env'), `OPENAI_API_KEY=${CANARY}-2\n`, { mode: 0o644 });
+  const misplaced = { LLM_MODEL_PATH: CANARY, HOST: CANARY, DATA_DIR: `${CANARY}-2`, LLM_BIN_PATH: CANARY };
+  const { text, lines } = await doctor({ ...misplaced, HF_TOKEN: `${CANARY}-3` });
+  expect(text).not.toContain('canary');
+  expect(text).toContain('[hidden]');
+  expect(lines).toContainEqual(expect.objectContaining({ check: '.env', level: 'warn' }));
+});
+
+it('prints lines for people unless asked for JSON', async () => {
+  let text = '';
+  const env = { PATH: process.env.PATH, PORT: 'x' };
+  const code = await runDoctor({ env, folder }, (piece) => (text += piece));
+  expect(code).toBe(1);
+  expect(text).toMatch(/^ok {4}Node – /);
+  expect(text).toMatch(/^fail {2}configuration – PORT: must be a number – correct it/m);
+});

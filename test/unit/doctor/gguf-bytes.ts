@@ -1,0 +1,55 @@
+/** Writes GGUF headers for tests. */
+
+export type Entry = readonly [key: string, type: keyof typeof WRITERS, value: unknown];
+
+const bytes = (length: number, write: (buffer: Buffer) => void): Buffer => {
+  const buffer = Buffer.alloc(length);
+  write(buffer);
+  return buffer;
+};
+
+export const u32 = (value: number) => bytes(4, (buffer) => buffer.writeUInt32LE(value));
+export const u64 = (value: number | bigint) => bytes(8, (buffer) => buffer.writeBigUInt64LE(BigInt(value)));
+export const text = (value: string) => Buffer.concat([u64(Buffer.byteLength(value)), Buffer.from(value)]);
+
+const list = (type: number, items: Buffer[]) => Buffer.concat([u32(type), u64(items.length), ...items]);
+
+const WRITERS = {
+  u8: [0, (value: unknown) => Buffer.of(value as number)],
+  i32: [5, (value: unknown) => bytes(4, (buffer) => buffer.writeInt32LE(value as number))],
+  u32: [4, (value: unknown) => u32(value as number)],
+  f32: [6, (value: unknown) => bytes(4, (buffer) => buffer.writeFloatLE(value as number))],
+  bool: [7, (value: unknown) => Buffer.of(value ? 1 : 0)],
+  string: [8, (value: unknown) => text(value as string)],
+  u64: [10, (value: unknown) => u64(value as number)],
+  f64: [12, (value: unknown) => bytes(8, (buffer) => buffer.writeDoubleLE(value as number))],
+  u32s: [9, (value: unknown) => list(4, (value as number[]).map(u32))],
+  strings: [9, (value: unknown) => list(8, (value as string[]).map(text))],
+  /** Bytes as they are, behind an array's type. */
+  raw: [9, (value: unknown) => value as Buffer],
+} as const;
+
+export interface Extras {
+  readonly version?: number;
+  /** Where each tensor begins. */
+  readonly tensors?: readonly number[];
+  readonly fieldCount?: number | bigint;
+  readonly tensorCount?: number | bigint;
+}
+
+export function gguf(entries: readonly Entry[], extras: Extras = {}): Buffer {
+  const { version = 3, tensors = [], fieldCount = entries.length, tensorCount = tensors.length } = extras;
+  const fields = entries.map(([key, type, value]) => {
+    const [number, write] = WRITERS[type];
+    return Buffer.concat([text(key), u32(number), write(value)]);
+  });
+  const infos = tensors.map((offset) => Buffer.concat([text('t'), u32(1), u64(1), u32(0), u64(offset)]));
+  return Buffer.concat([
+    Buffer.from('GGUF'),
+    u32(version),
+    u64(tensorCount),
+    u64(fieldCount),
+    ...fields,
+    ...infos,
+  ]);
+}

@@ -1,0 +1,88 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import ts from 'typescript';
+import { ERRORS } from '../../../src/errors.js';
+import { ROOT } from '../../../src/root.js';
+
+/** Stands for what varies, in the page and in the texts of the source. */
+const VARIES = '…';
+const PAGE = readFileSync(join(ROOT, 'docs/troubleshooting.md'), 'utf8');
+
+/** LMServ's own words are quoted so in the page: “`words`”. */
+const quoted = (text: string): string[] => [...text.matchAll(/“`([^`]+)`”/g)].map(([, words]) => words!);
+
+/** Rows of the page's tables as cells, heads and rules left out. */
+const ROWS = PAGE.split('\n')
+  .filter((line) => line.startsWith('| ') && !line.startsWith('| symptom '))
+  .map((line) =>
+    line
+      .split(/(?<!\\)\|/)
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+
+/** The text an expression makes, with … for what is not known before it runs. */
+function textOf(node: ts.Node): string {
+  if (ts.isStringLiteralLike(node)) return node.text;
+  if (ts.isTemplateExpression(node)) {
+    return node.head.text + node.templateSpans.map(({ literal }) => VARIES + literal.text).join('');
+  }
+  if (ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.PlusToken) {
+    return textOf(node.left) + textOf(node.right);
+  }
+  return VARIES;
+}
+
+function textsIn(file: string): string[] {
+  const texts: string[] = [];
+  const visit = (node: ts.Node): void => {
+    texts.push(textOf(node));
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest));
+  return texts.filter((text) => text !== VARIES);
+}
+
+/** The doctor's own lines are left out: the page is about what the others say. */
+const SOURCES = ['src', 'workers', 'scripts'].flatMap((folder) =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(ts|mjs)$/.test(name) && !name.startsWith('doctor'))
+    .map((name) => join(ROOT, folder, name)),
+);
+const TEXTS = SOURCES.flatMap(textsIn);
+
+/** What varies at an end of a quotation says nothing. */
+const core = (words: string): string => words.replace(/^[… ]+|[… ]+$/g, '');
+
+it('quotes only what LMServ says', () => {
+  const quotations = quoted(PAGE).slice(1);
+  expect(quotations.length).toBeGreaterThan(50);
+  const invented = quotations.filter((words) => !TEXTS.some((text) => text.includes(core(words))));
+  expect(invented).toEqual([]);
+});
+
+it('would notice a message that is gone', () => {
+  expect(TEXTS.some((text) => text.includes('This message never was'))).toBe(false);
+});
+
+it.each(Object.entries(ERRORS))(
+  'names the status of %s where it quotes its message',
+  (_code, { status, message }) => {
+    for (const [symptom] of ROWS.filter(([cell]) => quoted(cell!).includes(message))) {
+      expect(symptom).toMatch(new RegExp(`^${status} `));
+    }
+  },
+);
+
+it('has a symptom, a cause and a remedy in each row', () => {
+  expect(ROWS.filter((cells) => cells.length !== 3 || cells.includes(''))).toEqual([]);
+});
+
+it('tells of every reason for which a worker ends', () => {
+  const reasons = TEXTS.filter((text) =>
+    /^(hung: |listens but|no sign of progress|cannot be run: |ended by |exit code )/.test(text),
+  );
+  const told = quoted(PAGE).map(core);
+  expect(reasons.length).toBeGreaterThan(4);
+  expect(reasons.filter((reason) => !told.some((words) => reason.startsWith(words)))).toEqual([]);
+});

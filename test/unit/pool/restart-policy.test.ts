@@ -1,0 +1,45 @@
+import { RestartPolicy } from '../../../src/pool/restart-policy.js';
+
+/** Without jitter: the longest delay. */
+const policy = () => new RestartPolicy(() => 1);
+
+const exits = (subject: RestartPolicy, times: number[], served = false) =>
+  times.map((at) => subject.exited(at, served));
+
+test('the first exits are replaced at once', () => {
+  expect(exits(policy(), [0, 1, 2, 3])).toEqual([0, 0, 0, 0]);
+});
+
+test('five fruitless exits in 30 s open it, and the delay doubles from 0.25 s to 30 s', () => {
+  const subject = policy();
+  const times = Array.from({ length: 14 }, (_, i) => i);
+  expect(exits(subject, times).slice(4)).toEqual([
+    250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000,
+  ]);
+  expect(subject.open).toBe(true);
+});
+
+test('exits further apart do not', () => {
+  const subject = policy();
+  expect(exits(subject, [0, 10_000, 20_000, 30_000, 40_000, 50_000])).toEqual([0, 0, 0, 0, 0, 0]);
+  expect(subject.open).toBe(false);
+});
+
+test('exits of workers that had served do not count, however many', () => {
+  const subject = policy();
+  expect(exits(subject, [0, 1, 2, 3, 4, 5, 6, 7], true).every((delay) => delay === 0)).toBe(true);
+  expect(subject.open).toBe(false);
+});
+
+test('a worker that serves closes it', () => {
+  const subject = policy();
+  exits(subject, [0, 1, 2, 3, 4]);
+  subject.served();
+  expect(subject.open).toBe(false);
+  expect(subject.exited(5, false)).toBe(0);
+});
+
+test('jitter takes at most half of the delay away', () => {
+  const subject = new RestartPolicy(() => 0);
+  expect(exits(subject, [0, 1, 2, 3, 4]).at(-1)).toBe(125);
+});

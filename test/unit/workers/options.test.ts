@@ -1,0 +1,59 @@
+import { buildArgs, buildEnv, type WorkerOptions } from '../../../workers/options.js';
+
+const options: WorkerOptions = {
+  binary: { path: '/x/llama-cli', kind: 'llama-cli' },
+  modelPath: '/m.gguf',
+  slots: 4,
+  ctxSize: 1000,
+  cacheRamMb: 0,
+  extraArgs: [],
+  timeouts: { startMs: 1, firstTokenMs: 1, tokenMs: 1 },
+};
+
+const valueOf = (args: string[], name: string) => args[args.indexOf(name) + 1];
+
+test('the context is the sum over the slots', () => {
+  const args = buildArgs(options, undefined);
+  expect(valueOf(args, '-c')).toBe('4000');
+  expect(valueOf(args, '-np')).toBe('4');
+});
+
+test('small batches on a CPU, larger ones on a GPU', () => {
+  expect(valueOf(buildArgs(options, undefined), '-ub')).toBe('128');
+  expect(valueOf(buildArgs({ ...options, gpuLayers: 99 }, undefined), '-ub')).toBe('512');
+  expect(valueOf(buildArgs({ ...options, gpu: '1' }, undefined), '-b')).toBe('512');
+});
+
+test('the address is logged, the prompt cache bounded, nothing fetched', () => {
+  const args = buildArgs(options, undefined);
+  expect(valueOf(args, '-lv')).toBe('3');
+  expect(valueOf(args, '--cache-ram')).toBe('0');
+  expect(args).toContain('--offline');
+});
+
+test('what is not set is left to llama.cpp; extra arguments come last', () => {
+  const args = buildArgs({ ...options, extraArgs: ['-fa', 'on'] }, undefined);
+  expect(args).not.toContain('-t');
+  expect(args).not.toContain('-ngl');
+  expect(args.slice(-2)).toEqual(['-fa', 'on']);
+});
+
+test('a llama-server gets its socket, and its key only by environment', () => {
+  const server = { ...options, binary: { path: '/x/llama-server', kind: 'llama-server' as const } };
+  const listen = { socketPath: '/run/s.sock', apiKey: 'SECRET' };
+  const args = buildArgs(server, listen);
+  expect(valueOf(args, '--host')).toBe('/run/s.sock');
+  expect(args.join(' ')).not.toContain('SECRET');
+  expect(buildEnv({}, server, listen)).toEqual({ LLAMA_API_KEY: 'SECRET' });
+});
+
+test('a child inherits only what it needs', () => {
+  const parent = {
+    ...{ PATH: '/bin', HOME: '/h', LD_LIBRARY_PATH: '/l', CUDA_CACHE_PATH: '/c' },
+    ...{ API_KEY: 'k', HF_TOKEN: 't', LLAMA_ARG_CTX_SIZE: '7', OPENAI_API_KEY: 'o', NODE_OPTIONS: '-x' },
+  };
+  expect(buildEnv(parent, { ...options, gpu: '1' }, undefined)).toEqual({
+    ...{ PATH: '/bin', HOME: '/h', LD_LIBRARY_PATH: '/l', CUDA_CACHE_PATH: '/c' },
+    ...{ CUDA_VISIBLE_DEVICES: '1', HIP_VISIBLE_DEVICES: '1', GGML_VK_VISIBLE_DEVICES: '1' },
+  });
+});

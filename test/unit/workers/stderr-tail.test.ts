@@ -1,0 +1,27 @@
+import { StderrTail } from '../../../workers/stderr-tail.js';
+
+test('lines are given whole, wherever they are cut', () => {
+  const lines: string[] = [];
+  const tail = new StderrTail((line) => lines.push(line));
+  for (const piece of ['on', 'e\ntw', 'o\r\n', 'three']) tail.push(piece);
+  expect(lines).toEqual(['one', 'two']);
+});
+
+test('a flood keeps the end and stays bounded', () => {
+  const tail = new StderrTail(() => undefined);
+  for (let i = 0; i < 1_000; i += 1) tail.push(`${'x'.repeat(999)}\n`);
+  tail.push('the end\n');
+  expect(tail.lastLines(1)).toEqual(['the end']);
+  expect(tail.since(0, Infinity).length).toBeLessThanOrEqual(128 * 1024);
+});
+
+test('what came since a mark, also when more has been dropped than was marked', () => {
+  const tail = new StderrTail(() => undefined);
+  tail.push('before\n');
+  const mark = tail.position();
+  tail.push('after\n');
+  expect(tail.since(mark, 100)).toBe('after\n');
+  expect(tail.since(mark, 3)).toBe('er\n');
+  tail.push('y'.repeat(300_000));
+  expect(tail.since(mark, 5)).toBe('yyyyy');
+});
