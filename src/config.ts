@@ -195,9 +195,9 @@ export function keysFilePath(env: Env = process.env, folder = process.cwd()): st
   return resolve(folder, file);
 }
 
-/** The environment itself, for what hands it on to children. */
-export function processEnv(): NodeJS.ProcessEnv {
-  return process.env;
+/** The environment with what `.env` adds, for variables that the configuration names and for what children inherit. */
+export function processEnv(folder = process.cwd()): NodeJS.ProcessEnv {
+  return { ...readDotenv(folder), ...process.env };
 }
 
 function readDotenv(folder: string): Env {

@@ -16,6 +16,7 @@ import {
 } from './config-file/index.js';
 import { ConfigError, type Config } from './config.js';
 import type { Backend, BackendStatus } from './contract.js';
+import { LMServError } from './errors.js';
 import type { Registry, RegistryEntry } from './generate/registry.js';
 import type { Logger } from './observe/logger.js';
 import { Pool } from './pool/pool.js';
@@ -81,14 +82,33 @@ export class Models {
    */
   async apply(file: ConfigFile): Promise<void> {
     const next = await this.#build(file, this.#built);
-    if (this.#stopping) return;
+    try {
+      await this.#startBeside(next);
+    } catch (error) {
+      await Promise.all(next.added.map((backend) => backend.stop(0)));
+      this.#forgetRetired();
+      throw error;
+    }
     this.#built = next;
-    for (const backend of next.added) backend.start();
     const { shutdownGraceMs } = this.#options.config;
-    const retired = [...this.#locals].filter((local) => !this.#isServing(local));
-    void Promise.all(next.retired.map((backend) => backend.stop(shutdownGraceMs))).then(() => {
-      for (const local of retired) this.#locals.delete(local);
-    });
+    void Promise.all(next.retired.map((backend) => backend.stop(shutdownGraceMs))).then(() =>
+      this.#forgetRetired(),
+    );
+  }
+
+  /** Starts what is new while the old still serves, so that no request finds a model that is still loading. */
+  async #startBeside(next: Built): Promise<void> {
+    if (this.#stopping) throw new LMServError('draining');
+    for (const backend of next.added) backend.start();
+    const fresh = [...this.#locals].filter((local) => isPart(next, local) && !isPart(this.#built, local));
+    for (const local of fresh) {
+      if (!(await local.started))
+        throw new ConfigError(`models.${local.name}: its worker did not start; the log has its last words`);
+    }
+  }
+
+  #forgetRetired(): void {
+    for (const local of this.#locals) if (!isPart(this.#built, local)) this.#locals.delete(local);
   }
 
   /** Of each backend, for /health. */
@@ -100,7 +120,7 @@ export class Models {
   async stop(): Promise<void> {
     this.#stopping = true;
     const serving = [...this.#built.backends, ...this.#extraBackends()];
-    const retired = [...this.#locals].filter((local) => !this.#isServing(local));
+    const retired = [...this.#locals].filter((local) => !isPart(this.#built, local));
     await Promise.all([...serving, ...retired].map((backend) => backend.stop(0)));
   }
 
@@ -112,10 +132,6 @@ export class Models {
   /** Process ids of the living workers. */
   pids(): number[] {
     return [...this.#locals].flatMap((local) => local.pids());
-  }
-
-  #isServing(local: LocalBackend): boolean {
-    return [...this.#built.parts.values()].some(({ made }) => made.backend === local);
   }
 
   #extraBackends(): Backend[] {
@@ -189,6 +205,10 @@ export class Models {
       ...(env.HF_TOKEN ? { token: env.HF_TOKEN } : {}),
     });
   }
+}
+
+function isPart(built: Built, local: LocalBackend): boolean {
+  return [...built.parts.values()].some(({ made }) => made.backend === local);
 }
 
 function configured(path: string | undefined): { configured?: string } {

@@ -6,6 +6,7 @@ import { ChildRefusal } from '../../workers/talk.js';
 import { WorkerFailure, type Worker } from '../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
 import { ChunkReader } from './chunks.js';
+import { withoutPrompt } from './without-prompt.js';
 
 /** A request whose worker fails before its first token is run again this often. */
 const RETRIES = 1;
@@ -21,6 +22,11 @@ export class LocalBackend implements Backend {
   /** Resolves when the first worker takes requests. */
   get ready(): Promise<void> {
     return this.pool.firstReady;
+  }
+
+  /** Resolves when it is known whether the model can be started: true with the first ready worker. */
+  get started(): Promise<boolean> {
+    return this.pool.started;
   }
 
   start(): void {
@@ -122,17 +128,5 @@ function toFailure(failure: WorkerFailure, child: ChildRequest): LMServError {
 
 /** Takes paths and the client's own text out of what a worker wrote to stderr. */
 function scrub(stderr: string, child: ChildRequest): string {
-  let text = stderr.replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
-  for (const secret of clientTexts(child.body)) text = text.replaceAll(secret, '[prompt]');
-  return text;
-}
-
-function clientTexts(body: ChildRequest['body']): string[] {
-  const texts: string[] = [];
-  const walk = (value: unknown): void => {
-    if (typeof value === 'string' && value.length >= 4) texts.push(value);
-    else if (value !== null && typeof value === 'object') Object.values(value).forEach(walk);
-  };
-  walk([body.prompt, body.messages]);
-  return texts.sort((a, b) => b.length - a.length);
+  return withoutPrompt(stderr, child.body).replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
 }

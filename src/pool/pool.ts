@@ -52,6 +52,9 @@ export class Pool {
   /** Resolves when the first worker takes requests. */
   readonly firstReady: Promise<void>;
   #announceReady!: () => void;
+  /** Resolves when it is known whether the model can be started: with the first ready worker, or the first failure. */
+  readonly started: Promise<boolean>;
+  #announceStarted!: (ready: boolean) => void;
   #spawned = 0;
   #everReady = false;
   #stopping = false;
@@ -61,6 +64,7 @@ export class Pool {
     this.#options = options;
     this.#logger = options.logger;
     this.firstReady = new Promise((resolve) => (this.#announceReady = resolve));
+    this.started = new Promise((resolve) => (this.#announceStarted = resolve));
   }
 
   /** Spawns all workers side by side; the first one ready already serves. */
@@ -151,7 +155,7 @@ export class Pool {
       }
       if (!this.#everReady) throw new LMServError('starting');
     }
-    const mustWait = this.#queue.isPaused || this.#queue.pending >= this.#queue.concurrency;
+    const mustWait = this.#leastBusy() === undefined || this.#queue.size > 0;
     const room = mayWait ? this.#options.queueLimit : 0;
     if (mustWait && this.#queue.size >= room) throw new LMServError('queue_full');
   }
@@ -211,6 +215,7 @@ export class Pool {
     this.#logger.info({ event: 'worker_ready', worker: worker.id, pid: worker.pid, ms }, 'worker ready');
     this.#syncCapacity();
     this.#announceReady();
+    this.#announceStarted(true);
   }
 
   #onExit(position: number, worker: Worker, reason: string): void {
@@ -219,6 +224,7 @@ export class Pool {
     if (this.#stopping) return;
     const served = this.#served.has(worker);
     if (!served) this.#startFailure = reason;
+    this.#announceStarted(false);
     const delay = this.#policy.exited(Date.now(), served);
     if (this.#policy.open && this.#slots() === 0) this.#abortWaiting(new LMServError('unavailable'));
     const timer = setTimeout(() => {

@@ -1,34 +1,81 @@
-import { EventEmitter, once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { EventEmitter, on, once } from 'node:events';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { createServer, type CreateServerOptions } from '../../src/create-server.js';
 import { ROOT } from '../../src/root.js';
 import type { LMServ } from '../../src/server.js';
+import { isAlive } from './pool.js';
 
 export const LIVE_KEY = 'live-test-key';
 export const DEMO_MODEL = join(ROOT, 'models/lmserv-demo.gguf');
 
+export const newFolder = (): string => mkdtempSync(join(tmpdir(), 'lmserv-live-'));
+
+/** Writes a configuration file the way editors do, whole or not at all, and returns its path. */
+export function writeConfig(folder: string, config: object | string): string {
+  const path = join(folder, 'lmserv.config.json');
+  writeFileSync(`${path}.new`, typeof config === 'string' ? config : JSON.stringify(config));
+  renameSync(`${path}.new`, path);
+  return path;
+}
+
+/** A local model on the demo file, for a configuration. */
+export const demoModel = (settings: object = {}) => ({ path: DEMO_MODEL, cacheRamMb: 0, ...settings });
+
+type Line = Record<string, any>;
+
+/** Log lines as they come, to look back on and to wait for. */
+class LogLines {
+  readonly lines: Line[] = [];
+  readonly #events = new EventEmitter().setMaxListeners(0);
+
+  readonly add = (text: string): void => {
+    const line = JSON.parse(text) as Line;
+    this.lines.push(line);
+    this.#events.emit('line', line);
+    this.#events.emit(String(line.event), line);
+  };
+
+  async next(event: string): Promise<any> {
+    return (await once(this.#events, event))[0];
+  }
+
+  /** The first line of that kind, so far or yet to come. */
+  async until(event: string, fits: (line: any) => boolean): Promise<any> {
+    const matches = (line: Line) => line.event === event && fits(line);
+    const known = this.lines.find(matches);
+    if (known) return known;
+    for await (const [line] of on(this.#events, 'line') as AsyncIterable<[Line]>)
+      if (matches(line)) return line;
+  }
+}
+
+type Settings = Readonly<Record<string, string>>;
+
 /** A whole LMServ on real llama.cpp and the demo model, in this process, on a free port. */
 export class LiveServer {
-  readonly lines: any[] = [];
-  readonly #events = new EventEmitter();
+  readonly #log = new LogLines();
   readonly server: LMServ;
-  readonly dataDir = mkdtempSync(join(tmpdir(), 'lmserv-live-'));
+  readonly dataDir = newFolder();
 
-  constructor(env: Record<string, string> = {}, options: CreateServerOptions = {}) {
-    const write = (text: string) => {
-      const line = JSON.parse(text);
-      this.lines.push(line);
-      this.#events.emit(line.event, line);
-    };
+  /** @param env settings, or what makes them of the server's own folder, which goes with it. */
+  constructor(env: Settings | ((folder: string) => Settings) = {}, options: CreateServerOptions = {}) {
     this.server = createServer({
       port: 0,
       apiKey: LIVE_KEY,
       host: '127.0.0.1',
-      env: { LLM_MODEL_PATH: DEMO_MODEL, CACHE_RAM_MB: '0', DATA_DIR: this.dataDir, ...env },
-      logger: pino({ level: 'info' }, { write }),
+      env: {
+        LLM_MODEL_PATH: DEMO_MODEL,
+        CACHE_RAM_MB: '0',
+        DATA_DIR: this.dataDir,
+        ...(typeof env === 'function' ? env(this.dataDir) : env),
+      },
+      logger: pino({ level: 'info' }, { write: this.#log.add }),
       ...options,
     });
   }
@@ -49,9 +96,18 @@ export class LiveServer {
     return `http://127.0.0.1:${this.server.port}`;
   }
 
+  get lines(): readonly Line[] {
+    return this.#log.lines;
+  }
+
   /** The next log line of an event. */
-  async next(event: string): Promise<any> {
-    return (await once(this.#events, event))[0];
+  next(event: string): Promise<any> {
+    return this.#log.next(event);
+  }
+
+  /** The first log line of an event that fits, so far or yet to come. */
+  until(event: string, fits: (line: any) => boolean = () => true): Promise<any> {
+    return this.#log.until(event, fits);
   }
 
   /** Log lines of an event so far. */
@@ -59,14 +115,14 @@ export class LiveServer {
     return this.lines.filter((line) => line.event === event);
   }
 
+  /** Resolves once /ready says so. */
+  async untilReady(fits: (state: any) => boolean): Promise<void> {
+    for (;;) if (fits(await (await fetch(`${this.url}/ready`)).json())) return;
+  }
+
   /** Resolves once every slot is free, as /ready tells it. */
-  async untilIdle(): Promise<void> {
-    for (;;) {
-      const { slots } = (await (await fetch(`${this.url}/ready`)).json()) as {
-        slots: { total: number; idle: number };
-      };
-      if (slots.idle === slots.total) return;
-    }
+  untilIdle(): Promise<void> {
+    return this.untilReady(({ slots }) => slots.idle === slots.total);
   }
 
   post(path: string, body: object, init: RequestInit = {}): Promise<Response> {
@@ -76,5 +132,62 @@ export class LiveServer {
       body: JSON.stringify(body),
       ...init,
     });
+  }
+}
+
+/** A whole LMServ as its users run it: a process of its own, by the command line, from the compiled code. */
+export class LiveProcess {
+  readonly #log = new LogLines();
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<unknown>;
+
+  private constructor(folder: string, env: Settings) {
+    const inherited = { PATH: process.env.PATH, LLM_BIN_PATH: process.env.LLM_BIN_PATH };
+    const own = { PORT: '0', HOST: '127.0.0.1', API_KEY: LIVE_KEY, DATA_DIR: folder };
+    const model = { LLM_MODEL_PATH: DEMO_MODEL, CACHE_RAM_MB: '0' };
+    this.#child = spawn(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
+      cwd: folder,
+      env: { ...inherited, ...own, ...model, ...env },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    this.#exited = once(this.#child, 'exit');
+    createInterface(this.#child.stdout!).on('line', this.#log.add);
+  }
+
+  /** Compiles what is not compiled yet, starts the server and waits until it takes requests. */
+  static async start(folder: string, env: Settings = {}): Promise<LiveProcess> {
+    await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
+    const started = new LiveProcess(folder, env);
+    await Promise.race([
+      Promise.all([started.until('listening'), started.until('worker_ready')]),
+      started.#exited.then(() => Promise.reject(new Error('the server ended at its start'))),
+    ]);
+    return started;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#log.lines.find((line) => line.event === 'listening')!.port}`;
+  }
+
+  /** The first log line of an event that fits, so far or yet to come. */
+  until(event: string, fits: (line: any) => boolean = () => true): Promise<any> {
+    return this.#log.until(event, fits);
+  }
+
+  /** The next log line of an event. */
+  next(event: string): Promise<any> {
+    return this.#log.next(event);
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** Ends it as the kernel would, and waits until its workers, too, are gone. May be called again. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+    const pids = this.#log.lines.filter((line) => line.event === 'worker_spawn').map((line) => line.pid);
+    while (pids.some(isAlive)) await new Promise(setImmediate);
   }
 }

@@ -1,7 +1,5 @@
 /** Taking credentials and clients' words out of what a remote server wrote, before anybody sees or logs it. Pure. */
 
-import type { JsonObject } from '../../contract.js';
-
 const GONE = '[redacted]';
 
 /** Everything a credential may look like, whether or not it is one of ours. The first group, if any, is kept. */
@@ -47,34 +45,4 @@ export function createRedactor(secrets: readonly string[]): Redact {
 function spellings(secret: string): string[] {
   const base64 = Buffer.from(secret).toString('base64');
   return [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1), base64.replace(/=+$/, '')];
-}
-
-/** Shorter texts of a client's are too common to be told from the remote server's own words. Characters. */
-const SHORTEST_TEXT = 4;
-
-/** Some servers quote the request in their errors; this replaces what the client wrote by `[prompt]`. */
-export function withoutPrompt(text: string, body: JsonObject): string {
-  const texts: string[] = [];
-  const walk = (value: unknown): void => {
-    if (typeof value === 'string' && value.length >= SHORTEST_TEXT) texts.push(value);
-    else if (value !== null && typeof value === 'object') Object.values(value).forEach(walk);
-  };
-  walk([body.prompt, contents(body.messages)]);
-  texts.sort((a, b) => b.length - a.length);
-  return texts.reduce((clean, part) => clean.replaceAll(part, '[prompt]'), text);
-}
-
-/** Only what was said: roles are words that errors need. */
-function contents(messages: unknown): unknown {
-  if (!Array.isArray(messages)) return [];
-  return (messages as JsonObject[]).map(({ content, reasoning_content, tool_calls }) => [
-    typeof content === 'string' || !Array.isArray(content) ? content : content.map(partText),
-    reasoning_content,
-    tool_calls,
-  ]);
-}
-
-function partText(part: unknown): unknown {
-  const { text, image_url: image } = part as { text?: string; image_url?: { url?: string } };
-  return text ?? image?.url;
 }

@@ -84,6 +84,33 @@ describe('the queue', () => {
     expect(await fake.ask('c').text()).toBe('c');
   });
 
+  test('who may go elsewhere is refused at once instead of waiting', async () => {
+    const fake = await pool();
+    const held = fake.ask('@hold x').events;
+    await firstText(held);
+    const { signal } = new AbortController();
+    await expect(fake.pool.lease(signal, 0, false)).rejects.toMatchObject({ code: 'queue_full' });
+    await held.return(undefined);
+    (await fake.pool.lease(signal, 0, false)).release(true);
+  });
+
+  test('a higher priority goes ahead', async () => {
+    const fake = await pool();
+    const held = fake.ask('@hold x').events;
+    await firstText(held);
+    const order: string[] = [];
+    const { signal } = new AbortController();
+    const wait = async (name: string, priority: number) => {
+      const lease = await fake.pool.lease(signal, priority);
+      order.push(name);
+      lease.release(true);
+    };
+    const all = Promise.all([wait('batch', -1), wait('plain', 0), wait('urgent', 1)]);
+    await held.return(undefined);
+    await all;
+    expect(order).toEqual(['urgent', 'plain', 'batch']);
+  });
+
   test('who leaves while waiting leaves the queue and never runs', async () => {
     const fake = await pool();
     const held = fake.ask('@hold x').events;

@@ -1,4 +1,5 @@
-import { createRedactor, withoutPrompt } from '../../../../src/backends/remote/redact.js';
+import { createRedactor } from '../../../../src/backends/remote/redact.js';
+import { withoutPrompt } from '../../../../src/backends/without-prompt.js';
 
 const redact = createRedactor(['s3cret value']);
 

@@ -1,0 +1,273 @@
+import { BadRemote } from '../support/bad-remote.js';
+import { chunkTexts, exchange, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
+import { demoModel, LIVE_KEY, LiveServer, newFolder, writeConfig } from '../support/live.js';
+import { addKey } from '../../src/keys/manage.js';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** LMServ as Konstruct's client uses its pool: no key, `Accept: *\/*`, the routes it knows. On real llama.cpp. */
+
+const headers = { Accept: '*/*', 'User-Agent': 'python-httpx/0.27.0' };
+const dish = [{ role: 'user', content: 'Name a famous Peruvian dish' }];
+const PRICE = { prompt: 0.5, completion: 2 };
+
+let live: LiveServer;
+let remote: BadRemote;
+let keyFolder: string;
+const keys: Record<string, string> = {};
+
+beforeAll(async () => {
+  remote = await new BadRemote().start();
+  keyFolder = newFolder();
+  const keysFile = join(keyFolder, 'keys.json');
+  keys.acme = (await addKey(keysFile, { name: 'acme-key', tenants: ['acme'] })).key;
+  keys.admin = (await addKey(keysFile, { name: 'boss', admin: true })).key;
+  const bad = (fault: 'refuses' | 'fails') => ({
+    baseUrl: remote.url(fault),
+    model: 'x',
+    retries: { attempts: 0 },
+  });
+  live = await new LiveServer((folder) => ({
+    LMSERV_CONFIG: writeConfig(folder, {
+      models: { demo: demoModel({ slots: 2, price: PRICE }) },
+      remotes: { refuses: bad('refuses'), fails: bad('fails') },
+      groups: {
+        quality: { members: ['demo'] },
+        fast: { members: ['refuses', 'demo'] },
+        broken: { members: ['refuses'], fallback: ['worse'] },
+        worse: { members: ['fails'] },
+        rescued: { members: ['refuses', 'fails'], fallback: ['quality'] },
+      },
+      tenants: { frugal: { budget: { dayTokens: 10 } } },
+    }),
+    API_KEYS_FILE: keysFile,
+    KEYLESS_NETWORKS: '127.0.0.0/8',
+    HEALTH_FORMAT: 'json',
+  })).start();
+});
+
+afterAll(async () => {
+  await live.stop();
+  await remote.stop();
+  rmSync(keyFolder, { recursive: true });
+});
+
+const complete = (body: object, more: Record<string, string> = {}): Promise<Reply> =>
+  exchange(`${live.url}/complete`, { headers: { ...headers, ...more }, body });
+
+const completeStream = (body: object): Promise<Reply> =>
+  exchange(`${live.url}/complete/stream`, { headers, body });
+
+test('health is JSON with status ok for a client that sends Accept */*', async () => {
+  const reply = await get(`${live.url}/health`, headers);
+  expect(reply.status).toBe(200);
+  expect(json(reply)).toMatchObject({ status: 'ok', workers: { total: 1 }, slots: { total: 2 } });
+});
+
+describe('POST /complete', () => {
+  test.each(['quality', 'fast', 'demo', 'rescued'])(
+    'model %s: content, model as asked, usage',
+    async (model) => {
+      const reply = await complete({ model, messages: dish, tenant_id: 'acme', temperature: 0 });
+      expect(reply.status).toBe(200);
+      expect(json(reply)).toEqual({
+        content: expect.stringMatching(/ceviche/i),
+        model,
+        usage: { prompt_tokens: expect.any(Number), completion_tokens: expect.any(Number) },
+        tool_calls: [],
+        finish_reason: 'stop',
+      });
+    },
+  );
+
+  test('usage is the real count', async () => {
+    const asked = { messages: dish, temperature: 0, max_tokens: 7 };
+    const { usage } = json(await complete({ ...asked, model: 'quality', tenant_id: 'acme' }));
+    const openai = await live.post('/v1/chat/completions', asked, {
+      headers: { ...headers, 'Content-Type': 'application/json' },
+    });
+    const { prompt_tokens, completion_tokens } = ((await openai.json()) as any).usage;
+    expect(usage).toEqual({ prompt_tokens, completion_tokens });
+    expect(completion_tokens).toBe(7);
+    expect(prompt_tokens).toBeGreaterThan(5);
+  });
+
+  test('a conversation of several turns, with a system message', async () => {
+    const messages = [
+      { role: 'system', content: 'You are a helpful assistant.' },
+      ...dish,
+      { role: 'assistant', content: 'Ceviche.' },
+      ...dish,
+    ];
+    const reply = await complete({ model: 'quality', messages, tenant_id: 'acme', temperature: 0 });
+    expect(json(reply).content.length).toBeGreaterThan(0);
+  });
+
+  test('with tools exactly one of content and tool_calls is filled', async () => {
+    const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+    const tools = [
+      { type: 'function', function: { name: 'get_weather', description: 'weather', parameters } },
+    ];
+    const ask = (content: string, more = {}) =>
+      complete({
+        model: 'quality',
+        messages: [{ role: 'user', content }],
+        tenant_id: 'acme',
+        temperature: 0,
+        tools,
+        ...more,
+      });
+    const called = json(await ask('What is the weather in Lima?', { tool_choice: 'required' }));
+    expect(called).toMatchObject({ content: '', finish_reason: 'tool_calls' });
+    expect(called.tool_calls).toEqual([
+      {
+        id: expect.stringMatching(/./),
+        type: 'function',
+        function: { name: 'get_weather', arguments: expect.any(String) },
+      },
+    ]);
+    expect(Object.keys(JSON.parse(called.tool_calls[0].function.arguments))).toEqual(['city']);
+    const answered = json(await ask('Name a famous Peruvian dish'));
+    expect(answered).toMatchObject({ content: expect.stringMatching(/ceviche/i), tool_calls: [] });
+  });
+
+  test.each(['nobody', 'broken', 'refuses'])('%s: 503 and the one sentence', async (model) => {
+    const reply = await complete({ model, messages: dish, tenant_id: 'acme' });
+    expect(reply.status).toBe(503);
+    expect(json(reply)).toEqual({ error: 'All providers unavailable' });
+    expect(reply.headers['x-request-id']).toMatch(/./);
+    expect(Number(reply.headers['retry-after'] ?? 1)).toBeGreaterThan(0);
+  });
+
+  test.each([
+    ['no model', { messages: dish, tenant_id: 'acme' }, 'model'],
+    ['no messages', { model: 'quality', tenant_id: 'acme' }, 'messages'],
+    ['a tenant_id that is no text', { model: 'quality', messages: dish, tenant_id: 7 }, 'tenant_id'],
+    ['a temperature out of range', { model: 'quality', messages: dish, temperature: 3 }, 'temperature'],
+  ])('%s: 400 naming the field', async (_name, body, param) => {
+    const reply = await complete(body);
+    expect(reply.status).toBe(400);
+    expect(json(reply).error).toMatchObject({ type: 'invalid_request_error', param, code: 'invalid_value' });
+  });
+
+  test('a used-up budget: 429 budget_exceeded with Retry-After, on both routes', async () => {
+    const body = { model: 'quality', messages: dish, tenant_id: 'frugal', temperature: 0 };
+    expect((await complete(body)).status).toBe(200);
+    for (const reply of [await complete(body), await completeStream(body)]) {
+      expect(reply.status).toBe(429);
+      expect(json(reply).error.code).toBe('budget_exceeded');
+      expect(Number(reply.headers['retry-after'])).toBeGreaterThan(0);
+    }
+  });
+});
+
+describe('POST /complete/stream', () => {
+  test('chunk lines, then done', async () => {
+    const body = { model: 'fast', messages: dish, tenant_id: 'acme', temperature: 0 };
+    const reply = await completeStream(body);
+    expect(reply.status).toBe(200);
+    expect(reply.headers['content-type']).toBe('application/x-ndjson');
+    expect(reply.text.endsWith('\n')).toBe(true);
+    const all = lines(reply);
+    expect(all.at(-1)).toEqual({ type: 'done' });
+    expect(all.slice(0, -1).every(({ type, text }) => type === 'chunk' && text !== '')).toBe(true);
+    expect(all.length).toBeGreaterThan(4);
+    // A line a piece, sent at once.
+    expect(reply.chunks.length).toBeGreaterThan(4);
+    expect(chunkTexts(reply).join('')).toBe(json(await complete(body)).content);
+  });
+
+  test.each(['nobody', 'broken'])('%s: one error line with status 200', async (model) => {
+    const reply = await completeStream({ model, messages: dish, tenant_id: 'acme' });
+    expect(reply.status).toBe(200);
+    expect(lines(reply)).toEqual([{ type: 'error', message: 'All providers unavailable' }]);
+  });
+
+  test('tools are refused', async () => {
+    const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }];
+    const reply = await completeStream({ model: 'quality', messages: dish, tools });
+    expect(reply.status).toBe(400);
+    expect(json(reply).error.param).toBe('tools');
+  });
+
+  test('a worker that dies in the middle: an error line, no done, and never another backend', async () => {
+    const body = { model: 'rescued', messages: dish, tenant_id: 'acme', ignore_eos: true, max_tokens: 3000 };
+    const running = new Exchange(`${live.url}/complete/stream`, { headers, body });
+    await running.firstChunk();
+    for (const pid of live.server.workerPids()) process.kill(pid, 'SIGKILL');
+    const reply = await running.reply;
+    const all = lines(reply);
+    expect(all.at(-1)).toEqual({ type: 'error', message: 'All providers unavailable' });
+    expect(all.filter(({ type }) => type !== 'chunk')).toHaveLength(1);
+    expect(reply.cut).toBe(false);
+    // The pool mends itself.
+    await live.next('worker_ready');
+    const next = await complete({ model: 'quality', messages: dish, tenant_id: 'acme', temperature: 0 });
+    expect(json(next).content).toMatch(/ceviche/i);
+  });
+});
+
+describe('usage', () => {
+  const read = async (query: string, key?: string) =>
+    get(`${live.url}/usage${query}`, key === undefined ? headers : { ...headers, 'X-API-Key': key });
+
+  test('is counted per tenant, model and day, with its cost', async () => {
+    const { usage } = json(
+      await complete({ model: 'quality', messages: dish, tenant_id: 'counted', temperature: 0 }),
+    );
+    await completeStream({ model: 'fast', messages: dish, tenant_id: 'counted', temperature: 0 });
+    const day = new Date().toISOString().slice(0, 10);
+    const reply = await read(`?tenant=counted&from=${day}&to=${day}`);
+    expect(reply.status).toBe(200);
+    const prompt = 2 * usage.prompt_tokens;
+    const completion = 2 * usage.completion_tokens;
+    const row = {
+      ...{ requests: 2, prompt_tokens: prompt, completion_tokens: completion },
+      cost: expect.closeTo((prompt * PRICE.prompt + completion * PRICE.completion) / 1000, 9),
+      ...{ cancelled: 0, broken: 0, refused: 0 },
+    };
+    expect(json(reply)).toEqual({ usage: [{ tenant: 'counted', model: 'demo', day, ...row }], total: row });
+    expect(json(await read('?tenant=counted&to=2000-01-01'))).toMatchObject({
+      usage: [],
+      total: { requests: 0 },
+    });
+  });
+
+  test('as CSV', async () => {
+    await complete({ model: 'quality', messages: dish, tenant_id: 'csv', temperature: 0, max_tokens: 1 });
+    const reply = await read('?tenant=csv&format=csv');
+    expect(reply.headers['content-type']).toMatch(/^text\/csv/);
+    const [head, row] = reply.text.split('\r\n');
+    expect(head).toBe(
+      'tenant,model,day,requests,prompt_tokens,completion_tokens,cost,cancelled,broken,refused',
+    );
+    expect(row).toMatch(/^csv,demo,\d{4}-\d\d-\d\d,1,\d+,1,[\d.]+,0,0,0$/);
+  });
+
+  test('a key names the tenants it may spend for and read; only an admin reads all', async () => {
+    const body = { model: 'quality', messages: dish, temperature: 0, max_tokens: 1 };
+    const as = (key: string) => ({ Authorization: `Bearer ${key}` });
+    expect((await complete({ ...body, tenant_id: 'acme' }, as(keys.acme!))).status).toBe(200);
+    const foreign = await complete({ ...body, tenant_id: 'counted' }, as(keys.acme!));
+    expect(foreign.status).toBe(403);
+    expect(json(foreign).error).toMatchObject({ code: 'forbidden', param: 'tenant_id' });
+    expect((await read('?tenant=counted', keys.acme)).status).toBe(403);
+    const own = json(await read('', keys.acme)).usage.map(({ tenant }: { tenant: string }) => tenant);
+    expect(new Set(own)).toEqual(new Set(['acme']));
+    const all = json(await read('', keys.admin)).usage.map(({ tenant }: { tenant: string }) => tenant);
+    expect(all).toEqual(expect.arrayContaining(['acme', 'csv', 'frugal']));
+  });
+
+  test('without tenant_id the key’s own name pays', async () => {
+    const body = { model: 'quality', messages: dish, temperature: 0, max_tokens: 1 };
+    expect((await complete(body, { Authorization: `Bearer ${keys.admin}` })).status).toBe(200);
+    expect(json(await read('?tenant=boss', keys.admin)).total.requests).toBe(1);
+  });
+});
+
+test('no log line holds a key, a prompt or an answer', () => {
+  const log = JSON.stringify(live.lines);
+  expect(live.logged('request').length).toBeGreaterThan(20);
+  for (const secret of [keys.acme!, keys.admin!, LIVE_KEY, 'Peruvian', 'eviche'])
+    expect(log).not.toContain(secret);
+});

@@ -1,0 +1,97 @@
+import { once } from 'node:events';
+import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+
+/** One HTTP exchange as the wire has it: chunks as they came, trailers, and whether the reply was cut. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly trailers: NodeJS.Dict<string>;
+  /** One for each chunk that the server sent. */
+  readonly chunks: readonly string[];
+  readonly text: string;
+  /** The connection ended before the last chunk. */
+  readonly cut: boolean;
+}
+
+export interface Ask {
+  readonly method?: string;
+  readonly headers?: Record<string, string>;
+  /** An object is sent as JSON, a text or bytes as they are. */
+  readonly body?: object | string | Buffer | undefined;
+}
+
+/** A request under way. */
+export class Exchange {
+  readonly #outgoing;
+  readonly #chunks: string[] = [];
+  readonly #begun: Promise<IncomingMessage>;
+  /** The reply, whole or cut. Rejects when the connection breaks before its head. */
+  readonly reply: Promise<Reply>;
+
+  constructor(url: string, { method = 'POST', headers = {}, body }: Ask) {
+    const bytes = typeof body === 'object' && !Buffer.isBuffer(body) ? JSON.stringify(body) : body;
+    const type = bytes === undefined ? {} : { 'Content-Type': 'application/json' };
+    this.#outgoing = request(url, { method, agent: false, headers: { ...type, ...headers } });
+    this.#outgoing.end(bytes);
+    this.#begun = new Promise((resolve, reject) => {
+      this.#outgoing.once('error', reject).once('response', (response) => {
+        // At once: what is buffered before anybody listens is no longer one event a chunk.
+        response.setEncoding('utf8').on('data', (chunk: string) => this.#chunks.push(chunk));
+        // What a cut reply emits; `complete` says it as well.
+        response.on('error', () => undefined);
+        resolve(response);
+      });
+    });
+    this.reply = this.#begun.then((response) => this.#read(response));
+    this.reply.catch(() => undefined);
+  }
+
+  /** Resolves with the text so far when the first chunk has come. */
+  async firstChunk(): Promise<string> {
+    const response = await this.#begun;
+    if (this.#chunks.length === 0) await once(response, 'data');
+    return this.received;
+  }
+
+  get received(): string {
+    return this.#chunks.join('');
+  }
+
+  /** The client goes away. */
+  abort(): void {
+    this.#outgoing.destroy();
+  }
+
+  async #read(response: IncomingMessage): Promise<Reply> {
+    if (!response.closed) await new Promise((resolve) => response.once('close', resolve));
+    return {
+      status: response.statusCode!,
+      headers: response.headers,
+      trailers: response.trailers,
+      chunks: this.#chunks,
+      text: this.received,
+      cut: !response.complete,
+    };
+  }
+}
+
+/** Sends a request and reads the whole reply. */
+export function exchange(url: string, ask: Ask = {}): Promise<Reply> {
+  return new Exchange(url, ask).reply;
+}
+
+export const get = (url: string, headers: Record<string, string> = {}): Promise<Reply> =>
+  exchange(url, { method: 'GET', headers });
+
+export const json = (reply: Reply): any => JSON.parse(reply.text);
+
+/** The lines of an NDJSON reply; every one of them is whole. */
+export const lines = (reply: Reply): any[] =>
+  reply.text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+
+/** The texts of an NDJSON reply's chunks. */
+export const chunkTexts = (reply: Reply): string[] =>
+  lines(reply).flatMap((line) => (line.type === 'chunk' ? [line.text] : []));
