@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
 import { readFileSync } from 'node:fs';
@@ -25,6 +26,13 @@ const list = () =>
       .map((part) => part.trim())
       .filter(Boolean),
   );
+const networks = () =>
+  list().transform((items, context) => {
+    const found = new BlockList();
+    for (const item of items)
+      if (!addNetwork(found, item)) context.addIssue(`${item} is no network such as 192.168.1.0/24`);
+    return found;
+  });
 const numeric = () =>
   z
     .string()
@@ -45,7 +53,7 @@ export const VARIABLES = {
   PORT: int(0, 65_535).optional(),
   API_KEY: text().optional(),
   API_KEYS_FILE: text().optional(),
-  KEYLESS_NETWORKS: list().default([]),
+  KEYLESS_NETWORKS: networks().optional(),
   ALLOWED_HOSTS: list().default([]),
   HEALTH_FORMAT: z.enum(['text', 'json']).default('text'),
   UNKNOWN_MODEL: z.enum(['404', 'default']).default('404'),
@@ -95,7 +103,8 @@ export interface Config {
   /** No key is asked for at all. */
   readonly open: boolean;
   readonly keysFile: string | undefined;
-  readonly keylessNetworks: readonly string[];
+  /** Networks whose clients need no key. */
+  readonly keyless: BlockList;
   readonly allowedHosts: readonly string[];
   readonly healthFormat: 'text' | 'json';
   readonly unknownModel: '404' | 'default';
@@ -157,7 +166,7 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
   const notes: string[] = [];
   return deepFreeze({
     ...access(values, folder, notes),
-    keylessNetworks: values.KEYLESS_NETWORKS,
+    keyless: values.KEYLESS_NETWORKS ?? new BlockList(),
     allowedHosts: values.ALLOWED_HOSTS,
     healthFormat: values.HEALTH_FORMAT,
     unknownModel: values.UNKNOWN_MODEL,
@@ -317,6 +326,17 @@ function splitArgs(line: string): string[] {
   return parts.map((part) => part.replace(/^(["'])(.*)\1$/s, '$2'));
 }
 
+/** Adds `address` or `address/bits`; false when it is neither. */
+function addNetwork(list: BlockList, text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/');
+  const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+  const longest = family === 'ipv6' ? 128 : 32;
+  const prefix = bits === undefined ? longest : /^\d+$/.test(bits) ? Number(bits) : NaN;
+  if (isIP(address) === 0 || rest.length > 0 || !(prefix >= 0 && prefix <= longest)) return false;
+  list.addSubnet(address, prefix, family);
+  return true;
+}
+
 /** off, on, a number of proxies, or addresses, as Express' `trust proxy` has them. */
 function trustProxy(value: string): boolean | number | string {
   if (value === 'off' || value === 'false' || value === '0') return false;
@@ -326,7 +346,8 @@ function trustProxy(value: string): boolean | number | string {
 
 function deepFreeze<T>(value: T): T {
   // A class guards its own fields; only plain data is frozen.
-  const plain = value !== null && typeof value === 'object' && !(value instanceof Profiles);
+  const guarded = value instanceof Profiles || value instanceof BlockList;
+  const plain = value !== null && typeof value === 'object' && !guarded;
   if (plain && !Object.isFrozen(value)) {
     Object.freeze(value);
     Object.values(value).forEach(deepFreeze);

@@ -1,16 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
-import { BlockList, isIPv6, type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Express } from 'express';
 import { ConfigReloader } from './config-file/index.js';
-import { ConfigError, processEnv, type Config } from './config.js';
+import { processEnv, type Config } from './config.js';
 import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
 import { createApp } from './http/app.js';
 import { keyAuth, type Authenticate } from './http/auth.js';
 import { InFlight } from './http/in-flight.js';
-import type { Health } from './http/ops.js';
+import { healthOf } from './http/health.js';
 import { logRequest, type RequestRecord } from './http/request-log.js';
 import { routes } from './http/routes.js';
 import { Keyring } from './keys/keyring.js';
@@ -235,7 +235,8 @@ export class LMServ {
       admit: (caller, tenant) => accounting.admit(caller, tenant),
       usage: (caller, query) => accounting.report(caller, query),
       authenticate: this.#extensions.authenticate ?? this.#keyAuth(keyring),
-      health: () => this.#health(models),
+      health: () =>
+        healthOf(models.status(), this.#inFlight.draining, models.registry.standardId ?? '', VERSION),
       models: () => models.registry.list(),
       onRequestDone: (record) => this.#onRequestDone(record, accounting),
       inFlight: this.#inFlight,
@@ -257,7 +258,7 @@ export class LMServ {
     return keyAuth({
       lookup: (key) => keyring.authenticate(key),
       open: this.#config.open,
-      keyless: blockList(this.#config.keylessNetworks),
+      keyless: this.#config.keyless,
     });
   }
 
@@ -277,32 +278,6 @@ export class LMServ {
     const { caller, context, outcome } = record;
     if (caller && context.tenant !== undefined)
       accounting.record(context.tenant, caller, context.trace, outcome);
-  }
-
-  #health(models: Models): Health {
-    const states = models.status();
-    const sum = <K extends 'workers' | 'slots' | 'queue'>(kind: K, field: keyof (typeof states)[number][K]) =>
-      states.reduce((total, state) => total + (state[kind][field] as number), 0);
-    return {
-      status: this.#healthStatus(states),
-      workers: {
-        total: sum('workers', 'total'),
-        idle: sum('workers', 'idle'),
-        busy: sum('workers', 'busy'),
-        starting: sum('workers', 'starting'),
-        dead: sum('workers', 'dead'),
-      },
-      slots: { total: sum('slots', 'total'), idle: sum('slots', 'idle') },
-      queue: { waiting: sum('queue', 'waiting'), limit: sum('queue', 'limit') },
-      model: models.registry.standardId ?? '',
-      version: VERSION,
-    };
-  }
-
-  #healthStatus(states: readonly { ready: boolean; starting: boolean }[]): Health['status'] {
-    if (this.#inFlight.draining) return 'draining';
-    if (states.some((state) => state.ready)) return 'ok';
-    return states.some((state) => state.starting) ? 'starting' : 'unavailable';
   }
 }
 
@@ -324,18 +299,4 @@ function listen(server: HttpServer, port: number, host: string): Promise<void> {
       resolve();
     });
   });
-}
-
-function blockList(networks: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const network of networks) {
-    const [address = '', bits] = network.split('/');
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-    try {
-      list.addSubnet(address, Number(bits ?? (family === 'ipv6' ? 128 : 32)), family);
-    } catch {
-      throw new ConfigError(`KEYLESS_NETWORKS: ${network} is no network such as 192.168.1.0/24`);
-    }
-  }
-  return list;
 }

@@ -1,4 +1,5 @@
-import type { ByteSource } from './sse.js';
+/** What a stream of bytes can be read as: a Node stream, a web stream's async iterator, a test's array. */
+export type ByteSource = AsyncIterable<Uint8Array | string>;
 
 /** No sane event is longer; a peer that never sends a line break must not fill our memory. Characters. */
 const MAX_LINE = 16 * 1024 * 1024;

@@ -1,5 +1,4 @@
-import { splitLines } from './lines.js';
-import type { ByteSource } from './sse.js';
+import { splitLines, type ByteSource } from './lines.js';
 
 /** One line of newline-delimited JSON. */
 export function encodeNdjson(value: unknown): string {

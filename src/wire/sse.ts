@@ -1,6 +1,6 @@
 /** Server-sent events as OpenAI's servers use them: only `data:` fields matter, comments are pings. */
 
-import { splitLines } from './lines.js';
+import { splitLines, type ByteSource } from './lines.js';
 
 /** The payload that ends an OpenAI stream. */
 export const DONE = '[DONE]';
@@ -12,9 +12,6 @@ export const PING = ': ping\n\n';
 export function encodeSse(data: string): string {
   return `data: ${data}\n\n`;
 }
-
-/** What a stream of bytes can be read as: a Node stream, a web stream's async iterator, a test's array. */
-export type ByteSource = AsyncIterable<Uint8Array | string>;
 
 /**
  * Yields the payload of each event, `[DONE]` included, as soon as its blank line has come. An event cut off by the

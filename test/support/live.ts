@@ -25,7 +25,15 @@ export function writeConfig(folder: string, config: object | string): string {
 }
 
 /** A local model on the demo file, for a configuration. */
-export const demoModel = (settings: object = {}) => ({ path: DEMO_MODEL, cacheRamMb: 0, ...settings });
+export const demoModel = (settings: object = {}) => ({
+  path: DEMO_MODEL,
+  threads: 1,
+  cacheRamMb: 0,
+  ...settings,
+});
+
+/** The demo model is small: more threads would wait for one another longer than they compute. */
+const DEMO = { LLM_MODEL_PATH: DEMO_MODEL, LLM_THREADS: '1', CACHE_RAM_MB: '0' };
 
 type Line = Record<string, any>;
 
@@ -70,8 +78,7 @@ export class LiveServer {
       apiKey: LIVE_KEY,
       host: '127.0.0.1',
       env: {
-        LLM_MODEL_PATH: DEMO_MODEL,
-        CACHE_RAM_MB: '0',
+        ...DEMO,
         DATA_DIR: this.dataDir,
         ...(typeof env === 'function' ? env(this.dataDir) : env),
       },
@@ -125,6 +132,20 @@ export class LiveServer {
     return this.untilReady(({ slots }) => slots.idle === slots.total);
   }
 
+  /** Kills each worker that takes up work until the reply is there: one that dies before its first token is replaced. */
+  async killWorkersUntil<T>(reply: Promise<T>): Promise<T> {
+    let done = false;
+    const noted = reply.finally(() => (done = true));
+    noted.catch(() => undefined);
+    for (;;) {
+      await this.untilReady(({ workers }) => done || workers.busy > 0);
+      if (done) return noted;
+      const exit = this.next('worker_exit');
+      for (const pid of this.server.workerPids()) process.kill(pid, 'SIGKILL');
+      await exit;
+    }
+  }
+
   post(path: string, body: object, init: RequestInit = {}): Promise<Response> {
     return fetch(this.url + path, {
       method: 'POST',
@@ -144,10 +165,9 @@ export class LiveProcess {
   private constructor(folder: string, env: Settings) {
     const inherited = { PATH: process.env.PATH, LLM_BIN_PATH: process.env.LLM_BIN_PATH };
     const own = { PORT: '0', HOST: '127.0.0.1', API_KEY: LIVE_KEY, DATA_DIR: folder };
-    const model = { LLM_MODEL_PATH: DEMO_MODEL, CACHE_RAM_MB: '0' };
     this.#child = spawn(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
       cwd: folder,
-      env: { ...inherited, ...own, ...model, ...env },
+      env: { ...inherited, ...own, ...DEMO, ...env },
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     this.#exited = once(this.#child, 'exit');

@@ -67,6 +67,8 @@ test.each([
   ['LLM_WORKERS', '0', 'must be at least 1'],
   ['QUEUE_TIMEOUT_SECS', '0', 'must be more than 0'],
   ['QUEUE_TIMEOUT_SECS', 'Infinity', 'must be a number'],
+  ['KEYLESS_NETWORKS', '10.0.0.0/8,lan', 'lan is no network'],
+  ['KEYLESS_NETWORKS', '10.0.0.0/33', 'is no network'],
   ['HEALTH_FORMAT', 'xml', ''],
   ['LOG_LEVEL', 'loud', ''],
   ['LLM_MODEL_PATH', 'nowhere.gguf', 'npm run model'],
@@ -113,6 +115,16 @@ test('a configuration file takes the place of them', () => {
   expect(Object.keys(config.file.models)).toEqual(['one']);
   expect(config.file.models.one!.slots).toBe(1);
   expect(config.file.models.one!.path).toBe(join(folder, 'a.gguf'));
+});
+
+test('KEYLESS_NETWORKS takes networks and addresses of both families', () => {
+  const { keyless } = load({ KEYLESS_NETWORKS: '192.168.1.0/24, 10.0.0.7,fd00::/8' });
+  expect(['192.168.1.9', '10.0.0.7', '10.0.0.8'].map((address) => keyless.check(address))).toEqual([
+    true,
+    true,
+    false,
+  ]);
+  expect(keyless.check('fd00::1', 'ipv6')).toBe(true);
 });
 
 test('the mock needs no model', () => {
