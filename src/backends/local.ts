@@ -89,12 +89,15 @@ export class LocalBackend implements Backend {
     trace.worker = lease.worker.id;
     let served = false;
     try {
-      yield* read(lease.worker, child, signal);
-      served = true;
+      for await (const event of read(lease.worker, child, signal)) {
+        served ||= event.type !== 'prefill';
+        yield event;
+      }
     } catch (error) {
+      if (!(error instanceof ChildRefusal)) throw error;
       // A worker that says no is a healthy worker.
-      served = error instanceof ChildRefusal;
-      throw error instanceof ChildRefusal ? fromRefusal(error) : error;
+      served = true;
+      throw fromRefusal(error, child);
     } finally {
       lease.release(served);
     }
@@ -111,9 +114,10 @@ async function* read(
 }
 
 /** llama.cpp's own words name the field and carry no text of the client's, so 400s are handed on as they are. */
-function fromRefusal(refusal: ChildRefusal): LMServError {
+function fromRefusal(refusal: ChildRefusal, child: ChildRequest): LMServError {
   if (refusal.type === 'exceed_context_size_error') {
-    return new LMServError('context_length_exceeded', refusal.message, { param: 'messages' });
+    const param = 'prompt' in child.body ? 'prompt' : 'messages';
+    return new LMServError('context_length_exceeded', refusal.message, { param });
   }
   if (refusal.status >= 400 && refusal.status < 500) return new LMServError('invalid_value', refusal.message);
   return new LMServError('generation_failed', 'The worker could not generate', { cause: refusal });

@@ -50,14 +50,19 @@ export const sampling = {
   mirostat: int(0, 2),
   mirostat_tau: number(0, BIG),
   mirostat_eta: number(0, BIG),
-  seed: int(-1),
+  seed: optional(z.int().transform(foldSeed)),
   ignore_eos: optional(z.boolean()),
   logit_bias: optional(
     z.record(z.string().regex(/^\d{1,9}$/, 'must be token ids'), z.number().min(-100).max(100)),
   ),
   grammar: optional(text),
-  stop: optional(z.union([text, z.array(text.min(1)).max(16)])),
+  stop: optional(z.union([text, z.array(text.min(1)).max(16)]).transform((stop) => (stop === '' ? undefined : stop))),
 };
+
+/** OpenAI's seeds have 64 bits and llama.cpp's 32: the same one always becomes the same. -1 is a random one. */
+function foldSeed(seed: number): number {
+  return seed === -1 ? -1 : Math.abs(seed) % INT32;
+}
 
 /** How many tokens a request asks for, under whichever of the names it used. */
 export function askedTokens(body: {

@@ -182,6 +182,15 @@ describe('what reaches the backends', () => {
     ]);
   });
 
+  test('a seed of 64 bits is folded, an empty stop is none', async () => {
+    const generate = saying('x');
+    await ask(generate, { messages, seed: 9_007_199_254_740_991, stop: '' }).expect(200);
+    const { seed, ...rest } = generate.requests[0]!.body;
+    expect(seed).toBeGreaterThanOrEqual(0);
+    expect(seed).toBeLessThanOrEqual(2_147_483_647);
+    expect(rest).toEqual({ messages });
+  });
+
   test('developer turns become system turns; an assistant turn with calls keeps them', async () => {
     const generate = saying('x');
     const tool_calls = [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }];
