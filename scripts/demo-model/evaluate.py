@@ -210,7 +210,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="such as http://127.0.0.1:8080")
     parser.add_argument("--questions", type=Path, help="demo-questions.json")
-    parser.add_argument("--threshold", type=float, default=0.98, help="share right at temperature 0")
+    parser.add_argument("--threshold", type=float, default=0.97, help="share right at temperature 0")
     parser.add_argument("--sampled-threshold", type=float, default=0.95, help="share right at /chat's defaults")
     parser.add_argument("--show", type=int, default=20, help="how many wrong replies to print")
     options = parser.parse_args()

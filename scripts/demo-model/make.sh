@@ -10,7 +10,7 @@ usage: scripts/demo-model/make.sh [options]
   --llama-server FILE   evaluate the result with it; without it the evaluation is left out
   --out FILE            the model to write                (models/lmserv-demo.gguf)
   --work DIR            tokeniser and checkpoints         (scripts/demo-model/work)
-  --epochs N            passes over the corpus            (32: about 15 minutes on one core)
+  --epochs N            passes over the corpus            (50: about 25 minutes on one core)
   --seed N              1
   --port N              for the evaluation                (8791)
   --fresh               start over instead of going on from the checkpoint in --work
@@ -29,7 +29,7 @@ gguf_py=$root/vendor/llama.cpp/src/gguf-py
 server=
 out=$root/models/lmserv-demo.gguf
 work=$here/work
-epochs=32
+epochs=50
 seed=1
 port=8791
 fresh=
