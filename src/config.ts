@@ -72,6 +72,8 @@ export const VARIABLES = {
   START_TIMEOUT_SECS: seconds().default(120_000),
   FIRST_TOKEN_TIMEOUT_SECS: seconds().default(60_000),
   TOKEN_TIMEOUT_SECS: seconds().default(15_000),
+  REPLY_RESUME: z.enum(['on', 'off']).default('on'),
+  RESUME_TIMEOUT_SECS: seconds().default(30_000),
   MAX_TOKENS: int(1, 16_777_216).default(1024),
   MAX_TOKENS_CAP: int(1, 16_777_216).optional(),
   CACHE_RAM_MB: int(0, 16_777_216).optional(),
@@ -127,6 +129,9 @@ export interface Config {
   readonly startTimeoutMs: number;
   readonly firstTokenTimeoutMs: number;
   readonly tokenTimeoutMs: number;
+  /** A reply whose worker fails goes on with another one. */
+  readonly replyResume: boolean;
+  readonly resumeTimeoutMs: number;
   readonly maxTokens: number;
   /** undefined: the context of the model. */
   readonly maxTokensCap: number | undefined;
@@ -181,6 +186,8 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     startTimeoutMs: values.START_TIMEOUT_SECS,
     firstTokenTimeoutMs: values.FIRST_TOKEN_TIMEOUT_SECS,
     tokenTimeoutMs: values.TOKEN_TIMEOUT_SECS,
+    replyResume: values.REPLY_RESUME === 'on',
+    resumeTimeoutMs: values.RESUME_TIMEOUT_SECS,
     maxTokens: values.MAX_TOKENS,
     maxTokensCap: values.MAX_TOKENS_CAP,
     maxBodyBytes: values.MAX_BODY_BYTES,

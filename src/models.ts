@@ -190,7 +190,10 @@ export class Models {
       logger,
     });
     logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
-    const backend = new LocalBackend(name, pool, logger);
+    const backend = new LocalBackend(name, pool, logger, {
+      enabled: config.replyResume,
+      timeoutMs: config.resumeTimeoutMs,
+    });
     this.#locals.add(backend);
     return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };
   }

@@ -275,9 +275,9 @@ export class LMServ {
 
   #onRequestDone(record: RequestRecord, accounting: Accounting): void {
     logRequest(this.logger, record);
-    const { caller, context, outcome } = record;
-    if (caller && context.tenant !== undefined)
-      accounting.record(context.tenant, caller, context.trace, outcome);
+    const { caller, context, outcome, delivered } = record;
+    const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
+    if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);
   }
 }
 

@@ -1,6 +1,11 @@
 /** Bytes of stderr kept for the log and for error replies. */
 const KEEP = 64 * 1024;
 
+/** A text of a worker's without this machine's paths: where files lie is nobody's business who reads errors or logs. */
+export function withoutPaths(text: string): string {
+  return text.replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
+}
+
 /**
  * Holds the last 64 KiB that a child wrote to stderr and cuts it into lines. It must always be fed: a child whose
  * stderr pipe is full stops altogether.

@@ -17,6 +17,12 @@ export class WorkerFailure extends Error {
   ) {
     super(message, options);
   }
+
+  /** The process was gone before it got the request, which therefore cannot be the reason. */
+  get unreached(): boolean {
+    const code = ((this.cause as Error | undefined)?.cause as NodeJS.ErrnoException | undefined)?.code;
+    return this.cause === undefined || code === 'ECONNREFUSED' || code === 'ENOENT';
+  }
 }
 
 /** Told to the pool, which logs and counts; a worker has no logger of its own. */

@@ -1,15 +1,30 @@
 import type { Backend, BackendStatus, GenerateContext, GenerateEvent, GenerateRequest } from '../contract.js';
 import { LMServError } from '../errors.js';
-import type { Pool } from '../pool/pool.js';
+import type { LeaseOptions, Pool } from '../pool/pool.js';
 import type { Logger } from '../observe/logger.js';
+import { withoutPaths } from '../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../workers/talk.js';
 import { WorkerFailure, type Worker } from '../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
 import { ChunkReader } from './chunks.js';
+import { ReplySoFar } from './reply-so-far.js';
 import { withoutPrompt } from './without-prompt.js';
 
-/** A request whose worker fails before its first token is run again this often. */
+/** How often a request is run again when a worker failed without having given it a token. */
 const RETRIES = 1;
+
+/** How often a reply is gone on with; one that meets more failures than this is likely their cause. */
+const RESUMES = 8;
+
+/** Ahead of everybody who waits: its client has been reading for a while. */
+const RESUME_PRIORITY = 1_000;
+
+export interface ResumeOptions {
+  /** Replies whose worker fails go on with another one. */
+  readonly enabled: boolean;
+  /** How long one may wait for that worker, milliseconds. */
+  readonly timeoutMs: number;
+}
 
 /** A model served by a pool of llama.cpp processes on this machine. */
 export class LocalBackend implements Backend {
@@ -17,6 +32,7 @@ export class LocalBackend implements Backend {
     readonly name: string,
     private readonly pool: Pool,
     private readonly logger: Logger,
+    private readonly resume: ResumeOptions = { enabled: false, timeoutMs: 0 },
   ) {}
 
   /** Resolves when the first worker takes requests. */
@@ -51,40 +67,71 @@ export class LocalBackend implements Backend {
     this.pool.kill();
   }
 
+  /**
+   * Runs a request on one worker, and when that fails on others: from the start while nothing came of it, else from
+   * where it stopped, so that its client sees no break.
+   */
   async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
-    const child = toChildRequest(request);
+    const reply = new ReplySoFar(request);
+    let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
-      let begun = false;
+      const before = reply.tokens;
+      const child = toChildRequest(reply.next());
       try {
-        for await (const event of this.#attempt(child, request.priority ?? 0, context)) {
-          begun ||= event.type !== 'prefill';
-          yield event;
+        for await (const event of this.#attempt(
+          child,
+          this.#leaseOptions(request, context, reply),
+          context,
+        )) {
+          const shown = reply.note(event);
+          if (shown) yield shown;
         }
         return;
       } catch (error) {
         if (!(error instanceof WorkerFailure)) throw error;
-        this.logger.warn(
-          {
-            event: 'generation_failed',
-            requestId: context.requestId,
-            worker: context.trace.worker,
-            kind: error.kind,
-          },
-          'a worker failed while it served a request',
-        );
-        if (begun || failures === RETRIES) throw toFailure(error, child);
+        this.#logFailure(error, reply, context);
+        if (reply.finished) {
+          yield { type: 'usage', usage: reply.usage() };
+          return;
+        }
+        if (reply.tokens > before) idleFailures = 0;
+        else if (!error.unreached) idleFailures += 1;
+        if (idleFailures > RETRIES || failures === RESUMES || !this.#mayGoOn(reply))
+          throw toFailure(error, child);
         context.trace.attempts += 1;
       }
     }
   }
 
+  #mayGoOn(reply: ReplySoFar): boolean {
+    return !reply.begun || (this.resume.enabled && reply.resumable);
+  }
+
+  #leaseOptions(request: GenerateRequest, context: GenerateContext, reply: ReplySoFar): LeaseOptions {
+    if (reply.begun)
+      return { priority: RESUME_PRIORITY, timeoutMs: this.resume.timeoutMs, beyondLimit: true };
+    return { priority: request.priority ?? 0, mayWait: context.mayFallBack !== true };
+  }
+
+  #logFailure(error: WorkerFailure, reply: ReplySoFar, { requestId, trace }: GenerateContext): void {
+    const { worker } = trace;
+    const line = {
+      event: 'worker_failed_request',
+      requestId,
+      worker,
+      kind: error.kind,
+      tokens: reply.tokens,
+    };
+    this.logger.warn(line, 'a worker failed while it served a request');
+  }
+
   async *#attempt(
     child: ChildRequest,
-    priority: number,
+    options: LeaseOptions,
     context: GenerateContext,
   ): AsyncGenerator<GenerateEvent> {
     const { signal, trace } = context;
-    const lease = await this.pool.lease(signal, priority, context.mayFallBack !== true);
+    const lease = await this.pool.lease(signal, options);
     trace.queueMs = (trace.queueMs ?? 0) + lease.queueMs;
     trace.worker = lease.worker.id;
     let served = false;
@@ -132,5 +179,5 @@ function toFailure(failure: WorkerFailure, child: ChildRequest): LMServError {
 
 /** Takes paths and the client's own text out of what a worker wrote to stderr. */
 function scrub(stderr: string, child: ChildRequest): string {
-  return withoutPrompt(stderr, child.body).replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
+  return withoutPaths(withoutPrompt(stderr, child.body));
 }

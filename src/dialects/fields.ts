@@ -56,7 +56,9 @@ export const sampling = {
     z.record(z.string().regex(/^\d{1,9}$/, 'must be token ids'), z.number().min(-100).max(100)),
   ),
   grammar: optional(text),
-  stop: optional(z.union([text, z.array(text.min(1)).max(16)]).transform((stop) => (stop === '' ? undefined : stop))),
+  stop: optional(
+    z.union([text, z.array(text.min(1)).max(16)]).transform((stop) => (stop === '' ? undefined : stop)),
+  ),
 };
 
 /** OpenAI's seeds have 64 bits and llama.cpp's 32: the same one always becomes the same. -1 is a random one. */

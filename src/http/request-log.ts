@@ -15,6 +15,8 @@ export interface RequestRecord {
   readonly ms: number;
   readonly caller: Caller | undefined;
   readonly outcome: Outcome;
+  /** Something of the answer was sent. A reply in one piece that failed, or came too late, delivered no token. */
+  readonly delivered: boolean;
   readonly context: RequestContext;
 }
 
@@ -28,7 +30,7 @@ export function recordRequests(onDone: (record: RequestRecord) => void): Request
 
 /** One line a request: who, what, how long; never what was said. */
 export function logRequest(logger: Logger, record: RequestRecord): void {
-  const { context, caller, ...plain } = record;
+  const { context, caller, delivered: _, ...plain } = record;
   const { trace, error } = context;
   const line = {
     event: 'request',
@@ -72,6 +74,7 @@ function recordOf(request: Request, response: Response): RequestRecord {
     ms: performance.now() - context.began,
     caller: response.locals.caller as Caller | undefined,
     outcome: outcomeOf(response, context),
+    delivered: response.headersSent && response.statusCode < 400,
     context,
   };
 }

@@ -3,6 +3,7 @@ import type { BackendStatus } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import type { WorkerOptions } from '../../workers/options.js';
+import { withoutPaths } from '../../workers/stderr-tail.js';
 import { Worker } from '../../workers/worker.js';
 import { RestartPolicy } from './restart-policy.js';
 
@@ -20,6 +21,17 @@ export interface PoolOptions {
   /** The environment children inherit from, filtered. */
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
+}
+
+export interface LeaseOptions {
+  /** A higher one goes ahead; 0 by default. */
+  readonly priority?: number;
+  /** false: refused at once where it would have to wait. */
+  readonly mayWait?: boolean;
+  /** Longest wait, milliseconds; the pool's own by default. */
+  readonly timeoutMs?: number;
+  /** Waits also where the queue is full: for a reply that has begun. */
+  readonly beyondLimit?: boolean;
 }
 
 /** A slot of a worker, held by one request. `release` must be called and may be called twice. */
@@ -73,19 +85,18 @@ export class Pool {
   }
 
   /**
-   * Waits for a free slot of a ready worker, first come first served; a higher `priority` goes ahead. Without
-   * `mayWait` a slot that is not free now is a full queue.
+   * Waits for a free slot of a ready worker, first come first served within a priority.
    *
    * @throws LMServError `starting`, `draining`, `queue_full`, `queue_timeout` or `unavailable`; the signal's reason
    *   when it aborts first.
    */
-  lease(signal: AbortSignal, priority = 0, mayWait = true): Promise<Lease> {
+  lease(signal: AbortSignal, options: LeaseOptions = {}): Promise<Lease> {
     const began = performance.now();
     const wait = new AbortController();
     this.#waiting.add(wait);
     const timer = setTimeout(
       () => wait.abort(new LMServError('queue_timeout')),
-      this.#options.queueTimeoutMs,
+      options.timeoutMs ?? this.#options.queueTimeoutMs,
     );
     const onAbort = () => wait.abort(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
@@ -96,13 +107,13 @@ export class Pool {
     };
     return new Promise<Lease>((resolve, reject) => {
       signal.throwIfAborted();
-      this.#admit(mayWait);
+      this.#admit(options);
       const hold = () =>
         new Promise<void>((done) => {
           stopWaiting();
           resolve(this.#take(performance.now() - began, done));
         });
-      this.#queue.add(hold, { signal: wait.signal, priority }).catch(reject);
+      this.#queue.add(hold, { signal: wait.signal, priority: options.priority ?? 0 }).catch(reject);
     }).finally(stopWaiting);
   }
 
@@ -147,7 +158,7 @@ export class Pool {
     return [...this.#workers.values()].flatMap((worker) => worker.pid ?? []);
   }
 
-  #admit(mayWait: boolean): void {
+  #admit({ mayWait = true, beyondLimit = false }: LeaseOptions): void {
     if (this.#stopping) throw new LMServError('draining');
     if (this.#slots() === 0) {
       if (this.#startFailure !== undefined && (!this.#everReady || this.#policy.open)) {
@@ -156,7 +167,8 @@ export class Pool {
       if (!this.#everReady) throw new LMServError('starting');
     }
     const mustWait = this.#leastBusy() === undefined || this.#queue.size > 0;
-    const room = mayWait ? this.#options.queueLimit : 0;
+    const limit = beyondLimit ? Infinity : this.#options.queueLimit;
+    const room = mayWait ? limit : 0;
     if (mustWait && this.#queue.size >= room) throw new LMServError('queue_full');
   }
 
@@ -200,7 +212,11 @@ export class Pool {
         const uptimeMs = Date.now() - dead.startedAt;
         const record = { event: 'worker_exit', worker: id, pid: dead.pid, ...cause, reason, ms: uptimeMs };
         if (this.#stopping) this.#logger.info(record, 'worker ended');
-        else this.#logger.warn({ ...record, stderr: dead.child.stderr.lastLines(LOG_LINES) }, 'worker ended');
+        else
+          this.#logger.warn(
+            { ...record, stderr: dead.child.stderr.lastLines(LOG_LINES).map(withoutPaths) },
+            'worker ended',
+          );
         this.#onExit(position, dead, reason);
       },
     });

@@ -1,7 +1,7 @@
 import * as library from '../../src/client/index.js';
 import { STUB_ANSWER } from '../../src/client/stub.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
-import { demoModel, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import { demoModel, killWorkersUntil, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
 
 /** LMServ as AWA's clients use it: Bearer, `/llm` in both forms, the OpenAI routes, the client library. On real llama.cpp. */
 
@@ -16,7 +16,7 @@ let open: LiveServer;
 
 beforeAll(async () => {
   process.env.LMSERV_TEST_CLOUD_KEY = LIVE_KEY;
-  live = await new LiveServer({ HEALTH_FORMAT: 'json', LLM_SLOTS: '2' }).start();
+  live = await new LiveServer({ HEALTH_FORMAT: 'json', LLM_SLOTS: '2', REPLY_RESUME: 'off' }).start();
   open = await new LiveServer(
     (folder) => ({
       LMSERV_CONFIG: writeConfig(folder, {
@@ -37,7 +37,8 @@ afterAll(async () => {
   delete process.env.LMSERV_TEST_CLOUD_KEY;
 });
 
-const llm = (body: object | string, server = live): Promise<Reply> => exchange(`${server.url}/llm`, { headers, body });
+const llm = (body: object | string, server = live): Promise<Reply> =>
+  exchange(`${server.url}/llm`, { headers, body });
 
 test('health is JSON with status ok for a client that sends Accept */*', async () => {
   const reply = await get(`${live.url}/health`, headers);
@@ -50,7 +51,9 @@ test('Bearer is asked for, and is optional where API_KEY is empty', async () => 
   const without = await exchange(`${live.url}/llm`, { body });
   expect(without.status).toBe(401);
   expect(json(without).error).toMatchObject({ message: 'Bad API key', code: 'invalid_api_key' });
-  expect((await exchange(`${live.url}/llm`, { body, headers: { Authorization: 'Bearer wrong' } })).status).toBe(401);
+  expect(
+    (await exchange(`${live.url}/llm`, { body, headers: { Authorization: 'Bearer wrong' } })).status,
+  ).toBe(401);
   for (const more of [{}, headers]) {
     expect((await exchange(`${open.url}/llm`, { body, headers: more })).status).toBe(200);
     expect((await get(`${open.url}/v1/models`, more)).status).toBe(200);
@@ -95,7 +98,7 @@ describe('the prompt form of POST /llm', () => {
 
   test('a generation that fails is 500 with what the worker wrote, no path and no prompt in it', async () => {
     const prompt = 'Once upon a time there was a canary in a coal mine';
-    const reply = await live.killWorkersUntil(llm({ prompt, max_tokens: 3000, temperature: 2 }));
+    const reply = await killWorkersUntil(live, llm({ prompt, max_tokens: 3000, temperature: 2 }));
     expect(reply.status).toBe(500);
     const { error } = json(reply);
     expect(error).toMatchObject({ code: 'generation_failed', stderr: expect.any(String) });
@@ -116,7 +119,14 @@ describe('the prompt form of POST /llm', () => {
 
 describe('the task form of POST /llm', () => {
   /** As its present client sends it. */
-  const sent = { provider: 'local', model: 'gpt-4o-mini', temperature: 0, max_tokens: 800, schema: null, priority: null };
+  const sent = {
+    provider: 'local',
+    model: 'gpt-4o-mini',
+    temperature: 0,
+    max_tokens: 800,
+    schema: null,
+    priority: null,
+  };
 
   test('chat_completion: the text; an unknown model is the default one', async () => {
     const reply = await llm({ ...sent, task: 'chat_completion', input: { prompt: dish } });
@@ -141,13 +151,16 @@ describe('the task form of POST /llm', () => {
     additionalProperties: false,
   };
 
-  test.each(['high', 'batch', null])('classify_email with a schema: the parsed object, priority %s', async (priority) => {
-    const input = { subject: 'You have won', body: 'Send us your PIN' };
-    const reply = await llm({ ...sent, task: 'classify_email', input, schema, priority });
-    expect(reply.status).toBe(200);
-    expect(json(reply)).toMatchObject({ task: 'classify_email', provider: 'local' });
-    expect(['spam', 'ham']).toContain(json(reply).result.category);
-  });
+  test.each(['high', 'batch', null])(
+    'classify_email with a schema: the parsed object, priority %s',
+    async (priority) => {
+      const input = { subject: 'You have won', body: 'Send us your PIN' };
+      const reply = await llm({ ...sent, task: 'classify_email', input, schema, priority });
+      expect(reply.status).toBe(200);
+      expect(json(reply)).toMatchObject({ task: 'classify_email', provider: 'local' });
+      expect(['spam', 'ham']).toContain(json(reply).result.category);
+    },
+  );
 
   test('parse_price_list with a schema', async () => {
     const input = { text: 'Widget 3.50, Gadget 7' };
@@ -166,7 +179,12 @@ describe('the task form of POST /llm', () => {
   });
 
   test('without a schema it is any object, or 502 where the model did not come to its end', async () => {
-    const reply = await llm({ ...sent, task: 'parse_price_list', input: { text: 'Widget 3.50' }, max_tokens: 1 });
+    const reply = await llm({
+      ...sent,
+      task: 'parse_price_list',
+      input: { text: 'Widget 3.50' },
+      max_tokens: 1,
+    });
     expect(reply.status).toBe(502);
     expect(json(reply).error).toMatchObject({ code: 'invalid_response' });
   });
@@ -174,7 +192,10 @@ describe('the task form of POST /llm', () => {
   test('a result that was cut, and so does not fit, is 502 invalid_response', async () => {
     const reply = await llm({ ...sent, task: 'classify_email', input: {}, schema, max_tokens: 2 });
     expect(reply.status).toBe(502);
-    expect(json(reply).error).toMatchObject({ code: 'invalid_response', message: expect.stringMatching(/max_tokens/) });
+    expect(json(reply).error).toMatchObject({
+      code: 'invalid_response',
+      message: expect.stringMatching(/max_tokens/),
+    });
   });
 
   test('an unknown task is 400', async () => {
@@ -189,7 +210,10 @@ describe('the task form of POST /llm', () => {
     expect(reply.status).toBe(500);
     expect(json(reply).error).toMatchObject({ code: 'configuration_error' });
     const before = live.logged('request').length;
-    expect(json(await llm(body, open))).toMatchObject({ provider: 'cloud', result: expect.stringMatching(/ceviche/i) });
+    expect(json(await llm(body, open))).toMatchObject({
+      provider: 'cloud',
+      result: expect.stringMatching(/ceviche/i),
+    });
     expect(live.logged('request')).toHaveLength(before + 1);
   });
 });
@@ -234,14 +258,18 @@ describe('the client library', () => {
   test.each([
     ['by default the stub', {}, STUB_ANSWER],
     ['another server', { fallback: 'live' }, /ceviche/i],
-  ])('when the first fails the fallback answers and a warning is emitted: %s', async (_name, more, answer) => {
-    const fallback = 'fallback' in more ? { provider: 'lan' as const, baseUrl: live.url, apiKey: LIVE_KEY } : undefined;
-    const failing = client({ baseUrl: DEAD, fallback });
-    expect(await failing.generate(dish, { temperature: 0 })).toMatch(answer);
-    expect((await texts(failing.stream(dish, { temperature: 0 }))).join('')).toMatch(answer);
-    expect(warnings).toHaveLength(2);
-    for (const warning of warnings) expect(warning).not.toContain(LIVE_KEY);
-  });
+  ])(
+    'when the first fails the fallback answers and a warning is emitted: %s',
+    async (_name, more, answer) => {
+      const fallback =
+        'fallback' in more ? { provider: 'lan' as const, baseUrl: live.url, apiKey: LIVE_KEY } : undefined;
+      const failing = client({ baseUrl: DEAD, fallback });
+      expect(await failing.generate(dish, { temperature: 0 })).toMatch(answer);
+      expect((await texts(failing.stream(dish, { temperature: 0 }))).join('')).toMatch(answer);
+      expect(warnings).toHaveLength(2);
+      for (const warning of warnings) expect(warning).not.toContain(LIVE_KEY);
+    },
+  );
 
   test('is configured by LLM_ variables', async () => {
     const variables = {

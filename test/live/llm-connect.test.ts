@@ -2,7 +2,7 @@ import type { Backend } from '../../src/contract.js';
 import { RoutingPolicy } from '../../src/routing-policy.js';
 import { BadRemote } from '../support/bad-remote.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
-import { demoModel, LiveServer, writeConfig } from '../support/live.js';
+import { demoModel, killWorkersUntil, LiveServer, writeConfig } from '../support/live.js';
 
 /** LMServ as llm-connect's HTTP client uses it: no key, `Accept: *\/*`, POST /execute. On real llama.cpp. */
 
@@ -52,6 +52,8 @@ beforeAll(async () => {
       }),
       KEYLESS_NETWORKS: '127.0.0.0/8',
       HEALTH_FORMAT: 'json',
+      // A worker that dies is what one test is about.
+      REPLY_RESUME: 'off',
       LLM_CONNECT_PROFILES_JSON: JSON.stringify({
         brief: { model: 'demo', max_tokens: 3, temperature: 0, max_depth: 4 },
         nowhere: { provider: 'unheard-of', model: 'x' },
@@ -208,7 +210,7 @@ describe('errors', () => {
 
   test('a worker that dies is llm_error', async () => {
     const config = { max_tokens: 3000, model_params: { ignore_eos: true } };
-    const reply = await live.killWorkersUntil(execute({ prompt, config }));
+    const reply = await killWorkersUntil(live, execute({ prompt, config }));
     expect(reply.status).toBe(500);
     expect(json(reply)).toMatchObject({ error: 'llm_error', type: 'LLMError' });
     await live.untilReady(({ workers }) => workers.idle === 1);

@@ -39,6 +39,25 @@ async function chat(
   return { chunks, response };
 }
 
+/** POST /chat; calls `act` once when that many characters have come. Returns the whole text. */
+async function chatUntil(
+  server: LiveServer,
+  body: object,
+  characters: number,
+  act: () => void,
+): Promise<string> {
+  const reply = await server.post('/chat', body);
+  const decoder = new TextDecoder();
+  let text = '';
+  let acted = false;
+  for await (const chunk of reply.body!) {
+    text += decoder.decode(chunk, { stream: true });
+    if (!acted && text.length >= characters) act();
+    acted ||= text.length >= characters;
+  }
+  return text;
+}
+
 test('/chat streams the answer as plain text, many chunks, with its finish reason as trailer', async () => {
   const server = await serve();
   const { chunks, response } = await chat(server, dish);
@@ -118,7 +137,7 @@ test('a killed worker: the next request is served, and nothing else restarts', a
   process.kill(victim!, 'SIGKILL');
   expect(await server.next('worker_exit')).toMatchObject({ pid: victim, signal: 'SIGKILL' });
   expect((await chat(server, dish)).chunks.join('')).toMatch(/ceviche/i);
-  await server.next('worker_ready');
+  while (server.logged('worker_ready').length < 3) await server.next('worker_ready');
   expect(server.server.workerPids()).toContain(other);
   expect(server.logged('worker_spawn')).toHaveLength(3);
 });
@@ -129,6 +148,36 @@ test('the only worker killed: the next request waits for its successor', async (
   process.kill(victim!, 'SIGKILL');
   await server.next('worker_exit');
   expect((await chat(server, dish)).chunks.join('')).toMatch(/ceviche/i);
+});
+
+test.each([1, 20, 60, 150, 300])(
+  'workers killed after %i characters: the client sees no break, the text is the same',
+  async (cut) => {
+    const server = await serve({ LLM_WORKERS: '2' });
+    const story = { prompt: 'Tell me a story about a lighthouse', temperature: 0, repeat_penalty: 1 };
+    const undisturbed = (await chat(server, story)).chunks.join('');
+    let line;
+    do {
+      const killAll = () => server.server.workerPids().forEach((pid) => process.kill(pid, 'SIGKILL'));
+      expect(await chatUntil(server, story, cut, killAll)).toBe(undisturbed);
+      [line] = server.logged('request').slice(-1);
+      expect(line).toMatchObject({ outcome: 'finished', finishReason: 'stop' });
+      // A worker that had already sent everything when it was killed shows nothing: once more.
+    } while (line.attempts === undefined);
+    expect(line.promptTokens).toBe(server.logged('request')[0].promptTokens);
+  },
+);
+
+test('with REPLY_RESUME=off a reply whose worker dies is cut', async () => {
+  const server = await serve({ REPLY_RESUME: 'off' });
+  const reply = await server.post('/chat', { prompt: 'Tell me a story about a lighthouse' });
+  const reader = reply.body!.getReader();
+  await reader.read();
+  for (const pid of server.server.workerPids()) process.kill(pid, 'SIGKILL');
+  const rest = async () => {
+    while (!(await reader.read()).done);
+  };
+  await expect(rest()).rejects.toThrow();
 });
 
 test('a stopped worker (SIGSTOP) is found by its lack of progress and replaced', async () => {

@@ -53,6 +53,11 @@ export class Exchange {
     return this.received;
   }
 
+  /** How many chunks have come. */
+  get chunks(): number {
+    return this.#chunks.length;
+  }
+
   get received(): string {
     return this.#chunks.join('');
   }

@@ -34,7 +34,7 @@ const server = createServer((request, response) => {
 });
 
 function answer(body, response) {
-  const text = body.prompt ?? body.messages.at(-1).content;
+  const [text, given] = asked(body);
   const at = (word) => text.includes(word);
   log(`request ${text}`);
   response.on('close', () => log(`closed ${text}`));
@@ -50,14 +50,34 @@ function answer(body, response) {
   if (at('@hang-in-prefill')) return;
   const once = /@hang-once:(\S+)/.exec(text)?.[1];
   if (once && !existsSync(once)) return writeFileSync(once, '');
-  for (const word of words(text)) chunk({ content: word });
+  const said = words(text).join('').slice(given.length);
+  const rest = said.split(/(?<= )/).filter(Boolean);
+  const dieOnce = /@die-once:(\S+)/.exec(text)?.[1];
+  const dies = dieOnce && !existsSync(dieOnce);
+  for (const word of rest.slice(0, Math.min(dies ? 2 : Infinity, body.max_tokens ?? Infinity)))
+    chunk({ content: word });
+  if (dies) {
+    writeFileSync(dieOnce, '');
+    return void setImmediate(() => process.kill(process.pid, 'SIGKILL'));
+  }
   if (at('@die-in-decode')) return void setImmediate(() => process.kill(process.pid, 'SIGKILL'));
   if (at('@hold')) return;
   if (at('@cut')) return response.end();
   if (at('@pings')) return void setInterval(() => response.write(': ping\n\n'), 20);
   chunk({}, 'stop');
-  send({ choices: [], usage: { prompt_tokens: 5, completion_tokens: words(text).length } });
+  if (at('@die-after-finish')) return void setImmediate(() => process.kill(process.pid, 'SIGKILL'));
+  send({ choices: [], usage: { prompt_tokens: 5, completion_tokens: rest.length } });
   response.end('data: [DONE]\n\n');
+}
+
+/** What the client said, and how much of its answer is there already. */
+function asked({ prompt, messages }) {
+  if (prompt !== undefined) {
+    const [text, given = ''] = prompt.split('\n---\n');
+    return [text, given];
+  }
+  const last = messages.at(-1);
+  return last.role === 'assistant' ? [messages.at(-2).content, last.content] : [last.content, ''];
 }
 
 function refuse(response, code, type) {

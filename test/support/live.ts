@@ -132,18 +132,9 @@ export class LiveServer {
     return this.untilReady(({ slots }) => slots.idle === slots.total);
   }
 
-  /** Kills each worker that takes up work until the reply is there: one that dies before its first token is replaced. */
-  async killWorkersUntil<T>(reply: Promise<T>): Promise<T> {
-    let done = false;
-    const noted = reply.finally(() => (done = true));
-    noted.catch(() => undefined);
-    for (;;) {
-      await this.untilReady(({ workers }) => done || workers.busy > 0);
-      if (done) return noted;
-      const exit = this.next('worker_exit');
-      for (const pid of this.server.workerPids()) process.kill(pid, 'SIGKILL');
-      await exit;
-    }
+  /** Process ids of the living workers. */
+  workerPids(): number[] {
+    return this.server.workerPids();
   }
 
   post(path: string, body: object, init: RequestInit = {}): Promise<Response> {
@@ -153,6 +144,20 @@ export class LiveServer {
       body: JSON.stringify(body),
       ...init,
     });
+  }
+}
+
+/** Kills each worker that takes up work until the reply is there: one that dies before its first token is replaced. */
+export async function killWorkersUntil<T>(server: LiveServer | LiveProcess, reply: Promise<T>): Promise<T> {
+  let done = false;
+  const noted = reply.finally(() => (done = true));
+  noted.catch(() => undefined);
+  for (;;) {
+    await server.untilReady(({ workers }) => done || workers.busy > 0);
+    if (done) return noted;
+    const exit = server.next('worker_exit');
+    for (const pid of server.workerPids()) process.kill(pid, 'SIGKILL');
+    await exit;
   }
 }
 
@@ -199,6 +204,23 @@ export class LiveProcess {
     return this.#log.next(event);
   }
 
+  /** Log lines of an event so far. */
+  logged(event: string): any[] {
+    return this.#log.lines.filter((line) => line.event === event);
+  }
+
+  /** Process ids of the living workers. */
+  workerPids(): number[] {
+    return this.logged('worker_spawn')
+      .map(({ pid }) => pid as number)
+      .filter(isAlive);
+  }
+
+  /** Resolves once /ready says so. */
+  async untilReady(fits: (state: any) => boolean): Promise<void> {
+    for (;;) if (fits(await (await fetch(`${this.url}/ready`)).json())) return;
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }
@@ -207,7 +229,6 @@ export class LiveProcess {
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#exited;
-    const pids = this.#log.lines.filter((line) => line.event === 'worker_spawn').map((line) => line.pid);
-    while (pids.some(isAlive)) await new Promise(setImmediate);
+    while (this.workerPids().length > 0) await new Promise(setImmediate);
   }
 }

@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import type { GenerateContext, GenerateEvent, GenerateRequest } from '../../src/contract.js';
+import type { GenerateContext, GenerateEvent, GenerateRequest, JsonObject } from '../../src/contract.js';
 import { LocalBackend } from '../../src/backends/local.js';
 import { newTrace } from '../../src/generate/trace.js';
 import { Pool, type PoolOptions } from '../../src/pool/pool.js';
@@ -43,7 +43,7 @@ export class TestPool {
         ...worker,
       },
     });
-    this.backend = new LocalBackend('fake', this.pool, logger);
+    this.backend = new LocalBackend('fake', this.pool, logger, { enabled: true, timeoutMs: 30_000 });
   }
 
   /** The next log line of an event. */
@@ -66,8 +66,12 @@ export class TestPool {
   }
 
   /** Starts a generation with these words as the prompt. */
-  ask(content: string, signal: AbortSignal = new AbortController().signal) {
-    const request: GenerateRequest = { kind: 'chat', n: 1, body: { messages: [{ role: 'user', content }] } };
+  ask(content: string, signal: AbortSignal = new AbortController().signal, fields: JsonObject = {}) {
+    const body = { messages: [{ role: 'user', content }], ...fields };
+    return this.run({ kind: 'chat', n: 1, body }, signal);
+  }
+
+  run(request: GenerateRequest, signal: AbortSignal = new AbortController().signal) {
     const caller = { name: 'test', admin: false };
     const context: GenerateContext = { requestId: 'r', caller, signal, trace: newTrace() };
     const events = this.backend.generate(request, context);

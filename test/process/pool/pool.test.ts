@@ -89,9 +89,9 @@ describe('the queue', () => {
     const held = fake.ask('@hold x').events;
     await firstText(held);
     const { signal } = new AbortController();
-    await expect(fake.pool.lease(signal, 0, false)).rejects.toMatchObject({ code: 'queue_full' });
+    await expect(fake.pool.lease(signal, { mayWait: false })).rejects.toMatchObject({ code: 'queue_full' });
     await held.return(undefined);
-    (await fake.pool.lease(signal, 0, false)).release(true);
+    (await fake.pool.lease(signal, { mayWait: false })).release(true);
   });
 
   test('a higher priority goes ahead', async () => {
@@ -101,7 +101,7 @@ describe('the queue', () => {
     const order: string[] = [];
     const { signal } = new AbortController();
     const wait = async (name: string, priority: number) => {
-      const lease = await fake.pool.lease(signal, priority);
+      const lease = await fake.pool.lease(signal, { priority });
       order.push(name);
       lease.release(true);
     };
@@ -212,7 +212,7 @@ describe('a worker that hangs', () => {
   });
 
   test('between tokens, pings are no progress', async () => {
-    const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 100 } });
+    const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 1_000, tokenMs: 100 } });
     const reply = fake.ask('@pings one').text();
     expect(await fake.next('worker_exit')).toMatchObject({ reason: expect.stringMatching(/^hung/) });
     await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });

@@ -1,0 +1,131 @@
+import { rmSync } from 'node:fs';
+import { chunkTexts, Exchange, json, lines, type Reply } from '../support/exchange.js';
+import { LIVE_KEY, LiveProcess, LiveServer, newFolder, writeConfig } from '../support/live.js';
+
+/** Two LMServ boxes, each a process with real workers, behind a third. One is killed under load. */
+
+const REQUESTS = 60;
+const headers = { 'X-API-Key': LIVE_KEY };
+const messages = [{ role: 'user', content: 'Name a famous Peruvian dish' }];
+const prompt = messages[0]!.content;
+const common = { model: 'both', temperature: 0 };
+/** Runs far longer than the test needs it. */
+const endless = { ...common, messages, ignore_eos: true, max_tokens: 3500 };
+
+const sse = (reply: Reply): any[] =>
+  reply.text
+    .split('\n\n')
+    .filter((block) => block.startsWith('data: {'))
+    .map((block) => JSON.parse(block.slice(6)));
+
+interface Kind {
+  readonly path: string;
+  readonly body: object;
+  /** The whole answer, or undefined where the client was told that it is none. Throws for a reply that hides it. */
+  readonly answer: (reply: Reply) => string | undefined;
+}
+
+const KINDS: Kind[] = [
+  {
+    path: '/chat',
+    body: { ...common, prompt },
+    answer: (reply) => (reply.cut || reply.status !== 200 ? undefined : reply.text),
+  },
+  {
+    path: '/complete',
+    body: { ...common, messages },
+    answer: (reply) => (reply.status === 503 ? undefined : json(reply).content),
+  },
+  {
+    path: '/complete/stream',
+    body: { ...common, messages },
+    answer: (reply) => {
+      const { type } = lines(reply).at(-1);
+      expect(['done', 'error']).toContain(type);
+      return type === 'error' ? undefined : chunkTexts(reply).join('');
+    },
+  },
+  {
+    path: '/v1/chat/completions',
+    body: { ...common, messages, stream: true },
+    answer: (reply) => {
+      if (reply.status !== 200) return undefined;
+      const chunks = sse(reply);
+      const failed = 'error' in chunks.at(-1);
+      expect(reply.text.endsWith('data: [DONE]\n\n')).toBe(!failed);
+      return failed ? undefined : chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('');
+    },
+  },
+  {
+    path: '/execute',
+    body: { prompt, config: { model_name: 'both', temperature: 0 } },
+    answer: (reply) => (reply.status === 200 ? json(reply).content : undefined),
+  },
+];
+
+const folders = [newFolder(), newFolder()];
+const boxes: LiveProcess[] = [];
+let front: LiveServer;
+
+beforeAll(async () => {
+  for (const folder of folders) boxes.push(await LiveProcess.start(folder, { LLM_SLOTS: '3' }));
+  process.env.LMSERV_TEST_BOX_KEY = LIVE_KEY;
+  const remote = ({ url }: LiveProcess) => ({
+    ...{ baseUrl: url, model: 'default', kind: 'llama', apiKeyEnv: 'LMSERV_TEST_BOX_KEY' },
+  });
+  front = await new LiveServer((folder) => ({
+    LMSERV_CONFIG: writeConfig(folder, {
+      remotes: { first: remote(boxes[0]!), second: remote(boxes[1]!) },
+      groups: { both: { members: ['first', 'second'] } },
+    }),
+  })).start();
+});
+
+afterAll(async () => {
+  await front.stop();
+  await Promise.all(boxes.map((box) => box.kill()));
+  for (const folder of folders) rmSync(folder, { recursive: true });
+  delete process.env.LMSERV_TEST_BOX_KEY;
+});
+
+const start = (path: string, body: object): Exchange => new Exchange(front.url + path, { headers, body });
+
+test('the box that dies takes no request with it that had no token yet; cut replies say so', async () => {
+  // Two that have begun on the first box for sure, and hold two of its three slots until it dies.
+  const begun = [
+    start('/v1/chat/completions', { ...endless, stream: true }),
+    start('/complete/stream', endless),
+  ];
+  await Promise.all(begun.map((running) => running.firstChunk()));
+  const load = Array.from({ length: REQUESTS - begun.length }, (_, i) => {
+    const kind = KINDS[i % KINDS.length]!;
+    return { kind, running: start(kind.path, kind.body) };
+  });
+  await boxes[0]!.untilReady(({ queue }) => queue.waiting > 0);
+  await boxes[0]!.kill();
+
+  const [openai, ndjson] = await Promise.all(begun.map(({ reply }) => reply));
+  expect(sse(openai!).at(-1)).toMatchObject({ error: { code: 'generation_failed' } });
+  expect(openai!.text).not.toContain('[DONE]');
+  expect(lines(ndjson!).at(-1)).toEqual({ type: 'error', message: 'All providers unavailable' });
+
+  const answers = await Promise.all(load.map(async ({ kind, running }) => kind.answer(await running.reply)));
+  const whole = answers.filter((answer) => answer !== undefined);
+  for (const answer of whole) expect(answer).toMatch(/^Ceviche is .*\.$/i);
+  // Only what ran in the third slot had begun.
+  expect(whole.length).toBeGreaterThanOrEqual(load.length - 1);
+
+  await front.until('request', () => front.logged('request').length >= REQUESTS);
+  const served = front.logged('request');
+  expect(served).toHaveLength(REQUESTS);
+  expect(
+    served.filter(({ backend, outcome }) => backend === 'second' && outcome === 'finished').length,
+  ).toBeGreaterThan(0);
+});
+
+test('afterwards the other serves alone, and the front is still ok', async () => {
+  const logged = front.next('request');
+  expect((await start('/chat', { ...common, prompt }).reply).text).toMatch(/ceviche/i);
+  expect(await logged).toMatchObject({ route: '/chat', backend: 'second' });
+  expect(((await (await fetch(`${front.url}/ready`)).json()) as any).status).toBe('ok');
+});

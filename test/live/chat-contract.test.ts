@@ -1,0 +1,337 @@
+import { exchange, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
+import { LIVE_KEY, LiveServer } from '../support/live.js';
+
+/** The contract of LMServ's own clients, and what holds on every route. On real llama.cpp. */
+
+const key = { 'X-API-Key': LIVE_KEY };
+const dish = { prompt: 'Name a famous Peruvian dish', temperature: 0 };
+const messages = [{ role: 'user', content: dish.prompt }];
+/** Runs until it is stopped: the model's own end of turn is ignored. */
+const endless = { messages, ignore_eos: true, max_tokens: 3000, stream: true };
+
+/** Every route that generates, with a body that it takes. */
+const ROUTES: [path: string, body: object][] = [
+  ['/chat', dish],
+  ['/llm', { prompt: 'Once upon a time', max_tokens: 4 }],
+  ['/llm', { task: 'chat_completion', input: { prompt: dish.prompt }, max_tokens: 4 }],
+  ['/complete', { model: 'quality', messages, max_tokens: 4 }],
+  ['/complete/stream', { model: 'fast', messages, max_tokens: 4 }],
+  ['/execute', { prompt: dish.prompt, config: { max_tokens: 4 } }],
+  ['/v1/chat/completions', { messages, max_tokens: 4 }],
+  ['/v1/chat/completions', { messages, max_tokens: 4, stream: true }],
+  ['/v1/completions', { prompt: 'Once upon a time', max_tokens: 4 }],
+];
+
+const servers: LiveServer[] = [];
+let live: LiveServer;
+
+async function serve(env: Record<string, string> = {}, options = {}): Promise<LiveServer> {
+  const server = new LiveServer(env, options);
+  servers.push(server);
+  return server.start();
+}
+
+beforeAll(async () => {
+  live = await serve({ LLM_SLOTS: '2', CORS_ORIGINS: 'https://good.example', REPLY_RESUME: 'off' });
+});
+
+afterAll(async () => {
+  await Promise.all(servers.map((server) => server.stop()));
+});
+
+const post = (
+  path: string,
+  body: object | string | Buffer,
+  server = live,
+  headers: object = {},
+): Promise<Reply> => exchange(server.url + path, { headers: { ...key, ...headers }, body });
+
+describe('open routes', () => {
+  test('GET / says that it runs', async () => {
+    const reply = await get(`${live.url}/`);
+    expect(reply).toMatchObject({ status: 200, text: 'LMServ is running.' });
+    expect(reply.headers['content-type']).toMatch(/^text\/plain/);
+  });
+
+  test('GET /health is a text with the number of idle workers; busy is still ok', async () => {
+    const idle = await get(`${live.url}/health`, { Accept: '*/*' });
+    expect(idle).toMatchObject({ status: 200, text: 'ok – workers idle: 1' });
+    const running = new Exchange(`${live.url}/v1/chat/completions`, { headers: key, body: endless });
+    await running.firstChunk();
+    expect(await get(`${live.url}/health`)).toMatchObject({ status: 200, text: 'ok – workers idle: 0' });
+    running.abort();
+    await live.untilIdle();
+  });
+
+  test('GET /health for who asks for JSON, and GET /ready', async () => {
+    const body = {
+      status: 'ok',
+      workers: { total: 1, idle: 1, busy: 0, starting: 0, dead: 0 },
+      slots: { total: 2, idle: 2 },
+      queue: { waiting: 0, limit: 64 },
+      model: 'lmserv-demo',
+      version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+    };
+    expect(json(await get(`${live.url}/health`, { Accept: 'application/json' }))).toEqual(body);
+    expect(json(await get(`${live.url}/ready`, { Accept: '*/*' }))).toEqual(body);
+  });
+
+  test('GET /health is JSON where HEALTH_FORMAT says so, 503 starting before the first worker is ready', async () => {
+    const server = new LiveServer({ HEALTH_FORMAT: 'json' });
+    servers.push(server);
+    await server.server.start();
+    const starting = await get(`${server.url}/health`, { Accept: '*/*' });
+    const chat = await post('/chat', dish, server);
+    expect(starting.status).toBe(503);
+    expect(json(starting)).toMatchObject({ status: 'starting', workers: { total: 1, idle: 0, starting: 1 } });
+    expect(chat.status).toBe(503);
+    expect(json(chat).error).toMatchObject({ message: 'Server is starting up', code: 'starting' });
+    for (const { headers } of [starting, chat]) expect(Number(headers['retry-after'])).toBeGreaterThan(0);
+    await server.server.ready;
+    expect(json(await get(`${server.url}/health`, { Accept: '*/*' }))).toMatchObject({ status: 'ok' });
+  });
+
+  test('503 unavailable when no worker can be started', async () => {
+    const server = new LiveServer({ LLM_EXTRA_ARGS: '--no-such-argument' });
+    servers.push(server);
+    await server.server.start();
+    await server.untilReady(({ status }) => status === 'unavailable');
+    expect((await get(`${server.url}/health`)).status).toBe(503);
+    const chat = await post('/chat', dish, server);
+    expect(chat.status).toBe(503);
+    expect(json(chat).error.code).toBe('unavailable');
+    expect(Number(chat.headers['retry-after'])).toBeGreaterThan(0);
+  });
+
+  test('503 draining while it stops; open streams finish', async () => {
+    const server = await serve();
+    const body = { ...endless, max_tokens: 400, stream_options: { include_usage: true } };
+    const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body });
+    await running.firstChunk();
+    const stopped = server.server.stop();
+    expect(json(await get(`${server.url}/ready`))).toMatchObject({ status: 'draining' });
+    const refused = await post('/chat', dish, server);
+    expect(refused.status).toBe(503);
+    expect(json(refused).error.code).toBe('draining');
+    expect((await running.reply).text).toMatch(/"completion_tokens":400[\s\S]*data: \[DONE\]\n\n$/);
+    await stopped;
+  });
+});
+
+describe('POST /chat', () => {
+  test('plain text, a chunk a token, with its finish reason as trailer', async () => {
+    const reply = await post('/chat', dish);
+    expect(reply.status).toBe(200);
+    expect(reply.headers['content-type']).toBe('text/plain; charset=utf-8');
+    expect(reply.headers['transfer-encoding']).toBe('chunked');
+    expect(reply.text).toMatch(/ceviche/i);
+    expect(reply.trailers['x-finish-reason']).toBe('stop');
+    const { usage } = json(
+      await post('/v1/chat/completions', {
+        messages: [SYSTEM, ...messages],
+        temperature: 0,
+        top_p: 0.9,
+        repeat_penalty: 1.1,
+      }),
+    );
+    // The last token is the one that ends the turn.
+    expect(reply.chunks).toHaveLength(usage.completion_tokens - 1);
+  });
+
+  const SYSTEM = { role: 'system', content: 'You are a helpful assistant.' };
+
+  test('all fields together; a cut reply says length', async () => {
+    const body = {
+      ...dish,
+      system_prompt: 'Be brief.',
+      max_tokens: 3,
+      top_p: 1,
+      repeat_penalty: 1,
+      model: 'default',
+    };
+    const reply = await post('/chat', body);
+    expect(reply.chunks).toHaveLength(3);
+    expect(reply.trailers['x-finish-reason']).toBe('length');
+  });
+
+  test('the defaults are those of the contract', async () => {
+    const defaults = { system_prompt: SYSTEM.content, max_tokens: 256, top_p: 0.9, repeat_penalty: 1.1 };
+    const bare = await post('/chat', { ...dish });
+    expect((await post('/chat', { ...dish, ...defaults })).text).toBe(bare.text);
+    // 256 tokens at most, however long the story.
+    const story = await post('/chat', { prompt: 'Tell me a story about a lighthouse. '.repeat(3) });
+    expect(story.chunks.length).toBeLessThanOrEqual(256);
+    expect(story.chunks.length).toBeGreaterThan(0);
+  });
+
+  test.each([
+    ['prompt', {}],
+    ['prompt', { prompt: '' }],
+    ['prompt', { prompt: 7 }],
+    ['max_tokens', { max_tokens: 0 }],
+    ['max_tokens', { max_tokens: 1.5 }],
+    ['temperature', { temperature: -0.1 }],
+    ['temperature', { temperature: 2.1 }],
+    ['top_p', { top_p: 1.1 }],
+    ['top_p', { top_p: -0.1 }],
+    ['repeat_penalty', { repeat_penalty: 0 }],
+    ['system_prompt', { system_prompt: 7 }],
+  ])('a wrong %s is 400 naming it: %j', async (param, fields) => {
+    const reply = await post(
+      '/chat',
+      'prompt' in fields || param === 'prompt' ? fields : { ...dish, ...fields },
+    );
+    expect(reply.status).toBe(400);
+    expect(json(reply).error).toMatchObject({ type: 'invalid_request_error', code: 'invalid_value', param });
+    expect(json(reply).error.message).toContain(param);
+  });
+
+  test.each(['NaN', 'Infinity', '1e999'])('a temperature of %s is 400', async (value) => {
+    expect((await post('/chat', `{"prompt":"x","temperature":${value}}`)).status).toBe(400);
+  });
+
+  test('an unknown model is 404', async () => {
+    const reply = await post('/chat', { ...dish, model: 'nobody' });
+    expect(reply.status).toBe(404);
+    expect(json(reply).error).toMatchObject({ code: 'model_not_found', param: 'model' });
+  });
+});
+
+describe('on every route', () => {
+  test.each(ROUTES)('%s is served with either header, and says its request id: %j', async (path, body) => {
+    for (const headers of [key, { Authorization: `Bearer ${LIVE_KEY}` }]) {
+      const reply = await exchange(live.url + path, { headers, body });
+      expect(reply.status).toBe(200);
+      expect(reply.cut).toBe(false);
+      expect(reply.text).not.toBe('');
+      expect(reply.headers['x-request-id']).toMatch(/^[\w-]{8,}$/);
+    }
+  });
+
+  test.each(ROUTES)('%s without a key, or with a wrong one, is 401 Bad API key: %j', async (path, body) => {
+    for (const headers of [{}, { 'X-API-Key': 'wrong' }, { Authorization: 'Bearer wrong' }]) {
+      const reply = await exchange(live.url + path, { headers, body });
+      expect(reply.status).toBe(401);
+      expect(json(reply).error).toEqual({
+        ...{ message: 'Bad API key', type: 'authentication_error', param: null, code: 'invalid_api_key' },
+      });
+      expect(reply.headers['x-request-id']).toMatch(/./);
+    }
+  });
+
+  const paths = [...new Set(ROUTES.map(([path]) => path))];
+
+  test.each(paths)('%s: bad JSON, bad UTF-8 and no object are 400', async (path) => {
+    for (const body of ['{"prompt":', Buffer.from([0x7b, 0xff, 0x7d]), '[]', '""']) {
+      expect((await post(path, body)).status).toBe(400);
+    }
+  });
+
+  test.each(paths)('%s: a body above MAX_BODY_BYTES is 413', async (path) => {
+    const reply = await post(path, { prompt: 'x'.repeat(1_048_576) });
+    expect(reply.status).toBe(413);
+    expect(reply.text).toContain('body_too_large');
+  });
+
+  test.each(paths)('%s: another method is 405', async (path) => {
+    expect((await get(live.url + path, key)).status).toBe(405);
+  });
+
+  test('an unknown path is 404', async () => {
+    expect(json(await get(`${live.url}/nope`, key)).error.code).toBe('not_found');
+  });
+
+  test('CORS only for CORS_ORIGINS', async () => {
+    const from = async (origin: string) =>
+      (await post('/chat', { ...dish, max_tokens: 1 }, live, { Origin: origin })).headers[
+        'access-control-allow-origin'
+      ];
+    expect(await from('https://good.example')).toBe('https://good.example');
+    expect(await from('https://bad.example')).toBeUndefined();
+  });
+
+  test('RATE_LIMIT_QPS: the caller’s own limit is 429 with Retry-After', async () => {
+    const server = await serve({ RATE_LIMIT_QPS: '0.001' });
+    expect((await post('/chat', { ...dish, max_tokens: 1 }, server)).status).toBe(200);
+    const limited = await post('/chat', dish, server);
+    expect(limited.status).toBe(429);
+    expect(json(limited).error.code).toBe('rate_limit_exceeded');
+    expect(Number(limited.headers['retry-after'])).toBeGreaterThan(0);
+    expect((await get(`${server.url}/health`)).status).toBe(200);
+  });
+
+  test('queue full, then timed out: 503 with Retry-After', async () => {
+    const server = await serve({ QUEUE_LIMIT: '1', QUEUE_TIMEOUT_SECS: '0.3' });
+    const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body: endless });
+    await running.firstChunk();
+    const waiting = post('/chat', dish, server);
+    await server.untilReady(({ queue }) => queue.waiting === 1);
+    const [full, late] = [await post('/chat', dish, server), await waiting];
+    expect([full.status, json(full).error.code]).toEqual([503, 'queue_full']);
+    expect([late.status, json(late).error.code]).toEqual([503, 'queue_timeout']);
+    for (const { headers } of [full, late]) expect(Number(headers['retry-after'])).toBeGreaterThan(0);
+    running.abort();
+    await server.untilIdle();
+  });
+});
+
+describe('a stream that has begun and cannot be finished', () => {
+  const broken = async (path: string, body: object): Promise<Reply> => {
+    const running = new Exchange(live.url + path, { headers: key, body });
+    await running.firstChunk();
+    const ready = live.next('worker_ready');
+    for (const pid of live.server.workerPids()) process.kill(pid, 'SIGKILL');
+    const [reply] = await Promise.all([running.reply, ready]);
+    expect(reply.status).toBe(200);
+    return reply;
+  };
+
+  test('plain text is cut before its last chunk', async () => {
+    const reply = await broken('/chat', { prompt: 'Tell me a story about a lighthouse', temperature: 0 });
+    expect(reply.cut).toBe(true);
+    expect(reply.trailers).toEqual({});
+  });
+
+  test('SSE gets its error and no [DONE]', async () => {
+    const reply = await broken('/v1/chat/completions', endless);
+    expect(reply.text).not.toContain('[DONE]');
+    const last = reply.text.trimEnd().split('\n\n').at(-1)!;
+    expect(JSON.parse(last.replace(/^data: /, ''))).toEqual({
+      error: { message: expect.any(String), type: 'server_error', param: null, code: 'generation_failed' },
+    });
+  });
+
+  test('NDJSON gets its error line and no done', async () => {
+    const reply = await broken('/complete/stream', { ...endless, model: 'quality' });
+    expect(lines(reply).at(-1)).toMatchObject({ type: 'error' });
+    expect(lines(reply).map(({ type }) => type)).not.toContain('done');
+  });
+});
+
+test.each([
+  ['/chat', { prompt: 'Tell me a story about a lighthouse', temperature: 0 }],
+  ['/v1/chat/completions', endless],
+  ['/complete/stream', { ...endless, model: 'quality' }],
+])('a client of %s that goes away frees its slot', async (path, body) => {
+  const running = new Exchange(live.url + path, { headers: key, body });
+  await running.firstChunk();
+  const done = live.next('request');
+  running.abort();
+  expect(await done).toMatchObject({ outcome: 'cancelled', route: path });
+  await live.untilIdle();
+});
+
+test('no key, path of the server, prompt or answer is in an error or a log line', async () => {
+  const secret = 'SECRET-WORDS';
+  const replies = [
+    await post('/chat', { prompt: secret, temperature: secret }),
+    await post('/chat', `{"prompt": "${secret}`),
+    await post('/v1/chat/completions', { messages: [{ role: 'user', content: secret }], model: secret }),
+    await post(`/${secret}`, {}),
+    await post('/chat', { prompt: `${secret} `.repeat(5000) }),
+  ];
+  expect(replies.map(({ status }) => status)).toEqual([400, 400, 404, 404, 400]);
+  const said = JSON.stringify([replies.map(({ text, headers }) => ({ text, headers })), live.lines]);
+  expect(live.logged('request').length).toBeGreaterThan(30);
+  for (const word of [secret, LIVE_KEY, 'eviche', process.cwd()]) expect(said).not.toContain(word);
+});

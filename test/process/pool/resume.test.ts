@@ -1,0 +1,105 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { GenerateEvent } from '../../../src/contract.js';
+import { LocalBackend } from '../../../src/backends/local.js';
+import { pino } from 'pino';
+import { firstText, TestPool, textOf } from '../../support/pool.js';
+
+/** A reply whose worker fails in the middle goes on with another one. */
+
+let fake: TestPool;
+let folder: string;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
+  fake = await new TestPool({ workers: 2 }).ready();
+});
+
+afterEach(async () => {
+  fake.pool.kill();
+  await fake.pool.stop(0);
+  rmSync(folder, { recursive: true });
+});
+
+const dieOnce = () => `@die-once:${join(folder, 'died')} one two three four five`;
+
+async function all(events: AsyncIterable<GenerateEvent>): Promise<GenerateEvent[]> {
+  const list = [];
+  for await (const event of events) list.push(event);
+  return list;
+}
+
+test('the client sees no break: one prefill, each word once, one finish, one usage that counts all', async () => {
+  const { events, context } = fake.ask(dieOnce());
+  expect(await all(events)).toEqual([
+    { type: 'prefill', promptTokens: 5 },
+    ...['one ', 'two ', 'three ', 'four ', 'five'].map((text) => ({ type: 'text', index: 0, text })),
+    { type: 'finish', index: 0, reason: 'stop' },
+    { type: 'usage', usage: { promptTokens: 5, completionTokens: 5, cachedTokens: 0 } },
+  ]);
+  expect(context.trace.attempts).toBe(2);
+});
+
+test('what is left of max_tokens is what the other worker may use', async () => {
+  expect(await fake.ask(dieOnce(), undefined, { max_tokens: 4 }).text()).toBe('one two three four ');
+});
+
+test('a raw prompt is gone on with too', async () => {
+  const prompt = `${dieOnce()}\n---\n`;
+  expect(await textOf(fake.run({ kind: 'raw', n: 1, body: { prompt } }).events)).toBe(
+    'one two three four five',
+  );
+});
+
+test('it goes ahead of who waits, also where the queue is full', async () => {
+  fake.pool.kill();
+  await fake.pool.stop(0);
+  fake = await new TestPool({ workers: 1, queueLimit: 1 }).ready();
+  const { events } = fake.ask(dieOnce());
+  await firstText(events);
+  const order: string[] = [];
+  const waiting = fake
+    .ask('later')
+    .text()
+    .then(() => order.push('waiting'));
+  expect(await textOf(events).then((rest) => (order.push('resumed'), rest))).toBe('two three four five');
+  await waiting;
+  expect(order).toEqual(['resumed', 'waiting']);
+});
+
+test.each([
+  ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }],
+  ['a schema', { response_format: { type: 'json_object' } }],
+  ['log probabilities', { logprobs: true }],
+])('with %s it cannot be exact, and is broken visibly', async (_name, fields) => {
+  await expect(fake.ask(dieOnce(), undefined, fields).text()).rejects.toMatchObject({
+    code: 'generation_failed',
+  });
+});
+
+test('turned off it is broken visibly', async () => {
+  const off = new LocalBackend('fake', fake.pool, pino({ level: 'silent' }), {
+    enabled: false,
+    timeoutMs: 0,
+  });
+  const { context } = fake.ask('x');
+  const body = { messages: [{ role: 'user', content: dieOnce() }] };
+  const reply = textOf(off.generate({ kind: 'chat', n: 1, body }, context));
+  await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
+});
+
+test('a worker that dies after the finish reason costs nothing but its own usage count', async () => {
+  const events = await all(fake.ask('@die-after-finish one two').events);
+  expect(events.slice(-2)).toEqual([
+    { type: 'finish', index: 0, reason: 'stop' },
+    { type: 'usage', usage: { promptTokens: 5, completionTokens: 2, cachedTokens: 0 } },
+  ]);
+});
+
+test('a reply whose continuation gives no token is given up after a second try', async () => {
+  await expect(fake.ask('@die-in-decode one two').text()).rejects.toMatchObject({
+    code: 'generation_failed',
+  });
+  expect(fake.lines.filter((line) => line.event === 'worker_exit')).toHaveLength(3);
+});
