@@ -20,7 +20,7 @@ const ALLOWED = {
 };
 
 /** Modules every folder may import. */
-const COMMON = ['src/contract.ts', 'src/errors.ts'];
+const COMMON = ['src/contract.ts', 'src/errors.ts', 'src/redact.ts'];
 
 const FOLDERS = ['src', 'workers', 'scripts', 'test', 'bench'];
 

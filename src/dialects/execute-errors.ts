@@ -1,5 +1,5 @@
 import type { ErrorCode, LMServError } from '../errors.js';
-import { redact } from './redact.js';
+import { redact } from '../redact.js';
 
 /** How llm-connect's clients know an error: their exception's name, and their code and status where ours differ. */
 interface Row {

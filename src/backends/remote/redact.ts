@@ -1,23 +1,6 @@
-/** Taking credentials and clients' words out of what a remote server wrote, before anybody sees or logs it. Pure. */
+import { redact, REDACTED } from '../../redact.js';
 
-const GONE = '[redacted]';
-
-/** Everything a credential may look like, whether or not it is one of ours. The first group, if any, is kept. */
-const SHAPES: readonly RegExp[] = [
-  // `Authorization: Bearer abc`, `"x-api-key":"abc"`
-  /(\b(?:proxy-)?authorization\b["']?\s*[:=]\s*["']?)(?:[a-z]+ +)?[^\s"',;}]+/gi,
-  /(\b(?:x-)?(?:goog-)?api[-_ ]?key\b["']?\s*[:=]\s*["']?)[^\s"',;}&]+/gi,
-  /(\b(?:bearer|basic) +)[\w.~+/=*-]{4,}/gi,
-  // `?key=abc`, `&access_token=abc`
-  /([?&](?:[\w-]*key|[\w-]*token|sig|signature|secret|password)=)[^&\s"'#<>]+/gi,
-  // `https://user:password@host`
-  /(:\/\/)[^\s/@"']+(?=@)/g,
-  // Keys as OpenAI, Anthropic, OpenRouter, Groq, xAI, Hugging Face, Google and LMServ make them, masked ones included.
-  /\b(?:sk|pk|rk|gsk|xai|hf|lms|ghp|nvapi)[-_][\w*.-]{3,}/g,
-  /\bAIza[\w*-]{10,}/g,
-  // JSON web tokens
-  /\beyJ[\w-]{8,}\.[\w.-]+/g,
-];
+/** Taking credentials out of what a remote server wrote, before anybody sees or logs it. Pure. */
 
 /** Control characters would let a remote server write lines of its own into a terminal. */
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]+/g;
@@ -33,12 +16,8 @@ export function createRedactor(secrets: readonly string[]): Redact {
   literal.sort((a, b) => b.length - a.length);
   return (text) => {
     let clean = text;
-    for (const secret of literal) clean = clean.replaceAll(secret, GONE);
-    for (const shape of SHAPES) {
-      // A group that is not there is passed as the position of the match, a number.
-      clean = clean.replace(shape, (_match, kept: unknown) => (typeof kept === 'string' ? kept : '') + GONE);
-    }
-    return clean.replace(CONTROL, ' ');
+    for (const secret of literal) clean = clean.replaceAll(secret, REDACTED);
+    return redact(clean).replace(CONTROL, ' ');
   };
 }
 

@@ -1,6 +1,6 @@
 /** Takes credentials out of a text that a client or a log will see. Pure; each pattern runs in linear time. */
 
-const REDACTED = '[redacted]';
+export const REDACTED = '[redacted]';
 
 /** What holds a credential, as a header, a field of JSON or a parameter of a URL. */
 const FIELDS =
@@ -16,12 +16,14 @@ const RULES: readonly (readonly [RegExp, string])[] = [
     /(\b(?:proxy-)?authorization["']?\s{0,8}[:=]\s{0,8}["']?)(?:(?:bearer|basic|token)\s{1,8})?[^\s"',;}]+/gi,
     `$1${REDACTED}`,
   ],
-  [/(\bbearer\s{1,8})[\w.~+/=-]+/gi, `$1${REDACTED}`],
+  [/(\b(?:bearer|basic)\s{1,8})[\w.~+/=*-]{4,}/gi, `$1${REDACTED}`],
   // x-api-key: …, "api_key": "…"
   [new RegExp(`(\\b(?:${FIELDS})["']?\\s{0,8}[:=]\\s{0,8}["']?)[^\\s"',;&}]+`, 'gi'), `$1${REDACTED}`],
-  // Keys that are known by their looks: OpenAI, Anthropic, OpenRouter, Hugging Face, Groq, xAI, GitHub, Google
-  [/\b(?:sk-|sk_|pk-|hf_|gsk_|xai-|gh[opusr]_)[\w-]{6,}/g, REDACTED],
-  [/\bAIza[\w-]{10,}/g, REDACTED],
+  // Keys that are known by their looks: OpenAI, Anthropic, OpenRouter, Hugging Face, Groq, xAI, GitHub, Google, LMServ
+  [/\b(?:sk|pk|rk|gsk|xai|hf|lms|gh[opusr]|nvapi)[-_][\w*.-]{2,}[\w*-]/g, REDACTED],
+  [/\bAIza[\w*-]{10,}/g, REDACTED],
+  // JSON web tokens
+  [/\beyJ[\w-]{8,}\.[\w.-]+/g, REDACTED],
 ];
 
 /** The text without keys, tokens and passwords: in URLs (`?key=[redacted]`), headers and on their own. */

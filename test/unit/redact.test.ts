@@ -1,4 +1,4 @@
-import { redact } from '../../../src/dialects/redact.js';
+import { redact } from '../../src/redact.js';
 
 test.each([
   ['https://api.example/v1?key=SECRET', 'https://api.example/v1?key=[redacted]'],
