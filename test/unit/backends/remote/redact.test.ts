@@ -13,7 +13,7 @@ test.each([
   ['https://host/v1?key=abc&alt=sse', 'https://host/v1?key=[redacted]&alt=sse'],
   ['https://host/v1?alt=sse&access_token=abc', 'https://host/v1?alt=sse&access_token=[redacted]'],
   ['https://user:pass@host/', 'https://[redacted]@host/'],
-  ['Incorrect API key provided: sk-proj-ab***yz.', 'Incorrect API key provided: [redacted]'],
+  ['Incorrect API key provided: sk-proj-ab***yz.', 'Incorrect API key provided: [redacted].'],
   ['hf_abcdefgh and gsk_abcdefgh', '[redacted] and [redacted]'],
   ['AIzaSyA1234567890', '[redacted]'],
   ['eyJhbGciOiJI.eyJzdWIiOiIx.sig-nature', '[redacted]'],
