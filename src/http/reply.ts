@@ -54,7 +54,9 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.setHeader('Content-Type', encoder.contentType);
   response.setHeader('Cache-Control', 'no-cache');
   response.setHeader('X-Accel-Buffering', 'no');
-  if (encoder.trailers) response.setHeader('Trailer', encoder.trailers.names.join(', '));
+  if (encoder.trailers && isChunked(response)) {
+    response.setHeader('Trailer', encoder.trailers.names.join(', '));
+  }
   response.socket?.setNoDelay(true);
   response.flushHeaders();
 }
@@ -63,11 +65,22 @@ function open(response: Response, encoder: StreamEncoder): void {
 function breakOff(response: Response, encoder: StreamEncoder, error: LMServError): void {
   const text = encoder.error(error);
   if (text === undefined) {
-    response.destroy();
+    cut(response);
     return;
   }
   open(response, encoder);
   response.end(text);
+}
+
+/** Without chunks the end of the connection is the end of the text: only a reset tells that it is not. */
+function cut(response: Response): void {
+  if (isChunked(response)) response.destroy();
+  else response.socket?.resetAndDestroy();
+}
+
+/** HTTP/1.0 has neither chunks nor trailers. */
+function isChunked(response: Response): boolean {
+  return response.req.httpVersion !== '1.0';
 }
 
 /** Resolves when the client has taken what was written; a client that takes nothing for 30 s is cut off. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import type { GenerateEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
 import { InFlight } from '../../src/http/in-flight.js';
@@ -106,6 +106,30 @@ test('a /chat reply that breaks is cut, not ended', async () => {
   expect(response.complete).toBe(false);
 });
 
+/** Sends a request as a client of HTTP/1.0 does; resolves with all it got, rejects when the connection is reset. */
+async function post10(body: string): Promise<string> {
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const headers = [`X-API-Key: ${KEY}`, 'Content-Type: application/json', `Content-Length: ${body.length}`];
+  socket.write(`POST /chat HTTP/1.0\r\n${headers.join('\r\n')}\r\n\r\n${body}`);
+  let text = '';
+  for await (const chunk of socket.setEncoding('utf8')) text += chunk as string;
+  return text;
+}
+
+test('a client of HTTP/1.0 gets the text without chunks or trailers', async () => {
+  await serve({ generate: saying('Hello', ' world'), allowedHosts: ['*'] });
+  const reply = await post10('{"prompt":"x"}');
+  expect(reply).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+  expect(reply.endsWith('\r\n\r\nHello world')).toBe(true);
+  expect(reply).not.toContain('Trailer');
+});
+
+test('and a reset when its reply breaks, because nothing else could tell', async () => {
+  const generate = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'half' });
+  await serve({ generate, allowedHosts: ['*'] });
+  await expect(post10('{"prompt":"x"}')).rejects.toMatchObject({ code: 'ECONNRESET' });
+});
+
 test.each(['/chat', '/v1/chat/completions'])(
   'a client that goes cancels its generation: %s',
   async (path) => {
@@ -171,8 +195,8 @@ describe('shutting down', () => {
       messages: [{ role: 'user', content: 'x' }],
       stream: true,
     });
-    const text = chunksOf(response);
     await once(response, 'data');
+    const text = chunksOf(response);
     await inFlight.drain(0);
     expect((await text).join('')).toMatch(/data: \{"error":\{.*"code":"draining"\}\}\n\n$/);
   });
