@@ -75,7 +75,8 @@ function breakOff(response: Response, encoder: StreamEncoder, error: LMServError
 /** Without chunks the end of the connection is the end of the text: only a reset tells that it is not. */
 function cut(response: Response): void {
   if (isChunked(response)) response.destroy();
-  else response.socket?.resetAndDestroy();
+  // A socket that is still writing ends in good order instead: give it a turn.
+  else setImmediate(() => response.socket?.resetAndDestroy());
 }
 
 /** HTTP/1.0 has neither chunks nor trailers. */
