@@ -23,6 +23,10 @@ export async function writeStream(
   events: AsyncIterable<GenerateEvent>,
   signal: AbortSignal,
 ): Promise<LMServError | undefined> {
+  if (encoder.trailers && !isChunked(response)) {
+    await writeWhole(response, encoder, events);
+    return undefined;
+  }
   const pings = new Pings(response, encoder);
   try {
     for await (const event of events) {
@@ -54,9 +58,7 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.setHeader('Content-Type', encoder.contentType);
   response.setHeader('Cache-Control', 'no-cache');
   response.setHeader('X-Accel-Buffering', 'no');
-  if (encoder.trailers && isChunked(response)) {
-    response.setHeader('Trailer', encoder.trailers.names.join(', '));
-  }
+  if (encoder.trailers) response.setHeader('Trailer', encoder.trailers.names.join(', '));
   response.socket?.setNoDelay(true);
   response.flushHeaders();
 }
@@ -65,18 +67,22 @@ function open(response: Response, encoder: StreamEncoder): void {
 function breakOff(response: Response, encoder: StreamEncoder, error: LMServError): void {
   const text = encoder.error(error);
   if (text === undefined) {
-    cut(response);
+    response.destroy();
     return;
   }
   open(response, encoder);
   response.end(text);
 }
 
-/** Without chunks the end of the connection is the end of the text: only a reset tells that it is not. */
-function cut(response: Response): void {
-  if (isChunked(response)) response.destroy();
-  // A socket that is still writing ends in good order instead: give it a turn.
-  else setImmediate(() => response.socket?.resetAndDestroy());
+/**
+ * A text for a client of HTTP/1.0, in one piece: without chunks the end of the connection would be the end of the text,
+ * and one that was cut would look whole. What the trailers tell is in the headers then.
+ */
+async function writeWhole(response: Response, encoder: StreamEncoder, events: AsyncIterable<GenerateEvent>) {
+  let text = '';
+  for await (const event of events) text += encoder.event(event);
+  response.status(200).set({ 'Content-Type': encoder.contentType, ...encoder.trailers?.values() });
+  response.end(text + encoder.end());
 }
 
 /** HTTP/1.0 has neither chunks nor trailers. */
