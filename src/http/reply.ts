@@ -82,7 +82,7 @@ async function writeWhole(response: Response, encoder: StreamEncoder, events: As
   let text = '';
   for await (const event of events) text += encoder.event(event);
   response.status(200).set({ 'Content-Type': encoder.contentType, ...encoder.trailers?.values() });
-  response.end(text + encoder.end());
+  response.send(text + encoder.end());
 }
 
 /** HTTP/1.0 has neither chunks nor trailers. */
