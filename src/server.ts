@@ -12,7 +12,7 @@ import { keyAuth, type Authenticate } from './http/auth.js';
 import { InFlight } from './http/in-flight.js';
 import { healthOf } from './http/health.js';
 import { logRequest, type RequestRecord } from './http/request-log.js';
-import { routes } from './http/routes.js';
+import { routes, type Route } from './http/routes.js';
 import { Keyring } from './keys/keyring.js';
 import { watchFolder } from './keys/watch.js';
 import { Models } from './models.js';
@@ -35,7 +35,9 @@ export interface Extensions {
   readonly logger?: Logger | undefined;
   /** In the place of LMServ's keys. */
   readonly authenticate?: Authenticate | undefined;
-  /** Adds routes, behind authentication. */
+  /** Routes that generate, beside LMServ's own: limits, usage and cancelling are the same for them. */
+  readonly routes?: readonly Route[] | undefined;
+  /** Adds any other routes, behind authentication. */
   readonly mount?: ((app: Express) => void) | undefined;
   /** Backends of another kind, by the name of their model. */
   readonly backends?: Readonly<Record<string, Backend>> | undefined;
@@ -125,8 +127,9 @@ export class LMServ {
 
   /** Reads the key file and the configuration file again; a bad one changes nothing and is logged. */
   async reload(): Promise<void> {
-    this.#running.keyring.reload();
-    await this.#running.reloader?.look(true);
+    if (!this.#parts) return;
+    this.#parts.keyring.reload();
+    await this.#parts.reloader?.look(true);
   }
 
   /** Refuses new work, finishes open streams within the grace, then ends the workers. May be called again. */
@@ -241,7 +244,7 @@ export class LMServ {
       onRequestDone: (record) => this.#onRequestDone(record, accounting),
       inFlight: this.#inFlight,
       logger: this.logger,
-      routes: routes({ execute: this.#executeOptions(models) }),
+      routes: [...routes({ execute: this.#executeOptions(models) }), ...(this.#extensions.routes ?? [])],
       mount: this.#extensions.mount,
       allowedHosts: [...config.allowedHosts, config.host],
       corsOrigins: config.corsOrigins,

@@ -1,6 +1,9 @@
 /** Bytes of stderr kept for the log and for error replies. */
 const KEEP = 64 * 1024;
 
+/** `0.00.012.345 E srv  load_model: …`, or `error: …` of its command line. */
+const ERROR_LINE = /^(?:[\d.]+ E (?:[^\s:]+\s+)?[^\s:]+:|error:)/;
+
 /** A text of a worker's without this machine's paths: where files lie is nobody's business who reads errors or logs. */
 export function withoutPaths(text: string): string {
   return text.replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
@@ -39,6 +42,12 @@ export class StderrTail {
   /** What came after a mark, at most `max` characters of its end. */
   since(position: number, max: number): string {
     return this.#text.slice(Math.max(0, position - this.#dropped)).slice(-max);
+  }
+
+  /** The last line that llama.cpp marked as an error, without its prefix and without paths; undefined without one. */
+  lastError(): string | undefined {
+    const line = this.#text.split('\n').findLast((candidate) => ERROR_LINE.test(candidate));
+    return line && withoutPaths(line.replace(ERROR_LINE, '').trim()).slice(0, 200);
   }
 
   /** The last lines, for the log. */

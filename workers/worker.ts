@@ -60,6 +60,7 @@ export class Worker {
   #state: WorkerState = 'starting';
   #endpoint: Endpoint | undefined;
   #leased = 0;
+  #seesImages = false;
   #reason: string | undefined;
   #watchTimer: NodeJS.Timeout | undefined;
   readonly #watch: ProgressWatch;
@@ -105,6 +106,11 @@ export class Worker {
 
   get pid(): number | undefined {
     return this.child.pid;
+  }
+
+  /** The model has a projector for images. */
+  get seesImages(): boolean {
+    return this.#seesImages;
   }
 
   /** Slots in use. */
@@ -167,7 +173,12 @@ export class Worker {
   ): Promise<unknown> {
     if (!this.#endpoint) throw new WorkerFailure('died', 'the worker is gone', '');
     const text = body === undefined ? undefined : JSON.stringify(body);
-    return fetchJson(this.#endpoint, method, path, text, signal);
+    const mark = this.child.stderr.position();
+    try {
+      return await fetchJson(this.#endpoint, method, path, text, signal);
+    } catch (error) {
+      throw error instanceof ConnectionLost ? await this.#failure(error, mark) : error;
+    }
   }
 
   /** Takes no more requests and ends the process: SIGTERM, then SIGKILL. */
@@ -190,10 +201,11 @@ export class Worker {
     const endpoint = await listening;
     const signal = AbortSignal.timeout(this.options.timeouts.startMs);
     // It listens only once the model is loaded; one round trip proves that it answers as well.
-    await fetchJson(endpoint, 'GET', '/health', undefined, signal).catch((error: unknown) => {
+    const props = await fetchJson(endpoint, 'GET', '/props', undefined, signal).catch((error: unknown) => {
       this.kill('listens but does not answer');
       throw error;
     });
+    this.#seesImages = (props as { modalities?: { vision?: boolean } }).modalities?.vision === true;
     if (this.#state !== 'starting') return;
     this.#endpoint = endpoint;
     this.#state = 'ready';

@@ -1,4 +1,11 @@
-import type { Backend, BackendStatus, GenerateContext, GenerateEvent, GenerateRequest } from '../contract.js';
+import type {
+  Backend,
+  BackendStatus,
+  GenerateContext,
+  GenerateEvent,
+  GenerateRequest,
+  JsonObject,
+} from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { LeaseOptions, Pool } from '../pool/pool.js';
 import type { Logger } from '../observe/logger.js';
@@ -76,13 +83,9 @@ export class LocalBackend implements Backend {
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
-      const child = toChildRequest(reply.next());
+      const options = this.#leaseOptions(request, context, reply);
       try {
-        for await (const event of this.#attempt(
-          child,
-          this.#leaseOptions(request, context, reply),
-          context,
-        )) {
+        for await (const event of this.#attempt(reply, options, context)) {
           const shown = reply.note(event);
           if (shown) yield shown;
         }
@@ -90,14 +93,15 @@ export class LocalBackend implements Backend {
       } catch (error) {
         if (!(error instanceof WorkerFailure)) throw error;
         this.#logFailure(error, reply, context);
-        if (reply.finished) {
+        if (reply.finished || reply.full) {
+          if (!reply.finished) yield { type: 'finish', index: 0, reason: 'length' };
           yield { type: 'usage', usage: reply.usage() };
           return;
         }
         if (reply.tokens > before) idleFailures = 0;
         else if (!error.unreached) idleFailures += 1;
         if (idleFailures > RETRIES || failures === RESUMES || !this.#mayGoOn(reply))
-          throw toFailure(error, child);
+          throw toFailure(error, request.body);
         context.trace.attempts += 1;
       }
     }
@@ -126,7 +130,7 @@ export class LocalBackend implements Backend {
   }
 
   async *#attempt(
-    child: ChildRequest,
+    reply: ReplySoFar,
     options: LeaseOptions,
     context: GenerateContext,
   ): AsyncGenerator<GenerateEvent> {
@@ -136,7 +140,11 @@ export class LocalBackend implements Backend {
     trace.worker = lease.worker.id;
     let served = false;
     try {
-      for await (const event of read(lease.worker, child, signal)) {
+      if (hasImage(reply.request.body) && !lease.worker.seesImages)
+        throw new LMServError('invalid_value', NO_IMAGES);
+      if (reply.begun) reply.recount(await countTokens(lease.worker, reply.text, signal));
+      const child = toChildRequest(reply.next());
+      for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, signal)) {
         served ||= event.type !== 'prefill';
         yield event;
       }
@@ -144,7 +152,7 @@ export class LocalBackend implements Backend {
       if (!(error instanceof ChildRefusal)) throw error;
       // A worker that says no is a healthy worker.
       served = true;
-      throw fromRefusal(error, child);
+      throw fromRefusal(error, reply.request.body);
     } finally {
       lease.release(served);
     }
@@ -160,24 +168,46 @@ async function* read(
   for await (const chunk of worker.generate(child.path, child.body, signal)) yield* reader.read(chunk);
 }
 
+/** How many tokens a text is to the model. */
+async function countTokens(worker: Worker, content: string, signal: AbortSignal): Promise<number> {
+  const reply = (await worker.fetch('POST', '/tokenize', { content }, signal)) as { tokens: unknown[] };
+  return reply.tokens.length;
+}
+
+/** The end of a reply of which another worker has given all the tokens that were asked for. */
+async function* nothingLeft(): AsyncGenerator<GenerateEvent> {
+  yield { type: 'finish', index: 0, reason: 'length' };
+  yield { type: 'usage', usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 } };
+}
+
+const NO_IMAGES = 'messages: this model does not take images';
+
+function hasImage(body: JsonObject): boolean {
+  const messages = (body.messages ?? []) as { content?: unknown }[];
+  return messages.some(
+    ({ content }) =>
+      Array.isArray(content) && content.some((part) => (part as { type?: string }).type === 'image_url'),
+  );
+}
+
 /** llama.cpp's own words name the field and carry no text of the client's, so 400s are handed on as they are. */
-function fromRefusal(refusal: ChildRefusal, child: ChildRequest): LMServError {
+function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
   if (refusal.type === 'exceed_context_size_error') {
-    const param = 'prompt' in child.body ? 'prompt' : 'messages';
+    const param = 'prompt' in body ? 'prompt' : 'messages';
     return new LMServError('context_length_exceeded', refusal.message, { param });
   }
   if (refusal.status >= 400 && refusal.status < 500) return new LMServError('invalid_value', refusal.message);
   return new LMServError('generation_failed', 'The worker could not generate', { cause: refusal });
 }
 
-function toFailure(failure: WorkerFailure, child: ChildRequest): LMServError {
+function toFailure(failure: WorkerFailure, body: JsonObject): LMServError {
   return new LMServError('generation_failed', `The generation failed: ${failure.message}`, {
     cause: failure,
-    stderr: scrub(failure.stderr, child),
+    stderr: scrub(failure.stderr, body),
   });
 }
 
 /** Takes paths and the client's own text out of what a worker wrote to stderr. */
-function scrub(stderr: string, child: ChildRequest): string {
-  return withoutPaths(withoutPrompt(stderr, child.body));
+function scrub(stderr: string, body: JsonObject): string {
+  return withoutPaths(withoutPrompt(stderr, body));
 }

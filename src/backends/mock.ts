@@ -9,6 +9,7 @@ import type {
   JsonObject,
 } from '../contract.js';
 import { minimalJson } from './minimal-json.js';
+import { withoutWorkers } from './without-workers.js';
 
 const ANSWER = 'This is the mock backend of LMServ: no model was asked.';
 
@@ -40,13 +41,7 @@ export class MockBackend implements Backend {
   }
 
   status(): BackendStatus {
-    return {
-      ready: this.#ready,
-      starting: false,
-      workers: { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 },
-      slots: { total: 0, idle: 0 },
-      queue: { waiting: 0, limit: 0 },
-    };
+    return withoutWorkers(this.#ready);
   }
 
   /** A piece is a token of at most eight characters. @throws the signal's reason once it has aborted. */

@@ -22,7 +22,7 @@ export class ReplySoFar {
   /** Tokens of the attempts before this one. */
   #carried = 0;
 
-  constructor(private readonly request: GenerateRequest) {}
+  constructor(readonly request: GenerateRequest) {}
 
   /** Tokens handed on. */
   get tokens(): number {
@@ -33,8 +33,25 @@ export class ReplySoFar {
   get resumable(): boolean {
     const { body } = this.request;
     if (BOUND.some((field) => body[field] !== undefined && body[field] !== false)) return false;
-    const promptIsText = this.request.kind === 'chat' || typeof body.prompt === 'string';
-    return promptIsText && this.#tokensLeft() > 0;
+    return this.request.kind === 'chat' || typeof body.prompt === 'string';
+  }
+
+  /** All tokens that were asked for have been handed on; only the finish reason has not. */
+  get full(): boolean {
+    return this.#tokensLeft() <= 0;
+  }
+
+  /** What has been handed on of the answer. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /**
+   * Corrects the count of tokens: one event may bring several, such as text that was held back because it could have
+   * become a stop string.
+   */
+  recount(tokens: number): void {
+    this.#tokens = Math.max(this.#tokens, tokens);
   }
 
   /** Takes note of an event; returns it as the client is to see it, or undefined when it saw its like before. */

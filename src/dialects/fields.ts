@@ -19,7 +19,8 @@ export const text = z
 export const maxTokens = optional(z.int().min(1).max(INT32));
 export const temperature = number(0, 2);
 export const topP = number(0, 1);
-export const repeatPenalty = optional(z.number().gt(0).max(BIG));
+/** A smaller one is 0 to the worker. */
+export const repeatPenalty = optional(z.number().gt(0).min(1e-6).max(BIG));
 
 /**
  * Sampling fields, OpenAI's and llama.cpp's, that every OpenAI-shaped route lets through. What is not here is dropped;
@@ -55,7 +56,8 @@ export const sampling = {
   logit_bias: optional(
     z.record(z.string().regex(/^\d{1,9}$/, 'must be token ids'), z.number().min(-100).max(100)),
   ),
-  grammar: optional(text),
+  // A worker compiles it before its first token and cannot be stopped meanwhile.
+  grammar: optional(text.max(65_536)),
   stop: optional(
     z.union([text, z.array(text.min(1)).max(16)]).transform((stop) => (stop === '' ? undefined : stop)),
   ),

@@ -2,9 +2,7 @@ import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.
 import type { Json, JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { bounded, TimeUp } from './bounded.js';
-
-/** Objects and lists in one schema: far above any form that a model could fill. */
-const MAX_NODES = 300;
+import { MAX_NODES } from './schema-size.js';
 
 /** A form's check is made in milliseconds and runs in microseconds; nobody's may hold up everybody's tokens. Milliseconds. */
 const LIMIT_MS = 500;

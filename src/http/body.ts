@@ -4,7 +4,8 @@ import { LMServError } from '../errors.js';
 /** Deeper nesting than this is no request of anybody's; it only serves to overflow somebody's stack. */
 const MAX_DEPTH = 100;
 
-const isJson = (type: string | undefined) => /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type ?? '');
+const isJson = (type = '') =>
+  /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type) && !/;\s*charset\s*=\s*"?(?!utf-?8)/i.test(type);
 
 /** Reads a JSON body of at most `maxBytes` into `request.body`; the size counts after decompression. */
 export function jsonBody(maxBytes: number): RequestHandler[] {

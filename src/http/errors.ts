@@ -25,7 +25,16 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
     const { body, status = error.status } = dialect?.errorBody?.(error) ?? {
       body: { error: openAiError(error) },
     };
-    response.status(status).json(body);
+    try {
+      response.status(status).json(body);
+    } catch (err) {
+      // Express' own last handler would throw at nobody what cannot be written.
+      logger.error(
+        { event: 'internal_error', requestId: context.requestId, err },
+        'an error could not be sent',
+      );
+      response.destroy();
+    }
   };
 }
 

@@ -18,10 +18,20 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
   ]);
   const any = names.has('*');
   return (request, _response, next) => {
+    refuseDuplicates(request.rawHeaders);
     const host = bareHost(request.headers.host ?? '');
     if (any || isIP(host) !== 0 || names.has(host)) next();
     else throw new LMServError('misdirected_request');
   };
+}
+
+/** Headers that decide who may do what: of two, each reader on the way might believe another. */
+const SINGLE = ['host', 'authorization', 'x-api-key', 'content-type'];
+
+function refuseDuplicates(rawHeaders: readonly string[]): void {
+  const names = rawHeaders.filter((_, position) => position % 2 === 0).map((name) => name.toLowerCase());
+  const twice = SINGLE.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  if (twice) throw new LMServError('invalid_value', `The header ${twice} was sent twice`);
 }
 
 /** Without the port and an IPv6 address's brackets. */

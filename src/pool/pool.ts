@@ -239,7 +239,8 @@ export class Pool {
     this.#syncCapacity();
     if (this.#stopping) return;
     const served = this.#served.has(worker);
-    if (!served) this.#startFailure = reason;
+    const lastError = worker.child.stderr.lastError();
+    if (!served) this.#startFailure = lastError ? `${reason}: ${lastError}` : reason;
     this.#announceStarted(false);
     const delay = this.#policy.exited(Date.now(), served);
     if (this.#policy.open && this.#slots() === 0) this.#abortWaiting(new LMServError('unavailable'));

@@ -1,6 +1,6 @@
 /** The SQLite file of the usage table: opening it, its schema, its statements. Everything here is synchronous. */
 
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
 import { monthStart, type Day } from './day.js';
@@ -64,9 +64,20 @@ export function causeOf(thrown: unknown): string {
   return typeof code === 'string' && code !== '' ? `${code}: ${String(message)}` : String(message);
 }
 
+/** Level by level: Node's own recursive way never ends where a folder says that it cannot be, as /proc does. */
+function createFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  createFolder(dirname(folder));
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
 /** Creates the file readable by its owner alone, and missing folders too; leaves what exists as it is. */
 function createPrivately(file: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  createFolder(dirname(file));
   try {
     closeSync(openSync(file, 'wx', 0o600));
   } catch (error) {

@@ -1,4 +1,6 @@
-import { BlockList } from 'node:net';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { BlockList, connect, type AddressInfo } from 'node:net';
 import request from 'supertest';
 import { gzipSync } from 'node:zlib';
 import type { Caller } from '../../src/contract.js';
@@ -81,6 +83,21 @@ describe('keys', () => {
   });
 });
 
+test.each(['Host', 'Authorization', 'X-API-Key'])('two %s headers are 400', async (name) => {
+  const server = createServer(testApp()).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const socket = connect(port, '127.0.0.1').setEncoding('utf8');
+  const value = name === 'Host' ? 'localhost' : KEY;
+  socket.write(`GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`);
+  socket.write(`${name}: ${value}\r\n`.repeat(name === 'Host' ? 1 : 2) + '\r\n');
+  const [reply] = (await once(socket, 'data')) as [string];
+  expect(reply).toMatch(/^HTTP\/1.1 400 /);
+  socket.destroy();
+  server.close();
+  await once(server, 'close');
+});
+
 describe('bodies', () => {
   test.each([
     ['not JSON', '{"prompt":', 400, 'invalid_json'],
@@ -126,17 +143,19 @@ describe('bodies', () => {
       .expect(413);
   });
 
-  test.each(['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp'])(
-    '%s is 415',
-    async (type) => {
-      await request(testApp())
-        .post('/chat')
-        .set('X-API-Key', KEY)
-        .set('Content-Type', type)
-        .send('{}')
-        .expect(415);
-    },
-  );
+  test.each([
+    'application/json; charset=utf-16',
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'application/jsonp',
+  ])('%s is 415', async (type) => {
+    await request(testApp())
+      .post('/chat')
+      .set('X-API-Key', KEY)
+      .set('Content-Type', type)
+      .send('{}')
+      .expect(415);
+  });
 
   test('a path of ours with another method is 405, an unknown path 404', async () => {
     const get = await request(testApp()).get('/chat').set('X-API-Key', KEY).expect(405);

@@ -4,7 +4,10 @@ import { LMServError } from '../../src/errors.js';
 import { events, failing, KEY, playing, saying, sseData, testApp } from '../support/app.js';
 
 const ask = (generate: ReturnType<typeof playing>, body: object, path = '/v1/chat/completions') =>
-  request(testApp({ generate })).post(path).set('Authorization', `Bearer ${KEY}`).send(body);
+  request(testApp({ generate, maxBodyBytes: 1_000_000 }))
+    .post(path)
+    .set('Authorization', `Bearer ${KEY}`)
+    .send(body);
 
 const messages = [{ role: 'user', content: 'hi' }];
 
@@ -211,6 +214,12 @@ describe('what reaches the backends', () => {
     ]);
   });
 
+  /** A worker would take minutes and gigabytes for it. */
+  const huge = {
+    type: 'object',
+    properties: Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`p${i}`, { type: 'string' }])),
+  };
+
   test.each([
     ['messages', { messages: 'hi' }],
     ['messages', { messages: [] }],
@@ -236,6 +245,15 @@ describe('what reaches the backends', () => {
     ['tool_choice', { messages, tool_choice: 'required' }],
     ['tool_choice', { messages, tools, tool_choice: { type: 'function', function: { name: 'g' } } }],
     ['response_format.json_schema', { messages, response_format: { type: 'json_schema' } }],
+    [
+      'response_format.json_schema.schema',
+      { messages, response_format: { type: 'json_schema', json_schema: { schema: huge } } },
+    ],
+    [
+      'tools.0.function.parameters',
+      { messages, tools: [{ type: 'function', function: { name: 'f', parameters: huge } }] },
+    ],
+    ['repeat_penalty', { messages, repeat_penalty: 1e-300 }],
     ['functions', { messages, functions: [] }],
     ['grammar', { messages, tools, grammar: 'root ::= "a"' }],
   ])('400 names %s', async (param, body) => {

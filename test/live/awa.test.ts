@@ -299,7 +299,9 @@ describe('the client library', () => {
   });
 
   test('a stream whose worker dies is a BrokenStreamError', async () => {
-    const pieces = client({}).stream('Tell me a story about a lighthouse')[Symbol.asyncIterator]();
+    const pieces = client({})
+      .stream('Tell me a story about a lighthouse', { temperature: 0 })
+      [Symbol.asyncIterator]();
     expect((await pieces.next()).done).toBe(false);
     for (const pid of live.server.workerPids()) process.kill(pid, 'SIGKILL');
     const rest = (async () => {

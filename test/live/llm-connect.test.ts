@@ -1,3 +1,4 @@
+import { withoutWorkers } from '../../src/backends/without-workers.js';
 import type { Backend } from '../../src/contract.js';
 import { RoutingPolicy } from '../../src/routing-policy.js';
 import { BadRemote } from '../support/bad-remote.js';
@@ -13,15 +14,11 @@ const CANARY = 'sk-canary-llm-connect-0123456789';
 /** Another kind of backend, with a mistake in its program. */
 const buggy: Backend = {
   name: 'buggy',
-  // eslint-disable-next-line require-yield
+
   async *generate() {
     throw new Error('a mistake of the program’s own');
   },
-  status: () => ({
-    ...{ ready: true, starting: false },
-    workers: { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 },
-    ...{ slots: { total: 0, idle: 0 }, queue: { waiting: 0, limit: 0 } },
-  }),
+  status: () => withoutWorkers(true),
   start: () => undefined,
   stop: async () => undefined,
 };

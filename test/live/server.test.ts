@@ -1,11 +1,12 @@
-import { readFileSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { ROOT } from '../../src/root.js';
 import { resolveBinary } from '../../workers/binary.js';
 import { isAlive } from '../support/pool.js';
-import { LIVE_KEY, LiveServer } from '../support/live.js';
+import { DEMO_MODEL, LIVE_KEY, LiveServer } from '../support/live.js';
 
 /** LMServ as a whole on real llama.cpp: its own routes, its workers' lives, its end. */
 
@@ -207,6 +208,29 @@ test('/llm continues a raw prompt', async () => {
   const reply = await server.post('/llm', { prompt: 'Once upon a time', temperature: 0, max_tokens: 16 });
   const body = (await reply.json()) as { completion: string };
   expect(body.completion.length).toBeGreaterThan(10);
+});
+
+test('an image for a model that sees none is 400, not a failure of the server', async () => {
+  const server = await serve();
+  const content = [{ type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }];
+  const reply = await server.post('/v1/chat/completions', { messages: [{ role: 'user', content }] });
+  expect(reply.status).toBe(400);
+});
+
+test('a truncated model is told as such', async () => {
+  const whole = readFileSync(DEMO_MODEL);
+  const folder = mkdtempSync(join(tmpdir(), 'lmserv-cut-'));
+  const cut = join(folder, 'cut.gguf');
+  writeFileSync(cut, whole.subarray(0, whole.length / 2));
+  live = new LiveServer({ LLM_MODEL_PATH: cut });
+  await live.server.start();
+  await live.next('worker_exit');
+  const reply = await live.post('/chat', dish);
+  expect(reply.status).toBe(503);
+  const { error } = (await reply.json()) as { error: { message: string } };
+  expect(error.message).toMatch(/^No worker can be started: exit code 1: .*model/);
+  expect(error.message).not.toContain(folder);
+  rmSync(folder, { recursive: true });
 });
 
 test('a llama-server works too, on a UNIX socket with a key', async () => {

@@ -1,3 +1,4 @@
+import { appendFileSync as dbg } from 'node:fs';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
@@ -257,13 +258,35 @@ async function learnPrompts(): Promise<void> {
 
 /** Eight requests of which four are cancelled in the middle and four in the queue. */
 async function cancelled(name: string): Promise<void> {
+  dbg('/tmp/stage', 'c1\n');
   const { length } = logged();
   const running = await pausedStreams(name);
+  dbg('/tmp/stage', 'c2 ' + JSON.stringify(running.map((r) => r.chunks)) + '\n');
   const waiting = STREAMS.map((stream) => started(keys[name]!, stream));
   await server.untilReady(({ queue }) => queue.waiting === waiting.length);
+  dbg('/tmp/stage', 'c3 ' + length + '\n');
+  const T = setTimeout(
+    () =>
+      dbg(
+        '/tmp/stage',
+        'HANG ' +
+          logged().length +
+          ' ' +
+          JSON.stringify(
+            server
+              .logged('request')
+              .slice(-24)
+              .map((l) => [l.route, l.outcome, l.completionTokens, l.ms]),
+          ) +
+          '\n',
+      ),
+    15000,
+  );
   for (const stream of [...running, ...waiting]) stream.abort();
   await untilLogged(length + running.length + waiting.length);
   for (const pid of server.workerPids()) process.kill(pid, 'SIGCONT');
+  clearTimeout(T);
+  dbg('/tmp/stage', 'c4 ' + logged().length + '\n');
   noteStreams(name, 'cancelled', running);
   for (const stream of STREAMS) note(stream.tenant ?? name, { cancelled: 1 });
   await server.untilReady(({ slots }) => slots.idle === slots.total);
@@ -271,6 +294,7 @@ async function cancelled(name: string): Promise<void> {
 
 /** Four streams whose worker is killed in the middle; what waited behind them is served by the next worker. */
 async function broken(name: string): Promise<void> {
+  dbg('/tmp/stage', 'b1\n');
   const running = STREAMS.map((stream) => started(keys[name]!, stream));
   await Promise.all(running.map((stream) => stream.firstChunk()));
   const behind = KINDS.map((kind) => () => plain(name, kind));
@@ -279,6 +303,7 @@ async function broken(name: string): Promise<void> {
   for (const pid of server.workerPids()) process.kill(pid, 'SIGKILL');
   const replies = await Promise.all(running.map(({ reply }) => reply));
   expect(replies.map(({ cut }) => cut)).toEqual([true, false, false, false]);
+  dbg('/tmp/stage', 'b3\n');
   noteStreams(name, 'broken', running);
   await served;
 }
@@ -333,7 +358,9 @@ test('a thousand mixed requests are counted as their clients counted them, and a
   await learnPrompts();
   for (let round = 0; round < 8; round += 1) await cancelled(['anna', 'bert'][round % 2]!);
   for (let round = 0; round < 4; round += 1) await broken(['anna', 'bert'][round % 2]!);
+  dbg('/tmp/stage', 'u\n');
   await undelivered('cleo');
+  dbg('/tmp/stage', 'rest\n');
   const rest = Array.from(
     { length: TOTAL - requestsSoFar() },
     (_, i) => () => plain(['anna', 'bert'][i % 2]!, KINDS[i % KINDS.length]!),
@@ -346,8 +373,11 @@ test('a thousand mixed requests are counted as their clients counted them, and a
 
   await plain('anna', KINDS[0]!);
   // Nobody has asked for the usage since: it gets to the disk by itself.
+  dbg('/tmp/stage', 'disk\n');
   await untilOnDisk(TOTAL + 1);
+  dbg('/tmp/stage', 'kill\n');
   await server.kill();
+  dbg('/tmp/stage', 'killed\n');
   server = await LiveProcess.start(folder, env);
   await expectTheSame();
   await plain('bert', KINDS[0]!);

@@ -27,10 +27,14 @@ if (has('--fake-flood')) process.stderr.write('x'.repeat(1_000_000) + '\n');
 const words = (text) => text.split(/(?<= )/).filter((word) => !word.startsWith('@'));
 
 const server = createServer((request, response) => {
-  if (request.url === '/health') return response.end('{"status":"ok"}');
+  if (request.url === '/props') return response.end('{"modalities":{"vision":false}}');
   let body = '';
   request.on('data', (data) => (body += data));
-  request.on('end', () => answer(JSON.parse(body), response));
+  request.on('end', () => {
+    const asked = JSON.parse(body);
+    if (request.url === '/tokenize') response.end(JSON.stringify({ tokens: words(asked.content) }));
+    else answer(asked, response);
+  });
 });
 
 function answer(body, response) {

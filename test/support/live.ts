@@ -167,10 +167,11 @@ export class LiveProcess {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
 
-  private constructor(folder: string, env: Settings) {
+  private constructor(folder: string, env: Settings, program: readonly string[]) {
     const inherited = { PATH: process.env.PATH, LLM_BIN_PATH: process.env.LLM_BIN_PATH };
     const own = { PORT: '0', HOST: '127.0.0.1', API_KEY: LIVE_KEY, DATA_DIR: folder };
-    this.#child = spawn(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
+    const [script, ...args] = program;
+    this.#child = spawn(process.execPath, [join(ROOT, 'dist', script!), ...args], {
       cwd: folder,
       env: { ...inherited, ...own, ...DEMO, ...env },
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -179,10 +180,18 @@ export class LiveProcess {
     createInterface(this.#child.stdout!).on('line', this.#log.add);
   }
 
-  /** Compiles what is not compiled yet, starts the server and waits until it takes requests. */
-  static async start(folder: string, env: Settings = {}): Promise<LiveProcess> {
+  /**
+   * Compiles what is not compiled yet, starts the server and waits until it takes requests.
+   *
+   * @param program what starts it, below `dist/`.
+   */
+  static async start(
+    folder: string,
+    env: Settings = {},
+    program: readonly string[] = ['src/cli.js', 'serve'],
+  ): Promise<LiveProcess> {
     await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
-    const started = new LiveProcess(folder, env);
+    const started = new LiveProcess(folder, env, program);
     await Promise.race([
       Promise.all([started.until('listening'), started.until('worker_ready')]),
       started.#exited.then(() => Promise.reject(new Error('the server ended at its start'))),
@@ -223,6 +232,12 @@ export class LiveProcess {
 
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
+  }
+
+  /** Ends it in good order; the exit code. */
+  async stop(): Promise<unknown> {
+    this.signal('SIGTERM');
+    return ((await this.#exited) as unknown[])[0];
   }
 
   /** Ends it as the kernel would, and waits until its workers, too, are gone. May be called again. */

@@ -9,6 +9,7 @@ import type {
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import { decodeSse, DONE } from '../../wire/sse.js';
+import { withoutWorkers } from '../without-workers.js';
 import { Circuit, type Ticket } from './circuit.js';
 import { systemClock, wait, type Clock } from './clock.js';
 import { bytesOf, createDispatcher, letGo, post, readRefusal, routeUrl, type Reply } from './connection.js';
@@ -82,13 +83,7 @@ export class RemoteBackend implements Backend {
   /** Zeros, because the server's workers are its own affair; ready unless the circuit is open or the key is missing. */
   status(): BackendStatus {
     const usable = this.#keyProblem() === undefined && !this.#stopping;
-    return {
-      ready: usable && !this.#circuit.isOpen(this.#clock.now()),
-      starting: false,
-      workers: { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 },
-      slots: { total: 0, idle: 0 },
-      queue: { waiting: 0, limit: 0 },
-    };
+    return withoutWorkers(usable && !this.#circuit.isOpen(this.#clock.now()));
   }
 
   /** Refuses new requests; those that run have `graceMs` milliseconds to finish, then they fail with `draining`. */

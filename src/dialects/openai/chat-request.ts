@@ -2,17 +2,16 @@ import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { askedTokens, choices, compact, modelName, sampling, text } from '../fields.js';
+import { boundedSchema } from '../schema-size.js';
 import { optional, validate } from '../validate.js';
 import { messages, toolChoice, tools } from './messages.js';
 
-const jsonSchema = z.record(z.string(), z.json());
-
 const responseFormat = z.discriminatedUnion('type', [
   z.object({ type: z.literal('text') }),
-  z.object({ type: z.literal('json_object'), schema: optional(jsonSchema) }),
+  z.object({ type: z.literal('json_object'), schema: optional(boundedSchema) }),
   z.object({
     type: z.literal('json_schema'),
-    json_schema: z.object({ name: optional(text), strict: optional(z.boolean()), schema: jsonSchema }),
+    json_schema: z.object({ name: optional(text), strict: optional(z.boolean()), schema: boundedSchema }),
   }),
 ]);
 

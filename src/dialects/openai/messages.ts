@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import type { Json } from '../../contract.js';
 import { text } from '../fields.js';
+import { boundedSchema, countNodes, MAX_TOOL_NODES } from '../schema-size.js';
 import { optional } from '../validate.js';
 
 /** OpenAI's chat messages and tools, reduced to what is allow-listed. */
@@ -56,11 +58,17 @@ const tool = z.object({
   function: z.object({
     name: functionName,
     description: optional(text),
-    parameters: optional(z.record(z.string(), z.json())),
+    parameters: optional(boundedSchema),
   }),
 });
 
-export const tools = z.array(tool).max(128);
+export const tools = z
+  .array(tool)
+  .max(128)
+  .refine(
+    (list) => countNodes(list as Json) <= MAX_TOOL_NODES,
+    `have more than ${MAX_TOOL_NODES} parts together`,
+  );
 
 export const toolChoice = z.union([
   z.enum(['none', 'auto', 'required']),

@@ -246,7 +246,7 @@ describe('starting', () => {
     expect(exit).toMatchObject({ code: 7, reason: 'exit code 7', stderr: ['error: failed to load model'] });
     await expect(current.ask('x').text()).rejects.toMatchObject({
       code: 'unavailable',
-      message: 'No worker can be started: exit code 7',
+      message: 'No worker can be started: exit code 7: failed to load model',
     });
     expect(current.pool.status()).toMatchObject({ ready: false, starting: false });
   });

@@ -45,6 +45,21 @@ test('what is left of max_tokens is what the other worker may use', async () => 
   expect(await fake.ask(dieOnce(), undefined, { max_tokens: 4 }).text()).toBe('one two three four ');
 });
 
+test('a worker that dies when all tokens are there, but the finish reason is not, costs nothing', async () => {
+  const events = await all(fake.ask(dieOnce(), undefined, { max_tokens: 2 }).events);
+  expect(events.slice(-2)).toEqual([
+    { type: 'finish', index: 0, reason: 'length' },
+    { type: 'usage', usage: { promptTokens: 5, completionTokens: 2, cachedTokens: 0 } },
+  ]);
+});
+
+test('tokens that came together are counted each', async () => {
+  const { events } = fake.ask(dieOnce(), undefined, { max_tokens: 4 });
+  const counted = events[Symbol.asyncIterator]();
+  await firstText(counted);
+  expect(await textOf(events)).toBe('two three four ');
+});
+
 test('a raw prompt is gone on with too', async () => {
   const prompt = `${dieOnce()}\n---\n`;
   expect(await textOf(fake.run({ kind: 'raw', n: 1, body: { prompt } }).events)).toBe(

@@ -46,7 +46,17 @@ test('reasoning is carried', () => {
 
 test('the token limit shrinks, and with none left there is nothing to go on with', () => {
   expect(after(chat({ max_tokens: 5 }), text('a'), text('b')).next().body.max_tokens).toBe(3);
-  expect(after(chat({ max_tokens: 1 }), text('a')).resumable).toBe(false);
+  expect(after(chat({ max_tokens: 1 }), text('a')).full).toBe(true);
+  expect(after(chat({ max_tokens: 2 }), text('a')).full).toBe(false);
+  expect(after(chat(), text('a')).full).toBe(false);
+});
+
+test('one event may have brought several tokens', () => {
+  const reply = after(chat({ max_tokens: 9 }), text('a b c'));
+  reply.recount(3);
+  expect(reply.next().body.max_tokens).toBe(6);
+  reply.recount(1);
+  expect(reply.tokens).toBe(3);
 });
 
 test.each(['tools', 'response_format', 'grammar', 'logprobs'])('not with %s', (field) => {

@@ -25,3 +25,11 @@ test('what came since a mark, also when more has been dropped than was marked', 
   tail.push('y'.repeat(300_000));
   expect(tail.since(mark, 5)).toBe('yyyyy');
 });
+
+test('the last error is found among other lines, without prefix and paths', () => {
+  const tail = new StderrTail(() => undefined);
+  expect(tail.lastError()).toBeUndefined();
+  tail.push('0.00.006.228 E llama_model_load: error loading model: cannot open /srv/models/x.gguf\n');
+  tail.push('0.00.007.000 I srv  llama_server: cleaning up\n');
+  expect(tail.lastError()).toBe('error loading model: cannot open [path]');
+});

@@ -1,0 +1,12 @@
+import type { BackendStatus } from '../contract.js';
+
+/** The status of a backend that is no pool of workers: zeros, and whether it could take a request now. */
+export function withoutWorkers(ready: boolean): BackendStatus {
+  return {
+    ready,
+    starting: false,
+    workers: { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 },
+    slots: { total: 0, idle: 0 },
+    queue: { waiting: 0, limit: 0 },
+  };
+}
