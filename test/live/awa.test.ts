@@ -1,7 +1,7 @@
 import * as library from '../../src/client/index.js';
 import { STUB_ANSWER } from '../../src/client/stub.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
-import { demoModel, killWorkersUntil, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import { demoModel, ENDLESS, killWorkersUntil, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
 
 /** LMServ as AWA's clients use it: Bearer, `/llm` in both forms, the OpenAI routes, the client library. On real llama.cpp. */
 
@@ -13,10 +13,13 @@ const DEAD = 'http://127.0.0.1:1';
 let live: LiveServer;
 /** Without a key, and with a remote server that stands for the cloud: the first one. */
 let open: LiveServer;
+/** Its replies do not end by themselves. */
+let endless: LiveServer;
 
 beforeAll(async () => {
   process.env.LMSERV_TEST_CLOUD_KEY = LIVE_KEY;
   live = await new LiveServer({ HEALTH_FORMAT: 'json', LLM_SLOTS: '2', REPLY_RESUME: 'off' }).start();
+  endless = await new LiveServer({ LLM_EXTRA_ARGS: ENDLESS, REPLY_RESUME: 'off' }).start();
   open = await new LiveServer(
     (folder) => ({
       LMSERV_CONFIG: writeConfig(folder, {
@@ -33,7 +36,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await Promise.all([live.stop(), open.stop()]);
+  await Promise.all([live.stop(), open.stop(), endless.stop()]);
   delete process.env.LMSERV_TEST_CLOUD_KEY;
 });
 
@@ -98,14 +101,14 @@ describe('the prompt form of POST /llm', () => {
 
   test('a generation that fails is 500 with what the worker wrote, no path and no prompt in it', async () => {
     const prompt = 'Once upon a time there was a canary in a coal mine';
-    const reply = await killWorkersUntil(live, llm({ prompt, max_tokens: 3000, temperature: 2 }));
+    const reply = await killWorkersUntil(endless, llm({ prompt, max_tokens: 3000 }, endless));
     expect(reply.status).toBe(500);
     const { error } = json(reply);
     expect(error).toMatchObject({ code: 'generation_failed', stderr: expect.any(String) });
     expect(Buffer.byteLength(error.stderr)).toBeLessThanOrEqual(2048);
     expect(reply.text).not.toContain('canary');
     expect(error.stderr).not.toMatch(/\/\w+\/\w+/);
-    await live.untilReady(({ workers }) => workers.idle === 1);
+    await endless.untilReady(({ workers }) => workers.idle === 1);
   });
 
   test('every request is logged with its latency', async () => {
@@ -299,26 +302,24 @@ describe('the client library', () => {
   });
 
   test('a stream whose worker dies is a BrokenStreamError', async () => {
-    const pieces = client({})
-      .stream('Tell me a story about a lighthouse', { temperature: 0 })
-      [Symbol.asyncIterator]();
+    const asked = client({ baseUrl: endless.url }).stream(dish, { maxTokens: 3_000 });
+    const pieces = asked[Symbol.asyncIterator]();
     expect((await pieces.next()).done).toBe(false);
-    for (const pid of live.server.workerPids()) process.kill(pid, 'SIGKILL');
+    for (const pid of endless.workerPids()) process.kill(pid, 'SIGKILL');
     const rest = (async () => {
       while (!(await pieces.next()).done);
     })();
     await expect(rest).rejects.toBeInstanceOf(library.BrokenStreamError);
-    await live.untilReady(({ workers }) => workers.idle === 1);
   });
 
   test('leaving the loop early stops the generation', async () => {
-    const cancelled = live.until('request', (line) => line.outcome === 'cancelled');
-    for await (const piece of client({}).stream('Tell me a story about a lighthouse')) {
+    const cancelled = endless.until('request', (line) => line.outcome === 'cancelled');
+    for await (const piece of client({ baseUrl: endless.url }).stream(dish, { maxTokens: 3_000 })) {
       expect(piece).not.toBe('');
       break;
     }
     expect(await cancelled).toMatchObject({ route: '/v1/chat/completions' });
-    await live.untilIdle();
+    await endless.untilIdle();
   });
 
   test('the caller’s own abort passes its reason and no fallback answers', async () => {

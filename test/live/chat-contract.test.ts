@@ -1,5 +1,5 @@
 import { exchange, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
-import { LIVE_KEY, LiveServer } from '../support/live.js';
+import { ENDLESS, LIVE_KEY, LiveServer } from '../support/live.js';
 
 /** The contract of LMServ's own clients, and what holds on every route. On real llama.cpp. */
 
@@ -7,7 +7,7 @@ const key = { 'X-API-Key': LIVE_KEY };
 const dish = { prompt: 'Name a famous Peruvian dish', temperature: 0 };
 const messages = [{ role: 'user', content: dish.prompt }];
 /** Runs until it is stopped: the model's own end of turn is ignored. */
-const endless = { messages, ignore_eos: true, max_tokens: 3000, stream: true };
+const unending = { messages, ignore_eos: true, max_tokens: 3000, stream: true };
 
 /** Every route that generates, with a body that it takes. */
 const ROUTES: [path: string, body: object][] = [
@@ -24,6 +24,8 @@ const ROUTES: [path: string, body: object][] = [
 
 const servers: LiveServer[] = [];
 let live: LiveServer;
+/** Its replies do not end by themselves. */
+let endless: LiveServer;
 
 async function serve(env: Record<string, string> = {}, options = {}): Promise<LiveServer> {
   const server = new LiveServer(env, options);
@@ -33,6 +35,7 @@ async function serve(env: Record<string, string> = {}, options = {}): Promise<Li
 
 beforeAll(async () => {
   live = await serve({ LLM_SLOTS: '2', CORS_ORIGINS: 'https://good.example', REPLY_RESUME: 'off' });
+  endless = await serve({ LLM_EXTRA_ARGS: ENDLESS, REPLY_RESUME: 'off' });
 });
 
 afterAll(async () => {
@@ -56,7 +59,7 @@ describe('open routes', () => {
   test('GET /health is a text with the number of idle workers; busy is still ok', async () => {
     const idle = await get(`${live.url}/health`, { Accept: '*/*' });
     expect(idle).toMatchObject({ status: 200, text: 'ok – workers idle: 1' });
-    const running = new Exchange(`${live.url}/v1/chat/completions`, { headers: key, body: endless });
+    const running = new Exchange(`${live.url}/v1/chat/completions`, { headers: key, body: unending });
     await running.firstChunk();
     expect(await get(`${live.url}/health`)).toMatchObject({ status: 200, text: 'ok – workers idle: 0' });
     running.abort();
@@ -105,7 +108,7 @@ describe('open routes', () => {
 
   test('503 draining while it stops; open streams finish', async () => {
     const server = await serve();
-    const body = { ...endless, max_tokens: 400, stream_options: { include_usage: true } };
+    const body = { ...unending, max_tokens: 400, stream_options: { include_usage: true } };
     const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body });
     await running.firstChunk();
     const stopped = server.server.stop();
@@ -262,7 +265,7 @@ describe('on every route', () => {
 
   test('queue full, then timed out: 503 with Retry-After', async () => {
     const server = await serve({ QUEUE_LIMIT: '1', QUEUE_TIMEOUT_SECS: '0.3' });
-    const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body: endless });
+    const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body: unending });
     await running.firstChunk();
     const waiting = post('/chat', dish, server);
     await server.untilReady(({ queue }) => queue.waiting === 1);
@@ -277,23 +280,23 @@ describe('on every route', () => {
 
 describe('a stream that has begun and cannot be finished', () => {
   const broken = async (path: string, body: object): Promise<Reply> => {
-    const running = new Exchange(live.url + path, { headers: key, body });
+    const running = new Exchange(endless.url + path, { headers: key, body });
     await running.firstChunk();
-    const ready = live.next('worker_ready');
-    for (const pid of live.server.workerPids()) process.kill(pid, 'SIGKILL');
+    const ready = endless.next('worker_ready');
+    for (const pid of endless.server.workerPids()) process.kill(pid, 'SIGKILL');
     const [reply] = await Promise.all([running.reply, ready]);
     expect(reply.status).toBe(200);
     return reply;
   };
 
   test('plain text is cut before its last chunk', async () => {
-    const reply = await broken('/chat', { prompt: 'Tell me a story about a lighthouse', temperature: 0 });
+    const reply = await broken('/chat', { prompt: dish.prompt, max_tokens: 3_000 });
     expect(reply.cut).toBe(true);
     expect(reply.trailers).toEqual({});
   });
 
   test('SSE gets its error and no [DONE]', async () => {
-    const reply = await broken('/v1/chat/completions', endless);
+    const reply = await broken('/v1/chat/completions', unending);
     expect(reply.text).not.toContain('[DONE]');
     const last = reply.text.trimEnd().split('\n\n').at(-1)!;
     expect(JSON.parse(last.replace(/^data: /, ''))).toEqual({
@@ -302,23 +305,23 @@ describe('a stream that has begun and cannot be finished', () => {
   });
 
   test('NDJSON gets its error line and no done', async () => {
-    const reply = await broken('/complete/stream', { ...endless, model: 'quality' });
+    const reply = await broken('/complete/stream', { ...unending, model: 'quality' });
     expect(lines(reply).at(-1)).toMatchObject({ type: 'error' });
     expect(lines(reply).map(({ type }) => type)).not.toContain('done');
   });
 });
 
 test.each([
-  ['/chat', { prompt: 'Tell me a story about a lighthouse', temperature: 0 }],
-  ['/v1/chat/completions', endless],
-  ['/complete/stream', { ...endless, model: 'quality' }],
+  ['/chat', { prompt: dish.prompt, max_tokens: 3_000 }],
+  ['/v1/chat/completions', unending],
+  ['/complete/stream', { ...unending, model: 'quality' }],
 ])('a client of %s that goes away frees its slot', async (path, body) => {
-  const running = new Exchange(live.url + path, { headers: key, body });
+  const running = new Exchange(endless.url + path, { headers: key, body });
   await running.firstChunk();
-  const done = live.next('request');
+  const done = endless.next('request');
   running.abort();
   expect(await done).toMatchObject({ outcome: 'cancelled', route: path });
-  await live.untilIdle();
+  await endless.untilIdle();
 });
 
 test('no key, path of the server, prompt or answer is in an error or a log line', async () => {

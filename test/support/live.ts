@@ -32,6 +32,9 @@ export const demoModel = (settings: object = {}) => ({
   ...settings,
 });
 
+/** Makes llama.cpp ignore the model's end of turn, so that a reply runs until its `max_tokens`, whatever the route. */
+export const ENDLESS = '--ignore-eos';
+
 /** The demo model is small: more threads would wait for one another longer than they compute. */
 const DEMO = { LLM_MODEL_PATH: DEMO_MODEL, LLM_THREADS: '1', CACHE_RAM_MB: '0' };
 
@@ -218,9 +221,10 @@ export class LiveProcess {
     return this.#log.lines.filter((line) => line.event === event);
   }
 
-  /** Process ids of the living workers. */
-  workerPids(): number[] {
+  /** Process ids of the living workers, of one model or of all. */
+  workerPids(model = ''): number[] {
     return this.logged('worker_spawn')
+      .filter(({ worker }) => worker.startsWith(model))
       .map(({ pid }) => pid as number)
       .filter(isAlive);
   }
