@@ -197,8 +197,13 @@ test('completions continue a raw prompt', async () => {
 });
 
 test('an abort cancels the generation and frees its slot', async () => {
+  // One that does not end by itself; the SDK hands llama.cpp's fields on.
+  const endless = { ignore_eos: true, max_tokens: 3_500 };
   const stream = await client.chat.completions.create({
-    ...{ model, messages: [{ role: 'user', content: 'Tell me a story about a lighthouse' }], stream: true },
+    model,
+    messages: [...dish],
+    stream: true,
+    ...endless,
   });
   const done = live.next('request');
   const read = (async () => {

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { ROOT } from '../../src/root.js';
 import { resolveBinary } from '../../workers/binary.js';
 import { isAlive } from '../support/pool.js';
-import { DEMO_MODEL, LIVE_KEY, LiveServer } from '../support/live.js';
+import { DEMO_MODEL, ENDLESS, LIVE_KEY, LiveServer } from '../support/live.js';
 
 /** LMServ as a whole on real llama.cpp: its own routes, its workers' lives, its end. */
 
@@ -170,8 +170,8 @@ test.each([1, 20, 60, 150, 300])(
 );
 
 test('with REPLY_RESUME=off a reply whose worker dies is cut', async () => {
-  const server = await serve({ REPLY_RESUME: 'off' });
-  const reply = await server.post('/chat', { prompt: 'Tell me a story about a lighthouse' });
+  const server = await serve({ REPLY_RESUME: 'off', LLM_EXTRA_ARGS: ENDLESS });
+  const reply = await server.post('/chat', { ...dish, max_tokens: 3_000 });
   const reader = reply.body!.getReader();
   await reader.read();
   for (const pid of server.server.workerPids()) process.kill(pid, 'SIGKILL');
@@ -192,9 +192,9 @@ test('a stopped worker (SIGSTOP) is found by its lack of progress and replaced',
 });
 
 test('a client that goes frees its slot', async () => {
-  const server = await serve();
+  const server = await serve({ LLM_EXTRA_ARGS: ENDLESS });
   const gone = new AbortController();
-  const story = { prompt: 'Tell me a story about a lighthouse', temperature: 0 };
+  const story = { ...dish, max_tokens: 3_000 };
   const reply = await server.post('/chat', story, { signal: gone.signal });
   const reader = reply.body!.getReader();
   await reader.read();
@@ -204,7 +204,7 @@ test('a client that goes frees its slot', async () => {
 });
 
 test('/llm continues a raw prompt', async () => {
-  const server = await serve();
+  const server = await serve({ LLM_EXTRA_ARGS: ENDLESS });
   const reply = await server.post('/llm', { prompt: 'Once upon a time', temperature: 0, max_tokens: 16 });
   const body = (await reply.json()) as { completion: string };
   expect(body.completion.length).toBeGreaterThan(10);
