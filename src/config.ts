@@ -33,6 +33,19 @@ const networks = () =>
       if (!addNetwork(found, item)) context.addIssue(`${item} is no network such as 192.168.1.0/24`);
     return found;
   });
+const origins = () =>
+  list().refine((items) => items.every(isOrigin), 'must be * or origins such as https://app.example');
+const proxies = () =>
+  z.string().transform((value, context) => {
+    const parsed = trustProxy(value);
+    if (parsed === undefined) context.addIssue('must be on, off, a number of proxies, or their addresses');
+    return parsed ?? false;
+  });
+const args = () =>
+  z
+    .string()
+    .refine((line) => /^(?:"[^"]*"|'[^']*'|[^"'])*$/.test(line), 'has a quote that is not closed')
+    .transform(splitArgs);
 const numeric = () =>
   z
     .string()
@@ -66,7 +79,7 @@ export const VARIABLES = {
   LLM_GPU_LAYERS: int(0, 10_000).optional(),
   LLM_GPUS: list().default([]),
   LLM_THREADS: int(1, 4096).optional(),
-  LLM_EXTRA_ARGS: text().default(''),
+  LLM_EXTRA_ARGS: args().default([]),
   QUEUE_LIMIT: int(0, 1_000_000).default(64),
   QUEUE_TIMEOUT_SECS: seconds().default(30_000),
   START_TIMEOUT_SECS: seconds().default(120_000),
@@ -79,8 +92,8 @@ export const VARIABLES = {
   CACHE_RAM_MB: int(0, 16_777_216).optional(),
   MAX_BODY_BYTES: int(1024, 1_073_741_824).default(1_048_576),
   RATE_LIMIT_QPS: numeric().pipe(z.number().min(0).max(1_000_000)).default(0),
-  CORS_ORIGINS: list().default([]),
-  TRUST_PROXY: text().default('off'),
+  CORS_ORIGINS: origins().default([]),
+  TRUST_PROXY: proxies().default(false),
   SHUTDOWN_GRACE_SECS: numeric().pipe(z.number().min(0).max(86_400)).default(30),
   DATA_DIR: text().default('data'),
   LLM_CONNECT_HOST: text().optional(),
@@ -193,7 +206,7 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     maxBodyBytes: values.MAX_BODY_BYTES,
     rateLimitQps: values.RATE_LIMIT_QPS,
     corsOrigins: values.CORS_ORIGINS,
-    trustProxy: trustProxy(values.TRUST_PROXY),
+    trustProxy: values.TRUST_PROXY,
     shutdownGraceMs: values.SHUTDOWN_GRACE_SECS * 1000,
     dataDir: resolve(folder, values.DATA_DIR),
     logLevel: values.LOG_LEVEL,
@@ -294,7 +307,7 @@ function localModel(values: Values, folder: string, notes: string[]): ConfigFile
     gpus: values.LLM_GPUS,
     threads: values.LLM_THREADS,
     cacheRamMb: values.CACHE_RAM_MB,
-    extraArgs: splitArgs(values.LLM_EXTRA_ARGS),
+    extraArgs: values.LLM_EXTRA_ARGS,
   };
   return { [modelId(path)]: model };
 }
@@ -344,11 +357,18 @@ function addNetwork(list: BlockList, text: string): boolean {
   return true;
 }
 
-/** off, on, a number of proxies, or addresses, as Express' `trust proxy` has them. */
-function trustProxy(value: string): boolean | number | string {
-  if (value === 'off' || value === 'false' || value === '0') return false;
-  if (value === 'on' || value === 'true') return true;
-  return /^\d+$/.test(value) ? Number(value) : value;
+function isOrigin(text: string): boolean {
+  return text === '*' || (URL.canParse(text) && new URL(text).origin === text);
+}
+
+/** off, on, a number of proxies, or addresses, as Express' `trust proxy` has them; undefined for anything else. */
+function trustProxy(value: string): boolean | number | string | undefined {
+  if (['off', 'false', '0'].includes(value)) return false;
+  if (['on', 'true'].includes(value)) return true;
+  if (/^\d+$/.test(value)) return Number(value);
+  const known = ['loopback', 'linklocal', 'uniquelocal'];
+  const parts = value.split(',').map((part) => part.trim());
+  return parts.every((part) => known.includes(part) || addNetwork(new BlockList(), part)) ? value : undefined;
 }
 
 function deepFreeze<T>(value: T): T {

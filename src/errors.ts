@@ -26,6 +26,7 @@ const SERVER = 'server_error';
 const UNAVAILABLE = 'service_unavailable_error';
 
 export const ERRORS = {
+  invalid_http: row(400, INVALID, false, 'The request is not valid HTTP'),
   invalid_json: row(400, INVALID, false, 'The body is not valid JSON'),
   invalid_value: row(400, INVALID, false, 'The request is not valid'),
   context_length_exceeded: row(400, INVALID, false, 'The prompt is longer than the context of the model'),
@@ -38,6 +39,7 @@ export const ERRORS = {
   body_too_large: row(413, INVALID, false, 'The body is larger than MAX_BODY_BYTES'),
   unsupported_media_type: row(415, INVALID, false, 'The body must be application/json, in UTF-8'),
   misdirected_request: row(421, INVALID, false, 'This host name is not served here; see ALLOWED_HOSTS'),
+  headers_too_large: row(431, INVALID, false, 'The headers are larger than 16 KiB'),
   rate_limit_exceeded: row(429, 'rate_limit_error', true, 'Too many requests for this key'),
   budget_exceeded: row(429, 'insufficient_quota', false, 'The budget of this tenant is used up'),
   provider_rate_limited: row(429, 'rate_limit_error', true, 'The provider limits the rate of requests'),

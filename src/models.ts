@@ -13,6 +13,7 @@ import {
   type ConfigFile,
   type Made,
   type ModelSettings,
+  type RemoteSettings,
 } from './config-file/index.js';
 import { ConfigError, type Config } from './config.js';
 import type { Backend, BackendStatus } from './contract.js';
@@ -139,17 +140,11 @@ export class Models {
   }
 
   #build(file: ConfigFile, previous?: Built): Promise<Built> {
-    const { config, env, logger } = this.#options;
+    const { config } = this.#options;
     const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
     return buildRegistry(file, {
       makeLocal: (name, model) => this.#makeLocal(name, model, workers),
-      makeRemote: (name, remote) => ({
-        backend: new RemoteBackend(
-          remoteOptions(name, remote, (variable) => env[variable]),
-          { logger },
-        ),
-        created: Math.floor(Date.now() / 1000),
-      }),
+      makeRemote: (name, remote) => this.#makeRemote(name, remote),
       unknownModel: config.unknownModel,
       maxTokens: config.maxTokens,
       maxTokensCap: config.maxTokensCap,
@@ -157,6 +152,19 @@ export class Models {
       standard: standardName(file, config, this.#extra),
       previous,
     });
+  }
+
+  #makeRemote(name: string, remote: RemoteSettings): Made {
+    const { env, logger } = this.#options;
+    const variable = remote.apiKeyEnv;
+    if (variable !== undefined && !env[variable]?.trim()) {
+      logger.warn(
+        { event: 'remote_without_key', remote: name, variable },
+        `remotes.${name}: ${variable} is not set`,
+      );
+    }
+    const options = remoteOptions(name, remote, (wanted) => env[wanted]);
+    return { backend: new RemoteBackend(options, { logger }), created: Math.floor(Date.now() / 1000) };
   }
 
   async #makeLocal(name: string, model: ModelSettings, workers: number): Promise<Made> {

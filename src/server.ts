@@ -8,6 +8,7 @@ import { processEnv, type Config } from './config.js';
 import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
 import { createApp } from './http/app.js';
+import { onClientError } from './http/client-error.js';
 import { keyAuth, type Authenticate } from './http/auth.js';
 import { InFlight } from './http/in-flight.js';
 import { healthOf } from './http/health.js';
@@ -232,8 +233,14 @@ export class LMServ {
     });
     const app = createApp({
       generate: createGenerate((...asked) => models.registry.resolve(...asked), {
-        onFailure: ({ error, ...failure }) =>
-          this.logger.warn({ event: 'backend_failed', ...failure, error: error.code }, 'a backend failed'),
+        onFailure: ({ error, ...failure }) => {
+          // What the operator must mend is said in full; other messages may quote a remote server.
+          const reason = error.code === 'configuration_error' ? error.message : undefined;
+          this.logger.warn(
+            { event: 'backend_failed', ...failure, error: error.code, reason },
+            'a backend failed',
+          );
+        },
       }),
       admit: (caller, tenant) => accounting.admit(caller, tenant),
       usage: (caller, query) => accounting.report(caller, query),
@@ -254,7 +261,8 @@ export class LMServ {
       rateLimitQps: config.rateLimitQps,
     });
     const timeouts = { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS };
-    return createHttpServer({ ...timeouts, connectionsCheckingInterval: 1_000 }, app);
+    const server = createHttpServer({ ...timeouts, connectionsCheckingInterval: 1_000 }, app);
+    return server.on('clientError', onClientError);
   }
 
   #keyAuth(keyring: Keyring): Authenticate {

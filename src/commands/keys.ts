@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { addKey, formatAddedKey, formatKeys, listKeys, revokeKey } from '../keys/manage.js';
 
 interface AddOptions {
@@ -21,9 +21,9 @@ export function addKeysCommand(
     .description('make a key; it is shown once and only its hash is kept')
     .option('--tenant <name>', 'a tenant it may spend for and read; may be repeated', collect, [])
     .option('--admin', 'it may read all usage')
-    .option('--qps <number>', 'its own rate limit, requests a second', Number)
-    .option('--budget-day <amount>', 'what it may spend a day', Number)
-    .option('--budget-month <amount>', 'what it may spend a month', Number)
+    .option('--qps <number>', 'its own rate limit, requests a second', amount)
+    .option('--budget-day <amount>', 'what it may spend a day', amount)
+    .option('--budget-month <amount>', 'what it may spend a month', amount)
     .action(async (name: string, options: AddOptions) => {
       const added = await addKey(keysFile(), { name, ...fields(options) });
       print(formatAddedKey(added));
@@ -39,6 +39,13 @@ export function addKeysCommand(
       await revokeKey(keysFile(), name);
       print(`Revoked ${name}.`);
     });
+}
+
+function amount(value: string): number {
+  const number = value.trim() === '' ? NaN : Number(value);
+  if (!Number.isFinite(number) || number < 0)
+    throw new InvalidArgumentError('It must be a number, 0 or more.');
+  return number;
 }
 
 function collect(value: string, before: string[]): string[] {

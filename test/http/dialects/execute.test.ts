@@ -19,6 +19,8 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
   method_not_allowed: [405, 'method_not_allowed', 'LLMError'],
   request_timeout: [408, 'request_timeout', 'LLMError'],
   body_too_large: [413, 'body_too_large', 'LLMError'],
+  headers_too_large: [431, 'headers_too_large', 'LLMError'],
+  invalid_http: [400, 'invalid_http', 'LLMError'],
   unsupported_media_type: [415, 'unsupported_media_type', 'LLMError'],
   misdirected_request: [421, 'misdirected_request', 'LLMError'],
   rate_limit_exceeded: [429, 'provider_rate_limited', 'LLMRateLimitError'],

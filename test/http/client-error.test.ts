@@ -1,0 +1,54 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { onClientError } from '../../src/http/client-error.js';
+import { testApp } from '../support/app.js';
+
+/** What is wrong before there is a request. */
+
+let server: Server;
+
+async function serve(options = {}): Promise<void> {
+  server = createServer({ connectionsCheckingInterval: 10, ...options }, testApp());
+  server.on('clientError', onClientError).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+}
+
+afterEach(async () => {
+  server.close();
+  await once(server, 'close');
+});
+
+/** Sends bytes and reads what comes until the server closes. */
+async function talk(bytes: string): Promise<{ status: string; head: string; body: any }> {
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
+  socket.write(bytes);
+  let text = '';
+  for await (const chunk of socket) text += chunk as string;
+  const [head, body] = text.split('\r\n\r\n');
+  return { status: head!.split(' ')[1]!, head: head!, body: JSON.parse(body!) };
+}
+
+test.each([
+  ['headers', 'POST /chat HTTP/1.1\r\nHost: loc'],
+  [
+    'a body',
+    'POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{',
+  ],
+])('%s that do not arrive in time are 408 in the form of all errors', async (_name, bytes) => {
+  await serve({ headersTimeout: 50, requestTimeout: 100 });
+  // A key is asked for before a body is; without one the answer would be 401.
+  const withKey = bytes.replace('Host: localhost\r\n', 'Host: localhost\r\nX-API-Key: test-key\r\n');
+  const { status, head, body } = await talk(withKey);
+  expect(status).toBe('408');
+  expect(body.error).toMatchObject({ code: 'request_timeout', type: 'invalid_request_error' });
+  expect(head).toMatch(/x-request-id: [\w-]{36}/);
+});
+
+test('headers that are too large are 431, what is not HTTP is 400', async () => {
+  await serve();
+  const large = await talk(`GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`);
+  expect([large.status, large.body.error.code]).toEqual(['431', 'headers_too_large']);
+  const garbage = await talk('hello\r\n\r\n');
+  expect([garbage.status, garbage.body.error.code]).toEqual(['400', 'invalid_http']);
+});
