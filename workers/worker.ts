@@ -46,6 +46,8 @@ const STDERR_SNIPPET = 2_048;
 /** How long the child's exit may lag behind its broken connection, milliseconds. */
 const EXIT_LAG_MS = 500;
 
+const HUNG = 'hung: no progress within the deadline';
+
 const LISTENING = /\blistening on (?:http:\/\/127\.0\.0\.1:(\d+))?/;
 
 /**
@@ -174,10 +176,15 @@ export class Worker {
     if (!this.#endpoint) throw new WorkerFailure('died', 'the worker is gone', '');
     const text = body === undefined ? undefined : JSON.stringify(body);
     const mark = this.child.stderr.position();
+    const limit = AbortSignal.timeout(this.options.timeouts.tokenMs);
     try {
-      return await fetchJson(this.#endpoint, method, path, text, signal);
+      return await fetchJson(this.#endpoint, method, path, text, AbortSignal.any([signal, limit]));
     } catch (error) {
-      throw error instanceof ConnectionLost ? await this.#failure(error, mark) : error;
+      signal.throwIfAborted();
+      if (limit.aborted) this.kill(HUNG);
+      throw limit.aborted || error instanceof ConnectionLost
+        ? await this.#failure(error as Error, mark)
+        : error;
     }
   }
 
@@ -237,7 +244,7 @@ export class Worker {
   #checkProgress(): void {
     this.#watchTimer = undefined;
     const due = this.#watch.dueIn(Date.now());
-    if (due !== undefined && due <= 0) this.kill('hung: no progress within the deadline');
+    if (due !== undefined && due <= 0) this.kill(HUNG);
     else this.#armWatch();
   }
 

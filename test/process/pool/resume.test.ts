@@ -60,6 +60,24 @@ test('tokens that came together are counted each', async () => {
   expect(await textOf(events)).toBe('two three four ');
 });
 
+test('a stopped worker is not waited for, whatever it is asked', async () => {
+  fake.pool.kill();
+  await fake.pool.stop(0);
+  fake = await new TestPool(
+    {},
+    { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 300 } },
+  ).ready();
+  const { signal } = new AbortController();
+  const lease = await fake.pool.lease(signal);
+  process.kill(lease.worker.pid!, 'SIGSTOP');
+  const exit = fake.next('worker_exit');
+  await expect(lease.worker.fetch('POST', '/tokenize', { content: 'x' }, signal)).rejects.toMatchObject({
+    kind: 'hung',
+  });
+  expect(await exit).toMatchObject({ signal: 'SIGKILL', reason: expect.stringMatching(/^hung/) });
+  lease.release(false);
+});
+
 test('a raw prompt is gone on with too', async () => {
   const prompt = `${dieOnce()}\n---\n`;
   expect(await textOf(fake.run({ kind: 'raw', n: 1, body: { prompt } }).events)).toBe(
