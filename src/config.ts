@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
@@ -329,6 +330,14 @@ function modelPath(given: string | undefined, folder: string, notes: string[]): 
   if (existsSync(standard)) return standard;
   notes.push(`${DEFAULT_MODEL} is not there: serving the demo model; get a real one with npm run model`);
   return join(ROOT, DEMO_MODEL);
+}
+
+/**
+ * Threads of each worker of a model; by default the cores are shared out among all `workers` of the server, or they
+ * would wait for one another.
+ */
+export function threadsOf(model: { readonly threads?: number | undefined }, workers: number): number {
+  return model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers));
 }
 
 /** A model is known by its file name without `.gguf`; one of the hub's by its repository's name. */

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { availableParallelism, freemem } from 'node:os';
+import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { ensureModel } from '../scripts/model/ensure.js';
 import { resolveBinary } from '../workers/binary.js';
@@ -15,7 +15,7 @@ import {
   type ModelSettings,
   type RemoteSettings,
 } from './config-file/index.js';
-import { ConfigError, type Config } from './config.js';
+import { ConfigError, threadsOf, type Config } from './config.js';
 import type { Backend, BackendStatus } from './contract.js';
 import { LMServError } from './errors.js';
 import type { Registry, RegistryEntry } from './generate/registry.js';
@@ -182,8 +182,7 @@ export class Models {
       workers: model.workers,
       worker: {
         ...{ binary, modelPath, slots, ctxSize, gpuLayers, extraArgs },
-        // Workers share the cores; each taking all of them would have them wait for one another.
-        threads: model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers)),
+        threads: threadsOf(model, workers),
         cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
         timeouts: {
           startMs: config.startTimeoutMs,

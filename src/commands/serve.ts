@@ -41,11 +41,11 @@ async function ensureBinary(config: Config): Promise<boolean> {
 function handleSignals(server: LMServ, exit: (code: number) => void): void {
   let stopping = false;
   const onSignal = () => {
-    if (stopping) return forceExit(server, exit, 1);
+    if (stopping) return forceExit(server, exit);
     stopping = true;
     void server.stop().then(
       () => exit(0),
-      () => forceExit(server, exit, 1),
+      () => forceExit(server, exit),
     );
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
@@ -56,15 +56,15 @@ function handleSignals(server: LMServ, exit: (code: number) => void): void {
 function handleCrash(server: LMServ, exit: (code: number) => void): void {
   const onCrash = (error: unknown) => {
     server.logger.fatal({ event: 'crash', err: error }, 'uncaught error');
-    forceExit(server, exit, 1);
+    forceExit(server, exit);
   };
   process.on('uncaughtException', onCrash).on('unhandledRejection', onCrash);
 }
 
 /** The children get SIGKILL now; a moment lets their exits be logged. */
-function forceExit(server: LMServ, exit: (code: number) => void, code: number): void {
+function forceExit(server: LMServ, exit: (code: number) => void): void {
   server.kill();
-  setTimeout(() => exit(code), FORCED_EXIT_MS);
+  setTimeout(() => exit(1), FORCED_EXIT_MS);
 }
 
 /** How to talk to it. A key of the user's own is never shown. */

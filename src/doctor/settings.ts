@@ -1,9 +1,8 @@
 /** What the server would be started with, as far as it can be read: a wrong value is noted and the rest still checked. */
 import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
-import { ConfigError, DEFAULT_KEY, loadConfig, type Config } from '../config.js';
+import { ConfigError, DEFAULT_KEY, loadConfig, threadsOf, type Config } from '../config.js';
 import { ProfileError } from '../profiles/profile.js';
 
 /** A model that this machine is to serve. */
@@ -133,7 +132,7 @@ function checkedModels({ file, binPath }: Config): CheckedModel[] {
     ...model,
     id,
     binPath: model.binPath ?? binPath,
-    threads: model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers)),
+    threads: threadsOf(model, workers),
     gpuLayers: model.gpuLayers,
     cacheRamMb: model.cacheRamMb,
   }));
