@@ -43,14 +43,23 @@ async function handOver() {
 }
 
 /** Commands that are scripts of their own rather than part of the server's command line. */
-const SCRIPTS = { setup: 'scripts/setup/main.js', model: 'scripts/model/main.js' };
+const SCRIPTS = {
+  setup: 'scripts/setup/main.js',
+  model: 'scripts/model/main.js',
+  'install-service': 'scripts/service/main.js',
+  bench: 'bench/main.js',
+  chaos: 'bench/chaos/main.js',
+};
+
+/** Commands that run workers, and the tests, which do so too. */
+const NEEDS_LLAMA = ['ready', 'bench', 'chaos'];
 
 async function run() {
   const problem = unsupportedNode(root);
   if (problem !== undefined) throw new StepError(problem);
   const ready = await interruptible(async (signal) => {
     await prepare(signal);
-    return command !== 'ready' || (await prepareLlama(signal));
+    return !NEEDS_LLAMA.includes(command) || (await prepareLlama(signal));
   });
   if (!ready) process.exitCode = 1;
   else if (command === 'build' || command === 'ready') return;

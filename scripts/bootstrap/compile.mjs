@@ -13,7 +13,7 @@ import {
 import path from 'node:path';
 import { runProgram, say, StepError } from './steps.mjs';
 
-const SOURCES = ['src', 'workers', 'scripts', 'examples'];
+const SOURCES = ['src', 'workers', 'scripts', 'examples', 'bench'];
 const SETTINGS = ['tsconfig.json', 'tsconfig.build.json', 'package.json', 'package-lock.json'];
 /** Plain JavaScript that compiled files import; the compiler leaves it out. */
 const COPIED = path.join('scripts', 'bootstrap');
