@@ -88,6 +88,9 @@ export const VARIABLES = {
   TOKEN_TIMEOUT_SECS: seconds().default(15_000),
   REPLY_RESUME: z.enum(['on', 'off']).default('on'),
   RESUME_TIMEOUT_SECS: seconds().default(30_000),
+  WORKER_MAX_REQUESTS: int(1, 2_147_483_647).optional(),
+  WORKER_MAX_AGE_SECS: numeric().pipe(z.number().min(1).max(31_536_000)).optional(),
+  WORKER_MAX_MEMORY_MB: int(1, 16_777_216).optional(),
   MAX_TOKENS: int(1, 16_777_216).default(1024),
   MAX_TOKENS_CAP: int(1, 16_777_216).optional(),
   CACHE_RAM_MB: int(0, 16_777_216).optional(),
@@ -146,6 +149,12 @@ export interface Config {
   /** A reply whose worker fails goes on with another one. */
   readonly replyResume: boolean;
   readonly resumeTimeoutMs: number;
+  /** When workers are replaced although nothing is wrong with them. */
+  readonly recycling: {
+    readonly requests: number | undefined;
+    readonly ageMs: number | undefined;
+    readonly memoryBytes: number | undefined;
+  };
   readonly maxTokens: number;
   /** undefined: the context of the model. */
   readonly maxTokensCap: number | undefined;
@@ -202,6 +211,11 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     tokenTimeoutMs: values.TOKEN_TIMEOUT_SECS,
     replyResume: values.REPLY_RESUME === 'on',
     resumeTimeoutMs: values.RESUME_TIMEOUT_SECS,
+    recycling: {
+      requests: values.WORKER_MAX_REQUESTS,
+      ageMs: scaled(values.WORKER_MAX_AGE_SECS, 1000),
+      memoryBytes: scaled(values.WORKER_MAX_MEMORY_MB, 2 ** 20),
+    },
     maxTokens: values.MAX_TOKENS,
     maxTokensCap: values.MAX_TOKENS_CAP,
     maxBodyBytes: values.MAX_BODY_BYTES,
@@ -213,6 +227,10 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     logLevel: values.LOG_LEVEL,
     notes,
   });
+}
+
+function scaled(value: number | undefined, factor: number): number | undefined {
+  return value === undefined ? undefined : value * factor;
 }
 
 /** The key file alone, for the commands that manage it. @throws ConfigError when none is set. */

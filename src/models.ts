@@ -191,6 +191,7 @@ export class Models {
         },
       },
       gpus: model.gpus,
+      recycling: config.recycling,
       queueLimit: config.queueLimit,
       queueTimeoutMs: config.queueTimeoutMs,
       env,
