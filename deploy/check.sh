@@ -72,7 +72,7 @@ start_lmserv() {
   # From a folder without a .env or a configuration file.
   cd "$work"
   HOST=127.0.0.1 PORT=0 API_KEY=$key API_KEYS_FILE=$work/keys.json DATA_DIR=$work/data \
-    ALLOWED_HOSTS=$name TRUST_PROXY=loopback KEYLESS_NETWORKS=10.9.8.7 REPLY_RESUME=off \
+    ALLOWED_HOSTS=$name TRUST_PROXY=loopback KEYLESS_NETWORKS=10.9.8.7 REPLY_RESUME=off SHUTDOWN_GRACE_SECS=0 \
     LLM_MODEL_PATH=$root/models/lmserv-demo.gguf LLM_WORKERS=1 LLM_SLOTS=1 LLM_THREADS=1 LLM_CTX_SIZE=65536 \
     LLM_EXTRA_ARGS=--ignore-eos MAX_TOKENS_CAP=60000 \
     node "$root/scripts/bootstrap.mjs" serve >"$work/lmserv.log" 2>&1 &
@@ -146,6 +146,7 @@ web_in_background() {
     web -N "$@"
   ) >"$work/text" 2>"$work/curl" &
   client=$!
+  pids+=("$client")
   wait_for 20 test -s "$work/text"
 }
 status() { web -o /dev/null -w '%{http_code}' "$@" 2>/dev/null || true; }
