@@ -94,6 +94,7 @@ export const VARIABLES = {
   MAX_TOKENS: int(1, 16_777_216).default(1024),
   MAX_TOKENS_CAP: int(1, 16_777_216).optional(),
   CACHE_RAM_MB: int(0, 16_777_216).optional(),
+  PROMPT_CACHE: z.enum(['on', 'off']).default('on'),
   MAX_BODY_BYTES: int(1024, 1_073_741_824).default(1_048_576),
   RATE_LIMIT_QPS: numeric().pipe(z.number().min(0).max(1_000_000)).default(0),
   CORS_ORIGINS: origins().default([]),
@@ -158,6 +159,8 @@ export interface Config {
   readonly maxTokens: number;
   /** undefined: the context of the model. */
   readonly maxTokensCap: number | undefined;
+  /** Workers keep what they have evaluated of prompts, for whoever's next prompt begins like it. */
+  readonly promptCache: boolean;
   readonly maxBodyBytes: number;
   readonly rateLimitQps: number;
   readonly corsOrigins: readonly string[];
@@ -218,6 +221,7 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     },
     maxTokens: values.MAX_TOKENS,
     maxTokensCap: values.MAX_TOKENS_CAP,
+    promptCache: values.PROMPT_CACHE === 'on',
     maxBodyBytes: values.MAX_BODY_BYTES,
     rateLimitQps: values.RATE_LIMIT_QPS,
     corsOrigins: values.CORS_ORIGINS,

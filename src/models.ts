@@ -199,8 +199,8 @@ export class Models {
     });
     logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
     const backend = new LocalBackend(name, pool, logger, {
-      enabled: config.replyResume,
-      timeoutMs: config.resumeTimeoutMs,
+      resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
+      promptCache: config.promptCache,
     });
     this.#locals.add(backend);
     return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };

@@ -48,7 +48,9 @@ export async function main(args: readonly string[], { root }: { root: string }):
   pool.start();
   try {
     await pool.firstReady;
-    const backend = new LocalBackend('resume', pool, SILENT, { enabled: true, timeoutMs: 60_000 });
+    const backend = new LocalBackend('resume', pool, SILENT, {
+      resume: { enabled: true, timeoutMs: 60_000 },
+    });
     const cuts = await allCuts(backend, pool, Number(values.tokens), Number(values.cuts));
     process.stdout.write(`${report(cuts)}\n`);
   } finally {

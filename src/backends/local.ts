@@ -38,14 +38,21 @@ export interface ResumeOptions {
   readonly timeoutMs: number;
 }
 
+export interface LocalOptions {
+  /** Absent: a reply that breaks is not gone on with. */
+  readonly resume?: ResumeOptions;
+  /** false: workers evaluate each prompt whole, so that nobody learns from it what others asked. */
+  readonly promptCache?: boolean;
+  readonly observer?: PoolObserver | undefined;
+}
+
 /** A model served by a pool of llama.cpp processes on this machine. */
 export class LocalBackend implements Backend {
   constructor(
     readonly name: string,
     private readonly pool: Pool,
     private readonly logger: Logger,
-    private readonly resume: ResumeOptions = { enabled: false, timeoutMs: 0 },
-    private readonly observer?: PoolObserver,
+    private readonly options: LocalOptions = {},
   ) {}
 
   /** Resolves when the first worker takes requests. */
@@ -118,12 +125,12 @@ export class LocalBackend implements Backend {
   #noteNextAttempt({ begun }: ReplySoFar, { trace }: GenerateContext): void {
     trace.attempts += 1;
     if (begun) trace.resumes = (trace.resumes ?? 0) + 1;
-    if (begun) this.observer?.resumed({ model: this.name });
-    else this.observer?.retried({ model: this.name });
+    if (begun) this.options.observer?.resumed({ model: this.name });
+    else this.options.observer?.retried({ model: this.name });
   }
 
   #mayGoOn(reply: ReplySoFar): boolean {
-    return !reply.begun || (this.resume.enabled && reply.resumable);
+    return !reply.begun || (this.options.resume?.enabled === true && reply.resumable);
   }
 
   #leaseOptions(
@@ -132,7 +139,12 @@ export class LocalBackend implements Backend {
   ): LeaseOptions {
     const common = { caller: caller.address ?? caller.name, body: request.body };
     if (begun)
-      return { ...common, priority: RESUME_PRIORITY, timeoutMs: this.resume.timeoutMs, beyondLimit: true };
+      return {
+        ...common,
+        priority: RESUME_PRIORITY,
+        timeoutMs: this.options.resume!.timeoutMs,
+        beyondLimit: true,
+      };
     return {
       ...common,
       priority: request.priority ?? 0,
@@ -180,6 +192,7 @@ export class LocalBackend implements Backend {
       const child = reply.begun
         ? await continuationOf(reply, lease.worker, signal)
         : toChildRequest(reply.request);
+      if (this.options.promptCache === false) child.body.cache_prompt = false;
       for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, signal)) {
         served ||= event.type !== 'prefill';
         yield event;

@@ -43,7 +43,9 @@ export class TestPool {
         ...worker,
       },
     });
-    this.backend = new LocalBackend('fake', this.pool, logger, { enabled: true, timeoutMs: 30_000 });
+    this.backend = new LocalBackend('fake', this.pool, logger, {
+      resume: { enabled: true, timeoutMs: 30_000 },
+    });
   }
 
   /** The next log line of an event. */

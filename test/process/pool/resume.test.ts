@@ -113,8 +113,7 @@ test.each([
 
 test('turned off it is broken visibly', async () => {
   const off = new LocalBackend('fake', fake.pool, pino({ level: 'silent' }), {
-    enabled: false,
-    timeoutMs: 0,
+    resume: { enabled: false, timeoutMs: 0 },
   });
   const { context } = fake.ask('x');
   const body = { messages: [{ role: 'user', content: dieOnce() }] };
