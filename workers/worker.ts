@@ -274,7 +274,8 @@ export class Worker {
 
   /** Ends the process at once. */
   kill(ending: Ending, reason?: string): void {
-    this.#ending ??= ending;
+    // What is wrong with it goes before a recycling that was under way.
+    if (this.#ending !== 'shutdown') this.#ending = ending;
     this.#reason ??= reason;
     this.child.kill('SIGKILL');
   }
@@ -329,7 +330,10 @@ export class Worker {
     this.#state = 'dead';
     clearTimeout(this.#watchTimer);
     this.#checkup.end();
-    const ending = this.#ending ?? (this.#wasReady ? endingOf(cause) : 'start_failed');
+    // One that was to go when its last reply is finished, and went before, did not go by our will.
+    const early = this.#ending === 'recycled' && this.#leased > 0;
+    const found = this.#wasReady ? endingOf(cause) : 'start_failed';
+    const ending = early ? found : (this.#ending ?? found);
     const reason = this.#reason ?? (isOurs(ending) ? ending : describeExit(cause));
     this.#exit = { cause, ending, reason };
     this.events.onExit(this, this.#exit);

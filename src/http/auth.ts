@@ -2,6 +2,7 @@ import type { BlockList } from 'node:net';
 import { isIPv6 } from 'node:net';
 import type { IncomingMessage } from 'node:http';
 import type { Request, RequestHandler } from 'express';
+import { ipKeyGenerator } from 'express-rate-limit';
 import type { Caller } from '../contract.js';
 import { LMServError } from '../errors.js';
 
@@ -23,7 +24,8 @@ export interface KeyAuthOptions {
 const anonymous = (request: IncomingMessage, admin: boolean): Caller => ({
   name: 'anonymous',
   admin,
-  address: addressOf(request),
+  // One network of IPv6 is one client: it has more addresses than anybody can count.
+  address: ipKeyGenerator(addressOf(request)),
 });
 
 /** Authenticates by `X-API-Key` or `Authorization: Bearer`, or by the network the client is in. */

@@ -6,7 +6,7 @@ import { LMServError } from '../errors.js';
 /** Milliseconds over which requests are counted; longer than a second for rates below one. */
 const WINDOW_MS = 1_000;
 
-/** At most `qps` requests a second for each caller; a key's own limit goes before it; 0 is no limit. */
+/** At most `qps` requests a second for each caller, which without a key is an address; a key's own limit goes before it; 0 is no limit. */
 export function perCallerLimit(qps: number): RequestHandler {
   const limiters = new Map<number, RequestHandler>();
   return (request, response, next) => {
@@ -28,7 +28,10 @@ function limiterFor(qps: number): RequestHandler {
     legacyHeaders: false,
     // Made at the first request of a rate, once: keys with rates of their own may be added while we run.
     validate: { creationStack: false },
-    keyGenerator: (_request, response) => (response.locals.caller as Caller).name,
+    keyGenerator: (_request, response) => {
+      const { name, address } = response.locals.caller as Caller;
+      return address ?? name;
+    },
     handler: (_request, _response, next) =>
       next(new LMServError('rate_limit_exceeded', undefined, { retryAfter: Math.ceil(windowMs / 1000) })),
   });
