@@ -1,0 +1,68 @@
+import { privateMemory } from '../../workers/memory.js';
+import { LiveServer } from '../support/live.js';
+
+/** Beginnings of conversations that workers hold, on real llama.cpp. */
+
+let live: LiveServer;
+
+afterEach(() => live.stop());
+
+type Message = { role: string; content: string };
+
+/** About 300 tokens that no other conversation begins with. */
+const opening = (name: string): Message => ({
+  role: 'user',
+  content: `My name is ${name}. ${`${name} likes to talk about the sea. `.repeat(30)}`,
+});
+
+/** One turn: the reply is added to the conversation; the tokens of its prompt, and how many were cached. */
+async function turn(messages: Message[], said?: string): Promise<{ prompt: number; cached: number }> {
+  if (said !== undefined) messages.push({ role: 'user', content: said });
+  const response = await live.post('/v1/chat/completions', { messages, temperature: 0, max_tokens: 8 });
+  const { choices, usage } = await response.json();
+  messages.push({ role: 'assistant', content: choices[0].message.content });
+  return { prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details.cached_tokens };
+}
+
+/** The workers of the requests so far, in order. */
+const workersOf = () => live.logged('request').flatMap(({ worker }) => worker ?? []);
+
+test("each conversation's turns go to the worker that holds it, and only the new part is evaluated", async () => {
+  live = await new LiveServer({ LLM_WORKERS: '2', LLM_CTX_SIZE: '1024' }).start();
+  await live.untilReady(({ workers }) => workers.idle === 2);
+  const [anna, ben] = [[opening('Anna')], [opening('Ben')]];
+  await turn(anna);
+  await turn(ben);
+  for (let n = 0; n < 3; n += 1) {
+    for (const conversation of [ben, anna]) {
+      const { prompt, cached } = await turn(conversation, 'Go on.');
+      expect(cached).toBeGreaterThan(prompt * 0.9);
+    }
+  }
+  await live.until('request', () => workersOf().length === 8);
+  const [first, second, ...later] = workersOf();
+  expect(first).not.toBe(second);
+  expect(later).toEqual([second, first, second, first, second, first]);
+});
+
+test('PROMPT_CACHE=off: nothing is found, not even by who asks twice', async () => {
+  live = await new LiveServer({ PROMPT_CACHE: 'off', LLM_CTX_SIZE: '1024' }).start();
+  expect((await turn([opening('Anna')])).cached).toBe(0);
+  expect((await turn([opening('Anna')])).cached).toBe(0);
+});
+
+test('conversations that take turns on one slot are kept in the prompt cache, within CACHE_RAM_MB', async () => {
+  live = await new LiveServer({ CACHE_RAM_MB: '16', LLM_CTX_SIZE: '1024' }).start();
+  const names = Array.from({ length: 60 }, (_, n) => `Person${n}`);
+  const conversations = names.map((name) => [opening(name)]);
+  await turn(conversations[0]!);
+  await turn(conversations[1]!);
+  const back = await turn(conversations[0]!, 'Go on.');
+  expect(back.cached).toBeGreaterThan(back.prompt * 0.9);
+  const [pid] = live.workerPids();
+  const before = privateMemory(pid!)!;
+  for (const conversation of conversations) await turn(conversation);
+  // Sixty of them would be several times the limit; llama.cpp's own working memory is within the other 16 MiB.
+  expect(privateMemory(pid!)! - before).toBeLessThan(32 * 2 ** 20);
+  expect(workersOf().every((worker) => worker === workersOf()[0])).toBe(true);
+});
