@@ -62,7 +62,8 @@ function scalar(type: ScalarType, value: string | number | boolean): Buffer {
 }
 
 function encode(value: GgufValue): Buffer {
-  if (value.type !== 'array') return Buffer.concat([uint32(TYPE[value.type]), scalar(value.type, value.value)]);
+  if (value.type !== 'array')
+    return Buffer.concat([uint32(TYPE[value.type]), scalar(value.type, value.value)]);
   const head = [uint32(TYPE.array), uint32(TYPE[value.of]), uint64(value.values.length)];
   return Buffer.concat([...head, ...value.values.map((element) => scalar(value.of, element))]);
 }

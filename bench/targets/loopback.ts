@@ -1,0 +1,13 @@
+/** Loaded before a program that cannot be told where to listen: it then listens on 127.0.0.1 alone. */
+import { Server } from 'node:net';
+
+type Listen = (this: Server, ...args: unknown[]) => Server;
+
+const listen: Listen = Server.prototype.listen as Listen;
+
+Server.prototype.listen = function (this: Server, port: unknown, ...rest: unknown[]): Server {
+  const callback = rest.find((argument) => typeof argument === 'function');
+  return typeof port === 'number'
+    ? listen.call(this, { port, host: '127.0.0.1' }, callback)
+    : listen.call(this, port, ...rest);
+} as typeof Server.prototype.listen;
