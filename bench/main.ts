@@ -6,8 +6,10 @@ import { comparison } from './comparison/benchmark.js';
 import { BenchError } from './errors.js';
 import { parseBenchArgs, type Arguments } from './options.js';
 import { writeReport } from './report/write.js';
+import { slots } from './slots/benchmark.js';
+import { start } from './start/benchmark.js';
 
-const BENCHMARKS: Readonly<Record<string, Benchmark>> = { comparison };
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = { comparison, slots, start };
 
 const STANDARD = 'comparison';
 

@@ -29,8 +29,3 @@ export function ratios(values: readonly number[], partners: readonly number[]): 
 }
 
 export const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
-
-/** JSON knows no NaN: what was not measured is null, and figures keep four digits. */
-export function rounded(value: number): number | null {
-  return Number.isFinite(value) ? Number(value.toPrecision(4)) : null;
-}

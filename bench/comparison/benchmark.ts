@@ -1,16 +1,16 @@
-import { startProgress, type Progress } from '../../scripts/progress.js';
 import type { BenchContext, Benchmark, Report } from '../benchmark.js';
 import { LoadClient } from '../load/client.js';
 import { describeMachine } from '../machine.js';
 import { obtainModel, type BenchModel } from '../model/models.js';
 import { anonymousMib } from '../proc.js';
 import { withOwned } from '../program.js';
+import { toFigures } from '../report/json.js';
+import { countSteps } from '../report/steps.js';
 import { BenchServer } from '../server.js';
-import { rounded } from '../statistics.js';
 import type { Target } from '../targets/target.js';
 import { planFor } from './plan.js';
 import { comparisonChart, comparisonTable } from './present.js';
-import { rowsOf, toJson, type Row } from './result.js';
+import { rowsOf, type Row } from './result.js';
 import { measureRounds } from './rounds.js';
 import { startTargets, TARGET_NAMES } from './targets.js';
 
@@ -56,7 +56,7 @@ async function measureModel(model: BenchModel, context: BenchContext): Promise<M
     const client = own(new LoadClient());
     const memory = started.others.map((target) => idleMemory(model.name, target));
     const rows: Row[] = [];
-    const progress = own(stepProgress(model.name, pairsOf(plan, started.others.length)));
+    const progress = own(countSteps(`measuring ${model.name}`, pairsOf(plan, started.others.length)));
     for (const streams of plan.streams) {
       const onPair = () => {
         progress.step(`${streams} streams`);
@@ -84,16 +84,6 @@ function noteLoaded(memory: readonly Memory[], targets: readonly Target[]): void
   });
 }
 
-/** A bar of so many steps. */
-function stepProgress(label: string, steps: number) {
-  const progress: Progress = startProgress(`measuring ${label}`, 'percent');
-  let done = 0;
-  return {
-    step: (detail: string) => progress.update((done += 1), steps, detail),
-    stop: async () => progress.stop(),
-  };
-}
-
 function report(measured: readonly Measured[], settings: object): Report {
   const rows = measured.flatMap((part) => part.rows);
   const memory = measured.flatMap((part) => part.memory);
@@ -105,16 +95,7 @@ function report(measured: readonly Measured[], settings: object): Report {
   );
   return {
     text: [...tables, `Memory (RssAnon)\n${lines.join('\n')}`, ...missing].join('\n\n'),
-    figures: {
-      ...settings,
-      rows: rows.map(toJson),
-      memoryMib: memory.map((entry) => ({
-        ...entry,
-        idle: rounded(entry.idle),
-        loaded: rounded(entry.loaded),
-      })),
-      missing,
-    },
+    figures: { ...settings, ...(toFigures({ rows, memoryMib: memory }) as object), missing },
     chart: comparisonChart(rows),
   };
 }

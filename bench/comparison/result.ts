@@ -1,6 +1,6 @@
 import { cpuPerEvent, errorCount, type Sample } from '../measure.js';
 import type { ModelName } from '../model/models.js';
-import { quantile, ratios, rounded, spread, sum, type Spread } from '../statistics.js';
+import { quantile, ratios, spread, sum, type Spread } from '../statistics.js';
 import type { Pairing } from './rounds.js';
 
 /** A line of the table: medians of the rounds. Times are milliseconds. */
@@ -55,11 +55,4 @@ function summary(samples: readonly Sample[]): Omit<Row, 'model' | 'streams' | 't
     errors: sum(samples.map(errorCount)),
     reasons: [...new Set(samples.flatMap(({ errors }) => Object.keys(errors)))],
   };
-}
-
-/** As it is kept: figures without false precision. */
-export function toJson(row: Row): object {
-  return JSON.parse(
-    JSON.stringify(row, (_, value: unknown) => (typeof value === 'number' ? rounded(value) : value)),
-  ) as object;
 }

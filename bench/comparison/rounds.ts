@@ -1,6 +1,6 @@
 import type { LoadClient } from '../load/client.js';
 import { measure, repliesFor, type Sample } from '../measure.js';
-import { jobFor, prompts, type Target } from '../targets/target.js';
+import { jobFor, nextPrompts, type Target } from '../targets/target.js';
 import type { Plan } from './plan.js';
 import type { Started } from './targets.js';
 
@@ -20,9 +20,6 @@ export interface RoundsOptions {
   readonly onPair: () => void;
 }
 
-/** Each prompt of this process is asked for once. */
-let promptsUsed = 0;
-
 /** Measures direct, target, direct, next target …, round after round; a first round is not counted. */
 export async function measureRounds(started: Started, options: RoundsOptions): Promise<Pairing[]> {
   const pairings = started.others.map((target): Pairing => ({ target, samples: [], beside: [] }));
@@ -40,7 +37,5 @@ export async function measureRounds(started: Started, options: RoundsOptions): P
 
 function measureTarget(target: Target, { client, plan, streams, signal }: RoundsOptions): Promise<Sample> {
   const count = repliesFor(streams, plan.tokens, plan.events);
-  const texts = prompts(promptsUsed, count);
-  promptsUsed += count;
-  return measure(client, jobFor(target, texts, plan.tokens, streams), target.pids, signal);
+  return measure(client, jobFor(target, nextPrompts(count), plan.tokens, streams), target.pids, signal);
 }

@@ -3,11 +3,12 @@ import { Server } from 'node:net';
 
 type Listen = (this: Server, ...args: unknown[]) => Server;
 
-const listen: Listen = Server.prototype.listen as Listen;
+const prototype = Server.prototype as { listen: Listen };
+const { listen } = prototype;
 
-Server.prototype.listen = function (this: Server, port: unknown, ...rest: unknown[]): Server {
+prototype.listen = function (port, ...rest) {
   const callback = rest.find((argument) => typeof argument === 'function');
   return typeof port === 'number'
     ? listen.call(this, { port, host: '127.0.0.1' }, callback)
     : listen.call(this, port, ...rest);
-} as typeof Server.prototype.listen;
+};

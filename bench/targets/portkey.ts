@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
 import { exists } from '../../scripts/files.js';
@@ -10,6 +10,13 @@ import type { Target } from './target.js';
 
 const PACKAGE = '@portkey-ai/gateway';
 const VERSION = '1.15.2';
+
+/** With version 1.19 of its HTTP server it answers each stream with an error 500 (`immutable` headers). */
+const PACKAGES = {
+  private: true,
+  dependencies: { [PACKAGE]: VERSION },
+  overrides: { '@hono/node-server': '1.13.8' },
+};
 
 /** Portkey's gateway, which npm has, in front of another target. @throws BenchError when it cannot be installed. */
 export async function portkey(behind: Target, signal: AbortSignal): Promise<Target> {
@@ -50,12 +57,9 @@ async function installed(signal: AbortSignal): Promise<string> {
   const script = path.join(folder, 'node_modules', PACKAGE, 'build/start-server.js');
   if (await exists(script)) return script;
   await mkdir(folder, { recursive: true });
+  await writeFile(path.join(folder, 'package.json'), JSON.stringify(PACKAGES));
   const args = ['install', '--prefix', folder, '--ignore-scripts', '--no-audit', '--no-fund'];
-  const result = await execa('npm', [...args, `${PACKAGE}@${VERSION}`], {
-    cwd: folder,
-    cancelSignal: signal,
-    reject: false,
-  });
+  const result = await execa('npm', args, { cwd: folder, cancelSignal: signal, reject: false });
   signal.throwIfAborted();
   if (result.failed) throw new BenchError(`${PACKAGE} cannot be installed: ${lastLine(result.stderr)}`);
   return script;

@@ -54,6 +54,14 @@ export function prompts(first: number, count: number): string[] {
   });
 }
 
+let used = 0;
+
+/** Prompts that nobody in this process has asked for yet. */
+export function nextPrompts(count: number): string[] {
+  used += count;
+  return prompts(used - count, count);
+}
+
 /** A job that asks a target for one reply to each prompt. */
 export function jobFor(target: Target, texts: readonly string[], tokens: number, streams: number): LoadJob {
   const { url, headers, format } = target;
