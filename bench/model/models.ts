@@ -1,0 +1,44 @@
+import { mkdir, rename, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { cacheDir } from '../../scripts/bootstrap/lock.mjs';
+import { exists } from '../../scripts/files.js';
+import { writeGguf } from './gguf-writer.js';
+import { randomModel, type Shape } from './random-model.js';
+
+/** A model to measure with. */
+export interface BenchModel {
+  readonly name: ModelName;
+  readonly path: string;
+  /** Bytes of its file. */
+  readonly bytes: number;
+}
+
+export const MODEL_NAMES = ['demo', 'large'] as const;
+export type ModelName = (typeof MODEL_NAMES)[number];
+
+/** 26.9 million parameters. */
+const SHAPE: Shape = { vocabulary: 32_000, width: 256, layers: 10, heads: 4, hidden: 1024, context: 4096 };
+
+/** A file of another revision is not used again: count up when what is written changes. */
+const REVISION = 1;
+
+/** Where what the benchmarks make or fetch for themselves is kept, outside of the checkout. */
+export const benchCache = (): string => path.join(cacheDir(), 'bench');
+
+/** The demo model of the checkout, or the larger one, which is made where it is not there yet. */
+export async function obtainModel(name: ModelName, root: string): Promise<BenchModel> {
+  const file = name === 'demo' ? path.join(root, 'models/lmserv-demo.gguf') : await largeModel();
+  return { name, path: file, bytes: (await stat(file)).size };
+}
+
+async function largeModel(): Promise<string> {
+  const file = path.join(benchCache(), `random-${REVISION}.gguf`);
+  if (await exists(file)) return file;
+  await mkdir(path.dirname(file), { recursive: true });
+  // Two runs at once may both make it; each puts a whole file into place.
+  const part = `${file}.${process.pid}.part`;
+  const { settings, tensors } = randomModel(SHAPE);
+  await writeGguf(part, settings, tensors);
+  await rename(part, file);
+  return file;
+}

@@ -1,0 +1,58 @@
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { runJob } from '../../../bench/load/run-job.js';
+
+const EVENT = 'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n';
+const END = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n';
+
+/** Runs a job of that many replies against a server of our own. */
+async function load(answer: RequestListener, replies: number, streams: number) {
+  const server = createServer(answer).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const bodies = Array.from({ length: replies }, (_, index) => `body ${index}`);
+  try {
+    return await runJob({ url, headers: {}, bodies, streams, format: 'sse' });
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
+test('as many replies run at a time as there are streams, each body once', async () => {
+  const seen: string[] = [];
+  let open = 0;
+  let most = 0;
+  const result = await load(
+    (request, response) => {
+      most = Math.max(most, (open += 1));
+      request.setEncoding('utf8').on('data', (text: string) => seen.push(text));
+      request.on('end', () => {
+        open -= 1;
+        response.end(EVENT + EVENT + END);
+      });
+    },
+    9,
+    3,
+  );
+  expect(most).toBeLessThanOrEqual(3);
+  expect(seen.sort()).toEqual(Array.from({ length: 9 }, (_, index) => `body ${index}`));
+  expect(result).toMatchObject({ replies: 9, events: 18, errors: {} });
+  expect(result.firstTokenMs).toHaveLength(9);
+  expect(result.gapMs).toHaveLength(9);
+});
+
+test('a reply that is refused, cut or broken is an error and nothing else', async () => {
+  let asked = 0;
+  const result = await load(
+    (_, response) => {
+      asked += 1;
+      if (asked === 1) response.writeHead(503).end(EVENT + END);
+      else if (asked === 2) response.end(EVENT);
+      else if (asked === 3) response.write(EVENT, () => response.destroy());
+      else response.end(EVENT + END);
+    },
+    4,
+    1,
+  );
+  expect(result).toMatchObject({ replies: 1, events: 1, errors: { 'status 503': 1, cut: 1, ECONNRESET: 1 } });
+});
