@@ -1,15 +1,17 @@
 /** `npm run bench`: measures LMServ on this machine. */
 import { constants } from 'node:os';
 import path from 'node:path';
+import { affinity } from './affinity/benchmark.js';
 import type { Benchmark } from './benchmark.js';
 import { comparison } from './comparison/benchmark.js';
 import { BenchError } from './errors.js';
 import { parseBenchArgs, type Arguments } from './options.js';
+import { resume } from './resume/benchmark.js';
 import { writeReport } from './report/write.js';
 import { slots } from './slots/benchmark.js';
 import { start } from './start/benchmark.js';
 
-const BENCHMARKS: Readonly<Record<string, Benchmark>> = { comparison, slots, start };
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = { comparison, slots, affinity, resume, start };
 
 const STANDARD = 'comparison';
 

@@ -19,7 +19,7 @@ const opening = (name: string): Message => ({
 async function turn(messages: Message[], said?: string): Promise<{ prompt: number; cached: number }> {
   if (said !== undefined) messages.push({ role: 'user', content: said });
   const response = await live.post('/v1/chat/completions', { messages, temperature: 0, max_tokens: 8 });
-  const { choices, usage } = await response.json();
+  const { choices, usage } = (await response.json()) as any;
   messages.push({ role: 'assistant', content: choices[0].message.content });
   return { prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details.cached_tokens };
 }
