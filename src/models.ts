@@ -20,6 +20,7 @@ import type { Backend, BackendStatus } from './contract.js';
 import { LMServError } from './errors.js';
 import type { Registry, RegistryEntry } from './generate/registry.js';
 import type { Logger } from './observe/logger.js';
+import type { ServedModel } from './observe/metrics/served-models.js';
 import { Pool } from './pool/pool.js';
 import { ROOT } from './root.js';
 
@@ -35,6 +36,8 @@ export interface ModelsOptions {
 export class Models {
   readonly #options: ModelsOptions;
   readonly #locals = new Set<LocalBackend>();
+  /** By model: the version of its llama.cpp. */
+  readonly #llamaCpp = new Map<string, string>();
   readonly #extra: readonly RegistryEntry[];
   #built!: Built;
   #stopping = false;
@@ -117,6 +120,18 @@ export class Models {
     return [...this.#built.backends, ...this.#extraBackends()].map((backend) => backend.status());
   }
 
+  /** Of each model, for the metrics. */
+  served(): ServedModel[] {
+    return this.registry.entries.flatMap(({ info: { id }, backends }) =>
+      backends.map((backend) => ({
+        model: id,
+        status: backend.status(),
+        workers: backend.workers?.() ?? [],
+        llamaCpp: this.#llamaCpp.get(id),
+      })),
+    );
+  }
+
   /** Ends all backends, those of a former configuration included. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -197,6 +212,7 @@ export class Models {
       logger,
     });
     logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
+    this.#llamaCpp.set(name, binary.version);
     const backend = new LocalBackend(name, pool, logger, {
       enabled: config.replyResume,
       timeoutMs: config.resumeTimeoutMs,
