@@ -88,9 +88,13 @@ export const VARIABLES = {
   TOKEN_TIMEOUT_SECS: seconds().default(15_000),
   REPLY_RESUME: z.enum(['on', 'off']).default('on'),
   RESUME_TIMEOUT_SECS: seconds().default(30_000),
+  WORKER_MAX_REQUESTS: int(1, 2_147_483_647).optional(),
+  WORKER_MAX_AGE_SECS: numeric().pipe(z.number().min(1).max(31_536_000)).optional(),
+  WORKER_MAX_MEMORY_MB: int(1, 16_777_216).optional(),
   MAX_TOKENS: int(1, 16_777_216).default(1024),
   MAX_TOKENS_CAP: int(1, 16_777_216).optional(),
   CACHE_RAM_MB: int(0, 16_777_216).optional(),
+  PROMPT_CACHE: z.enum(['on', 'off']).default('on'),
   MAX_BODY_BYTES: int(1024, 1_073_741_824).default(1_048_576),
   RATE_LIMIT_QPS: numeric().pipe(z.number().min(0).max(1_000_000)).default(0),
   CORS_ORIGINS: origins().default([]),
@@ -146,9 +150,17 @@ export interface Config {
   /** A reply whose worker fails goes on with another one. */
   readonly replyResume: boolean;
   readonly resumeTimeoutMs: number;
+  /** When workers are replaced although nothing is wrong with them. */
+  readonly recycling: {
+    readonly requests: number | undefined;
+    readonly ageMs: number | undefined;
+    readonly memoryBytes: number | undefined;
+  };
   readonly maxTokens: number;
   /** undefined: the context of the model. */
   readonly maxTokensCap: number | undefined;
+  /** Workers keep what they have evaluated of prompts, for whoever's next prompt begins like it. */
+  readonly promptCache: boolean;
   readonly maxBodyBytes: number;
   readonly rateLimitQps: number;
   readonly corsOrigins: readonly string[];
@@ -202,8 +214,14 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     tokenTimeoutMs: values.TOKEN_TIMEOUT_SECS,
     replyResume: values.REPLY_RESUME === 'on',
     resumeTimeoutMs: values.RESUME_TIMEOUT_SECS,
+    recycling: {
+      requests: values.WORKER_MAX_REQUESTS,
+      ageMs: scaled(values.WORKER_MAX_AGE_SECS, 1000),
+      memoryBytes: scaled(values.WORKER_MAX_MEMORY_MB, 2 ** 20),
+    },
     maxTokens: values.MAX_TOKENS,
     maxTokensCap: values.MAX_TOKENS_CAP,
+    promptCache: values.PROMPT_CACHE === 'on',
     maxBodyBytes: values.MAX_BODY_BYTES,
     rateLimitQps: values.RATE_LIMIT_QPS,
     corsOrigins: values.CORS_ORIGINS,
@@ -213,6 +231,10 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     logLevel: values.LOG_LEVEL,
     notes,
   });
+}
+
+function scaled(value: number | undefined, factor: number): number | undefined {
+  return value === undefined ? undefined : value * factor;
 }
 
 /** The key file alone, for the commands that manage it. @throws ConfigError when none is set. */

@@ -15,6 +15,8 @@ export interface Caller {
   readonly admin: boolean;
   /** Tenants this caller may spend for and read; undefined means any. */
   readonly tenants?: readonly string[];
+  /** Where a client without a key comes from: those have a name in common, and are told apart by this in the queue. */
+  readonly address?: string;
   /** Requests per second for this key; undefined means the server's own RATE_LIMIT_QPS. */
   readonly rateLimitQps?: number;
 }
@@ -43,6 +45,8 @@ export interface GenerateRequest {
   readonly deadlineMs?: number | undefined;
   /** Place among those that wait for a slot: higher goes first. -1, 0 or 1; undefined means 0. */
   readonly priority?: number | undefined;
+  /** false: a reply that breaks is not gone on with by another worker. */
+  readonly resume?: boolean | undefined;
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';
@@ -99,6 +103,8 @@ export interface Trace {
   worker?: string;
   /** Milliseconds spent waiting for a slot. */
   queueMs?: number;
+  /** Place in the queue when it began to wait, 1 being next; absent when it did not wait. */
+  queuePosition?: number;
   /** Milliseconds from the start of the generation to its first token. */
   firstTokenMs?: number;
   /** Milliseconds from the first token to the last. */
@@ -111,6 +117,8 @@ export interface Trace {
   finishReason?: FinishReason;
   /** Backends or workers tried, 1 when the first one answered. */
   attempts: number;
+  /** How often another worker went on with the reply. */
+  resumes?: number;
 }
 
 export interface GenerateContext {

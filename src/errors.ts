@@ -39,6 +39,7 @@ export const ERRORS = {
   body_too_large: row(413, INVALID, false, 'The body is larger than MAX_BODY_BYTES'),
   unsupported_media_type: row(415, INVALID, false, 'The body must be application/json, in UTF-8'),
   misdirected_request: row(421, INVALID, false, 'This host name is not served here; see ALLOWED_HOSTS'),
+  prompt_quarantined: row(422, INVALID, false, 'This prompt has crashed workers; it is refused for a while'),
   headers_too_large: row(431, INVALID, false, 'The headers are larger than 16 KiB'),
   rate_limit_exceeded: row(429, 'rate_limit_error', true, 'Too many requests for this key'),
   budget_exceeded: row(429, 'insufficient_quota', false, 'The budget of this tenant is used up'),

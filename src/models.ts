@@ -206,6 +206,7 @@ export class Models {
         },
       },
       gpus: model.gpus,
+      recycling: config.recycling,
       queueLimit: config.queueLimit,
       queueTimeoutMs: config.queueTimeoutMs,
       env,
@@ -214,8 +215,8 @@ export class Models {
     logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
     this.#llamaCpp.set(name, binary.version);
     const backend = new LocalBackend(name, pool, logger, {
-      enabled: config.replyResume,
-      timeoutMs: config.resumeTimeoutMs,
+      resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
+      promptCache: config.promptCache,
     });
     this.#locals.add(backend);
     return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };

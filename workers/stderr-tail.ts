@@ -4,6 +4,21 @@ const KEEP = 64 * 1024;
 /** `0.00.012.345 E srv  load_model: …`, or `error: …` of its command line. */
 const ERROR_LINE = /^(?:[\d.]+ E (?:[^\s:]+\s+)?[^\s:]+:|error:)/;
 
+/** How llama.cpp begins the lines of its log. */
+const LOG_LINE = /^[\d.]+ [A-Z] /;
+
+/** llama.cpp quotes a grammar that it cannot read, whole, on its stderr; it is a client's text and goes no further. */
+export function withoutGrammar(text: string): string {
+  let quoting = false;
+  const kept = text.split('\n').flatMap((line) => {
+    quoting &&= !LOG_LINE.test(line);
+    if (quoting) return [];
+    quoting = line.includes('error parsing grammar:');
+    return [quoting ? line.replace(/(error parsing grammar:).*/, '$1 [grammar]') : line];
+  });
+  return kept.join('\n');
+}
+
 /** A text of a worker's without this machine's paths: where files lie is nobody's business who reads errors or logs. */
 export function withoutPaths(text: string): string {
   return text.replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
@@ -41,7 +56,7 @@ export class StderrTail {
 
   /** What came after a mark, at most `max` characters of its end. */
   since(position: number, max: number): string {
-    return this.#text.slice(Math.max(0, position - this.#dropped)).slice(-max);
+    return withoutGrammar(this.#text.slice(Math.max(0, position - this.#dropped))).slice(-max);
   }
 
   /** The last line that llama.cpp marked as an error, without its prefix and without paths; undefined without one. */
@@ -52,6 +67,6 @@ export class StderrTail {
 
   /** The last lines, for the log. */
   lastLines(count: number): string[] {
-    return this.#text.trimEnd().split('\n').slice(-count);
+    return withoutGrammar(this.#text).trimEnd().split('\n').slice(-count);
   }
 }

@@ -1,9 +1,24 @@
+import { Checkup } from './checkup.js';
 import { LlamaChild, type ExitCause } from './child.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch, type Phase } from './progress.js';
 import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './talk.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
+
+/**
+ * How a worker came to its end: by our own will, because it made no progress, by a signal that was not ours (also the
+ * kernel's when memory is short), by itself, or before it ever took a request.
+ */
+export type Ending = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | 'start_failed';
+
+/** The end of a worker's process. */
+export interface WorkerExit {
+  readonly cause: ExitCause;
+  readonly ending: Ending;
+  /** What we know of why. */
+  readonly reason: string;
+}
 
 /** Why a worker failed a request or never became ready. */
 export class WorkerFailure extends Error {
@@ -13,6 +28,8 @@ export class WorkerFailure extends Error {
     message: string,
     /** The end of the child's stderr since the request began. */
     readonly stderr: string,
+    /** How the process ended; undefined when it is still there, or was gone before. */
+    readonly exit?: WorkerExit,
     options?: ErrorOptions,
   ) {
     super(message, options);
@@ -29,8 +46,10 @@ export class WorkerFailure extends Error {
 export interface WorkerEvents {
   /** The worker takes requests. */
   onReady(worker: Worker): void;
-  /** The process is gone; `reason` is what we know of why. */
-  onExit(worker: Worker, cause: ExitCause, reason: string): void;
+  /** The number of its free slots has changed for another reason than a lease. */
+  onChange(worker: Worker): void;
+  /** The process is gone. */
+  onExit(worker: Worker, exit: WorkerExit): void;
 }
 
 /** One event of a child's reply, parsed. */
@@ -45,6 +64,9 @@ const STDERR_SNIPPET = 2_048;
 
 /** How long the child's exit may lag behind its broken connection, milliseconds. */
 const EXIT_LAG_MS = 500;
+
+/** A probe is one token; a machine that is so busy that it takes longer is no use either. Milliseconds. */
+const LONGEST_CHECK_MS = 5_000;
 
 const HUNG = 'hung: no progress within the deadline';
 
@@ -62,8 +84,13 @@ export class Worker {
   #state: WorkerState = 'starting';
   #endpoint: Endpoint | undefined;
   #leased = 0;
+  #served = 0;
+  #wasReady = false;
   #seesImages = false;
+  #ending: Ending | undefined;
   #reason: string | undefined;
+  #exit: WorkerExit | undefined;
+  readonly #checkup: Checkup;
   #watchTimer: NodeJS.Timeout | undefined;
   readonly #watch: ProgressWatch;
 
@@ -74,6 +101,11 @@ export class Worker {
     private readonly events: WorkerEvents,
   ) {
     this.#watch = new ProgressWatch(options.timeouts);
+    this.#checkup = new Checkup({
+      timeoutMs: Math.min(LONGEST_CHECK_MS, options.timeouts.tokenMs),
+      onChange: () => events.onChange(this),
+      onLost: () => this.kill('hung', 'hung: it does not answer probes'),
+    });
     let foundEndpoint!: (endpoint: Endpoint) => void;
     const listening = new Promise<Endpoint>((resolve) => (foundEndpoint = resolve));
     let silence: NodeJS.Timeout | undefined;
@@ -120,20 +152,62 @@ export class Worker {
     return this.#leased;
   }
 
-  /** Slots that can be leased now. */
-  get free(): number {
-    return this.#state === 'ready' ? this.options.slots - this.#leased : 0;
+  /** Requests it has finished since its start. */
+  get served(): number {
+    return this.#served;
   }
 
-  /** Takes a slot if one is free; the function it returns gives the slot back and may be called more than once. */
-  tryLease(): (() => void) | undefined {
+  /** It has missed a check and takes no requests until it answers one. */
+  get suspected(): boolean {
+    return this.#checkup.suspected;
+  }
+
+  /** Slots that can be leased now. */
+  get free(): number {
+    return this.#state === 'ready' && !this.suspected ? this.options.slots - this.#leased : 0;
+  }
+
+  /**
+   * Takes a slot if one is free. The function it returns gives the slot back, is told whether the request was served to
+   * its end, and may be called more than once.
+   */
+  tryLease(): ((served: boolean) => void) | undefined {
     if (this.free === 0) return undefined;
     this.#leased += 1;
     let held = true;
-    return () => {
-      if (held) this.#leased -= 1;
+    return (served) => {
+      if (!held) return;
       held = false;
+      this.#leased -= 1;
+      if (served) this.#served += 1;
+      if (this.#leased === 0 && this.#state === 'draining') void this.child.stop();
     };
+  }
+
+  /**
+   * Looks whether it still answers; who does not is asked again and ended after three misses. One that is in use is
+   * judged by its progress instead. A probe generates a token, which would cost a worker its cached prefix: it is for
+   * one that is suspected, or has nothing to lose.
+   */
+  async check(): Promise<void> {
+    if (this.#state !== 'ready' || this.#leased > 0 || !this.#endpoint) return;
+    await this.#checkup.run(this.#endpoint, this.#served === 0);
+  }
+
+  /** Takes no requests until it has answered a probe. */
+  suspect(): void {
+    if (this.#state !== 'ready' || !this.#endpoint) return;
+    this.#checkup.suspect();
+    void this.#checkup.run(this.#endpoint, true);
+  }
+
+  /** Takes no more requests, finishes those it has and ends. */
+  retire(): void {
+    if (this.#state !== 'ready') return;
+    this.#state = 'draining';
+    this.#ending ??= 'recycled';
+    this.events.onChange(this);
+    if (this.#leased === 0) void this.child.stop();
   }
 
   /**
@@ -181,7 +255,7 @@ export class Worker {
       return await fetchJson(this.#endpoint, method, path, text, AbortSignal.any([signal, limit]));
     } catch (error) {
       signal.throwIfAborted();
-      if (limit.aborted) this.kill(HUNG);
+      if (limit.aborted) this.kill('hung', HUNG);
       throw limit.aborted || error instanceof ConnectionLost
         ? await this.#failure(error as Error, mark)
         : error;
@@ -189,17 +263,18 @@ export class Worker {
   }
 
   /** Takes no more requests and ends the process: SIGTERM, then SIGKILL. */
-  async stop(reason = 'stopped'): Promise<void> {
+  async stop(): Promise<void> {
     const loading = this.#state === 'starting';
     if (this.#state !== 'dead') this.#state = 'draining';
-    this.#reason ??= reason;
+    this.#ending ??= 'shutdown';
     // While it loads it does not hear SIGTERM, and there is nothing to lose.
     if (loading) this.child.kill('SIGKILL');
     await this.child.stop();
   }
 
   /** Ends the process at once. */
-  kill(reason: string): void {
+  kill(ending: Ending, reason?: string): void {
+    this.#ending ??= ending;
     this.#reason ??= reason;
     this.child.kill('SIGKILL');
   }
@@ -209,19 +284,21 @@ export class Worker {
     const signal = AbortSignal.timeout(this.options.timeouts.startMs);
     // It listens only once the model is loaded; one round trip proves that it answers as well.
     const props = await fetchJson(endpoint, 'GET', '/props', undefined, signal).catch((error: unknown) => {
-      this.kill('listens but does not answer');
+      this.kill('start_failed', 'listens but does not answer');
       throw error;
     });
     this.#seesImages = (props as { modalities?: { vision?: boolean } }).modalities?.vision === true;
     if (this.#state !== 'starting') return;
     this.#endpoint = endpoint;
     this.#state = 'ready';
+    this.#wasReady = true;
     this.events.onReady(this);
   }
 
   #giveUpStart(): void {
     const seconds = this.options.timeouts.startMs / 1000;
     this.kill(
+      'start_failed',
       `no sign of progress for ${seconds} s while starting; if this llama-cli is old it has no server inside: ` +
         'run `npm run setup`, or set LLM_BIN_PATH to a llama-server',
     );
@@ -244,14 +321,18 @@ export class Worker {
   #checkProgress(): void {
     this.#watchTimer = undefined;
     const due = this.#watch.dueIn(Date.now());
-    if (due !== undefined && due <= 0) this.kill(HUNG);
+    if (due !== undefined && due <= 0) this.kill('hung', HUNG);
     else this.#armWatch();
   }
 
   #onExit(cause: ExitCause): void {
     this.#state = 'dead';
     clearTimeout(this.#watchTimer);
-    this.events.onExit(this, cause, this.#reason ?? describeExit(cause));
+    this.#checkup.end();
+    const ending = this.#ending ?? (this.#wasReady ? endingOf(cause) : 'start_failed');
+    const reason = this.#reason ?? (isOurs(ending) ? ending : describeExit(cause));
+    this.#exit = { cause, ending, reason };
+    this.events.onExit(this, this.#exit);
   }
 
   /** The connection breaks a moment before the exit is known; wait for it, so that the cause can be told. */
@@ -260,11 +341,12 @@ export class Worker {
     const lag = new Promise((resolve) => (timer = setTimeout(resolve, EXIT_LAG_MS)));
     await Promise.race([this.child.exited, lag]);
     clearTimeout(timer);
-    const hung = this.#reason?.startsWith('hung') === true;
+    // The connection broke and the process is there: something is wrong with it.
+    if (this.#state === 'ready') this.suspect();
+    const hung = this.#ending === 'hung';
     const message = hung ? 'the worker hung' : 'the worker died';
-    return new WorkerFailure(hung ? 'hung' : 'died', message, this.child.stderr.since(mark, STDERR_SNIPPET), {
-      cause: error,
-    });
+    const stderr = this.child.stderr.since(mark, STDERR_SNIPPET);
+    return new WorkerFailure(hung ? 'hung' : 'died', message, stderr, this.#exit, { cause: error });
   }
 }
 
@@ -277,6 +359,21 @@ function phaseOf(chunk: ChildChunk, before: Phase): Phase {
 function streamedRefusal(error: unknown): ChildRefusal {
   const { code, type, message } = error as { code?: number; type?: string; message?: string };
   return new ChildRefusal(code ?? 500, type ?? 'unknown', message ?? 'unknown');
+}
+
+/** Signals a process gets for what it did itself. */
+const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
+  ...(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGSYS'] as const),
+]);
+
+/** Of an end that we did not bring about; llama.cpp exits with 0 when somebody asks it to end. */
+function endingOf({ code, signal }: ExitCause): Ending {
+  if (signal) return FAULTS.has(signal) ? 'crashed' : 'killed';
+  return code === 0 ? 'killed' : 'crashed';
+}
+
+function isOurs(ending: Ending): boolean {
+  return ending === 'shutdown' || ending === 'recycled';
 }
 
 function describeExit(cause: ExitCause): string {

@@ -12,7 +12,7 @@ export function toChildRequest(request: GenerateRequest): ChildRequest {
   if (request.kind === 'raw') return { path: '/v1/completions', body: { ...request.body, ...common } };
   return {
     path: '/v1/chat/completions',
-    body: { ...request.body, ...namedTool(request.body), ...continuation(request.body), ...common },
+    body: { ...request.body, ...namedTool(request.body), ...continuationFields(request.body), ...common },
   };
 }
 
@@ -31,7 +31,7 @@ function namedTool(body: JsonObject): JsonObject {
  * A last message of the assistant's is continued, and by this pair of fields without sending the given text back,
  * which llama.cpp does otherwise.
  */
-function continuation(body: JsonObject): JsonObject {
+export function continuationFields(body: JsonObject): JsonObject {
   const last = (body.messages as JsonObject[]).at(-1);
   if (last?.role !== 'assistant' || last.tool_calls !== undefined) return {};
   return { continue_final_message: true, add_generation_prompt: false };

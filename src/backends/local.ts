@@ -7,14 +7,16 @@ import type {
   JsonObject,
 } from '../contract.js';
 import { LMServError } from '../errors.js';
-import type { LeaseOptions, Pool } from '../pool/pool.js';
+import type { PoolObserver } from '../pool/observer.js';
+import type { Lease, LeaseOptions, Pool } from '../pool/pool.js';
 import type { Logger } from '../observe/logger.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../workers/talk.js';
 import { WorkerFailure, type Worker } from '../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
 import { ChunkReader } from './chunks.js';
-import { ReplySoFar } from './reply-so-far.js';
+import { continuationOf } from './continuation.js';
+import { hasImage, ReplySoFar } from './reply-so-far.js';
 import { withoutPrompt } from './without-prompt.js';
 
 /** How often a request is run again when a worker failed without having given it a token. */
@@ -22,6 +24,9 @@ const RETRIES = 1;
 
 /** How often a reply is gone on with; one that meets more failures than this is likely their cause. */
 const RESUMES = 8;
+
+/** Lines of a worker's stderr that go to the log with a failure. */
+const LOG_LINES = 4;
 
 /** Ahead of everybody who waits: its client has been reading for a while. */
 const RESUME_PRIORITY = 1_000;
@@ -33,13 +38,21 @@ export interface ResumeOptions {
   readonly timeoutMs: number;
 }
 
+export interface LocalOptions {
+  /** Absent: a reply that breaks is not gone on with. */
+  readonly resume?: ResumeOptions;
+  /** false: workers evaluate each prompt whole, so that nobody learns from it what others asked. */
+  readonly promptCache?: boolean;
+  readonly observer?: PoolObserver | undefined;
+}
+
 /** A model served by a pool of llama.cpp processes on this machine. */
 export class LocalBackend implements Backend {
   constructor(
     readonly name: string,
     private readonly pool: Pool,
     private readonly logger: Logger,
-    private readonly resume: ResumeOptions = { enabled: false, timeoutMs: 0 },
+    private readonly options: LocalOptions = {},
   ) {}
 
   /** Resolves when the first worker takes requests. */
@@ -83,7 +96,7 @@ export class LocalBackend implements Backend {
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
-      const options = this.#leaseOptions(request, context, reply);
+      const options = this.#leaseOptions(reply, context);
       try {
         for await (const event of this.#attempt(reply, options, context)) {
           const shown = reply.note(event);
@@ -101,32 +114,67 @@ export class LocalBackend implements Backend {
         if (reply.tokens > before) idleFailures = 0;
         else if (!error.unreached) idleFailures += 1;
         if (idleFailures > RETRIES || failures === RESUMES || !this.#mayGoOn(reply))
-          throw toFailure(error, request.body);
-        context.trace.attempts += 1;
+          throw this.pool.refuses(request.body)
+            ? new LMServError('prompt_quarantined', undefined, { cause: error })
+            : toFailure(error, request.body);
+        this.#noteNextAttempt(reply, context);
       }
     }
   }
 
-  #mayGoOn(reply: ReplySoFar): boolean {
-    return !reply.begun || (this.resume.enabled && reply.resumable);
+  #noteNextAttempt({ begun }: ReplySoFar, { trace }: GenerateContext): void {
+    trace.attempts += 1;
+    if (begun) trace.resumes = (trace.resumes ?? 0) + 1;
+    if (begun) this.options.observer?.resumed({ model: this.name });
+    else this.options.observer?.retried({ model: this.name });
   }
 
-  #leaseOptions(request: GenerateRequest, context: GenerateContext, reply: ReplySoFar): LeaseOptions {
-    if (reply.begun)
-      return { priority: RESUME_PRIORITY, timeoutMs: this.resume.timeoutMs, beyondLimit: true };
-    return { priority: request.priority ?? 0, mayWait: context.mayFallBack !== true };
+  #mayGoOn(reply: ReplySoFar): boolean {
+    return !reply.begun || (this.options.resume?.enabled === true && reply.resumable);
+  }
+
+  #leaseOptions(
+    { request, begun }: ReplySoFar,
+    { caller, trace, mayFallBack }: GenerateContext,
+  ): LeaseOptions {
+    const common = { caller: caller.address ?? caller.name, body: request.body };
+    if (begun)
+      return {
+        ...common,
+        priority: RESUME_PRIORITY,
+        timeoutMs: this.options.resume!.timeoutMs,
+        beyondLimit: true,
+      };
+    return {
+      ...common,
+      priority: request.priority ?? 0,
+      mayWait: mayFallBack !== true,
+      onWait: (position) => (trace.queuePosition ??= position),
+    };
   }
 
   #logFailure(error: WorkerFailure, reply: ReplySoFar, { requestId, trace }: GenerateContext): void {
-    const { worker } = trace;
+    const { kind, exit, stderr } = error;
     const line = {
       event: 'worker_failed_request',
       requestId,
-      worker,
-      kind: error.kind,
+      worker: trace.worker,
+      kind,
+      ...exit?.cause,
       tokens: reply.tokens,
+      stderr: scrub(stderr, reply.request.body).split('\n').slice(-LOG_LINES),
     };
     this.logger.warn(line, 'a worker failed while it served a request');
+  }
+
+  /** The time waited counts also for a request that gets no slot. */
+  async #lease(options: LeaseOptions, { signal, trace }: GenerateContext): Promise<Lease> {
+    const began = performance.now();
+    try {
+      return await this.pool.lease(signal, options);
+    } finally {
+      trace.queueMs = (trace.queueMs ?? 0) + performance.now() - began;
+    }
   }
 
   async *#attempt(
@@ -135,15 +183,16 @@ export class LocalBackend implements Backend {
     context: GenerateContext,
   ): AsyncGenerator<GenerateEvent> {
     const { signal, trace } = context;
-    const lease = await this.pool.lease(signal, options);
-    trace.queueMs = (trace.queueMs ?? 0) + lease.queueMs;
+    const lease = await this.#lease(options, context);
     trace.worker = lease.worker.id;
     let served = false;
     try {
       if (hasImage(reply.request.body) && !lease.worker.seesImages)
         throw new LMServError('invalid_value', NO_IMAGES);
-      if (reply.begun) reply.recount(await countTokens(lease.worker, reply.text, signal));
-      const child = toChildRequest(reply.next());
+      const child = reply.begun
+        ? await continuationOf(reply, lease.worker, signal)
+        : toChildRequest(reply.request);
+      if (this.options.promptCache === false) child.body.cache_prompt = false;
       for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, signal)) {
         served ||= event.type !== 'prefill';
         yield event;
@@ -154,7 +203,7 @@ export class LocalBackend implements Backend {
       served = true;
       throw fromRefusal(error, reply.request.body);
     } finally {
-      lease.release(served);
+      lease.release(served, reply.text);
     }
   }
 }
@@ -168,12 +217,6 @@ async function* read(
   for await (const chunk of worker.generate(child.path, child.body, signal)) yield* reader.read(chunk);
 }
 
-/** How many tokens a text is to the model. */
-async function countTokens(worker: Worker, content: string, signal: AbortSignal): Promise<number> {
-  const reply = (await worker.fetch('POST', '/tokenize', { content }, signal)) as { tokens: unknown[] };
-  return reply.tokens.length;
-}
-
 /** The end of a reply of which another worker has given all the tokens that were asked for. */
 async function* nothingLeft(): AsyncGenerator<GenerateEvent> {
   yield { type: 'finish', index: 0, reason: 'length' };
@@ -181,14 +224,6 @@ async function* nothingLeft(): AsyncGenerator<GenerateEvent> {
 }
 
 const NO_IMAGES = 'messages: this model does not take images';
-
-function hasImage(body: JsonObject): boolean {
-  const messages = (body.messages ?? []) as { content?: unknown }[];
-  return messages.some(
-    ({ content }) =>
-      Array.isArray(content) && content.some((part) => (part as { type?: string }).type === 'image_url'),
-  );
-}
 
 /** llama.cpp's own words name the field and carry no text of the client's, so 400s are handed on as they are. */
 function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {

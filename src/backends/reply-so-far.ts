@@ -6,16 +6,14 @@ const BOUND = ['tools', 'response_format', 'grammar', 'logprobs'] as const;
 /**
  * What of a reply has been handed on, so that another worker can go on with it. Pure.
  *
- * The text so far becomes the assistant's turn (or the end of a raw prompt) and the model continues it; llama.cpp
- * evaluates it as it would have been, so at temperature 0 the rest is nearly always the undisturbed one. It is not
- * always: joined text may be split into other tokens than those it was made of.
+ * The text so far becomes the assistant's turn (or the end of a raw prompt) and the model continues it.
  */
 export class ReplySoFar {
   /** A token has been handed on. */
   begun = false;
   /** The finish reason has been handed on: the text is whole. */
   finished = false;
-  #text = '';
+  readonly #pieces: string[] = [];
   #reasoning = '';
   #tokens = 0;
   #promptTokens: number | undefined;
@@ -32,6 +30,7 @@ export class ReplySoFar {
   /** Whether another worker can go on with it. */
   get resumable(): boolean {
     const { body } = this.request;
+    if (this.request.resume === false) return false;
     if (BOUND.some((field) => body[field] !== undefined && body[field] !== false)) return false;
     return this.request.kind === 'chat' || typeof body.prompt === 'string';
   }
@@ -43,7 +42,17 @@ export class ReplySoFar {
 
   /** What has been handed on of the answer. */
   get text(): string {
-    return this.#text;
+    return this.#pieces.join('');
+  }
+
+  /** The same as it came, mostly a token each. */
+  get pieces(): readonly string[] {
+    return this.#pieces;
+  }
+
+  /** It is nothing but text: no reasoning before it, and no images in what was asked. */
+  get isTextOnly(): boolean {
+    return this.#reasoning === '' && !hasImage(this.request.body);
   }
 
   /**
@@ -67,7 +76,7 @@ export class ReplySoFar {
         this.finished = true;
         return event;
       case 'text':
-        this.#text += event.text;
+        this.#pieces.push(event.text);
         break;
       case 'reasoning':
         this.#reasoning += event.text;
@@ -85,7 +94,7 @@ export class ReplySoFar {
     this.#carried = this.#tokens;
     const { kind, body } = this.request;
     const said =
-      kind === 'raw' ? { prompt: (body.prompt as string) + this.#text } : { messages: this.#messages() };
+      kind === 'raw' ? { prompt: (body.prompt as string) + this.text } : { messages: this.#messages() };
     return { ...this.request, body: { ...body, ...said, max_tokens: this.#tokensLeft() } };
   }
 
@@ -105,7 +114,7 @@ export class ReplySoFar {
     const last = messages.at(-1);
     const begunByClient = last?.role === 'assistant' && last.tool_calls === undefined;
     const before = begunByClient ? contentText(last.content) : '';
-    const turn: JsonObject = { role: 'assistant', content: before + this.#text };
+    const turn: JsonObject = { role: 'assistant', content: before + this.text };
     if (this.#reasoning !== '') turn.reasoning_content = this.#reasoning;
     return [...(begunByClient ? messages.slice(0, -1) : messages), turn];
   }
@@ -119,6 +128,15 @@ export class ReplySoFar {
       cachedTokens: Math.min(usage.cachedTokens, this.#promptTokens ?? 0),
     };
   }
+}
+
+/** Whether a message carries an image. */
+export function hasImage(body: JsonObject): boolean {
+  const messages = (body.messages ?? []) as { content?: unknown }[];
+  return messages.some(
+    ({ content }) =>
+      Array.isArray(content) && content.some((part) => (part as { type?: string }).type === 'image_url'),
+  );
 }
 
 /** A content's text, given whole or in parts. */

@@ -26,6 +26,7 @@ const ROWS: Record<ErrorCode, Row> = {
   method_not_allowed: request,
   request_timeout: request,
   body_too_large: request,
+  prompt_quarantined: request,
   headers_too_large: request,
   invalid_http: request,
   unsupported_media_type: request,

@@ -19,18 +19,20 @@ export interface KeyAuthOptions {
   readonly keyless: BlockList;
 }
 
-const ANONYMOUS: Caller = { name: 'anonymous', admin: false };
-
-/** Whoever comes when keys are off may do everything: there is nobody else. */
-const OPEN: Caller = { name: 'anonymous', admin: true };
+/** Who comes without a key is known by address alone; when keys are off everybody may do everything. */
+const anonymous = (request: IncomingMessage, admin: boolean): Caller => ({
+  name: 'anonymous',
+  admin,
+  address: addressOf(request),
+});
 
 /** Authenticates by `X-API-Key` or `Authorization: Bearer`, or by the network the client is in. */
 export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate {
   return (request) => {
-    if (open) return OPEN;
+    if (open) return anonymous(request, true);
     const key = presentedKey(request);
     if (key !== undefined) return lookup(key);
-    return isKeyless(request, keyless) ? ANONYMOUS : undefined;
+    return isKeyless(request, keyless) ? anonymous(request, false) : undefined;
   };
 }
 
@@ -57,8 +59,12 @@ function presentedKey(request: IncomingMessage): string | undefined {
 }
 
 function isKeyless(request: IncomingMessage, keyless: BlockList): boolean {
-  // Express' request.ip honours TRUST_PROXY; the socket's address is all there is without it.
+  const address = addressOf(request);
+  return address !== '' && keyless.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+}
+
+/** Express' request.ip honours TRUST_PROXY; the socket's address is all there is without it. */
+function addressOf(request: IncomingMessage): string {
   const address = (request as Request).ip ?? request.socket.remoteAddress ?? '';
-  const plain = address.startsWith('::ffff:') ? address.slice(7) : address;
-  return plain !== '' && keyless.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4');
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

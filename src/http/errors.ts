@@ -3,6 +3,7 @@ import type { Dialect } from '../dialects/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { contextOf } from './context.js';
+import { queueHeaders } from './generation-headers.js';
 
 /** Writes an error as the dialect has it, OpenAI's way where it has none, and leaves it for the request's log line. */
 export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHandler {
@@ -21,6 +22,7 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
         'unplanned error',
       );
     }
+    response.set(queueHeaders(context.trace));
     if (error.retryAfter !== undefined) response.setHeader('Retry-After', error.retryAfter);
     const { body, status = error.status } = dialect?.errorBody?.(error) ?? {
       body: { error: openAiError(error) },

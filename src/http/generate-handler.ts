@@ -3,6 +3,7 @@ import type { Caller, Generate } from '../contract.js';
 import type { Dialect } from '../dialects/dialect.js';
 import { toLMServError } from '../errors.js';
 import { callerOf, contextOf } from './context.js';
+import { generationOptions, queueHeaders } from './generation-headers.js';
 import { writeStream } from './reply.js';
 
 /**
@@ -22,12 +23,14 @@ export function generateHandler(dialect: Dialect, generate: Generate, admit: Adm
     context.tenant = admit(caller, call.request.tenant);
     const { requestId, signal, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
-    const events = generate(call.request, { requestId, caller, signal, trace });
+    const asked = { ...call.request, ...generationOptions(request.headers) };
+    const events = generate(asked, { requestId, caller, signal, trace });
     if ('stream' in call) {
       const failure = await writeStream(response, call.stream(info), events, signal);
       if (failure) context.error = toLMServError(failure);
     } else {
-      response.json(await call.collect(events, info));
+      const reply = await call.collect(events, info);
+      response.set(queueHeaders(trace)).json(reply);
     }
   };
 }

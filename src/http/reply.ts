@@ -2,6 +2,8 @@ import type { Response } from 'express';
 import type { GenerateEvent } from '../contract.js';
 import type { StreamEncoder } from '../dialects/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
+import { contextOf } from './context.js';
+import { queueHeaders } from './generation-headers.js';
 
 /** How long a client may read nothing at all of what is sent, milliseconds. */
 const STALL_MS = 30_000;
@@ -58,6 +60,7 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.setHeader('Content-Type', encoder.contentType);
   response.setHeader('Cache-Control', 'no-cache');
   response.setHeader('X-Accel-Buffering', 'no');
+  response.set(queueHeaders(contextOf(response).trace));
   if (encoder.trailers) response.setHeader('Trailer', encoder.trailers.names.join(', '));
   response.socket?.setNoDelay(true);
   response.flushHeaders();
@@ -82,6 +85,7 @@ async function writeWhole(response: Response, encoder: StreamEncoder, events: As
   let text = '';
   for await (const event of events) text += encoder.event(event);
   response.status(200).set({ 'Content-Type': encoder.contentType, ...encoder.trailers?.values() });
+  response.set(queueHeaders(contextOf(response).trace));
   response.send(text + encoder.end());
 }
 

@@ -54,12 +54,14 @@ function generationFields(trace: RequestContext['trace']) {
     cachedTokens: trace.cachedTokens,
     completionTokens,
     queueMs: round(trace.queueMs),
+    queuePosition: trace.queuePosition,
     ttftMs: round(firstTokenMs),
     // The first token is the prefill's work; the rate is that of the others.
     tokensPerSec:
       decodeMs && completionTokens > 1 ? round(((completionTokens - 1) * 1000) / decodeMs) : undefined,
     finishReason: trace.finishReason,
     attempts: trace.attempts > 1 ? trace.attempts : undefined,
+    resumes: trace.resumes,
   };
 }
 

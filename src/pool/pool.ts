@@ -1,29 +1,25 @@
 import PQueue from 'p-queue';
-import type { BackendStatus } from '../contract.js';
+import type { BackendStatus, JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import type { WorkerOptions } from '../../workers/options.js';
-import { withoutPaths } from '../../workers/stderr-tail.js';
-import { Worker } from '../../workers/worker.js';
-import { RestartPolicy } from './restart-policy.js';
+import type { Ending, Worker } from '../../workers/worker.js';
+import { Affinity, cacheBlocks } from './affinity.js';
+import { FairQueue, type FairOptions } from './fair-queue.js';
+import { conversationText, prefixKey, type PrefixKey } from './prefix.js';
+import { Quarantine } from './quarantine.js';
+import { ServiceTime } from './service-time.js';
+import { Supervisor, type SupervisorOptions } from './supervisor.js';
 
-export interface PoolOptions {
-  /** The model's id; worker ids begin with it. */
-  readonly name: string;
-  readonly workers: number;
-  readonly worker: WorkerOptions;
-  /** GPU ids dealt out to the workers in turn; empty leaves the choice to llama.cpp. */
-  readonly gpus: readonly string[];
+export interface PoolOptions extends SupervisorOptions {
   /** How many requests may wait. */
   readonly queueLimit: number;
   /** How long one may wait, milliseconds. */
   readonly queueTimeoutMs: number;
-  /** The environment children inherit from, filtered. */
-  readonly env: NodeJS.ProcessEnv;
-  readonly logger: Logger;
 }
 
 export interface LeaseOptions {
+  /** Whose request it is: callers take turns. */
+  readonly caller?: string;
   /** A higher one goes ahead; 0 by default. */
   readonly priority?: number;
   /** false: refused at once where it would have to wait. */
@@ -32,70 +28,149 @@ export interface LeaseOptions {
   readonly timeoutMs?: number;
   /** Waits also where the queue is full: for a reply that has begun. */
   readonly beyondLimit?: boolean;
+  /** What is asked, for the choice of the worker and to know what kills one. */
+  readonly body?: JsonObject;
+  /** Told the place in the queue, 1 being next, before it waits. */
+  readonly onWait?: (position: number) => void;
 }
 
 /** A slot of a worker, held by one request. `release` must be called and may be called twice. */
 export interface Lease {
   readonly worker: Worker;
-  /** Milliseconds waited. */
-  readonly queueMs: number;
-  /** `served`: the worker finished the request, so it is no crash loop. */
-  release(served: boolean): void;
+  /** `served`: the worker finished the request, so it is no crash loop; `reply`: what it said, as its cache has it now. */
+  release(served: boolean, reply?: string): void;
 }
 
-/** Lines of a dead worker's stderr that go to the log. */
-const LOG_LINES = 8;
-
-/**
- * Keeps `workers` processes alive and hands out their slots. Requests wait in one bounded queue (p-queue, whose
- * concurrency is the number of slots of ready workers); a dead worker's successor starts at once.
- */
+/** Hands out the slots of the workers that the supervisor keeps alive; requests wait in one bounded, fair queue. */
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #queue = new PQueue({ concurrency: 1, autoStart: false });
-  readonly #policy = new RestartPolicy();
   readonly #logger: Logger;
-  /** By position: the worker that holds it now. */
-  readonly #workers = new Map<number, Worker>();
-  /** Workers that have finished a request since their start. */
-  readonly #served = new WeakSet<Worker>();
-  readonly #respawns = new Set<NodeJS.Timeout>();
+  readonly #supervisor: Supervisor;
+  readonly #fair = new FairQueue();
+  /** A lease is a job that lasts until it is released; the concurrency is what is held and what is free. */
+  readonly #queue: PQueue<FairQueue, FairOptions>;
   readonly #waiting = new Set<AbortController>();
+  readonly #affinity: Affinity;
+  readonly #quarantine = new Quarantine();
+  readonly #serviceTime = new ServiceTime();
+  /** What the requests are that a worker has in hand. */
+  readonly #inHand = new WeakMap<Worker, Set<JsonObject>>();
   /** Resolves when the first worker takes requests. */
   readonly firstReady: Promise<void>;
   #announceReady!: () => void;
   /** Resolves when it is known whether the model can be started: with the first ready worker, or the first failure. */
   readonly started: Promise<boolean>;
   #announceStarted!: (ready: boolean) => void;
-  #spawned = 0;
-  #everReady = false;
+  /** Leases not released. */
+  #held = 0;
   #stopping = false;
-  #startFailure: string | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
     this.#logger = options.logger;
+    const { slots, ctxSize, cacheRamMb } = options.worker;
+    this.#affinity = new Affinity(cacheBlocks(slots, ctxSize, cacheRamMb > 0));
+    this.#queue = new PQueue({ concurrency: 1, autoStart: false, queueClass: sharing(this.#fair) });
     this.firstReady = new Promise((resolve) => (this.#announceReady = resolve));
     this.started = new Promise((resolve) => (this.#announceStarted = resolve));
+    this.#supervisor = new Supervisor(options, {
+      onReady: () => this.#onReady(),
+      onChange: () => this.#syncCapacity(),
+      onExit: (worker, ending) => this.#onExit(worker, ending),
+    });
   }
 
   /** Spawns all workers side by side; the first one ready already serves. */
   start(): void {
-    for (let position = 0; position < this.#options.workers; position += 1) this.#spawn(position);
+    this.#supervisor.start();
   }
 
   /**
-   * Waits for a free slot of a ready worker, first come first served within a priority.
+   * Waits for a free slot of a ready worker: higher priority first, within one the callers in turn.
    *
-   * @throws LMServError `starting`, `draining`, `queue_full`, `queue_timeout` or `unavailable`; the signal's reason
-   *   when it aborts first.
+   * @throws LMServError `starting`, `draining`, `queue_full`, `queue_timeout`, `unavailable` or `prompt_quarantined`;
+   *   the signal's reason when it aborts first.
    */
-  lease(signal: AbortSignal, options: LeaseOptions = {}): Promise<Lease> {
+  async lease(signal: AbortSignal, options: LeaseOptions = {}): Promise<Lease> {
     const began = performance.now();
+    const tell = (outcome: Outcome) => {
+      const ms = performance.now() - began;
+      this.#options.observer?.waited({ model: this.#options.name, ms, outcome });
+    };
+    try {
+      const lease = await this.#lease(signal, options);
+      tell('leased');
+      return lease;
+    } catch (error) {
+      tell(outcomeOf(error));
+      throw error;
+    }
+  }
+
+  /** Whether content is refused for now because it crashed workers. */
+  refuses(body: JsonObject): boolean {
+    return this.#quarantine.holds(body, Date.now());
+  }
+
+  status(): BackendStatus {
+    const workers = [...this.#supervisor.workers];
+    const ready = workers.filter((worker) => worker.state === 'ready' && !worker.suspected);
+    const idle = ready.filter((worker) => worker.leased === 0).length;
+    const starting = workers.filter((worker) => worker.state === 'starting').length;
+    const total = this.#options.workers;
+    return {
+      ready: ready.length > 0 && !this.#stopping,
+      starting: !this.#supervisor.everReady && this.#supervisor.failure === undefined,
+      workers: {
+        ...{ total, idle, busy: ready.length - idle, starting },
+        // While one is recycled there is one too many.
+        dead: Math.max(0, total - ready.length - starting),
+      },
+      slots: {
+        total: total * this.#options.worker.slots,
+        idle: ready.reduce((sum, worker) => sum + worker.free, 0),
+      },
+      queue: { waiting: this.#queue.size, limit: this.#options.queueLimit },
+    };
+  }
+
+  /** The workers that have not ended. */
+  workers(): Worker[] {
+    return [...this.#supervisor.workers];
+  }
+
+  /** Refuses new work, lets held leases finish for `graceMs`, then ends all workers. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    this.#supervisor.halt();
+    this.#abortWaiting(() => new LMServError('draining'));
+    let timer: NodeJS.Timeout | undefined;
+    const grace = new Promise((resolve) => (timer = setTimeout(resolve, graceMs)));
+    await Promise.race([this.#queue.onPendingZero(), grace]);
+    clearTimeout(timer);
+    await this.#supervisor.stop();
+  }
+
+  /** Ends all workers at once with SIGKILL; for when there is no time left. */
+  kill(): void {
+    this.#stopping = true;
+    this.#supervisor.kill();
+  }
+
+  /** Process ids of the living workers. */
+  pids(): number[] {
+    return this.workers().flatMap((worker) => worker.pid ?? []);
+  }
+
+  #lease(signal: AbortSignal, options: LeaseOptions): Promise<Lease> {
+    signal.throwIfAborted();
+    const { caller = '', priority = 0, body } = options;
+    const key = body === undefined ? [] : prefixKey(conversationText(body));
+    this.#admit(options);
     const wait = new AbortController();
     this.#waiting.add(wait);
     const timer = setTimeout(
-      () => wait.abort(new LMServError('queue_timeout')),
+      () => wait.abort(this.#timedOut(caller, priority)),
       options.timeoutMs ?? this.#options.queueTimeoutMs,
     );
     const onAbort = () => wait.abort(signal.reason);
@@ -106,171 +181,164 @@ export class Pool {
       this.#waiting.delete(wait);
     };
     return new Promise<Lease>((resolve, reject) => {
-      signal.throwIfAborted();
-      this.#admit(options);
       const hold = () =>
         new Promise<void>((done) => {
           stopWaiting();
-          resolve(this.#take(performance.now() - began, done));
+          resolve(this.#take(options, key, done));
         });
-      this.#queue.add(hold, { signal: wait.signal, priority: options.priority ?? 0 }).catch(reject);
+      this.#queue.add(hold, { signal: wait.signal, priority, caller }).catch(reject);
     }).finally(stopWaiting);
   }
 
-  status(): BackendStatus {
-    const workers = [...this.#workers.values()];
-    const ready = workers.filter((worker) => worker.state === 'ready');
-    const idle = ready.filter((worker) => worker.leased === 0).length;
-    const starting = workers.filter((worker) => worker.state === 'starting').length;
-    const total = this.#options.workers;
-    return {
-      ready: ready.length > 0 && !this.#stopping,
-      starting: !this.#everReady && this.#startFailure === undefined,
-      workers: { total, idle, busy: ready.length - idle, starting, dead: total - ready.length - starting },
-      slots: {
-        total: total * this.#options.worker.slots,
-        idle: ready.reduce((sum, worker) => sum + worker.free, 0),
-      },
-      queue: { waiting: this.#queue.size, limit: this.#options.queueLimit },
-    };
-  }
-
-  /** Refuses new work, lets held leases finish for `graceMs`, then ends all workers. */
-  async stop(graceMs: number): Promise<void> {
-    this.#stopping = true;
-    for (const timer of this.#respawns) clearTimeout(timer);
-    this.#abortWaiting(new LMServError('draining'));
-    let timer: NodeJS.Timeout | undefined;
-    const grace = new Promise((resolve) => (timer = setTimeout(resolve, graceMs)));
-    await Promise.race([this.#queue.onPendingZero(), grace]);
-    clearTimeout(timer);
-    await Promise.all([...this.#workers.values()].map((worker) => worker.stop('shutdown')));
-  }
-
-  /** Ends all workers at once with SIGKILL; for when there is no time left. */
-  kill(): void {
-    this.#stopping = true;
-    for (const worker of this.#workers.values()) worker.kill('shutdown');
-  }
-
-  /** Process ids of the living workers. */
-  pids(): number[] {
-    return [...this.#workers.values()].flatMap((worker) => worker.pid ?? []);
-  }
-
-  #admit({ mayWait = true, beyondLimit = false }: LeaseOptions): void {
+  /** Refuses what cannot be served, or would wait where it must not. */
+  #admit({
+    mayWait = true,
+    beyondLimit = false,
+    caller = '',
+    priority = 0,
+    body,
+    onWait,
+  }: LeaseOptions): void {
     if (this.#stopping) throw new LMServError('draining');
-    if (this.#slots() === 0) {
-      if (this.#startFailure !== undefined && (!this.#everReady || this.#policy.open)) {
-        throw new LMServError('unavailable', `No worker can be started: ${this.#startFailure}`);
-      }
-      if (!this.#everReady) throw new LMServError('starting');
+    if (body !== undefined && this.refuses(body)) throw new LMServError('prompt_quarantined');
+    if (this.#capacity() === 0) {
+      const { failure, everReady } = this.#supervisor;
+      if (failure !== undefined) throw this.#unavailable(`No worker can be started: ${failure}`);
+      if (!everReady) throw new LMServError('starting');
     }
-    const mustWait = this.#leastBusy() === undefined || this.#queue.size > 0;
+    if (this.#free() > 0 && this.#queue.size === 0) return;
     const limit = beyondLimit ? Infinity : this.#options.queueLimit;
-    const room = mayWait ? limit : 0;
-    if (mustWait && this.#queue.size >= room) throw new LMServError('queue_full');
+    const position = this.#fair.positionOf(caller, priority);
+    if (!mayWait || this.#queue.size >= limit) throw this.#full(position);
+    onWait?.(position);
   }
 
-  #take(queueMs: number, done: () => void): Lease {
-    const worker = this.#leastBusy();
+  #unavailable(message?: string): LMServError {
+    return new LMServError('unavailable', message, { retryAfter: this.#supervisor.retryAfter });
+  }
+
+  #full(position: number): LMServError {
+    const retryAfter = this.#serviceTime.waitFor(position, this.#capacity());
+    return new LMServError('queue_full', undefined, { retryAfter });
+  }
+
+  /** `position` is that of a request which comes now: about where the one that gives up stands. */
+  #timedOut(caller: string, priority: number): LMServError {
+    const position = this.#fair.positionOf(caller, priority);
+    const retryAfter = this.#serviceTime.waitFor(position, this.#capacity());
+    return new LMServError('queue_timeout', undefined, { retryAfter });
+  }
+
+  #take(options: LeaseOptions, key: PrefixKey, done: () => void): Lease {
+    const { caller = '', body } = options;
+    const free = this.workers().filter((candidate) => candidate.free > 0);
+    const worker = this.#affinity.choose(free, key);
     const giveBack = worker?.tryLease();
-    if (!worker || !giveBack) {
+    // The concurrency is never above what is free, so there is one.
+    if (!worker || !giveBack) throw new LMServError('unavailable');
+    this.#held += 1;
+    this.#fair.started(caller);
+    this.#affinity.note(worker.id, key);
+    const forget = this.#noteInHand(worker, body);
+    const began = performance.now();
+    let held = true;
+    const release = (served: boolean, reply = '') => {
+      if (!held) return;
+      held = false;
+      forget();
+      if (served && body) this.#remember(worker, body, reply);
+      giveBack(served);
+      if (served) this.#onServed(worker, performance.now() - began);
+      this.#held -= 1;
+      this.#fair.finished(caller);
+      this.#syncCapacity();
       done();
-      throw new LMServError('unavailable');
-    }
-    return {
-      worker,
-      queueMs,
-      release: (served) => {
-        if (served) {
-          this.#served.add(worker);
-          this.#policy.served();
-        }
-        giveBack();
-        done();
-      },
     };
+    return { worker, release };
   }
 
-  #leastBusy(): Worker | undefined {
-    let best: Worker | undefined;
-    for (const worker of this.#workers.values()) {
-      if (worker.free > 0 && (best === undefined || worker.leased < best.leased)) best = worker;
-    }
-    return best;
+  #onServed(worker: Worker, ms: number): void {
+    this.#serviceTime.note(ms);
+    this.#supervisor.served(worker);
   }
 
-  #spawn(position: number): void {
-    const { name, gpus, worker: options, env } = this.#options;
-    this.#spawned += 1;
-    const id = `${name}#${position}.${this.#spawned}`;
-    const gpu = gpus.length > 0 ? gpus[position % gpus.length] : options.gpu;
-    const worker = new Worker(id, { ...options, gpu }, env, {
-      onReady: (ready) => this.#onReady(ready),
-      onExit: (dead, cause, reason) => {
-        const uptimeMs = Date.now() - dead.startedAt;
-        const record = { event: 'worker_exit', worker: id, pid: dead.pid, ...cause, reason, ms: uptimeMs };
-        if (this.#stopping) this.#logger.info(record, 'worker ended');
-        else
-          this.#logger.warn(
-            { ...record, stderr: dead.child.stderr.lastLines(LOG_LINES).map(withoutPaths) },
-            'worker ended',
-          );
-        this.#onExit(position, dead, reason);
-      },
-    });
-    this.#workers.set(position, worker);
-    this.#logger.info({ event: 'worker_spawn', worker: id, pid: worker.pid }, 'worker started');
+  #noteInHand(worker: Worker, body: JsonObject | undefined): () => void {
+    if (body === undefined) return () => undefined;
+    const bodies = this.#inHand.get(worker) ?? new Set();
+    this.#inHand.set(worker, bodies);
+    bodies.add(body);
+    return () => bodies.delete(body);
   }
 
-  #onReady(worker: Worker): void {
-    this.#everReady = true;
-    this.#startFailure = undefined;
-    const ms = Date.now() - worker.startedAt;
-    this.#logger.info({ event: 'worker_ready', worker: worker.id, pid: worker.pid, ms }, 'worker ready');
+  #remember(worker: Worker, body: JsonObject, reply: string): void {
+    if (reply !== '' && worker.state !== 'dead')
+      this.#affinity.note(worker.id, prefixKey(conversationText(body, reply)));
+  }
+
+  #onReady(): void {
     this.#syncCapacity();
     this.#announceReady();
     this.#announceStarted(true);
   }
 
-  #onExit(position: number, worker: Worker, reason: string): void {
-    this.#workers.delete(position);
-    this.#syncCapacity();
-    if (this.#stopping) return;
-    const served = this.#served.has(worker);
-    const lastError = worker.child.stderr.lastError();
-    if (!served) this.#startFailure = lastError ? `${reason}: ${lastError}` : reason;
+  #onExit(worker: Worker, ending: Ending): void {
+    this.#affinity.forget(worker.id);
     this.#announceStarted(false);
-    const delay = this.#policy.exited(Date.now(), served);
-    if (this.#policy.open && this.#slots() === 0) this.#abortWaiting(new LMServError('unavailable'));
-    const timer = setTimeout(() => {
-      this.#respawns.delete(timer);
-      this.#spawn(position);
-    }, delay);
-    this.#respawns.add(timer);
+    if (ending === 'crashed') this.#blame(worker);
+    if (!this.#stopping && this.#supervisor.inCrashLoop && this.#capacity() === 0)
+      this.#abortWaiting(() => this.#unavailable());
   }
 
-  /** Slots of ready workers. */
-  #slots(): number {
+  /** A worker ended by itself: what it had in hand may be why. */
+  #blame(worker: Worker): void {
+    const found = this.#quarantine.crashed(this.#inHand.get(worker) ?? [], Date.now());
+    if (found > 0)
+      this.#logger.error(
+        { event: 'prompt_quarantined', worker: worker.id },
+        'a prompt that crashed two workers is refused for 10 minutes',
+      );
+  }
+
+  /** Slots of workers that take requests, free or not. */
+  #capacity(): number {
     let slots = 0;
-    for (const worker of this.#workers.values()) {
-      if (worker.state === 'ready') slots += worker.options.slots;
-    }
+    for (const worker of this.#supervisor.workers)
+      if (worker.state === 'ready' && !worker.suspected) slots += worker.options.slots;
     return slots;
   }
 
+  #free(): number {
+    let free = 0;
+    for (const worker of this.#supervisor.workers) free += worker.free;
+    return free;
+  }
+
+  /** What is held counts as long as it is held, also on a worker that takes no more. */
   #syncCapacity(): void {
-    const slots = this.#slots();
-    if (slots === 0) {
+    const concurrency = this.#held + this.#free();
+    if (concurrency === 0) {
       this.#queue.pause();
       return;
     }
-    this.#queue.concurrency = slots;
+    this.#queue.concurrency = concurrency;
     this.#queue.start();
   }
 
-  #abortWaiting(error: LMServError): void {
-    for (const wait of [...this.#waiting]) wait.abort(error);
+  #abortWaiting(reason: () => LMServError): void {
+    for (const wait of [...this.#waiting]) wait.abort(reason());
   }
+}
+
+type Outcome = 'leased' | 'timeout' | 'refused' | 'left';
+
+function outcomeOf(error: unknown): Outcome {
+  if (!(error instanceof LMServError)) return 'left';
+  return error.code === 'queue_timeout' ? 'timeout' : 'refused';
+}
+
+/** p-queue makes its queue itself; this one it is given. */
+function sharing(queue: FairQueue): new () => FairQueue {
+  return function () {
+    return queue;
+  } as unknown as new () => FairQueue;
 }

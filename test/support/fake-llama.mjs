@@ -28,26 +28,54 @@ const words = (text) => text.split(/(?<= )/).filter((word) => !word.startsWith('
 
 const server = createServer((request, response) => {
   if (request.url === '/props') return response.end('{"modalities":{"vision":false}}');
+  if (request.url === '/health') {
+    log('health');
+    if (!has('--fake-mute')) response.end('{"status":"ok"}');
+    return;
+  }
   let body = '';
   request.on('data', (data) => (body += data));
   request.on('end', () => {
     const asked = JSON.parse(body);
-    if (request.url === '/tokenize') response.end(JSON.stringify({ tokens: words(asked.content) }));
+    if (request.url === '/tokenize') response.end(JSON.stringify({ tokens: tokens(asked.content) }));
+    else if (request.url === '/apply-template') response.end(JSON.stringify({ prompt: rendered(asked) }));
+    else if (request.url === '/completion') probe(response);
     else answer(asked, response);
   });
 });
 
+/** A token a word; its id is its place in the text. `--fake-space` puts a space first, as some vocabularies do. */
+function tokens(content) {
+  const texts = [content].flat();
+  return texts
+    .flatMap((text) => words((has('--fake-space') ? ' ' : '') + text))
+    .map((piece, id) => ({ id, piece }));
+}
+
+/** A template that leaves the last message and a place for the reply. */
+const rendered = ({ messages }) => `${messages.at(-1).content}\n---\n`;
+
+function probe(response) {
+  log('probe');
+  if (!has('--fake-mute')) response.end('{"content":"x"}');
+}
+
 function answer(body, response) {
   const [text, given] = asked(body);
+  const say = (delta, finish_reason = null) =>
+    body.prompt === undefined
+      ? { index: 0, delta, finish_reason }
+      : { index: 0, text: delta.content ?? '', finish_reason };
   const at = (word) => text.includes(word);
   log(`request ${text}`);
   response.on('close', () => log(`closed ${text}`));
   if (at('@refuse')) return refuse(response, 400, 'invalid_request_error');
   if (at('@long')) return refuse(response, 400, 'exceed_context_size_error');
+  if (at('@crash')) process.kill(process.pid, 'SIGSEGV');
   if (at('@die-at-once')) process.kill(process.pid, 'SIGKILL');
   response.writeHead(200, { 'content-type': 'text/event-stream', connection: 'close' });
   const send = (value) => response.write(`data: ${JSON.stringify(value)}\n\n`);
-  const chunk = (delta, finish_reason = null) => send({ choices: [{ index: 0, delta, finish_reason }] });
+  const chunk = (delta, finish_reason = null) => send({ choices: [say(delta, finish_reason)] });
   send({ choices: [], prompt_progress: { total: 5, cache: 0, processed: 5 } });
   if (at('@die-in-prefill'))
     return void process.stderr.write('fatal: boom\n', () => process.kill(process.pid, 'SIGKILL'));
@@ -77,8 +105,11 @@ function answer(body, response) {
 /** What the client said, and how much of its answer is there already. */
 function asked({ prompt, messages }) {
   if (prompt !== undefined) {
-    const [text, given = ''] = prompt.split('\n---\n');
-    return [text, given];
+    const [start, ...ids] = [prompt].flat();
+    log(`prompt ${JSON.stringify(prompt)}`);
+    const [text, given = ''] = start.split('\n---\n');
+    const said = words(text).slice(0, ids.length).join('');
+    return [text, given + said];
   }
   const last = messages.at(-1);
   return last.role === 'assistant' ? [messages.at(-2).content, last.content] : [last.content, ''];

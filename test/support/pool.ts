@@ -43,7 +43,9 @@ export class TestPool {
         ...worker,
       },
     });
-    this.backend = new LocalBackend('fake', this.pool, logger, { enabled: true, timeoutMs: 30_000 });
+    this.backend = new LocalBackend('fake', this.pool, logger, {
+      resume: { enabled: true, timeoutMs: 30_000 },
+    });
   }
 
   /** The next log line of an event. */
@@ -71,8 +73,8 @@ export class TestPool {
     return this.run({ kind: 'chat', n: 1, body }, signal);
   }
 
-  run(request: GenerateRequest, signal: AbortSignal = new AbortController().signal) {
-    const caller = { name: 'test', admin: false };
+  run(request: GenerateRequest, signal: AbortSignal = new AbortController().signal, name = 'test') {
+    const caller = { name, admin: false };
     const context: GenerateContext = { requestId: 'r', caller, signal, trace: newTrace() };
     const events = this.backend.generate(request, context);
     return { events, context, text: () => textOf(events) };

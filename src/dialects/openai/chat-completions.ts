@@ -1,6 +1,6 @@
 import type { Dialect } from '../dialect.js';
 import { collect, toolCalls, type Choice } from '../collect.js';
-import { chatFields, parseChatBody } from './chat-request.js';
+import { chatFields, parseChatBody, priorityOf } from './chat-request.js';
 import { ChatChunks } from './chat-chunks.js';
 import { usageObject } from './usage.js';
 
@@ -9,7 +9,8 @@ export const chatCompletions: Dialect = {
   parse(body) {
     const given = parseChatBody(body);
     const n = given.n ?? 1;
-    const request = { kind: 'chat', n, model: given.model, body: chatFields(given) } as const;
+    const asked = { n, model: given.model, body: chatFields(given), ...priorityOf(given) };
+    const request = { kind: 'chat', ...asked } as const;
     if (given.stream === true) {
       const includeUsage = given.stream_options?.include_usage === true;
       return { request, stream: (info) => new ChatChunks(info, includeUsage) };

@@ -35,6 +35,7 @@ const schema = z.object({
   response_format: optional(responseFormat),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(20)),
+  service_tier: optional(z.string()),
   functions: z.undefined('is no longer supported; use tools').optional(),
   function_call: z.undefined('is no longer supported; use tool_choice').optional(),
 });
@@ -58,10 +59,15 @@ export function parseChatBody(body: unknown): ChatRequestBody {
   return given;
 }
 
+/** OpenAI's tier for work that may take its time waits behind everything else. */
+export function priorityOf(given: ChatRequestBody): { priority?: number } {
+  return given.service_tier === 'flex' ? { priority: -1 } : {};
+}
+
 /** What goes down to the backends: llama.cpp's and OpenAI's names, nothing undefined. */
 export function chatFields(given: ChatRequestBody): JsonObject {
   const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...rest } = given;
-  const { tools: givenTools, tool_choice, response_format, ...plain } = rest;
+  const { service_tier, tools: givenTools, tool_choice, response_format, ...plain } = rest;
   const asked = askedTokens({ max_tokens, max_completion_tokens, n_predict });
   return compact({
     ...plain,

@@ -19,6 +19,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
   method_not_allowed: [405, 'method_not_allowed', 'LLMError'],
   request_timeout: [408, 'request_timeout', 'LLMError'],
   body_too_large: [413, 'body_too_large', 'LLMError'],
+  prompt_quarantined: [422, 'prompt_quarantined', 'LLMError'],
   headers_too_large: [431, 'headers_too_large', 'LLMError'],
   invalid_http: [400, 'invalid_http', 'LLMError'],
   unsupported_media_type: [415, 'unsupported_media_type', 'LLMError'],

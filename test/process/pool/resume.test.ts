@@ -113,8 +113,7 @@ test.each([
 
 test('turned off it is broken visibly', async () => {
   const off = new LocalBackend('fake', fake.pool, pino({ level: 'silent' }), {
-    enabled: false,
-    timeoutMs: 0,
+    resume: { enabled: false, timeoutMs: 0 },
   });
   const { context } = fake.ask('x');
   const body = { messages: [{ role: 'user', content: dieOnce() }] };
@@ -135,4 +134,32 @@ test('a reply whose continuation gives no token is given up after a second try',
     code: 'generation_failed',
   });
   expect(fake.lines.filter((line) => line.event === 'worker_exit')).toHaveLength(3);
+});
+
+describe('the prompt of the continuation', () => {
+  /** What the second worker was given as its prompt, from its stderr; ends it. */
+  async function promptGiven(): Promise<string | undefined> {
+    const { stderr } = await fake.killOutside(fake.pool.workers().find(({ served }) => served > 0)!.pid);
+    return stderr.find((line: string) => line.startsWith('prompt '));
+  }
+
+  test('is the original one followed by the ids of the tokens that were handed on', async () => {
+    expect(await fake.ask(dieOnce()).text()).toBe('one two three four five');
+    const prompt = JSON.parse((await promptGiven())!.slice('prompt '.length));
+    expect(prompt).toEqual([expect.stringContaining('one two three four five\n---\n'), 0, 1]);
+  });
+
+  test('is the text so far where the vocabulary does not give the tokens back', async () => {
+    fake.pool.kill();
+    await fake.pool.stop(0);
+    fake = await new TestPool({ workers: 2 }, { extraArgs: ['--fake-space'] }).ready();
+    expect(await fake.ask(dieOnce()).text()).toBe('one two three four five');
+    expect(await promptGiven()).toBeUndefined();
+  });
+});
+
+test('the client can turn it off for its request', async () => {
+  const body = { messages: [{ role: 'user', content: dieOnce() }] };
+  const reply = fake.run({ kind: 'chat', n: 1, body, resume: false }).text();
+  await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
 });

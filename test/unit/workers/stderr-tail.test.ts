@@ -33,3 +33,14 @@ test('the last error is found among other lines, without prefix and paths', () =
   tail.push('0.00.007.000 I srv  llama_server: cleaning up\n');
   expect(tail.lastError()).toBe('error loading model: cannot open [path]');
 });
+
+test('a grammar that llama.cpp quotes on its stderr is left out, and what follows is kept', () => {
+  const tail = new StderrTail(() => undefined);
+  const log = '0.00.012.345 E srv  send_error: task id = 0';
+  tail.push(
+    `before\nparse: error parsing grammar: expecting name at my secret\n\nroot ::= "my secret"\n x\n${log}\n`,
+  );
+  const shown = ['before', 'parse: error parsing grammar: [grammar]', log];
+  expect(tail.lastLines(9)).toEqual(shown);
+  expect(tail.since(0, 1000)).toBe(`${shown.join('\n')}\n`);
+});

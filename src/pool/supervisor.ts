@@ -1,0 +1,254 @@
+import type { Logger } from '../observe/logger.js';
+import { privateMemory } from '../../workers/memory.js';
+import type { WorkerOptions } from '../../workers/options.js';
+import { withoutPaths } from '../../workers/stderr-tail.js';
+import { Worker, type Ending, type WorkerExit } from '../../workers/worker.js';
+import { fileStamp, isSameFile, type FileStamp } from './model-file.js';
+import type { PoolObserver } from './observer.js';
+import { recyclingDue, type RecyclingLimits } from './recycling.js';
+import { RestartPolicy } from './restart-policy.js';
+
+export interface SupervisorOptions {
+  /** The model's id; worker ids begin with it. */
+  readonly name: string;
+  readonly workers: number;
+  readonly worker: WorkerOptions;
+  /** GPU ids dealt out to the workers in turn; empty leaves the choice to llama.cpp. */
+  readonly gpus: readonly string[];
+  /** When workers are replaced although nothing is wrong with them. */
+  readonly recycling?: RecyclingLimits;
+  /** How often workers that are not in use are looked at, milliseconds. */
+  readonly checkIntervalMs?: number;
+  /** The environment children inherit from, filtered. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly logger: Logger;
+  readonly observer?: PoolObserver | undefined;
+}
+
+/** Told to the pool. */
+export interface SupervisorEvents {
+  /** The first or a further worker takes requests. */
+  onReady(): void;
+  /** The number of free slots may have changed. */
+  onChange(): void;
+  onExit(worker: Worker, ending: Ending): void;
+}
+
+/** Lines of a dead worker's stderr that go to the log. */
+const LOG_LINES = 8;
+
+const CHECK_INTERVAL_MS = 10_000;
+
+/** After a successor that did not start, milliseconds. */
+const RECYCLE_PAUSE_MS = 10 * 60_000;
+
+/**
+ * Keeps `workers` processes alive: replaces those that end, looks after those that are idle, recycles those that have
+ * reached a limit, one at a time.
+ */
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #events: SupervisorEvents;
+  readonly #policy = new RestartPolicy();
+  readonly #logger: Logger;
+  readonly #workers = new Map<Worker, number>();
+  readonly #respawns = new Set<NodeJS.Timeout>();
+  /** The one that is being replaced, and its successor once it is spawned. */
+  #recycling: { readonly old: Worker; successor?: Worker } | undefined;
+  #recycleNotBefore = 0;
+  #patrol: NodeJS.Timeout | undefined;
+  #model: FileStamp | undefined;
+  #spawned = 0;
+  #stopping = false;
+  /** When the last worker that ended is replaced, Unix time, milliseconds. */
+  #respawnAt = 0;
+  #everReady = false;
+  #startFailure: string | undefined;
+
+  constructor(options: SupervisorOptions, events: SupervisorEvents) {
+    this.#options = options;
+    this.#events = events;
+    this.#logger = options.logger;
+  }
+
+  /** All workers that have not ended. */
+  get workers(): Iterable<Worker> {
+    return this.#workers.keys();
+  }
+
+  /** A worker has taken requests at some time. */
+  get everReady(): boolean {
+    return this.#everReady;
+  }
+
+  /** Why there is no worker and no hope of one soon; undefined while there is. */
+  get failure(): string | undefined {
+    return !this.#everReady || this.#policy.open ? this.#startFailure : undefined;
+  }
+
+  /** Workers keep ending before they have served anything. */
+  get inCrashLoop(): boolean {
+    return this.#policy.open;
+  }
+
+  /** Seconds until another worker is tried, at least 1. */
+  get retryAfter(): number {
+    return Math.max(1, Math.ceil((this.#respawnAt - Date.now()) / 1000));
+  }
+
+  /** Spawns all workers side by side. */
+  start(): void {
+    this.#model = fileStamp(this.#options.worker.modelPath);
+    for (let position = 0; position < this.#options.workers; position += 1) this.#spawn(position);
+    const interval = this.#options.checkIntervalMs ?? CHECK_INTERVAL_MS;
+    this.#patrol = setInterval(() => this.#lookAfter(), interval).unref();
+  }
+
+  /** Ends all workers; none is replaced from now on. */
+  async stop(): Promise<void> {
+    this.halt();
+    await Promise.all([...this.#workers.keys()].map((worker) => worker.stop()));
+  }
+
+  /** Replaces no worker from now on. */
+  halt(): void {
+    this.#stopping = true;
+    clearInterval(this.#patrol);
+    for (const timer of this.#respawns) clearTimeout(timer);
+  }
+
+  /** Ends all workers at once with SIGKILL. */
+  kill(): void {
+    this.halt();
+    for (const worker of this.#workers.keys()) worker.kill('shutdown');
+  }
+
+  /** A worker finished a request. */
+  served(worker: Worker): void {
+    this.#policy.served();
+    const { recycling } = this.#options;
+    if (recycling?.requests !== undefined) this.#considerRecycling(worker);
+  }
+
+  #spawn(position: number): Worker {
+    const { name, gpus, worker: options, env } = this.#options;
+    this.#spawned += 1;
+    const id = `${name}#${position}.${this.#spawned}`;
+    const gpu = gpus.length > 0 ? gpus[position % gpus.length] : options.gpu;
+    this.#checkModel(id);
+    const worker = new Worker(id, { ...options, gpu }, env, {
+      onReady: (ready) => this.#onReady(ready),
+      onChange: (changed) => this.#onChange(changed),
+      onExit: (dead, exit) => {
+        this.#logExit(dead, exit);
+        this.#onExit(dead, exit);
+      },
+    });
+    this.#workers.set(worker, position);
+    this.#logger.info({ event: 'worker_spawn', worker: id, pid: worker.pid }, 'worker started');
+    return worker;
+  }
+
+  /** Running workers keep the file they have mapped; a new one gets what is there now. */
+  #checkModel(id: string): void {
+    const now = fileStamp(this.#options.worker.modelPath);
+    if (isSameFile(this.#model, now)) return;
+    const line = { event: 'model_changed', worker: id, before: this.#model, now };
+    this.#logger.warn(line, 'the model file is another than that of the workers before');
+    this.#model = now;
+  }
+
+  #onReady(worker: Worker): void {
+    this.#everReady = true;
+    this.#startFailure = undefined;
+    const ms = Date.now() - worker.startedAt;
+    this.#logger.info({ event: 'worker_ready', worker: worker.id, pid: worker.pid, ms }, 'worker ready');
+    this.#options.observer?.workerReady({ model: this.#options.name, ms });
+    if (worker === this.#recycling?.successor) this.#handOver(this.#recycling.old);
+    this.#events.onReady();
+  }
+
+  #onChange(worker: Worker): void {
+    if (worker.suspected)
+      this.#logger.warn(
+        { event: 'worker_suspected', worker: worker.id, pid: worker.pid },
+        'worker suspected',
+      );
+    this.#events.onChange();
+  }
+
+  #logExit(worker: Worker, { cause, ending, reason }: WorkerExit): void {
+    const ms = Date.now() - worker.startedAt;
+    const record = { event: 'worker_exit', worker: worker.id, pid: worker.pid, ...cause, ending, reason, ms };
+    if (ending === 'shutdown' || ending === 'recycled') return this.#logger.info(record, 'worker ended');
+    const stderr = worker.child.stderr.lastLines(LOG_LINES).map(withoutPaths);
+    this.#logger.warn({ ...record, stderr }, 'worker ended');
+  }
+
+  #onExit(worker: Worker, { ending, reason }: WorkerExit): void {
+    const position = this.#workers.get(worker)!;
+    this.#workers.delete(worker);
+    this.#options.observer?.workerExited({ model: this.#options.name, cause: ending });
+    if (!this.#stopping && !this.#isSucceeded(worker, position)) this.#replace(worker, position, reason);
+    this.#events.onChange();
+    this.#events.onExit(worker, ending);
+  }
+
+  #replace(worker: Worker, position: number, reason: string): void {
+    const served = worker.served > 0;
+    const lastError = worker.child.stderr.lastError();
+    if (!served) this.#startFailure = lastError ? `${reason}: ${lastError}` : reason;
+    const delay = this.#policy.exited(Date.now(), served);
+    this.#respawnAt = Date.now() + delay;
+    const timer = setTimeout(() => {
+      this.#respawns.delete(timer);
+      this.#spawn(position);
+    }, delay);
+    this.#respawns.add(timer);
+  }
+
+  #lookAfter(): void {
+    for (const worker of this.#workers.keys()) {
+      void worker.check();
+      this.#considerRecycling(worker);
+    }
+  }
+
+  #considerRecycling(worker: Worker): void {
+    const { recycling = {} } = this.#options;
+    if (this.#recycling || this.#stopping || worker.state !== 'ready') return;
+    if (Date.now() < this.#recycleNotBefore) return;
+    const use = {
+      requests: worker.served,
+      ageMs: Date.now() - worker.startedAt,
+      memoryBytes: recycling.memoryBytes === undefined ? undefined : privateMemory(worker.pid!),
+    };
+    const limit = recyclingDue(use, recycling);
+    if (limit === undefined) return;
+    this.#logger.info({ event: 'worker_recycle', worker: worker.id, limit, ...use }, 'worker recycled');
+    this.#recycling = { old: worker };
+    // With others there the one steps back first; an only one stays until its successor serves.
+    if (this.#options.workers > 1) worker.retire();
+    else this.#recycling.successor = this.#spawn(this.#workers.get(worker)!);
+  }
+
+  /** A successor takes requests. */
+  #handOver(old: Worker): void {
+    if (this.#workers.has(old)) old.retire();
+    else this.#recycling = undefined;
+  }
+
+  /** Whether the place of a worker that has ended needs no replacement: it has a successor, or was one too many. */
+  #isSucceeded(worker: Worker, position: number): boolean {
+    const recycling = this.#recycling;
+    if (worker === recycling?.old) {
+      recycling.successor ??= this.#spawn(position);
+      if (recycling.successor.state === 'ready') this.#recycling = undefined;
+      return true;
+    }
+    if (worker !== recycling?.successor) return false;
+    this.#recycling = undefined;
+    this.#recycleNotBefore = Date.now() + RECYCLE_PAUSE_MS;
+    return this.#workers.has(recycling.old);
+  }
+}

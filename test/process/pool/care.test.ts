@@ -1,0 +1,205 @@
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { firstText, isAlive, TestPool, textOf } from '../../support/pool.js';
+
+/** What the pool does of its own accord: checks, recycling, quarantine. */
+
+let fake: TestPool;
+let folder: string;
+
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'))));
+
+afterEach(async () => {
+  fake.pool.kill();
+  await fake.pool.stop(0);
+  rmSync(folder, { recursive: true });
+});
+
+const start = async (...args: ConstructorParameters<typeof TestPool>) =>
+  (fake = await new TestPool(...args).ready());
+
+const logged = (event: string) => fake.lines.filter((line) => line.event === event);
+
+/** Lines of a worker's stderr, which tell what it was asked; ends it. */
+const stderrOf = async (): Promise<string[]> => (await fake.killOutside()).stderr;
+
+describe('an idle worker', () => {
+  const QUICK = { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 100 } };
+
+  test('whose cache is empty is asked for a token, one that has served only for its health', async () => {
+    await start({ checkIntervalMs: 1_000_000 });
+    const [worker] = fake.pool.workers();
+    await worker!.check();
+    await fake.ask('hello').text();
+    await worker!.check();
+    expect((await stderrOf()).slice(-4)).toEqual(['probe', 'request hello', 'closed hello', 'health']);
+  });
+
+  test('in use is not asked anything', async () => {
+    await start();
+    const { events } = fake.ask('@hold x');
+    await firstText(events);
+    await fake.pool.workers()[0]!.check();
+    expect((await stderrOf()).join()).not.toMatch(/health|probe/);
+    await events.return(undefined).catch(() => undefined);
+  });
+
+  test('that was stopped is found, gets no requests meanwhile, and is replaced after three misses', async () => {
+    await start({ workers: 2, checkIntervalMs: 50 }, QUICK);
+    const [stopped] = fake.pool.workers();
+    process.kill(stopped!.pid!, 'SIGSTOP');
+    expect(await fake.next('worker_suspected')).toMatchObject({ worker: stopped!.id });
+    const { text, context } = fake.ask('served by the other');
+    expect(await text()).toBe('served by the other');
+    expect(context.trace.worker).not.toBe(stopped!.id);
+    const exit = logged('worker_exit')[0] ?? (await fake.next('worker_exit'));
+    expect(exit).toMatchObject({
+      worker: stopped!.id,
+      ending: 'hung',
+      reason: 'hung: it does not answer probes',
+    });
+  });
+
+  test('that answers again before that is kept', async () => {
+    await start({ workers: 1, checkIntervalMs: 50 }, QUICK);
+    const [worker] = fake.pool.workers();
+    process.kill(worker!.pid!, 'SIGSTOP');
+    await fake.next('worker_suspected');
+    process.kill(worker!.pid!, 'SIGCONT');
+    expect(await fake.ask('thanks').text()).toBe('thanks');
+    expect(logged('worker_exit')).toEqual([]);
+  });
+
+  test('that answers its health but generates nothing is found by a probe', async () => {
+    fake = new TestPool({ checkIntervalMs: 20 }, { ...QUICK, extraArgs: ['--fake-mute'] });
+    fake.pool.start();
+    expect(await fake.next('worker_exit')).toMatchObject({ ending: 'hung' });
+  });
+
+  test('whose connection broke although it lives must answer a probe first', async () => {
+    await start({ checkIntervalMs: 1_000_000 });
+    await expect(fake.ask('@cut one', undefined, { logprobs: true }).text()).rejects.toThrow();
+    expect(logged('worker_suspected')).toHaveLength(1);
+    expect(await fake.ask('well again').text()).toBe('well again');
+    expect(await stderrOf()).toContain('probe');
+  });
+});
+
+describe('recycling', () => {
+  test('one at a time, no request fails, and none meets a worker that is going', async () => {
+    await start({ workers: 3, recycling: { requests: 5 } });
+    while (logged('worker_recycle').length < 4) {
+      const replies = Array.from({ length: 30 }, (_, n) => fake.ask(`number ${n}`).text());
+      expect((await Promise.all(replies)).at(-1)).toBe('number 29');
+    }
+    const ends = fake.lines.filter(({ event }) => ['worker_recycle', 'worker_ready'].includes(event));
+    const recycled = ends.slice(3);
+    // Each is followed by its successor's readiness before the next begins.
+    recycled.forEach(({ event }, n) => expect(event).toBe(n % 2 === 0 ? 'worker_recycle' : 'worker_ready'));
+    expect(logged('worker_exit').every(({ ending }) => ending === 'recycled')).toBe(true);
+  });
+
+  test('an only worker stays until its successor serves', async () => {
+    await start({ workers: 1, recycling: { requests: 1 } });
+    const [old] = fake.pool.workers();
+    const ready = fake.next('worker_ready');
+    await fake.ask('one').text();
+    expect(fake.pool.status().workers).toMatchObject({ idle: 1, starting: 1, dead: 0 });
+    await ready;
+    expect(await fake.next('worker_exit')).toMatchObject({ worker: old!.id, ending: 'recycled', code: 0 });
+    expect(fake.pool.pids()).toHaveLength(1);
+  });
+
+  test('a reply that is being written is finished first', async () => {
+    await start({ workers: 2, recycling: { requests: 1 } }, { slots: 2 });
+    const { events, context } = fake.ask('@hold long');
+    await firstText(events);
+    const other = fake.pool.workers().find(({ id }) => id !== context.trace.worker)!;
+    process.kill(other.pid!, 'SIGKILL');
+    await fake.next('worker_exit');
+    await fake.ask('short').text();
+    expect(logged('worker_recycle')[0]).toMatchObject({ worker: context.trace.worker, limit: 'requests' });
+    expect(isAlive(fake.pool.workers().find(({ id }) => id === context.trace.worker)!.pid!)).toBe(true);
+    const exit = fake.next('worker_exit');
+    await events.return(undefined);
+    expect(await exit).toMatchObject({ worker: context.trace.worker, ending: 'recycled' });
+  });
+
+  test('by memory and by age, as the patrol finds', async () => {
+    await start({ workers: 1, checkIntervalMs: 20, recycling: { memoryBytes: 1 } });
+    expect(await fake.next('worker_recycle')).toMatchObject({
+      limit: 'memoryBytes',
+      memoryBytes: expect.any(Number),
+    });
+    fake.pool.kill();
+    await fake.pool.stop(0);
+    await start({ workers: 1, checkIntervalMs: 20, recycling: { ageMs: 1 } });
+    expect(await fake.next('worker_recycle')).toMatchObject({ limit: 'ageMs' });
+  });
+});
+
+describe('content that kills', () => {
+  test('is refused after two crashes; others are served, and hangs and kills do not count', async () => {
+    await start({ workers: 2 });
+    await expect(fake.ask('@crash please').text()).rejects.toMatchObject({
+      code: 'prompt_quarantined',
+      status: 422,
+    });
+    expect(logged('worker_exit').map(({ ending }) => ending)).toEqual(['crashed', 'crashed']);
+    await expect(fake.ask('@crash please', undefined, { seed: 2 }).text()).rejects.toMatchObject({
+      code: 'prompt_quarantined',
+    });
+    expect(logged('worker_exit')).toHaveLength(2);
+    expect(await fake.ask('harmless').text()).toBe('harmless');
+    await expect(fake.ask('@die-in-prefill x').text()).rejects.toMatchObject({ code: 'generation_failed' });
+    await expect(fake.ask('@die-in-prefill x').text()).rejects.toMatchObject({ code: 'generation_failed' });
+    expect(await fake.ask('harmless').text()).toBe('harmless');
+  });
+});
+
+test('a model file that was replaced is told of when a worker starts with it, and the others go on', async () => {
+  const modelPath = join(folder, 'model.gguf');
+  writeFileSync(modelPath, 'one');
+  await start({ workers: 2 }, { modelPath });
+  const [, second] = fake.pool.pids();
+  writeFileSync(modelPath, 'another one');
+  utimesSync(modelPath, 1, 1);
+  const changed = fake.next('model_changed');
+  await fake.killOutside();
+  expect(await changed).toMatchObject({
+    before: { size: 3 },
+    now: { size: 11, modified: '1970-01-01T00:00:01.000Z' },
+  });
+  expect(isAlive(second!)).toBe(true);
+  expect(logged('model_changed')).toHaveLength(1);
+});
+
+describe('the worker for a request', () => {
+  const long = (name: string) => `${name} ${'some words of a conversation '.repeat(20)}`;
+
+  test("is the one that holds the conversation's beginning", async () => {
+    await start({ workers: 3 });
+    const first = fake.ask(long('one'));
+    const said = await first.text();
+    for (const name of ['two', 'three', 'four', 'five']) await fake.ask(long(name)).text();
+    const messages = [
+      { role: 'user', content: long('one') },
+      { role: 'assistant', content: said },
+      { role: 'user', content: 'and then?' },
+    ];
+    const next = fake.run({ kind: 'chat', n: 1, body: { messages } });
+    await textOf(next.events);
+    expect(next.context.trace.worker).toBe(first.context.trace.worker);
+  });
+
+  test('is another where that one is in use', async () => {
+    await start({ workers: 2 });
+    const { events, context } = fake.ask(`@hold ${long('one')}`);
+    await firstText(events);
+    const again = fake.ask(`@hold ${long('one')}`);
+    await firstText(again.events);
+    expect(again.context.trace.worker).not.toBe(context.trace.worker);
+    await Promise.all([events.return(undefined), again.events.return(undefined)]);
+  });
+});

@@ -1,0 +1,42 @@
+import { recyclingDue } from '../../../src/pool/recycling.js';
+import { ServiceTime } from '../../../src/pool/service-time.js';
+
+const use = { requests: 10, ageMs: 1000, memoryBytes: 500 };
+
+test('without limits a worker is never due', () => {
+  expect(recyclingDue(use, {})).toBeUndefined();
+});
+
+test.each([
+  [{ requests: 10 }, 'requests'],
+  [{ requests: 11 }, undefined],
+  [{ ageMs: 1000 }, 'ageMs'],
+  [{ ageMs: 1001 }, undefined],
+  [{ memoryBytes: 400 }, 'memoryBytes'],
+  [{ memoryBytes: 501 }, undefined],
+])('limits %j: due by %s', (limits, due) => {
+  expect(recyclingDue(use, limits)).toBe(due);
+});
+
+test('memory that the system does not tell is not judged', () => {
+  expect(recyclingDue({ ...use, memoryBytes: undefined }, { memoryBytes: 1 })).toBeUndefined();
+});
+
+describe('the wait that is told', () => {
+  test('is a second while nothing is known', () => {
+    expect(new ServiceTime().waitFor(100, 1)).toBe(1);
+  });
+
+  test('is the mean time a slot is held, by place and slots', () => {
+    const time = new ServiceTime();
+    time.note(2000);
+    expect([time.waitFor(1, 1), time.waitFor(10, 1), time.waitFor(10, 4)]).toEqual([2, 20, 5]);
+  });
+
+  test('follows what requests take now, and is never more than five minutes', () => {
+    const time = new ServiceTime();
+    time.note(1000);
+    for (let i = 0; i < 100; i += 1) time.note(10_000);
+    expect([time.waitFor(1, 1), time.waitFor(1000, 1)]).toEqual([10, 300]);
+  });
+});
