@@ -107,6 +107,7 @@ export class LMServ {
       config: this.#config,
       env,
       logger,
+      observer: this.#metrics.poolObserver,
       backends: this.#extensions.backends,
     });
     const keyring = this.#openKeyring();

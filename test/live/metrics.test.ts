@@ -112,3 +112,18 @@ test('a scrape is answered while all slots are taken; the client that leaves is 
   expect(added(before, after, 'lmserv_completion_tokens_total')).toBeGreaterThan(1);
   expect(added(before, after, 'lmserv_prefix_cache_lookups_total')).toBe(1);
 });
+
+test('a worker that is killed and the reply that goes on without it are counted', async () => {
+  const before = await scrape();
+  const running = ask({ max_tokens: 800, stream: true });
+  await running.firstChunk();
+  const ready = live.next('worker_ready');
+  process.kill(live.workerPids()[0]!, 'SIGKILL');
+  await ready;
+  expect((await running.reply).text).toMatch(/data: \[DONE\]\n\n$/);
+  const after = await scrape();
+  expect(added(before, after, 'lmserv_worker_exits_total', { model, cause: 'killed' })).toBe(1);
+  expect(added(before, after, 'lmserv_worker_start_duration_seconds_count')).toBe(1);
+  expect(added(before, after, 'lmserv_replies_resumed_total')).toBe(1);
+  expect(added(before, after, 'lmserv_queue_wait_seconds_count', { model, outcome: 'leased' })).toBe(2);
+});
