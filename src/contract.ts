@@ -87,7 +87,15 @@ export type GenerateEvent =
   /** The last event, once. */
   | { readonly type: 'usage'; readonly usage: Usage };
 
-/** What became of one generation, filled in as it goes; the request log and the usage table read it. */
+/** How the times between the tokens of a generation are distributed; between those of the same choice where n is above 1. */
+export interface TokenGaps {
+  /** How many gaps fell into each bucket; the buckets are `GAP_BOUNDS_MS` of `src/observe/token-gaps.ts`. */
+  readonly counts: Uint32Array;
+  /** All gaps together, milliseconds. */
+  readonly sumMs: number;
+}
+
+/** What became of one generation, filled in as it goes; the request log, the usage table and the metrics read it. */
 export interface Trace {
   /** The model that answered, by its id. */
   model?: string;
@@ -101,6 +109,7 @@ export interface Trace {
   firstTokenMs?: number;
   /** Milliseconds from the first token to the last. */
   decodeMs?: number;
+  tokenGaps?: TokenGaps;
   promptTokens: number;
   /** Counted as they are delivered; replaced by the backend's own count when that arrives. */
   completionTokens: number;
@@ -134,6 +143,8 @@ export interface Backend {
    */
   generate(request: GenerateRequest, context: GenerateContext): AsyncIterable<GenerateEvent>;
   status(): BackendStatus;
+  /** Its worker processes; absent where there are none. */
+  workers?(): readonly WorkerInfo[];
   /** Begins to serve; returns at once, readiness shows in `status()`. */
   start(): void;
   /** Stops taking work and ends what it holds within `graceMs` milliseconds. */
@@ -149,6 +160,26 @@ export interface BackendStatus {
   readonly workers: { total: number; idle: number; busy: number; starting: number; dead: number };
   readonly slots: { total: number; idle: number };
   readonly queue: { waiting: number; limit: number };
+}
+
+export type WorkerActivity = 'starting' | 'idle' | 'busy' | 'suspected' | 'draining';
+
+/** A living worker process as it is now, for the metrics. */
+export interface WorkerInfo {
+  /** `model#position.spawn`. */
+  readonly id: string;
+  readonly model: string;
+  /** Its place in the pool, from 0; a successor takes over the place of the one it replaces. */
+  readonly position: number;
+  readonly pid: number | undefined;
+  readonly state: WorkerActivity;
+  readonly slots: number;
+  /** Slots in use. */
+  readonly leased: number;
+  /** Finished since it was spawned. */
+  readonly requests: number;
+  /** Unix time, milliseconds. */
+  readonly startedAt: number;
 }
 
 /** A model or group as `/v1/models` lists it. */

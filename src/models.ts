@@ -20,6 +20,8 @@ import type { Backend, BackendStatus } from './contract.js';
 import { LMServError } from './errors.js';
 import type { Registry, RegistryEntry } from './generate/registry.js';
 import type { Logger } from './observe/logger.js';
+import type { ServedModel } from './observe/metrics/served-models.js';
+import type { PoolObserver } from './observe/pool-observer.js';
 import { Pool } from './pool/pool.js';
 import { ROOT } from './root.js';
 
@@ -27,6 +29,8 @@ export interface ModelsOptions {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
+  /** Told what happens in the pools. */
+  readonly observer?: PoolObserver | undefined;
   /** Backends of the program's own, by the name of their model. */
   readonly backends?: Readonly<Record<string, Backend>> | undefined;
 }
@@ -35,6 +39,8 @@ export interface ModelsOptions {
 export class Models {
   readonly #options: ModelsOptions;
   readonly #locals = new Set<LocalBackend>();
+  /** By model: the version of its llama.cpp. */
+  readonly #llamaCpp = new Map<string, string>();
   readonly #extra: readonly RegistryEntry[];
   #built!: Built;
   #stopping = false;
@@ -117,6 +123,18 @@ export class Models {
     return [...this.#built.backends, ...this.#extraBackends()].map((backend) => backend.status());
   }
 
+  /** Of each model, for the metrics. */
+  served(): ServedModel[] {
+    return this.registry.entries.flatMap(({ info: { id }, backends }) =>
+      backends.map((backend) => ({
+        model: id,
+        status: backend.status(),
+        workers: backend.workers?.() ?? [],
+        llamaCpp: this.#llamaCpp.get(id),
+      })),
+    );
+  }
+
   /** Ends all backends, those of a former configuration included. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -168,7 +186,7 @@ export class Models {
   }
 
   async #makeLocal(name: string, model: ModelSettings, workers: number): Promise<Made> {
-    const { config, env, logger } = this.#options;
+    const { config, env, logger, observer } = this.#options;
     const { slots, context: ctxSize, gpuLayers, extraArgs } = model;
     const binary = await resolveBinary({
       root: ROOT,
@@ -196,11 +214,14 @@ export class Models {
       queueTimeoutMs: config.queueTimeoutMs,
       env,
       logger,
+      observer,
     });
     logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
+    this.#llamaCpp.set(name, binary.version);
     const backend = new LocalBackend(name, pool, logger, {
       resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
       promptCache: config.promptCache,
+      observer,
     });
     this.#locals.add(backend);
     return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };

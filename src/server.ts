@@ -18,6 +18,7 @@ import { Keyring } from './keys/keyring.js';
 import { watchFolder } from './keys/watch.js';
 import { Models } from './models.js';
 import { createLogger, type Logger } from './observe/logger.js';
+import { Metrics } from './observe/metrics/metrics.js';
 import { ROOT } from './root.js';
 import { RoutingPolicyError, type RoutingPolicy } from './routing-policy.js';
 import { Accounting } from './usage/accounting.js';
@@ -63,6 +64,7 @@ export class LMServ {
   readonly #config: Config;
   readonly #extensions: Extensions;
   readonly #inFlight = new InFlight();
+  readonly #metrics = new Metrics({ version: VERSION, models: () => this.#running.models.served() });
   #parts: Parts | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -105,6 +107,7 @@ export class LMServ {
       config: this.#config,
       env,
       logger,
+      observer: this.#metrics.poolObserver,
       backends: this.#extensions.backends,
     });
     const keyring = this.#openKeyring();
@@ -234,6 +237,7 @@ export class LMServ {
     const app = createApp({
       generate: createGenerate((...asked) => models.registry.resolve(...asked), {
         onFailure: ({ error, ...failure }) => {
+          this.#metrics.backendFailed({ model: failure.model, error });
           // What the operator must mend is said in full; other messages may quote a remote server.
           const reason = error.code === 'configuration_error' ? error.message : undefined;
           this.logger.warn(
@@ -244,6 +248,7 @@ export class LMServ {
       }),
       admit: (caller, tenant) => accounting.admit(caller, tenant),
       usage: (caller, query) => accounting.report(caller, query),
+      metrics: () => this.#metrics.expose(),
       authenticate: this.#extensions.authenticate ?? this.#keyAuth(keyring),
       health: () =>
         healthOf(models.status(), this.#inFlight.draining, models.registry.standardId ?? '', VERSION),
@@ -286,6 +291,7 @@ export class LMServ {
 
   #onRequestDone(record: RequestRecord, accounting: Accounting): void {
     logRequest(this.logger, record);
+    this.#metrics.requestDone(record);
     const { caller, context, outcome, delivered } = record;
     const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
     if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);

@@ -1,4 +1,5 @@
 import type { GenerateEvent, Trace } from '../contract.js';
+import { GapCounter } from '../observe/token-gaps.js';
 
 /** A trace in which nothing has happened yet. */
 export function newTrace(): Trace {
@@ -11,6 +12,7 @@ export async function* traced(
   trace: Trace,
 ): AsyncGenerator<GenerateEvent> {
   const began = performance.now();
+  const gaps = (trace.tokenGaps = new GapCounter());
   let first: number | undefined;
   try {
     for await (const event of events) {
@@ -28,6 +30,7 @@ export async function* traced(
           break;
         default:
           trace.completionTokens += 1;
+          gaps.note(event.index, performance.now());
           if (first === undefined) {
             first = performance.now();
             trace.firstTokenMs = first - began;

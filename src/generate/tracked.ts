@@ -1,4 +1,11 @@
-import type { Backend, BackendStatus, GenerateContext, GenerateEvent, GenerateRequest } from '../contract.js';
+import type {
+  Backend,
+  BackendStatus,
+  GenerateContext,
+  GenerateEvent,
+  GenerateRequest,
+  WorkerInfo,
+} from '../contract.js';
 
 /**
  * A backend that knows whether it is in use, so that one that has left the configuration can finish its replies,
@@ -28,6 +35,10 @@ export class TrackedBackend implements Backend {
 
   status(): BackendStatus {
     return this.#inner.status();
+  }
+
+  workers(): readonly WorkerInfo[] {
+    return this.#inner.workers?.() ?? [];
   }
 
   async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {

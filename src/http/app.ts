@@ -11,6 +11,7 @@ import { errorHandler } from './errors.js';
 import { generateHandler, type Admit } from './generate-handler.js';
 import { hostCheck } from './host-check.js';
 import type { InFlight } from './in-flight.js';
+import { metrics, type ReadMetrics } from './metrics.js';
 import { health, model, models, root, type Health } from './ops.js';
 import { perCallerLimit } from './rate-limit.js';
 import { recordRequests, type RequestRecord } from './request-log.js';
@@ -21,6 +22,7 @@ export interface AppOptions {
   readonly generate: Generate;
   readonly admit: Admit;
   readonly usage: ReadUsage;
+  readonly metrics: ReadMetrics;
   /** The routes that generate; LMServ's own by default. */
   readonly routes?: readonly Route[];
   /** Adds routes of one's own, behind authentication and before the 404. */
@@ -59,7 +61,10 @@ export function createApp(options: AppOptions): Express {
   app.get('/health', health(options.health, options.healthFormat));
   app.get('/ready', health(options.health, 'json'));
 
-  app.use(requireCaller(options.authenticate), perCallerLimit(options.rateLimitQps));
+  app.use(requireCaller(options.authenticate));
+  // Before the rate limit: it is most needed when clients have reached theirs.
+  app.get('/metrics', metrics(options.metrics));
+  app.use(perCallerLimit(options.rateLimitQps));
   app.get('/v1/models', models(options.models));
   app.get('/v1/models/*id', model(options.models), () => {
     throw new LMServError('model_not_found');

@@ -29,6 +29,7 @@ export function testApp(options: Partial<AppOptions> = {}): Express {
     authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
     admit: (caller, tenant) => tenant ?? caller.name,
     usage: () => ({ contentType: 'application/json', body: '{}' }),
+    metrics: async () => ({ contentType: 'text/plain', body: '' }),
     health: () => HEALTHY,
     models: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
     onRequestDone: () => undefined,

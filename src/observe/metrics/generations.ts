@@ -1,0 +1,92 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+import type { Trace } from '../../contract.js';
+import { GAP_BOUNDS_MS } from '../token-gaps.js';
+import { CountedHistogram } from './counted-histogram.js';
+
+const FIRST_TOKEN_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+
+/** What the models did, from the traces of the requests that have ended. */
+export class GenerationMetrics {
+  readonly #registry: Registry;
+  readonly #generations;
+  readonly #promptTokens;
+  readonly #completionTokens;
+  readonly #firstToken;
+  readonly #gaps;
+  readonly #prefix;
+
+  constructor(registry: Registry) {
+    this.#registry = registry;
+    this.#generations = this.#counter(
+      'lmserv_generations_total',
+      'Generations that have ended, by the model that answered last and outcome.',
+      ['outcome'],
+    );
+    this.#promptTokens = this.#counter(
+      'lmserv_prompt_tokens_total',
+      'Prompt tokens, those found in a cache too.',
+    );
+    this.#completionTokens = this.#counter('lmserv_completion_tokens_total', 'Tokens generated.');
+    this.#firstToken = new Histogram({
+      name: 'lmserv_time_to_first_token_seconds',
+      help: 'Time from the start of a generation to its first token, the wait for a slot included.',
+      labelNames: ['model'],
+      buckets: FIRST_TOKEN_BUCKETS,
+      registers: [registry],
+    });
+    this.#gaps = new CountedHistogram(
+      registry,
+      'lmserv_inter_token_latency_seconds',
+      'Time between two tokens of a reply that follow each other; every gap counts.',
+      GAP_BOUNDS_MS.map((ms) => ms / 1000),
+    );
+    this.#prefix = {
+      lookups: this.#counter(
+        'lmserv_prefix_cache_lookups_total',
+        'Generations that ended by themselves, so that the use of the prefix cache is known.',
+      ),
+      hits: this.#counter(
+        'lmserv_prefix_cache_hits_total',
+        'Those of them that found a part of their prompt in the prefix cache.',
+      ),
+      promptTokens: this.#counter('lmserv_prefix_cache_prompt_tokens_total', 'Their prompt tokens.'),
+      hitTokens: this.#counter(
+        'lmserv_prefix_cache_hit_tokens_total',
+        'Their prompt tokens that were found in the prefix cache.',
+      ),
+    };
+  }
+
+  add(trace: Trace, outcome: string): void {
+    const { model, firstTokenMs, tokenGaps: gaps } = trace;
+    // Refused before it was known who is to answer.
+    if (model === undefined) return;
+    this.#generations.inc({ model, outcome });
+    this.#promptTokens.inc({ model }, trace.promptTokens);
+    this.#completionTokens.inc({ model }, trace.completionTokens);
+    if (firstTokenMs !== undefined) this.#firstToken.observe({ model }, firstTokenMs / 1000);
+    if (gaps) this.#gaps.add(model, { counts: gaps.counts, sum: gaps.sumMs / 1000 });
+    // Backends tell of their cache with the last event of a reply.
+    if (trace.finishReason !== undefined) this.#addLookup(model, trace);
+  }
+
+  /** Shows a model's counters from the start, so that their first increase is not missed. */
+  introduce(model: string): void {
+    const { lookups, hits, promptTokens, hitTokens } = this.#prefix;
+    const all = [this.#promptTokens, this.#completionTokens, lookups, hits, promptTokens, hitTokens];
+    for (const counter of all) counter.inc({ model }, 0);
+    this.#generations.inc({ model, outcome: 'finished' }, 0);
+  }
+
+  #addLookup(model: string, { promptTokens, cachedTokens }: Trace): void {
+    const prefix = this.#prefix;
+    prefix.lookups.inc({ model });
+    prefix.promptTokens.inc({ model }, promptTokens);
+    prefix.hitTokens.inc({ model }, cachedTokens);
+    if (cachedTokens > 0) prefix.hits.inc({ model });
+  }
+
+  #counter(name: string, help: string, further: readonly string[] = []): Counter {
+    return new Counter({ name, help, labelNames: ['model', ...further], registers: [this.#registry] });
+  }
+}

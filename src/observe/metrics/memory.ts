@@ -1,0 +1,22 @@
+import { readFile } from 'node:fs/promises';
+
+/** Memory of a process, bytes. */
+export interface ProcessMemory {
+  /** Its own: anonymous pages, swapped ones included. What grows when a process leaks. */
+  readonly anonymous: number;
+  /** Pages of files and shared memory, such as a mapped model; processes that map the same file share them. */
+  readonly mapped: number;
+}
+
+/** Reads /proc; undefined where there is none or the process is gone. */
+export async function readMemory(pid: number): Promise<ProcessMemory | undefined> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  // A process that has exited and was not waited for yet has a status, but no memory.
+  if (!status.includes('\nRssAnon:')) return undefined;
+  const bytes = (field: string) =>
+    Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0) * 1024;
+  return {
+    anonymous: bytes('RssAnon') + bytes('VmSwap'),
+    mapped: bytes('RssFile') + bytes('RssShmem'),
+  };
+}

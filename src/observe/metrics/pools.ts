@@ -1,0 +1,83 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+import type { PoolObserver, WorkerExitCause } from '../pool-observer.js';
+
+const WAIT_BUCKETS = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** Loading a model takes from a fraction of a second to minutes. */
+const START_BUCKETS = [0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+const CAUSES: readonly WorkerExitCause[] = [
+  ...(['shutdown', 'recycled', 'hung', 'killed', 'crashed', 'start_failed'] as const),
+];
+
+/** What happens in the pools: workers that come and go, requests that wait, move on or start again. */
+export class PoolMetrics implements PoolObserver {
+  readonly #started;
+  readonly #exits;
+  readonly #resumed;
+  readonly #retried;
+  readonly #waits;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.#started = new Histogram({
+      name: 'lmserv_worker_start_duration_seconds',
+      help: 'Time from the spawn of a worker until it takes requests.',
+      labelNames: ['model'],
+      buckets: START_BUCKETS,
+      registers,
+    });
+    this.#exits = new Counter({
+      name: 'lmserv_worker_exits_total',
+      help: 'Workers that have ended, by cause; after every cause but shutdown another is started.',
+      labelNames: ['model', 'cause'],
+      registers,
+    });
+    this.#resumed = new Counter({
+      name: 'lmserv_replies_resumed_total',
+      help: 'Times that a reply whose worker had failed went on with another.',
+      labelNames: ['model'],
+      registers,
+    });
+    this.#retried = new Counter({
+      name: 'lmserv_requests_retried_total',
+      help: 'Times that a request whose worker had failed before its first token was run again.',
+      labelNames: ['model'],
+      registers,
+    });
+    this.#waits = new Histogram({
+      name: 'lmserv_queue_wait_seconds',
+      help: 'Time that requests waited for a slot, by how that ended (leased, timeout, refused, left).',
+      labelNames: ['model', 'outcome'],
+      buckets: WAIT_BUCKETS,
+      registers,
+    });
+  }
+
+  /** Shows a model's counters from the start, so that their first increase is not missed. */
+  introduce(model: string): void {
+    for (const cause of CAUSES) this.#exits.inc({ model, cause }, 0);
+    this.#resumed.inc({ model }, 0);
+    this.#retried.inc({ model }, 0);
+  }
+
+  workerReady({ model, ms }: Parameters<PoolObserver['workerReady']>[0]): void {
+    this.#started.observe({ model }, ms / 1000);
+  }
+
+  workerExited({ model, cause }: Parameters<PoolObserver['workerExited']>[0]): void {
+    this.#exits.inc({ model, cause });
+  }
+
+  resumed({ model }: Parameters<PoolObserver['resumed']>[0]): void {
+    this.#resumed.inc({ model });
+  }
+
+  retried({ model }: Parameters<PoolObserver['retried']>[0]): void {
+    this.#retried.inc({ model });
+  }
+
+  waited({ model, ms, outcome }: Parameters<PoolObserver['waited']>[0]): void {
+    this.#waits.observe({ model, outcome }, ms / 1000);
+  }
+}

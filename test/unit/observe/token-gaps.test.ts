@@ -1,0 +1,54 @@
+import type { GenerateEvent, Trace } from '../../../src/contract.js';
+import { newTrace, traced } from '../../../src/generate/trace.js';
+import { GAP_BOUNDS_MS, GapCounter } from '../../../src/observe/token-gaps.js';
+
+/** The bucket a gap falls into, by its upper bound. */
+const bucketsOf = ({ counts }: { counts: Uint32Array }) =>
+  [...counts].flatMap((count, i) => (count > 0 ? [[GAP_BOUNDS_MS[i] ?? Infinity, count]] : []));
+
+test('every gap is counted in the bucket of the bound it does not exceed', () => {
+  const gaps = new GapCounter();
+  let now = 5_000;
+  gaps.note(0, now);
+  for (const gap of [0, 1, 1.1, 10, 10.5, 30_000, 30_001]) gaps.note(0, (now += gap));
+  expect(bucketsOf(gaps)).toEqual([
+    [1, 2],
+    [2.5, 1],
+    [10, 1],
+    [15, 1],
+    [30_000, 1],
+    [Infinity, 1],
+  ]);
+  expect(gaps.sumMs).toBeCloseTo(now - 5_000, 6);
+});
+
+test('the first token of a reply has no gap', () => {
+  const gaps = new GapCounter();
+  gaps.note(0, 1_000);
+  expect(bucketsOf(gaps)).toEqual([]);
+  expect(gaps.sumMs).toBe(0);
+});
+
+test('tokens of other choices make no gap shorter', () => {
+  const gaps = new GapCounter();
+  gaps.note(0, 0);
+  gaps.note(1, 90);
+  gaps.note(0, 100);
+  gaps.note(1, 190);
+  expect(bucketsOf(gaps)).toEqual([[100, 2]]);
+});
+
+test('a traced generation has one gap fewer than tokens of each choice', async () => {
+  const trace: Trace = newTrace();
+  async function* events(): AsyncGenerator<GenerateEvent> {
+    yield { type: 'prefill', promptTokens: 3 };
+    yield { type: 'reasoning', index: 0, text: 'a' };
+    yield { type: 'text', index: 0, text: 'b' };
+    yield { type: 'tool_call', index: 0, call: { index: 0 } };
+    yield { type: 'text', index: 1, text: 'c' };
+    yield { type: 'finish', index: 0, reason: 'stop' };
+  }
+  for await (const event of traced(events(), trace)) void event;
+  const counts = trace.tokenGaps!.counts;
+  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(2);
+});
