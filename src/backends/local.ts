@@ -5,9 +5,10 @@ import type {
   GenerateEvent,
   GenerateRequest,
   JsonObject,
+  WorkerInfo,
 } from '../contract.js';
 import { LMServError } from '../errors.js';
-import type { PoolObserver } from '../pool/observer.js';
+import type { PoolObserver } from '../observe/pool-observer.js';
 import type { Lease, LeaseOptions, Pool } from '../pool/pool.js';
 import type { Logger } from '../observe/logger.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
@@ -18,6 +19,7 @@ import { ChunkReader } from './chunks.js';
 import { continuationOf } from './continuation.js';
 import { hasImage, ReplySoFar } from './reply-so-far.js';
 import { withoutPrompt } from './without-prompt.js';
+import { workerInfo } from './worker-info.js';
 
 /** How often a request is run again when a worker failed without having given it a token. */
 const RETRIES = 1;
@@ -76,6 +78,10 @@ export class LocalBackend implements Backend {
 
   status(): BackendStatus {
     return this.pool.status();
+  }
+
+  workers(): WorkerInfo[] {
+    return this.pool.workers().map((worker) => workerInfo(this.name, worker));
   }
 
   stop(graceMs: number): Promise<void> {

@@ -4,7 +4,7 @@ import type { WorkerOptions } from '../../workers/options.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
 import { Worker, type Ending, type WorkerExit } from '../../workers/worker.js';
 import { fileStamp, isSameFile, type FileStamp } from './model-file.js';
-import type { PoolObserver } from './observer.js';
+import type { PoolObserver } from '../observe/pool-observer.js';
 import { recyclingDue, type RecyclingLimits } from './recycling.js';
 import { RestartPolicy } from './restart-policy.js';
 

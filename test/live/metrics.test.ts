@@ -51,6 +51,7 @@ test('it answers while the model loads, and then says that it can serve', async 
   expect(metrics.value('lmserv_slots_idle', { model })).toBe(1);
   expect(metrics.value('lmserv_queue_limit', { model })).toBe(64);
   expect(metrics.family('lmserv_llama_cpp_info').samples).toHaveLength(1);
+  expect(metrics.value('lmserv_workers', { model, state: 'idle' })).toBe(1);
 });
 
 test('tokens, first tokens, gaps and the prefix cache are those that the clients saw', async () => {
@@ -100,6 +101,11 @@ test('a scrape is answered while all slots are taken; the client that leaves is 
   await live.untilReady(({ queue }) => queue.waiting === 1);
   const meanwhile = await scrape();
   expect(meanwhile.value('lmserv_slots_idle', { model })).toBe(0);
+  expect(meanwhile.value('lmserv_workers', { model, state: 'busy' })).toBe(1);
+  // Without /proc there is no series.
+  const memory = meanwhile.value('lmserv_worker_memory_bytes', { model, worker: '0', kind: 'anonymous' });
+  if (process.platform === 'linux') expect(memory).toBeGreaterThan(1_000_000);
+  else expect(memory).toBeUndefined();
   expect(meanwhile.value('lmserv_queue_waiting', { model })).toBe(1);
   running.abort();
   expect((await waiting.reply).status).toBe(200);
@@ -108,6 +114,7 @@ test('a scrape is answered while all slots are taken; the client that leaves is 
   const labels = { model, outcome: 'cancelled' };
   expect(added(before, after, 'lmserv_generations_total', labels)).toBe(1);
   expect(after.value('lmserv_queue_waiting', { model })).toBe(0);
+  expect(after.value('lmserv_worker_requests_total', { model, worker: '0' })).toBeGreaterThan(0);
   // Tokens of a reply that was given up are work all the same, the cache's part of it is unknown.
   expect(added(before, after, 'lmserv_completion_tokens_total')).toBeGreaterThan(1);
   expect(added(before, after, 'lmserv_prefix_cache_lookups_total')).toBe(1);
