@@ -11,7 +11,7 @@ export interface SystemdNotifyOptions {
 }
 
 /** Longest time for one message, milliseconds. */
-const SEND_TIMEOUT_MS = 2_000;
+const SEND_TIMEOUT_MS = 5_000;
 
 /**
  * Messages through the program `systemd-notify`, because Node has no UNIX datagram sockets. It waits until systemd has
