@@ -52,6 +52,9 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lmserv-hand-over-'));
 });
 afterEach(async () => {
+  // The shell first, or it would start the second server now.
+  program?.child.kill('SIGKILL');
+  await program?.exited;
   for (const { event, pid } of program?.lines ?? []) {
     if (event !== 'process') continue;
     try {
@@ -60,8 +63,6 @@ afterEach(async () => {
       // It has ended.
     }
   }
-  program?.child.stdin?.end('\n');
-  await program?.exited;
   program = undefined;
   rmSync(folder, { recursive: true, force: true });
 });
