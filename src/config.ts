@@ -174,7 +174,8 @@ export interface Config {
 export const DEFAULT_KEY = 'changeme';
 const DEFAULT_MODEL = 'models/gemma-2b-it-q4_0.gguf';
 const DEMO_MODEL = 'models/lmserv-demo.gguf';
-const LOOPBACK = ['127.0.0.1', 'localhost', '::1'];
+/** What HOST may be with the default key. */
+export const LOOPBACK = ['127.0.0.1', 'localhost', '::1'];
 
 export interface LoadOptions {
   readonly disableProfiles?: boolean | undefined;
@@ -250,6 +251,37 @@ export function keysFilePath(env: Env = process.env, folder = process.cwd()): st
 /** The environment with what `.env` adds, for variables that the configuration names and for what children inherit. */
 export function processEnv(folder = process.cwd()): NodeJS.ProcessEnv {
   return { ...readDotenv(folder), ...process.env };
+}
+
+/** What systemd tells a service that it starts: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). */
+export interface ServiceEnv {
+  /** Where it takes messages; undefined without a service manager. */
+  readonly notifySocket: string | undefined;
+  /** Silence after which it kills the service, milliseconds. */
+  readonly watchdogMs: number | undefined;
+  /** Descriptor of the listening socket that it hands over. */
+  readonly listenFd: number | undefined;
+}
+
+/** The first descriptor that is handed over. */
+const FIRST_LISTEN_FD = 3;
+
+/**
+ * Reads what the service manager says to the process `pid`; what was meant for another one is passed over.
+ *
+ * @throws ConfigError when more than one socket is handed over.
+ */
+export function serviceEnv(env: Env = process.env, pid = process.pid): ServiceEnv {
+  const forUs = (name: string) => env[name] === String(pid);
+  const watched = env.WATCHDOG_PID === undefined || forUs('WATCHDOG_PID');
+  const watchdogMs = watched ? Number(env.WATCHDOG_USEC) / 1000 : NaN;
+  const sockets = forUs('LISTEN_PID') ? Number(env.LISTEN_FDS) : 0;
+  if (sockets > 1) throw new ConfigError('LISTEN_FDS: one socket can be handed over, not more');
+  return {
+    notifySocket: env.NOTIFY_SOCKET || undefined,
+    watchdogMs: watchdogMs > 0 ? watchdogMs : undefined,
+    listenFd: sockets === 1 ? FIRST_LISTEN_FD : undefined,
+  };
 }
 
 function readDotenv(folder: string): Env {

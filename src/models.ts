@@ -81,6 +81,12 @@ export class Models {
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
+  /** Resolves when it is known of a first model whether it can be started; at once where there are no workers. */
+  get started(): Promise<unknown> {
+    const locals = [...this.#locals].map((backend) => backend.started);
+    return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
+  }
+
   /**
    * Puts another configuration into force: what is the same goes on, what is new starts, what is gone ends when its
    * replies are finished. Requests see the new one from here on.

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, ListenOptions } from 'node:net';
 import { join } from 'node:path';
 import type { Express } from 'express';
 import { ConfigReloader } from './config-file/index.js';
-import { processEnv, type Config } from './config.js';
+import { ConfigError, DEFAULT_KEY, LOOPBACK, processEnv, type Config } from './config.js';
 import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
 import { createApp } from './http/app.js';
@@ -45,6 +45,8 @@ export interface Extensions {
   readonly backends?: Readonly<Record<string, Backend>> | undefined;
   /** Chooses the model by `task_type` in /execute. */
   readonly routingPolicy?: RoutingPolicy | undefined;
+  /** Descriptor of a listening TCP socket that outlives this process, in the place of HOST and PORT. */
+  readonly listenFd?: number | undefined;
 }
 
 /** What exists from start() on. */
@@ -77,7 +79,12 @@ export class LMServ {
 
   /** The port it listens on, which is of interest where 0 was asked for. */
   get port(): number {
-    return (this.#running.http.address() as AddressInfo).port;
+    return (this.address as AddressInfo).port;
+  }
+
+  /** Where it listens; null when it does not any more. */
+  get address(): AddressInfo | null {
+    return this.#running.http.address() as AddressInfo | null;
   }
 
   get host(): string {
@@ -95,7 +102,8 @@ export class LMServ {
   }
 
   /**
-   * Starts the workers and listens; requests get 503 until the first worker is ready.
+   * Starts the workers and listens; requests get 503 until the first worker is ready. On a socket that was handed over
+   * they wait in it until then, or until it is known that there is none.
    *
    * @throws BinaryError, ConfigError, KeyFileError, UsageFileError or the system's error for a taken port.
    */
@@ -117,16 +125,14 @@ export class LMServ {
     const unwatch = this.#watch(keyring, reloader);
     this.#parts = { models, keyring, usage, http, reloader, unwatch };
     try {
-      await listen(http, this.#config.port, this.#config.host);
+      await this.#listen(http, models);
     } catch (error) {
+      models.kill();
       this.#close();
       throw error;
     }
-    models.start();
-    logger.info(
-      { event: 'listening', host: this.#config.host, port: this.port, version: VERSION },
-      'listening',
-    );
+    const { address: host, port } = this.address as AddressInfo;
+    logger.info({ event: 'listening', host, port, version: VERSION }, 'listening');
   }
 
   /** Reads the key file and the configuration file again; a bad one changes nothing and is logged. */
@@ -161,12 +167,33 @@ export class LMServ {
     if (!this.#parts) return;
     const { http, models } = this.#parts;
     this.logger.info({ event: 'stopping' }, 'stopping');
+    // What comes to a socket that was handed over waits there for the next process, rather than being refused by this.
+    if (this.#extensions.listenFd !== undefined) http.close();
     await this.#inFlight.drain(this.#config.shutdownGraceMs);
     const closed = new Promise((resolve) => http.close(resolve));
     http.closeAllConnections();
     await Promise.all([closed, models.stop()]);
     this.#close();
     this.logger.info({ event: 'stopped' }, 'stopped');
+  }
+
+  async #listen(http: HttpServer, models: Models): Promise<void> {
+    const { port, host, apiKey } = this.#config;
+    const { listenFd } = this.#extensions;
+    if (listenFd === undefined) {
+      await listen(http, { port, host });
+      models.start();
+      return;
+    }
+    models.start();
+    await models.started;
+    await listen(http, { fd: listenFd });
+    if (apiKey === DEFAULT_KEY && !LOOPBACK.includes((this.address as AddressInfo).address)) {
+      http.close();
+      throw new ConfigError(
+        'API_KEY: with the default one the socket must be on 127.0.0.1; set a key of your own',
+      );
+    }
   }
 
   #close(): void {
@@ -308,10 +335,10 @@ function routeOf(policy: RoutingPolicy, taskType: string): string | undefined {
   }
 }
 
-function listen(server: HttpServer, port: number, host: string): Promise<void> {
+function listen(server: HttpServer, where: ListenOptions | { readonly fd: number }): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ port, host }, () => {
+    server.listen(where, () => {
       server.off('error', reject);
       resolve();
     });

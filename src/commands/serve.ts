@@ -1,6 +1,9 @@
 import { interruptible } from '../../scripts/bootstrap/interrupt.mjs';
 import { ensureLlama } from '../../scripts/setup/ensure.js';
-import { DEFAULT_KEY, loadConfig, type Config } from '../config.js';
+import { DEFAULT_KEY, loadConfig, processEnv, serviceEnv, type Config, type ServiceEnv } from '../config.js';
+import { checkSelf } from '../observe/self-check.js';
+import { ServiceManager } from '../observe/service-manager.js';
+import { systemdNotify } from '../observe/systemd-notify.js';
 import { ROOT } from '../root.js';
 import { LMServ } from '../server.js';
 
@@ -24,11 +27,15 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
     { disableProfiles, strictProfiles },
   );
   if (!(await ensureBinary(config))) return exit(1);
-  const server = new LMServ(config);
-  handleSignals(server, exit);
+  const service = serviceEnv();
+  const server = new LMServ(config, { listenFd: service.listenFd });
+  const manager = serviceManager(service, server);
+  handleSignals({ server, manager, exit, graceMs: config.shutdownGraceMs });
   handleCrash(server, exit);
   await server.start();
+  void manager.watch();
   await server.ready;
+  void manager.watch();
   process.stderr.write(greeting(config, server));
 }
 
@@ -38,18 +45,39 @@ async function ensureBinary(config: Config): Promise<boolean> {
   return !needed || interruptible((signal) => ensureLlama({ root: ROOT, signal }));
 }
 
-function handleSignals(server: LMServ, exit: (code: number) => void): void {
+/** Tells systemd, where it started this process, how the server is. */
+function serviceManager({ notifySocket, watchdogMs }: ServiceEnv, server: LMServ): ServiceManager {
+  const notify =
+    notifySocket === undefined
+      ? undefined
+      : systemdNotify({
+          socket: notifySocket,
+          searchPath: processEnv().PATH,
+          onError: (reason) => server.logger.warn({ event: 'notify_failed', reason }, 'systemd was not told'),
+        });
+  const check = (timeoutMs: number) => checkSelf(server.address, timeoutMs);
+  return new ServiceManager({ notify, watchdogMs, check });
+}
+
+interface Signalled {
+  readonly server: LMServ;
+  readonly manager: ServiceManager;
+  readonly exit: (code: number) => void;
+  readonly graceMs: number;
+}
+
+function handleSignals({ server, manager, exit, graceMs }: Signalled): void {
   let stopping = false;
   const onSignal = () => {
     if (stopping) return forceExit(server, exit);
     stopping = true;
-    void server.stop().then(
+    void Promise.all([server.stop(), manager.stopping(graceMs)]).then(
       () => exit(0),
       () => forceExit(server, exit),
     );
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  process.on('SIGHUP', () => void server.reload());
+  process.on('SIGHUP', () => void manager.reload(() => server.reload()));
 }
 
 /** Whatever was not planned leaves no worker behind. */

@@ -1,0 +1,70 @@
+/** The units for one checkout, from the templates in deploy/systemd. Pure: reads nothing but what it is given. */
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+export interface UnitOptions {
+  /** The checkout. */
+  readonly root: string;
+  /** Node's own path. */
+  readonly node: string;
+  readonly envFile: string;
+  readonly user: string;
+  /** Further groups, of GPU devices. */
+  readonly groups: readonly string[];
+  /** What the server runs as llama.cpp, where the checkout's own is out of the user's reach. */
+  readonly binary?: string | undefined;
+  readonly protectHome: 'yes' | 'read-only';
+  /** SHUTDOWN_GRACE_SECS, milliseconds. */
+  readonly shutdownGraceMs: number;
+  /** With lmserv.socket. */
+  readonly socket: boolean;
+}
+
+/** Beyond the grace: 5 s until SIGKILL for workers, and some room. Seconds. */
+const STOP_MARGIN_SECS = 15;
+
+/** `%` begins a specifier in every setting of a unit. */
+const plain = (text: string): string => text.replaceAll('%', '%%');
+
+/** One word of a list, whatever is in it. */
+const word = (text: string): string => `"${plain(text).replaceAll(/["\\]/g, '\\$&')}"`;
+
+/** One word of a command line, where `$` begins a variable. */
+const argument = (text: string): string => word(text).replaceAll('$', '$$$$');
+
+/** Puts values into a template; a line of which nothing but an empty value is left goes. */
+function fill(template: string, values: Readonly<Record<string, string>>): string {
+  const lines = template.split('\n').flatMap((line) => {
+    const filled = line.replaceAll(/@([A-Z_]+)@/g, (name, key: string) => values[key] ?? name).trimEnd();
+    return filled === '' && line !== '' ? [] : [filled];
+  });
+  return lines.join('\n');
+}
+
+const documentation = (root: string): string => plain(pathToFileURL(path.join(root, 'docs/systemd.md')).href);
+
+/** lmserv.service, from its template. */
+export function renderService(template: string, options: UnitOptions): string {
+  const { root, node, envFile, user, groups, binary, socket } = options;
+  return fill(template, {
+    DOCUMENTATION: documentation(root),
+    NODE: argument(node),
+    CLI: argument(path.join(root, 'dist/src/cli.js')),
+    ROOT: plain(root),
+    ENV_FILE: plain(envFile),
+    LLM_BIN_PATH: binary === undefined ? '' : word(`LLM_BIN_PATH=${binary}`),
+    USER: user,
+    SUPPLEMENTARY_GROUPS: groups.length > 0 ? `SupplementaryGroups=${groups.join(' ')}` : '',
+    PROTECT_HOME: options.protectHome,
+    STOP_SECS: String(Math.ceil(options.shutdownGraceMs / 1000) + STOP_MARGIN_SECS),
+    SOCKET: socket ? 'lmserv.socket' : '',
+    SOCKET_UNIT: socket ? 'Requires=lmserv.socket' : '',
+    ALSO: socket ? 'Also=lmserv.socket' : '',
+  });
+}
+
+/** lmserv.socket, from its template, for an address and a port. */
+export function renderSocket(template: string, root: string, host: string, port: number): string {
+  const listen = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return fill(template, { DOCUMENTATION: documentation(root), LISTEN: listen });
+}
