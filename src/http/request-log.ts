@@ -40,8 +40,15 @@ export function logRequest(logger: Logger, record: RequestRecord): void {
     ...(context.generated ? generationFields(trace) : {}),
     ...(error ? { error: error.code } : {}),
   };
-  const level = record.status >= 500 || record.outcome === 'broken' ? 'warn' : 'info';
-  logger[level](line, `${record.method} ${record.route} ${record.status}`);
+  logger[levelOf(record)](line, `${record.method} ${record.route} ${record.status}`);
+}
+
+/** What load balancers and Prometheus ask every few seconds; a line each would bury the others. */
+const POLLED: ReadonlySet<string> = new Set(['/', '/health', '/ready', '/metrics']);
+
+function levelOf({ route, status, outcome }: RequestRecord): 'debug' | 'info' | 'warn' {
+  if (POLLED.has(route)) return 'debug';
+  return status >= 500 || outcome === 'broken' ? 'warn' : 'info';
 }
 
 function generationFields(trace: RequestContext['trace']) {
