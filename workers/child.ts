@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { execa } from 'execa';
+import { findSetpriv, guardGroup, withDeathSignal } from './death-signal.js';
 import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './options.js';
 import { StderrTail } from './stderr-tail.js';
 
@@ -18,8 +19,9 @@ export interface ExitCause {
 const TERM_GRACE_MS = 5_000;
 
 /**
- * One llama.cpp process in a process group of its own. It dies with us: `setpriv --pdeathsig` ends it when we are
- * killed, and its stdin is held open and never written to, because there each line would be a command.
+ * One llama.cpp process in a process group of its own. It dies with us: `setpriv --pdeathsig`, or a guard
+ * where that is missing, ends it when we are killed. Its stdin is held open and never written to, because there each
+ * line would be a command; at its end llama-cli would print its prompt for ever.
  */
 export class LlamaChild {
   readonly pid: number | undefined;
@@ -43,13 +45,18 @@ export class LlamaChild {
       };
     }
     const args = buildArgs(options, this.listen);
-    const [file, argv] = withDeathSignal(options.binary.path, args, env.PATH);
+    const setpriv = findSetpriv(env.PATH);
+    const [file, argv] = setpriv
+      ? withDeathSignal(setpriv, options.binary.path, args)
+      : [options.binary.path, args];
     this.#process = launch(file, argv, buildEnv(env, options, this.listen));
     this.pid = this.#process.pid;
+    const endGuard = setpriv || this.pid === undefined ? undefined : guardGroup(this.pid);
     this.#process.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
     this.#process.stdin?.on('error', () => undefined);
     this.exited = this.#process.then((result) => {
       this.#ended = true;
+      endGuard?.();
       if (this.#socketFolder) rmSync(this.#socketFolder, { recursive: true, force: true });
       const spawnError = this.pid === undefined ? (result.code ?? 'spawn failed') : undefined;
       return {
@@ -93,13 +100,4 @@ function launch(file: string, args: string[], env: Record<string, string>) {
     env,
     extendEnv: false,
   });
-}
-
-/** Puts util-linux's setpriv in front where there is one, so that the kernel ends the child when we are gone. */
-function withDeathSignal(file: string, args: string[], path: string | undefined): [string, string[]] {
-  const setpriv = (path ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, 'setpriv'))
-    .find((candidate) => existsSync(candidate));
-  return setpriv ? [setpriv, ['--pdeathsig', 'KILL', '--', file, ...args]] : [file, args];
 }

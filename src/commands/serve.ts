@@ -29,7 +29,8 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   handleCrash(server, exit);
   await server.start();
   await server.ready;
-  process.stderr.write(greeting(config, server));
+  // A greeting that nobody can read is no reason to end.
+  process.stderr.on('error', () => undefined).write(greeting(config, server));
 }
 
 /** Builds llama.cpp when a model needs it and there is none; says what is missing when that cannot be done. */
