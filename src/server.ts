@@ -7,6 +7,7 @@ import { ConfigReloader } from './config-file/index.js';
 import { processEnv, type Config } from './config.js';
 import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
+import { onAcceptError } from './http/accept-errors.js';
 import { createApp } from './http/app.js';
 import { onClientError } from './http/client-error.js';
 import { keyAuth, type Authenticate } from './http/auth.js';
@@ -115,6 +116,7 @@ export class LMServ {
     this.#parts = { models, keyring, usage, http, reloader, unwatch };
     try {
       await listen(http, this.#config.port, this.#config.host);
+      http.on('error', onAcceptError(logger));
     } catch (error) {
       this.#close();
       throw error;

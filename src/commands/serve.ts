@@ -25,8 +25,9 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   );
   if (!(await ensureBinary(config))) return exit(1);
   const server = new LMServ(config);
-  handleSignals(server, exit);
-  handleCrash(server, exit);
+  const ending = new Ending(server, exit);
+  handleSignals(server, ending);
+  handleCrash(server, ending);
   await server.start();
   await server.ready;
   // A greeting that nobody can read is no reason to end.
@@ -39,33 +40,50 @@ async function ensureBinary(config: Config): Promise<boolean> {
   return !needed || interruptible((signal) => ensureLlama({ root: ROOT, signal }));
 }
 
-function handleSignals(server: LMServ, exit: (code: number) => void): void {
+function handleSignals(server: LMServ, ending: Ending): void {
   let stopping = false;
   const onSignal = () => {
-    if (stopping) return forceExit(server, exit);
+    if (stopping) return ending.force();
     stopping = true;
-    void server.stop().then(
-      () => exit(0),
-      () => forceExit(server, exit),
-    );
+    void ending.inOrder();
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
   process.on('SIGHUP', () => void server.reload());
 }
 
 /** Whatever was not planned leaves no worker behind. */
-function handleCrash(server: LMServ, exit: (code: number) => void): void {
+function handleCrash(server: LMServ, ending: Ending): void {
   const onCrash = (error: unknown) => {
     server.logger.fatal({ event: 'crash', err: error }, 'uncaught error');
-    forceExit(server, exit);
+    ending.force();
   };
   process.on('uncaughtException', onCrash).on('unhandledRejection', onCrash);
 }
 
-/** The children get SIGKILL now; a moment lets their exits be logged. */
-function forceExit(server: LMServ, exit: (code: number) => void): void {
-  server.kill();
-  setTimeout(() => exit(1), FORCED_EXIT_MS);
+/** The two ways to end. A forced end has its own exit code, also when the orderly one is done meanwhile. */
+class Ending {
+  #forced = false;
+
+  constructor(
+    private readonly server: LMServ,
+    private readonly exit: (code: number) => void,
+  ) {}
+
+  async inOrder(): Promise<void> {
+    try {
+      await this.server.stop();
+    } catch {
+      this.force();
+    }
+    if (!this.#forced) this.exit(0);
+  }
+
+  /** The children get SIGKILL now; a moment lets their exits be logged. */
+  force(): void {
+    this.#forced = true;
+    this.server.kill();
+    setTimeout(() => this.exit(1), FORCED_EXIT_MS);
+  }
 }
 
 /** How to talk to it. A key of the user's own is never shown. */
