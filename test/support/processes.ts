@@ -30,3 +30,14 @@ function statusOf(pid: number): Status | undefined {
 export function descriptorsOf(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
+
+/** Bytes that the kernel holds for the connections to a port of this machine's, on their way in either direction. */
+export function bytesInKernel(port: number): number {
+  const address = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')}$`);
+  const rows = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1);
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([, local = '', remote = '']) => address.test(local) || address.test(remote))
+    .flatMap(([, , , , queues]) => queues!.split(':'))
+    .reduce((sum, queue) => sum + parseInt(queue, 16), 0);
+}
