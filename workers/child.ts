@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { canOpen } from './descriptors.js';
 import { findSetpriv, guardGroup, withDeathSignal } from './death-signal.js';
 import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './options.js';
 import { StderrTail } from './stderr-tail.js';
@@ -18,6 +19,9 @@ export interface ExitCause {
 /** Time a child has to obey SIGTERM before it gets SIGKILL, milliseconds. */
 const TERM_GRACE_MS = 5_000;
 
+/** Descriptors that a child and its guard take while they are started, and some to spare. */
+const DESCRIPTORS = 16;
+
 /**
  * One llama.cpp process in a process group of its own. It dies with us: `setpriv --pdeathsig`, or a guard
  * where that is missing, ends it when we are killed. Its stdin is held open and never written to, because there each
@@ -28,7 +32,6 @@ export class LlamaChild {
   readonly stderr: StderrTail;
   /** Resolves when the process is gone; never rejects. */
   readonly exited: Promise<ExitCause>;
-  readonly #process: ReturnType<typeof launch>;
   readonly #socketFolder: string | undefined;
   /** Where a llama-server was told to listen; a llama-cli picks a port and logs it. */
   readonly listen: Endpoint | undefined;
@@ -36,6 +39,11 @@ export class LlamaChild {
 
   constructor(options: WorkerOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
     this.stderr = new StderrTail(onLine);
+    // Where descriptors run out in the middle of it, Node's spawn loses some for good and fails where nobody can catch it.
+    if (!canOpen(DESCRIPTORS)) {
+      this.exited = Promise.resolve({ code: null, signal: null, spawnError: 'EMFILE' });
+      return;
+    }
     if (options.binary.kind === 'llama-server') {
       // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
       this.#socketFolder = mkdtempSync(join(tmpdir(), 'lmserv-'));
@@ -49,12 +57,12 @@ export class LlamaChild {
     const [file, argv] = setpriv
       ? withDeathSignal(setpriv, options.binary.path, args)
       : [options.binary.path, args];
-    this.#process = launch(file, argv, buildEnv(env, options, this.listen));
-    this.pid = this.#process.pid;
+    const launched = launch(file, argv, buildEnv(env, options, this.listen));
+    this.pid = launched.pid;
     const endGuard = setpriv || this.pid === undefined ? undefined : guardGroup(this.pid);
-    this.#process.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
-    this.#process.stdin?.on('error', () => undefined);
-    this.exited = this.#process.then((result) => {
+    launched.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
+    launched.stdin?.on('error', () => undefined);
+    this.exited = launched.then((result) => {
       this.#ended = true;
       endGuard?.();
       if (this.#socketFolder) rmSync(this.#socketFolder, { recursive: true, force: true });

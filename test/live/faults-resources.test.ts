@@ -127,38 +127,63 @@ describe('no descriptors left', () => {
     return sockets;
   }
 
+  let server: LiveProcess;
+
+  // The soft limit alone, which may be raised again.
+  const limit = (count: number) => execa('prlimit', ['--pid', String(server.pid), `--nofile=${count}:`]);
+
+  /** Leaves so many descriptors. */
+  const leave = (count: number) => limit(descriptorsOf(server.pid) + count);
+
+  beforeEach(async () => {
+    server = await LiveProcess.start(folder, { LLM_SLOTS: '2', LLM_EXTRA_ARGS: ENDLESS });
+  }, 180_000);
+
+  afterEach(() => server.kill());
+
   test('open streams go on, a request gets 503 without harm to a worker, and it recovers', async () => {
-    const server = await LiveProcess.start(folder, {
-      LLM_SLOTS: '2',
-      LLM_EXTRA_ARGS: ENDLESS,
-    });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    try {
-      const reply = await openReply(server.url, 1_500);
-      await execa('prlimit', ['--pid', String(server.pid), `--nofile=${descriptorsOf(server.pid) + 5}`]);
-      expect((await post(server.url, agent)).status).toBe(200);
-      const sockets = await exhaust(server.url);
-      const refused = await post(server.url, agent);
-      expect(refused.status).toBe(503);
-      expect(JSON.parse(refused.body).error).toMatchObject({
-        code: 'unavailable',
-        message: 'The server has no file descriptor left',
-      });
-      const before = reply.chunks;
-      const whole = await reply.reply;
-      expect(whole).toMatchObject({ cut: false, trailers: { 'x-finish-reason': 'length' } });
-      expect(whole.chunks.length).toBeGreaterThan(before);
-      for (const socket of sockets) socket.destroy();
-      // Requests of ours may meet descriptors that are not yet free.
-      let after: Reply | undefined;
-      while (after?.status !== 200) after = await chat(server.url, 2).reply.catch(() => undefined);
-      expect(server.logged('worker_exit')).toEqual([]);
-      expect(server.logged('worker_failed_request')).toEqual([]);
-    } finally {
-      agent.destroy();
-      await server.kill();
-    }
+    const reply = await openReply(server.url, 1_500);
+    await leave(5);
+    expect((await post(server.url, agent)).status).toBe(200);
+    const sockets = await exhaust(server.url);
+    const refused = await post(server.url, agent);
+    expect(refused.status).toBe(503);
+    expect(JSON.parse(refused.body).error).toMatchObject({
+      code: 'unavailable',
+      message: 'The server has no file descriptor left',
+    });
+    const before = reply.chunks;
+    const whole = await reply.reply;
+    expect(whole).toMatchObject({ cut: false, trailers: { 'x-finish-reason': 'length' } });
+    expect(whole.chunks.length).toBeGreaterThan(before);
+    for (const socket of sockets) socket.destroy();
+    agent.destroy();
+    await untilServed();
+    expect(server.logged('worker_exit')).toEqual([]);
+    expect(server.logged('worker_failed_request')).toEqual([]);
   });
+
+  test('a worker that dies then is replaced as soon as there are some', async () => {
+    await leave(5);
+    const sockets = await exhaust(server.url);
+    process.kill(server.workerPids()[0]!, 'SIGKILL');
+    await server.until('worker_exit', ({ signal }) => signal === 'SIGKILL');
+    expect(await server.until('worker_exit', ({ signal }) => signal === null)).toMatchObject({
+      reason: 'cannot be run: EMFILE',
+    });
+    for (const socket of sockets) socket.destroy();
+    await limit(1024);
+    await server.next('worker_ready');
+    await untilServed();
+    expect(server.logged('crash')).toEqual([]);
+  });
+
+  /** A request may meet descriptors that are not free yet. */
+  async function untilServed(): Promise<void> {
+    let reply: Reply | undefined;
+    while (reply?.status !== 200) reply = await chat(server.url, 2).reply.catch(() => undefined);
+  }
 });
 
 describe('the log cannot be written', () => {

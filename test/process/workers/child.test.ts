@@ -77,7 +77,7 @@ test('1,000 times spawned and killed: no zombie, at most 5 more descriptors', as
   await Promise.all(Array.from({ length: 10 }, () => side(100)));
   expect(descriptorsOf(process.pid)).toBeLessThanOrEqual(before + 5);
   expect(childrenOf(process.pid)).toEqual([]);
-});
+}, 180_000);
 
 test('SIGTERM ignored: after 5 s SIGKILL to the group, what it has started included', async () => {
   jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });

@@ -37,7 +37,7 @@ test('a llama-server that is killed leaves its socket; the next one has another 
 });
 
 async function socketOf({ pool }: TestPool): Promise<unknown> {
-  const { worker, release } = await pool.lease(new AbortController().signal);
-  release(true);
-  return (worker.child.listen as { socketPath: string }).socketPath;
+  const lease = await pool.lease(new AbortController().signal);
+  lease.release(true);
+  return (lease.worker.child.listen as { socketPath: string }).socketPath;
 }
