@@ -7,6 +7,7 @@ import { ConfigReloader } from './config-file/index.js';
 import { ConfigError, DEFAULT_KEY, LOOPBACK, processEnv, type Config } from './config.js';
 import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
+import { onAcceptError } from './http/accept-errors.js';
 import { createApp } from './http/app.js';
 import { onClientError } from './http/client-error.js';
 import { keyAuth, type Authenticate } from './http/auth.js';
@@ -17,6 +18,7 @@ import { routes, type Route } from './http/routes.js';
 import { Keyring } from './keys/keyring.js';
 import { watchFolder } from './keys/watch.js';
 import { Models } from './models.js';
+import { stdoutOutput } from './observe/log-output.js';
 import { createLogger, type Logger } from './observe/logger.js';
 import { Metrics } from './observe/metrics/metrics.js';
 import { ROOT } from './root.js';
@@ -66,15 +68,21 @@ export class LMServ {
   readonly #config: Config;
   readonly #extensions: Extensions;
   readonly #inFlight = new InFlight();
-  readonly #metrics = new Metrics({ version: VERSION, models: () => this.#running.models.served() });
+  readonly #metrics: Metrics;
   #parts: Parts | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(config: Config, extensions: Extensions = {}) {
     this.#config = config;
     this.#extensions = extensions;
-    this.logger =
-      extensions.logger ?? createLogger({ level: config.logLevel, readable: process.stdout.isTTY });
+    const output = stdoutOutput();
+    const { logLevel: level } = config;
+    this.logger = extensions.logger ?? createLogger({ level, readable: process.stdout.isTTY }, output);
+    this.#metrics = new Metrics({
+      version: VERSION,
+      models: () => this.#running.models.served(),
+      droppedLogLines: () => output.droppedInAll,
+    });
   }
 
   /** The port it listens on, which is of interest where 0 was asked for. */
@@ -126,6 +134,7 @@ export class LMServ {
     this.#parts = { models, keyring, usage, http, reloader, unwatch };
     try {
       await this.#listen(http, models);
+      http.on('error', onAcceptError(logger));
     } catch (error) {
       models.kill();
       this.#close();

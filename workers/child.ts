@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { execa } from 'execa';
+import { canOpen } from './descriptors.js';
+import { findSetpriv, guardGroup, withDeathSignal } from './death-signal.js';
 import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './options.js';
 import { StderrTail } from './stderr-tail.js';
 
@@ -17,16 +19,19 @@ export interface ExitCause {
 /** Time a child has to obey SIGTERM before it gets SIGKILL, milliseconds. */
 const TERM_GRACE_MS = 5_000;
 
+/** Descriptors that a child and its guard take while they are started, and some to spare. */
+const DESCRIPTORS = 16;
+
 /**
- * One llama.cpp process in a process group of its own. It dies with us: `setpriv --pdeathsig` ends it when we are
- * killed, and its stdin is held open and never written to, because there each line would be a command.
+ * One llama.cpp process in a process group of its own. It dies with us: `setpriv --pdeathsig`, or a guard
+ * where that is missing, ends it when we are killed. Its stdin is held open and never written to, because there each
+ * line would be a command; at its end llama-cli would print its prompt for ever.
  */
 export class LlamaChild {
   readonly pid: number | undefined;
   readonly stderr: StderrTail;
   /** Resolves when the process is gone; never rejects. */
   readonly exited: Promise<ExitCause>;
-  readonly #process: ReturnType<typeof launch>;
   readonly #socketFolder: string | undefined;
   /** Where a llama-server was told to listen; a llama-cli picks a port and logs it. */
   readonly listen: Endpoint | undefined;
@@ -34,6 +39,11 @@ export class LlamaChild {
 
   constructor(options: WorkerOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
     this.stderr = new StderrTail(onLine);
+    // Where descriptors run out in the middle of it, Node's spawn loses some for good and fails where nobody can catch it.
+    if (!canOpen(DESCRIPTORS)) {
+      this.exited = Promise.resolve({ code: null, signal: null, spawnError: 'EMFILE' });
+      return;
+    }
     if (options.binary.kind === 'llama-server') {
       // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
       this.#socketFolder = mkdtempSync(join(tmpdir(), 'lmserv-'));
@@ -43,13 +53,18 @@ export class LlamaChild {
       };
     }
     const args = buildArgs(options, this.listen);
-    const [file, argv] = withDeathSignal(options.binary.path, args, env.PATH);
-    this.#process = launch(file, argv, buildEnv(env, options, this.listen));
-    this.pid = this.#process.pid;
-    this.#process.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
-    this.#process.stdin?.on('error', () => undefined);
-    this.exited = this.#process.then((result) => {
+    const setpriv = findSetpriv(env.PATH);
+    const [file, argv] = setpriv
+      ? withDeathSignal(setpriv, options.binary.path, args)
+      : [options.binary.path, args];
+    const launched = launch(file, argv, buildEnv(env, options, this.listen));
+    this.pid = launched.pid;
+    const endGuard = setpriv || this.pid === undefined ? undefined : guardGroup(this.pid);
+    launched.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
+    launched.stdin?.on('error', () => undefined);
+    this.exited = launched.then((result) => {
       this.#ended = true;
+      endGuard?.();
       if (this.#socketFolder) rmSync(this.#socketFolder, { recursive: true, force: true });
       const spawnError = this.pid === undefined ? (result.code ?? 'spawn failed') : undefined;
       return {
@@ -93,13 +108,4 @@ function launch(file: string, args: string[], env: Record<string, string>) {
     env,
     extendEnv: false,
   });
-}
-
-/** Puts util-linux's setpriv in front where there is one, so that the kernel ends the child when we are gone. */
-function withDeathSignal(file: string, args: string[], path: string | undefined): [string, string[]] {
-  const setpriv = (path ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, 'setpriv'))
-    .find((candidate) => existsSync(candidate));
-  return setpriv ? [setpriv, ['--pdeathsig', 'KILL', '--', file, ...args]] : [file, args];
 }

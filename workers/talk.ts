@@ -1,4 +1,5 @@
 import { request, type IncomingMessage } from 'node:http';
+import { LMServError } from '../src/errors.js';
 import { decodeSse, DONE } from '../src/wire/sse.js';
 import type { Endpoint } from './options.js';
 
@@ -28,8 +29,8 @@ const MAX_ERROR_BODY = 64 * 1024;
  *
  * A fresh connection each time, because the child closes its connections after a streamed reply without saying so.
  *
- * @throws ChildRefusal for any status but 200, ConnectionLost for a broken or unfinished stream, the signal's reason
- *   when it aborts.
+ * @throws ChildRefusal for any status but 200, ConnectionLost for a broken or unfinished stream, LMServError
+ *   `unavailable` when we have no descriptor left for it, the signal's reason when it aborts.
  */
 export async function* postStream(
   endpoint: Endpoint,
@@ -59,7 +60,7 @@ export async function* postStream(
 /**
  * Asks for a JSON document.
  *
- * @throws ChildRefusal, ConnectionLost or the signal's reason, as `postStream`.
+ * @throws ChildRefusal, ConnectionLost, LMServError or the signal's reason, as `postStream`.
  */
 export async function fetchJson(
   endpoint: Endpoint,
@@ -99,14 +100,17 @@ function send(
     outgoing.once('response', resolve);
     // After the response this keeps a late socket error from being thrown at nobody; the stream reports it.
     outgoing.on('error', (error) => {
-      reject(
-        signal.aborted
-          ? (signal.reason as Error)
-          : new ConnectionLost('the worker cannot be reached', { cause: error }),
-      );
+      reject(signal.aborted ? (signal.reason as Error) : unreachable(error));
     });
     outgoing.end(body);
   });
+}
+
+/** That we have no descriptor left is no fault of the worker's. */
+function unreachable(error: NodeJS.ErrnoException): Error {
+  if (error.code === 'EMFILE' || error.code === 'ENFILE')
+    return new LMServError('unavailable', 'The server has no file descriptor left', { cause: error });
+  return new ConnectionLost('the worker cannot be reached', { cause: error });
 }
 
 async function refusal(response: IncomingMessage): Promise<ChildRefusal> {

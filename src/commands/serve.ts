@@ -30,13 +30,15 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   const service = serviceEnv();
   const server = new LMServ(config, { listenFd: service.listenFd });
   const manager = serviceManager(service, server);
-  handleSignals({ server, manager, exit, graceMs: config.shutdownGraceMs });
-  handleCrash(server, exit);
+  const ending = new Ending({ server, manager, exit, graceMs: config.shutdownGraceMs });
+  handleSignals(ending, () => manager.reload(() => server.reload()));
+  handleCrash(server, ending);
   await server.start();
   void manager.watch();
   await server.ready;
   void manager.watch();
-  process.stderr.write(greeting(config, server));
+  // A greeting that nobody can read is no reason to end.
+  process.stderr.on('error', () => undefined).write(greeting(config, server));
 }
 
 /** Builds llama.cpp when a model needs it and there is none; says what is missing when that cannot be done. */
@@ -59,40 +61,56 @@ function serviceManager({ notifySocket, watchdogMs }: ServiceEnv, server: LMServ
   return new ServiceManager({ notify, watchdogMs, check });
 }
 
-interface Signalled {
-  readonly server: LMServ;
-  readonly manager: ServiceManager;
-  readonly exit: (code: number) => void;
-  readonly graceMs: number;
-}
-
-function handleSignals({ server, manager, exit, graceMs }: Signalled): void {
+function handleSignals(ending: Ending, reload: () => Promise<void>): void {
   let stopping = false;
   const onSignal = () => {
-    if (stopping) return forceExit(server, exit);
+    if (stopping) return ending.force();
     stopping = true;
-    void Promise.all([server.stop(), manager.stopping(graceMs)]).then(
-      () => exit(0),
-      () => forceExit(server, exit),
-    );
+    void ending.inOrder();
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  process.on('SIGHUP', () => void manager.reload(() => server.reload()));
+  process.on('SIGHUP', () => void reload());
 }
 
 /** Whatever was not planned leaves no worker behind. */
-function handleCrash(server: LMServ, exit: (code: number) => void): void {
+function handleCrash(server: LMServ, ending: Ending): void {
   const onCrash = (error: unknown) => {
     server.logger.fatal({ event: 'crash', err: error }, 'uncaught error');
-    forceExit(server, exit);
+    ending.force();
   };
   process.on('uncaughtException', onCrash).on('unhandledRejection', onCrash);
 }
 
-/** The children get SIGKILL now; a moment lets their exits be logged. */
-function forceExit(server: LMServ, exit: (code: number) => void): void {
-  server.kill();
-  setTimeout(() => exit(1), FORCED_EXIT_MS);
+interface EndingOptions {
+  readonly server: LMServ;
+  readonly manager: ServiceManager;
+  readonly exit: (code: number) => void;
+  /** What open replies have, milliseconds. */
+  readonly graceMs: number;
+}
+
+/** The two ways to end. A forced end has its own exit code, also when the orderly one is done meanwhile. */
+class Ending {
+  #forced = false;
+
+  constructor(private readonly options: EndingOptions) {}
+
+  async inOrder(): Promise<void> {
+    const { server, manager, exit, graceMs } = this.options;
+    try {
+      await Promise.all([server.stop(), manager.stopping(graceMs)]);
+    } catch {
+      this.force();
+    }
+    if (!this.#forced) exit(0);
+  }
+
+  /** The children get SIGKILL now; a moment lets their exits be logged. */
+  force(): void {
+    this.#forced = true;
+    this.options.server.kill();
+    setTimeout(() => this.options.exit(1), FORCED_EXIT_MS);
+  }
 }
 
 /** How to talk to it. A key of the user's own is never shown. */

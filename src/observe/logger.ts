@@ -1,7 +1,15 @@
-import { destination, pino, type Logger as PinoLogger } from 'pino';
-import pretty from 'pino-pretty';
+import { pino, type Logger as PinoLogger } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+import { stdoutOutput, type LogOutput } from './log-output.js';
 
 export type Logger = PinoLogger;
+
+const readableLine = prettyFactory({
+  colorize: true,
+  ignore: 'pid,hostname',
+  translateTime: 'SYS:HH:MM:ss.l',
+  singleLine: true,
+});
 
 export interface LoggerOptions {
   /** pino's level in lower case: fatal, error, warn, info, debug, trace or silent. */
@@ -10,16 +18,15 @@ export interface LoggerOptions {
   readonly readable: boolean;
 }
 
-/** One JSON line an event on stdout, or readable ones on a terminal. */
-export function createLogger({ level, readable }: LoggerOptions): Logger {
-  const stream = readable
-    ? pretty({
-        colorize: true,
-        ignore: 'pid,hostname',
-        translateTime: 'SYS:HH:MM:ss.l',
-        singleLine: true,
-        sync: true,
-      })
-    : destination({ fd: 1, sync: true });
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+/**
+ * One JSON line an event on stdout, or readable ones on a terminal. Where lines had to be dropped, a line
+ * `log_dropped` says how many.
+ */
+export function createLogger({ level, readable }: LoggerOptions, output: LogOutput = stdoutOutput()): Logger {
+  const format = readable ? readableLine : (line: string) => line;
+  const write = (line: string) => output.write(format(line));
+  const logger = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write });
+  output.onRecovered = (lines) =>
+    logger.warn({ event: 'log_dropped', lines }, 'log lines could not be written');
+  return logger;
 }

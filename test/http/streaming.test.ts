@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
-import { connect, type AddressInfo } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import { jest } from '@jest/globals';
 import type { GenerateEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
 import { InFlight } from '../../src/http/in-flight.js';
@@ -152,27 +153,71 @@ test.each(['/chat', '/v1/chat/completions'])(
   },
 );
 
-test('a client that does not read holds the generation back', async () => {
+describe('a client that does not read', () => {
   const piece = 'x'.repeat(64 * 1024);
   // 32 MiB: far more than all buffers between the two.
   const all = 512;
-  let made = 0;
-  let onQuiet!: () => void;
-  const quiet = new Promise<void>((resolve) => (onQuiet = resolve));
-  const generate = playing(async function* () {
-    let timer: NodeJS.Timeout | undefined;
-    while (made < all) {
-      made += 1;
-      clearTimeout(timer);
-      timer = setTimeout(onQuiet, 200);
-      yield { type: 'text', index: 0, text: piece };
+
+  /** A generation of large pieces; `quiet` resolves when no other one has been asked for during 200 ms. */
+  function large() {
+    const state = { made: 0, ended: false };
+    let onEnd!: () => void;
+    const end = new Promise<void>((resolve) => (onEnd = resolve));
+    let onQuiet!: () => void;
+    const quiet = new Promise<void>((resolve) => (onQuiet = resolve));
+    // Kept from fake clocks.
+    const { setTimeout, clearTimeout } = globalThis;
+    const generate: AppOptions['generate'] = async function* () {
+      let timer: NodeJS.Timeout | undefined;
+      try {
+        while (state.made < all) {
+          state.made += 1;
+          clearTimeout(timer);
+          timer = setTimeout(onQuiet, 200);
+          yield { type: 'text', index: 0, text: piece };
+        }
+      } finally {
+        state.ended = true;
+        onEnd();
+      }
+    };
+    return { state, quiet, end, generate };
+  }
+
+  test('holds the generation back, with less than 1 MiB in our memory, and gets all of it later', async () => {
+    const { state, quiet, generate } = large();
+    await serve({ generate });
+    const taken = once(server, 'connection') as Promise<[Socket]>;
+    const response = await post('/chat', { prompt: 'x' });
+    const [socket] = await taken;
+    await quiet;
+    expect(state.made).toBeLessThan(all);
+    expect(socket.writableLength).toBeGreaterThan(0);
+    expect(socket.writableLength).toBeLessThan(1024 * 1024);
+    expect((await chunksOf(response)).join('').length).toBe(all * piece.length);
+  });
+
+  test('is cut off after 30 s, its generation ended', async () => {
+    const { state, quiet, end, generate } = large();
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+    try {
+      let recorded!: (record: RequestRecord) => void;
+      const record = new Promise<RequestRecord>((resolve) => (recorded = resolve));
+      await serve({ generate, onRequestDone: recorded });
+      const response = await post('/chat', { prompt: 'x' });
+      await quiet;
+      jest.advanceTimersByTime(29_999);
+      await new Promise(setImmediate);
+      expect(state.ended).toBe(false);
+      jest.advanceTimersByTime(1);
+      expect((await record).outcome).toBe('cancelled');
+      await end;
+      expect(state.made).toBeLessThan(all);
+      await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+    } finally {
+      jest.useRealTimers();
     }
   });
-  await serve({ generate });
-  const response = await post('/chat', { prompt: 'x' });
-  await quiet;
-  expect(made).toBeLessThan(all);
-  expect((await chunksOf(response)).join('').length).toBe(all * piece.length);
 });
 
 describe('shutting down', () => {

@@ -4,9 +4,8 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { ROOT } from '../../src/root.js';
-import { resolveBinary } from '../../workers/binary.js';
 import { isAlive } from '../support/pool.js';
-import { DEMO_MODEL, ENDLESS, LIVE_KEY, LiveServer } from '../support/live.js';
+import { DEMO_MODEL, ENDLESS, LIVE_KEY, LiveServer, llamaServer } from '../support/live.js';
 
 /** LMServ as a whole on real llama.cpp: its own routes, its workers' lives, its end. */
 
@@ -234,13 +233,7 @@ test('a truncated model is told as such', async () => {
 });
 
 test('a llama-server works too, on a UNIX socket with a key', async () => {
-  const cli = await resolveBinary({
-    ...(process.env.LLM_BIN_PATH ? { configured: process.env.LLM_BIN_PATH } : {}),
-    root: ROOT,
-    ...(process.env.PATH ? { searchPath: process.env.PATH } : {}),
-  });
-  const binary = cli.path.replace(/llama-cli$/, 'llama-server');
-  const server = await serve({ LLM_BIN_PATH: binary });
+  const server = await serve({ LLM_BIN_PATH: await llamaServer() });
   expect(server.logged('model')[0]).toMatchObject({ binary: 'llama-server' });
   expect((await chat(server, dish)).chunks.join('')).toMatch(/ceviche/i);
   const [pid] = server.server.workerPids();

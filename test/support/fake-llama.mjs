@@ -80,6 +80,7 @@ function answer(body, response) {
   if (at('@die-in-prefill'))
     return void process.stderr.write('fatal: boom\n', () => process.kill(process.pid, 'SIGKILL'));
   if (at('@hang-in-prefill')) return;
+  if (at('@large')) return sendLarge(chunk, response);
   const once = /@hang-once:(\S+)/.exec(text)?.[1];
   if (once && !existsSync(once)) return writeFileSync(once, '');
   const said = words(text).join('').slice(given.length);
@@ -102,6 +103,23 @@ function answer(body, response) {
   response.end('data: [DONE]\n\n');
 }
 
+/** 32 MiB of text, as fast as it is taken; says how much is on its way when nothing more is for 200 ms. */
+function sendLarge(chunk, response, left = 512) {
+  const { socket } = response;
+  const stuck = () =>
+    log(`stuck ${JSON.stringify({ port: server.address().port, sent: socket.bytesWritten })}`);
+  if (left === 0) {
+    chunk({}, 'stop');
+    return void response.end('data: [DONE]\n\n');
+  }
+  const timer = setTimeout(stuck, 200);
+  response.once('drain', () => {
+    clearTimeout(timer);
+    sendLarge(chunk, response, left - 1);
+  });
+  chunk({ content: 'x'.repeat(64 * 1024) });
+}
+
 /** What the client said, and how much of its answer is there already. */
 function asked({ prompt, messages }) {
   if (prompt !== undefined) {
@@ -120,6 +138,8 @@ function refuse(response, code, type) {
   response.end(JSON.stringify({ error: { code, type, message: 'no' } }));
 }
 
-if (!has('--fake-silent')) {
+const socketPath = has('--host') && args[args.indexOf('--host') + 1];
+if (socketPath) server.listen(socketPath, () => log(`main: listening on ${socketPath}`));
+else if (!has('--fake-silent')) {
   server.listen(0, '127.0.0.1', () => log(`main: listening on http://127.0.0.1:${server.address().port}`));
 }

@@ -9,6 +9,7 @@ import { pino } from 'pino';
 import { createServer, type CreateServerOptions } from '../../src/create-server.js';
 import { ROOT } from '../../src/root.js';
 import type { LMServ } from '../../src/server.js';
+import { resolveBinary } from '../../workers/binary.js';
 import { isAlive } from './pool.js';
 
 export const LIVE_KEY = 'live-test-key';
@@ -37,6 +38,13 @@ export const ENDLESS = '--ignore-eos';
 
 /** The demo model is small: more threads would wait for one another longer than they compute. */
 const DEMO = { LLM_MODEL_PATH: DEMO_MODEL, LLM_THREADS: '1', CACHE_RAM_MB: '0' };
+
+/** The llama-server that was built beside the llama-cli in use. */
+export async function llamaServer(): Promise<string> {
+  const { LLM_BIN_PATH: configured, PATH: searchPath } = process.env;
+  const cli = await resolveBinary({ configured, root: ROOT, searchPath });
+  return cli.path.replace(/llama-cli$/, 'llama-server');
+}
 
 type Line = Record<string, any>;
 
@@ -164,22 +172,32 @@ export async function killWorkersUntil<T>(server: LiveServer | LiveProcess, repl
   }
 }
 
+/** Compiles what is not compiled yet. */
+export async function compile(): Promise<void> {
+  await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
+}
+
+/** The environment of an LMServ that is a process of its own, on a free port. */
+export const processSettings = (folder: string): NodeJS.ProcessEnv => ({
+  ...{ PATH: process.env.PATH, LLM_BIN_PATH: process.env.LLM_BIN_PATH },
+  ...{ PORT: '0', HOST: '127.0.0.1', API_KEY: LIVE_KEY, DATA_DIR: folder },
+  ...DEMO,
+});
+
 /** A whole LMServ as its users run it: a process of its own, by the command line, from the compiled code. */
 export class LiveProcess {
   readonly #log = new LogLines();
   readonly #child: ChildProcess;
-  readonly #exited: Promise<unknown>;
+  readonly #exited: Promise<[number | null, NodeJS.Signals | null]>;
 
   private constructor(folder: string, env: Settings, program: readonly string[]) {
-    const inherited = { PATH: process.env.PATH, LLM_BIN_PATH: process.env.LLM_BIN_PATH };
-    const own = { PORT: '0', HOST: '127.0.0.1', API_KEY: LIVE_KEY, DATA_DIR: folder };
     const [script, ...args] = program;
     this.#child = spawn(process.execPath, [join(ROOT, 'dist', script!), ...args], {
       cwd: folder,
-      env: { ...inherited, ...own, ...DEMO, ...env },
+      env: { ...processSettings(folder), ...env },
       stdio: ['ignore', 'pipe', 'ignore'],
     });
-    this.#exited = once(this.#child, 'exit');
+    this.#exited = once(this.#child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     createInterface(this.#child.stdout!).on('line', this.#log.add);
   }
 
@@ -193,13 +211,22 @@ export class LiveProcess {
     env: Settings = {},
     program: readonly string[] = ['src/cli.js', 'serve'],
   ): Promise<LiveProcess> {
-    await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
+    await compile();
     const started = new LiveProcess(folder, env, program);
     await Promise.race([
       Promise.all([started.until('listening'), started.until('worker_ready')]),
       started.#exited.then(() => Promise.reject(new Error('the server ended at its start'))),
     ]);
     return started;
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /** Its exit code, once it has ended. */
+  get exitCode(): Promise<number | null> {
+    return this.#exited.then(([code]) => code);
   }
 
   get url(): string {
@@ -214,6 +241,10 @@ export class LiveProcess {
   /** The next log line of an event. */
   next(event: string): Promise<any> {
     return this.#log.next(event);
+  }
+
+  get lines(): readonly Line[] {
+    return this.#log.lines;
   }
 
   /** Log lines of an event so far. */
@@ -239,9 +270,9 @@ export class LiveProcess {
   }
 
   /** Ends it in good order; the exit code. */
-  async stop(): Promise<unknown> {
+  stop(): Promise<number | null> {
     this.signal('SIGTERM');
-    return ((await this.#exited) as unknown[])[0];
+    return this.exitCode;
   }
 
   /** Ends it as the kernel would, and waits until its workers, too, are gone. May be called again. */

@@ -7,7 +7,8 @@ import { newTrace } from '../../src/generate/trace.js';
 import { Pool, type PoolOptions } from '../../src/pool/pool.js';
 import type { WorkerOptions } from '../../workers/options.js';
 
-const FAKE = fileURLToPath(new URL('./fake-llama.mjs', import.meta.url));
+/** Stands in for a llama.cpp program. */
+export const FAKE = fileURLToPath(new URL('./fake-llama.mjs', import.meta.url));
 
 /** A pool of fake workers, its log lines as events named by their `event` field. */
 export class TestPool {

@@ -1,0 +1,228 @@
+import { execFile } from 'node:child_process';
+import { chmodSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { ROOT } from '../../src/root.js';
+import { Exchange, get, json } from '../support/exchange.js';
+import {
+  compile,
+  ENDLESS,
+  LIVE_KEY,
+  LiveProcess,
+  LiveServer,
+  llamaServer,
+  newFolder,
+  processSettings,
+} from '../support/live.js';
+import { isAlive } from '../support/pool.js';
+import { childrenOf } from '../support/processes.js';
+
+/** The ends of LMServ's process and of its workers' processes, on real llama.cpp. */
+
+let folder: string;
+let server: LiveProcess | undefined;
+
+beforeEach(() => {
+  folder = newFolder();
+});
+
+afterEach(async () => {
+  await server?.kill();
+  server = undefined;
+  rmSync(folder, { recursive: true });
+});
+
+async function start(env: Record<string, string> = {}): Promise<LiveProcess> {
+  server = await LiveProcess.start(folder, { LLM_EXTRA_ARGS: ENDLESS, ...env });
+  return server;
+}
+
+const KEY = { 'X-API-Key': LIVE_KEY };
+
+/** POST /chat, for a reply of that many tokens. */
+const chat = (tokens: number) =>
+  new Exchange(`${server!.url}/chat`, {
+    headers: KEY,
+    body: { prompt: 'Tell me a story', max_tokens: tokens },
+  });
+
+/** A reply that is still going on. */
+async function openReply(tokens = 1_500): Promise<Exchange> {
+  const reply = chat(tokens);
+  await reply.firstChunk();
+  return reply;
+}
+
+const gone = async (pids: number[]) => {
+  while (pids.some(isAlive)) await new Promise(setImmediate);
+};
+
+describe('LMServ itself is killed', () => {
+  const WITHOUT_SETPRIV = { PATH: '/nonexistent' };
+
+  test.each([
+    ['llama-cli', 'setpriv', 2, {}],
+    ['llama-cli', 'a guard each, where there is no setpriv', 4, WITHOUT_SETPRIV],
+    ['llama-server', 'setpriv', 2, {}],
+    ['llama-server', 'a guard each, where there is no setpriv', 4, WITHOUT_SETPRIV],
+  ])('its %s workers end with it, generating or idle, by %s', async (kind, _means, processes, env) => {
+    const binary = kind === 'llama-server' ? { LLM_BIN_PATH: await llamaServer() } : {};
+    const { pid } = await start({ LLM_WORKERS: '2', ...binary, ...env });
+    await server!.untilReady(({ workers }) => workers.idle === 2);
+    const children = childrenOf(pid).map((child) => child.pid);
+    expect(children).toHaveLength(processes);
+    const workers = server!.workerPids();
+    expect(workers).toHaveLength(2);
+    // What they print meanwhile goes nowhere.
+    for (const worker of workers) expect(readlinkSync(`/proc/${worker}/fd/1`)).toBe('/dev/null');
+    const reply = await openReply();
+    await server!.kill();
+    await gone(children);
+    expect((await reply.reply).cut).toBe(true);
+  });
+
+  test('a guard ends with its worker', async () => {
+    const { pid } = await start(WITHOUT_SETPRIV);
+    const before = childrenOf(pid).map((child) => child.pid);
+    const [worker] = server!.workerPids();
+    const next = server!.next('worker_ready');
+    process.kill(worker!, 'SIGKILL');
+    await next;
+    await gone(before);
+    expect(childrenOf(pid)).toHaveLength(2);
+    expect(await server!.stop()).toBe(0);
+  });
+});
+
+describe('SIGTERM', () => {
+  test('refuses new work, finishes open replies, then ends the workers; exit 0', async () => {
+    await start({ LLM_SLOTS: '2', SHUTDOWN_GRACE_SECS: '600' });
+    const workers = server!.workerPids();
+    const reply = await openReply();
+    const began = server!.lines.length;
+    server!.signal('SIGTERM');
+    await server!.until('stopping');
+    const health = await get(`${server!.url}/health`);
+    expect([health.status, health.text]).toEqual([503, 'draining']);
+    const refused = await chat(1).reply;
+    expect([refused.status, json(refused).error.code]).toEqual([503, 'draining']);
+    expect(reply.received).not.toBe('');
+    expect(await reply.reply).toMatchObject({ cut: false, trailers: { 'x-finish-reason': 'length' } });
+    expect(await server!.exitCode).toBe(0);
+    await server!.until('stopped');
+    const order = server!.lines
+      .slice(began)
+      .map(({ event, route, outcome }) => (event === 'request' ? `${route} ${outcome}` : event));
+    expect(order).toEqual([
+      'stopping',
+      '/health finished',
+      '/chat refused',
+      '/chat finished',
+      'worker_exit',
+      'stopped',
+    ]);
+    expect(workers.map(isAlive)).toEqual([false]);
+  });
+
+  test('after the grace open replies are broken, and it is still exit 0', async () => {
+    await start({ SHUTDOWN_GRACE_SECS: '1', LLM_CTX_SIZE: '65536' });
+    const reply = await openReply(60_000);
+    expect(await server!.stop()).toBe(0);
+    expect((await reply.reply).cut).toBe(true);
+    expect(server!.workerPids()).toEqual([]);
+  });
+
+  test('a second one kills the workers and ends at once, exit 1', async () => {
+    await start({ LLM_CTX_SIZE: '65536' });
+    const reply = await openReply(60_000);
+    server!.signal('SIGTERM');
+    await server!.until('stopping');
+    server!.signal('SIGTERM');
+    expect(await server!.until('worker_exit')).toMatchObject({ signal: 'SIGKILL', reason: 'shutdown' });
+    expect(await server!.exitCode).toBe(1);
+    expect((await reply.reply).cut).toBe(true);
+    expect(server!.workerPids()).toEqual([]);
+  });
+});
+
+test.each([
+  ['an uncaught error', 'throw new Error("provoked")'],
+  ['an unhandled rejection', 'Promise.reject(new Error("provoked"))'],
+])('%s is logged, the workers are stopped, exit 1', async (_name, statement) => {
+  const program = `process.on('SIGUSR2', () => { ${statement} })`;
+  await start({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(program)}` });
+  const reply = await openReply();
+  server!.signal('SIGUSR2');
+  expect(await server!.until('crash')).toMatchObject({ level: 60, err: { message: 'provoked' } });
+  expect(await server!.until('worker_exit')).toMatchObject({ signal: 'SIGKILL', reason: 'shutdown' });
+  expect(await server!.exitCode).toBe(1);
+  expect((await reply.reply).cut).toBe(true);
+  expect(server!.workerPids()).toEqual([]);
+});
+
+describe('a start that cannot succeed', () => {
+  const notExecutable = () => {
+    const path = join(folder, 'plain');
+    writeFileSync(path, '#!/bin/sh\n');
+    chmodSync(path, 0o644);
+    return path;
+  };
+  const tooOld = () => {
+    const path = join(folder, 'old');
+    writeFileSync(path, '#!/bin/sh\necho "usage: llama-cli [options]"\n', { mode: 0o755 });
+    return path;
+  };
+
+  test.each([
+    ['no binary', () => '/nonexistent/llama-cli', /there is no file .*npm run setup/],
+    ['one that is not executable', notExecutable, /not executable: run `chmod \+x/],
+    ['one that is too old', tooOld, /too old.*npm run setup/],
+  ])('%s: exit 1 before listening, one line says what to run', async (_name, path, says) => {
+    await compile();
+    const cwd = join(folder, 'work');
+    mkdirSync(cwd);
+    const env = { ...processSettings(folder), LLM_BIN_PATH: path() };
+    const ended = await promisify(execFile)(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
+      cwd,
+      env,
+    }).catch((error: { code: number; stdout: string; stderr: string }) => error);
+    expect(ended).toMatchObject({ code: 1, stderr: expect.stringMatching(says) });
+    expect(ended.stderr.trimEnd().split('\n')).toHaveLength(1);
+    expect(ended.stdout).not.toContain('"listening"');
+  });
+
+  test('a bad model: the exit of the worker ends the wait, 503 tells why, and the log has its stderr', async () => {
+    const path = join(folder, 'bad.gguf');
+    writeFileSync(path, 'GGUF and nothing of one');
+    // Had its time-out to end the wait, this test would have none left.
+    const live = new LiveServer({ LLM_MODEL_PATH: path, START_TIMEOUT_SECS: '3600' });
+    try {
+      await live.server.start();
+      const exit = await live.until('worker_exit');
+      expect(exit).toMatchObject({ code: 1, signal: null, pid: expect.any(Number), ms: expect.any(Number) });
+      expect(exit.stderr.join('\n')).toMatch(/fail|error/i);
+      const reply = await live.post('/chat', { prompt: 'x' });
+      expect(reply.status).toBe(503);
+      expect(((await reply.json()) as any).error.message).toMatch(/^No worker can be started: exit code 1: /);
+    } finally {
+      await live.stop();
+    }
+  });
+});
+
+test('a kill from outside, as when memory runs out, is told from a kill of ours', async () => {
+  await start();
+  const [pid] = server!.workerPids();
+  process.kill(pid!, 'SIGKILL');
+  const exit = await server!.next('worker_exit');
+  expect(exit).toMatchObject({ pid, signal: 'SIGKILL', reason: 'ended by SIGKILL', level: 40 });
+  expect(exit.stderr.length).toBeGreaterThan(0);
+  // One of ours says why: a worker that hangs, or LMServ that ends.
+  await server!.until('worker_ready', (line) => line.pid !== pid);
+  server!.signal('SIGTERM');
+  await server!.until('stopping');
+  server!.signal('SIGTERM');
+  expect(await server!.until('worker_exit', (line) => line.pid !== pid)).toMatchObject({
+    reason: 'shutdown',
+  });
+});

@@ -1,0 +1,285 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync, rmSync } from 'node:fs';
+import { Agent, request, type IncomingMessage } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { execa } from 'execa';
+import { ROOT } from '../../src/root.js';
+import { Exchange, get, json, type Reply } from '../support/exchange.js';
+import {
+  compile,
+  ENDLESS,
+  LIVE_KEY,
+  LiveProcess,
+  LiveServer,
+  newFolder,
+  processSettings,
+} from '../support/live.js';
+import { descriptorsOf } from '../support/processes.js';
+
+/** What LMServ does when a resource of its own runs out, on real llama.cpp. */
+
+const KEY = { 'X-API-Key': LIVE_KEY };
+
+const chat = (url: string, max_tokens: number) =>
+  new Exchange(`${url}/chat`, { headers: KEY, body: { prompt: 'Tell me a story', max_tokens } });
+
+/** A reply that is still going on. */
+async function openReply(url: string, tokens: number): Promise<Exchange> {
+  const reply = chat(url, tokens);
+  await reply.firstChunk();
+  return reply;
+}
+
+let folder: string;
+
+beforeEach(() => {
+  folder = newFolder();
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+describe('all slots taken and the queue full', () => {
+  let server: LiveServer;
+
+  beforeEach(async () => {
+    server = await new LiveServer({
+      QUEUE_LIMIT: '2',
+      LLM_CTX_SIZE: '65536',
+      LLM_EXTRA_ARGS: ENDLESS,
+    }).start();
+  });
+
+  afterEach(() => server.stop());
+
+  /** One that is served and two that wait; what came of those that wait. */
+  async function full() {
+    const running = await openReply(server.url, 60_000);
+    const answered: number[] = [];
+    const waiting = [0, 1].map((i) => {
+      const exchange = chat(server.url, 4);
+      exchange.reply.then(
+        () => answered.push(i),
+        () => undefined,
+      );
+      return exchange;
+    });
+    await server.untilReady(({ queue }) => queue.waiting === 2);
+    return { running, waiting, answered };
+  }
+
+  test('health is answered while the requests still wait', async () => {
+    const { running, waiting, answered } = await full();
+    expect((await chat(server.url, 4).reply).status).toBe(503);
+    const health = await get(`${server.url}/health`, { Accept: 'application/json' });
+    expect(health.status).toBe(200);
+    expect(json(health)).toMatchObject({ status: 'ok', slots: { idle: 0 }, queue: { waiting: 2 } });
+    expect((await get(`${server.url}/health`)).text).toBe('ok – workers idle: 0');
+    expect(answered).toEqual([]);
+    running.abort();
+    await Promise.all(waiting.map(({ reply }) => reply));
+    expect(answered).toEqual([0, 1]);
+  });
+
+  test('a client that leaves while it waits leaves the queue and is never run', async () => {
+    const { running, waiting } = await full();
+    waiting[0]!.abort();
+    const line = await server.until('request', ({ outcome }) => outcome === 'cancelled');
+    expect(line.worker).toBeUndefined();
+    expect(line.ttftMs).toBeUndefined();
+    await server.untilReady(({ queue }) => queue.waiting === 1);
+    // The other one is next, though it came later.
+    running.abort();
+    expect((await waiting[1]!.reply).status).toBe(200);
+  });
+});
+
+describe('no descriptors left', () => {
+  /** POST /chat on a connection that is kept open. */
+  async function post(url: string, agent: Agent): Promise<{ status: number; body: string }> {
+    const headers = { ...KEY, 'Content-Type': 'application/json' };
+    const outgoing = request(`${url}/chat`, { method: 'POST', headers, agent });
+    outgoing.end(JSON.stringify({ prompt: 'x', max_tokens: 2 }));
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+    let body = '';
+    for await (const part of response.setEncoding('utf8')) body += part;
+    return { status: response.statusCode!, body };
+  }
+
+  /** Opens connections until the server takes no more. */
+  async function exhaust(url: string): Promise<Socket[]> {
+    const { hostname, port } = new URL(url);
+    const sockets: Socket[] = [];
+    let refused = false;
+    while (!refused) {
+      const socket = connect(Number(port), hostname);
+      socket.on('error', () => undefined).once('close', () => (refused = true));
+      sockets.push(socket);
+      await once(socket, 'connect');
+      // An answered request: whether the last connection was taken is known then.
+      await new Promise<void>((resolve) => {
+        socket.once('data', () => resolve()).once('close', resolve);
+        socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      });
+    }
+    return sockets;
+  }
+
+  let server: LiveProcess;
+
+  // The soft limit alone, which may be raised again.
+  const limit = (count: number) => execa('prlimit', ['--pid', String(server.pid), `--nofile=${count}:`]);
+
+  /** Leaves so many descriptors. */
+  const leave = (count: number) => limit(descriptorsOf(server.pid) + count);
+
+  beforeEach(async () => {
+    server = await LiveProcess.start(folder, { LLM_SLOTS: '2', LLM_EXTRA_ARGS: ENDLESS });
+  }, 180_000);
+
+  afterEach(() => server.kill());
+
+  test('open streams go on, a request gets 503 without harm to a worker, and it recovers', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const reply = await openReply(server.url, 1_500);
+    await leave(5);
+    expect((await post(server.url, agent)).status).toBe(200);
+    const sockets = await exhaust(server.url);
+    const refused = await post(server.url, agent);
+    expect(refused.status).toBe(503);
+    expect(JSON.parse(refused.body).error).toMatchObject({
+      code: 'unavailable',
+      message: 'The server has no file descriptor left',
+    });
+    const before = reply.chunks;
+    const whole = await reply.reply;
+    expect(whole).toMatchObject({ cut: false, trailers: { 'x-finish-reason': 'length' } });
+    expect(whole.chunks.length).toBeGreaterThan(before);
+    for (const socket of sockets) socket.destroy();
+    agent.destroy();
+    await untilServed();
+    expect(server.logged('worker_exit')).toEqual([]);
+    expect(server.logged('worker_failed_request')).toEqual([]);
+  });
+
+  test('a worker that dies then is replaced as soon as there are some', async () => {
+    await leave(5);
+    const sockets = await exhaust(server.url);
+    process.kill(server.workerPids()[0]!, 'SIGKILL');
+    await server.until('worker_exit', ({ signal }) => signal === 'SIGKILL');
+    expect(await server.until('worker_exit', ({ signal }) => signal === null)).toMatchObject({
+      reason: 'cannot be run: EMFILE',
+    });
+    for (const socket of sockets) socket.destroy();
+    await limit(1024);
+    await server.next('worker_ready');
+    await untilServed();
+    expect(server.logged('crash')).toEqual([]);
+  });
+
+  /** A request may meet descriptors that are not free yet. */
+  async function untilServed(): Promise<void> {
+    let reply: Reply | undefined;
+    while (reply?.status !== 200) reply = await chat(server.url, 2).reply.catch(() => undefined);
+  }
+});
+
+describe('the log cannot be written', () => {
+  /** A server whose log goes where it is told; where it listens is known from its greeting on stderr. */
+  class Unlogged {
+    private constructor(
+      readonly process: ChildProcess,
+      readonly url: string,
+    ) {}
+
+    static async start(stdout: number | 'pipe'): Promise<Unlogged> {
+      await compile();
+      const server = spawn(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
+        cwd: folder,
+        env: { ...processSettings(folder), LLM_EXTRA_ARGS: ENDLESS },
+        stdio: ['ignore', stdout, 'pipe'],
+      });
+      for await (const line of createInterface(server.stderr!)) {
+        const url = /ready at (\S+) /.exec(line)?.[1];
+        if (url) return new Unlogged(server, url);
+      }
+      throw new Error('the server ended at its start');
+    }
+
+    /** Ends it in good order; the exit code. */
+    async stop(): Promise<number | null> {
+      const exited = once(this.process, 'exit') as Promise<[number | null]>;
+      this.process.kill('SIGTERM');
+      return (await exited)[0];
+    }
+
+    /** Ends it as the kernel would, if it is still there. */
+    async kill(): Promise<void> {
+      if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+      const exited = once(this.process, 'exit');
+      this.process.kill('SIGKILL');
+      await exited;
+    }
+  }
+
+  /** So many requests of the cheapest kind, on one connection. */
+  async function askMany(url: string, count: number): Promise<void> {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1').setEncoding('utf8');
+    socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(count));
+    const end = 'LMServ is running.';
+    let answered = 0;
+    let rest = '';
+    for await (const text of socket as AsyncIterable<string>) {
+      const parts = (rest + text).split(end);
+      answered += parts.length - 1;
+      rest = parts.at(-1)!;
+      if (answered === count) break;
+    }
+  }
+
+  let server: Unlogged;
+
+  afterEach(() => server.kill());
+
+  test('disk full: everything is served, and the end is an orderly one', async () => {
+    server = await Unlogged.start(openSync('/dev/full', 'w'));
+    expect(await chat(server.url, 8).reply).toMatchObject({ status: 200, cut: false });
+    expect(await server.stop()).toBe(0);
+  });
+
+  test('its reader has gone: everything is served, and the end is an orderly one', async () => {
+    server = await Unlogged.start('pipe');
+    server.process.stdout!.destroy();
+    await once(server.process.stdout!, 'close');
+    expect(await chat(server.url, 8).reply).toMatchObject({ status: 200, cut: false });
+    expect(await server.stop()).toBe(0);
+  });
+
+  test('its reader stops reading: streams go on, lines are dropped and counted, the last ones are there', async () => {
+    server = await Unlogged.start('pipe');
+    // More lines than fit into the pipe and the backlog.
+    await askMany(server.url, 7_500);
+    expect(await chat(server.url, 50).reply).toMatchObject({
+      cut: false,
+      trailers: { 'x-finish-reason': 'length' },
+    });
+    const lines: any[] = [];
+    const dropped = new Promise<any>((resolve) => {
+      createInterface(server.process.stdout!).on('line', (text) => {
+        const line = JSON.parse(text);
+        lines.push(line);
+        if (line.event === 'log_dropped') resolve(line);
+      });
+    });
+    expect((await dropped).lines).toBeGreaterThan(0);
+    const requests = lines.filter(({ event }) => event === 'request').length;
+    // The open routes and the reply.
+    expect(requests + (await dropped).lines).toBe(7_501);
+    const ended = once(server.process.stdout!, 'close');
+    expect(await server.stop()).toBe(0);
+    await ended;
+    expect(lines.at(-1)).toMatchObject({ event: 'stopped' });
+  });
+});

@@ -1,0 +1,125 @@
+import { EventEmitter, on } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { jest } from '@jest/globals';
+import { LlamaChild } from '../../../workers/child.js';
+import type { WorkerOptions } from '../../../workers/options.js';
+import { isAlive } from '../../support/pool.js';
+import { childrenOf, descriptorsOf } from '../../support/processes.js';
+
+/** The process of a worker alone, with shell scripts in the place of llama.cpp. */
+
+let folder: string;
+let events: EventEmitter;
+let started: LlamaChild[];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
+  events = new EventEmitter();
+  started = [];
+});
+
+afterEach(async () => {
+  jest.useRealTimers();
+  for (const child of started) child.kill('SIGKILL');
+  await Promise.all(started.map((child) => child.exited));
+  rmSync(folder, { recursive: true });
+});
+
+function script(text: string): string {
+  const path = join(folder, 'program');
+  writeFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  return path;
+}
+
+function start(
+  path: string,
+  kind: WorkerOptions['binary']['kind'] = 'llama-cli',
+  onLine = (text: string): void => void events.emit('line', text),
+): LlamaChild {
+  const options: WorkerOptions = {
+    binary: { path, kind },
+    modelPath: '/models/fake.gguf',
+    slots: 1,
+    ctxSize: 1024,
+    cacheRamMb: 0,
+    extraArgs: [],
+    timeouts: { startMs: 1, firstTokenMs: 1, tokenMs: 1 },
+  };
+  const child = new LlamaChild(options, process.env, onLine);
+  started.push(child);
+  return child;
+}
+
+/** The next line of stderr that begins so. */
+async function line(beginning: string): Promise<string> {
+  for await (const [text] of on(events, 'line') as AsyncIterable<[string]>)
+    if (text.startsWith(beginning)) return text;
+  throw new Error('no lines any more');
+}
+
+test('1,000 times spawned and killed: no zombie, at most 5 more descriptors', async () => {
+  // Its stdin stays open, so it waits until it is killed.
+  const path = script('echo up >&2; read -r _');
+  const cycle = async () => {
+    const child = await new Promise<LlamaChild>((up) => {
+      const spawned: LlamaChild = start(path, 'llama-cli', () => up(spawned));
+    });
+    child.kill('SIGKILL');
+    expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  };
+  const side = async (cycles: number) => {
+    for (let i = 0; i < cycles; i += 1) await cycle();
+  };
+  await cycle();
+  const before = descriptorsOf(process.pid);
+  await Promise.all(Array.from({ length: 10 }, () => side(100)));
+  expect(descriptorsOf(process.pid)).toBeLessThanOrEqual(before + 5);
+  expect(childrenOf(process.pid)).toEqual([]);
+}, 180_000);
+
+test('SIGTERM ignored: after 5 s SIGKILL to the group, what it has started included', async () => {
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+  const loop = 'trap "echo ignored >&2" TERM; while :; do wait; done';
+  const child = start(script(`sh -c 'trap "" TERM; echo "grandchild $$" >&2; exec sleep 1000' & ${loop}`));
+  const grandchild = Number((await line('grandchild')).split(' ')[1]);
+  const stopped = child.stop();
+  await line('ignored');
+  jest.advanceTimersByTime(4_999);
+  expect([child.pid!, grandchild].map(isAlive)).toEqual([true, true]);
+  jest.advanceTimersByTime(1);
+  expect(await stopped).toEqual({ code: null, signal: 'SIGKILL' });
+  while (isAlive(grandchild)) await new Promise(setImmediate);
+});
+
+test.each([
+  ['of lines', 'yes 0123456789abcdef'],
+  ['that is one line without an end', 'yes 0123456789abcdef | tr -d "\\n"'],
+])('a flood %s is drained, and the last 64 KiB are kept', async (_name, flood) => {
+  const child = start(script(`${flood} | head -c 5000000 >&2; printf "\\nthe end\\n" >&2; read -r _`));
+  await line('the end');
+  const kept = child.stderr.since(0, Infinity);
+  expect(kept.length).toBeGreaterThanOrEqual(64 * 1024);
+  expect(kept.length).toBeLessThanOrEqual(128 * 1024);
+  expect(child.stderr.lastLines(1)).toEqual(['the end']);
+  expect(isAlive(child.pid!)).toBe(true);
+});
+
+test('each llama-server gets a socket folder of its own, 0700, which goes with it', async () => {
+  // Like one that was killed it leaves its socket behind.
+  const path = script('while [ "$1" != --host ]; do shift; done; : > "$2"; echo up >&2; read -r _');
+  const folders: string[] = [];
+  for (let i = 0; i < 2; i += 1) {
+    const child = start(path, 'llama-server');
+    await line('up');
+    const { socketPath } = child.listen as { socketPath: string };
+    expect(existsSync(socketPath)).toBe(true);
+    expect(statSync(dirname(socketPath)).mode & 0o777).toBe(0o700);
+    child.kill('SIGKILL');
+    await child.exited;
+    expect(existsSync(dirname(socketPath))).toBe(false);
+    folders.push(dirname(socketPath));
+  }
+  expect(folders[0]).not.toBe(folders[1]);
+});

@@ -1,0 +1,43 @@
+import { FAKE, firstText, TestPool, textOf } from '../../support/pool.js';
+import { bytesInKernel } from '../../support/processes.js';
+
+/** What goes between us and a worker, over the pool. */
+
+let fake: TestPool;
+
+afterEach(async () => {
+  fake.pool.kill();
+  await fake.pool.stop(0);
+});
+
+test('a reply that is not read is held back, with less than 1 MiB of it in our memory', async () => {
+  fake = await new TestPool({}, { slots: 2 }).ready();
+  // The other slot, for a look at the worker.
+  const { worker } = await fake.pool.lease(new AbortController().signal);
+  const { events } = fake.ask('@large');
+  await firstText(events);
+  let stuck: RegExpExecArray | null = null;
+  while (!(stuck = /^stuck (.*)$/m.exec(worker.child.stderr.since(0, Infinity))))
+    await new Promise(setImmediate);
+  const { port, sent } = JSON.parse(stuck[1]!) as { port: number; sent: number };
+  const [piece, all] = [64 * 1024, 512 * 64 * 1024];
+  expect(sent).toBeLessThan(all);
+  expect(sent - bytesInKernel(port)).toBeLessThan(1024 * 1024);
+  expect((await textOf(events)).length).toBe(all - piece);
+});
+
+test('a llama-server that is killed leaves its socket; the next one has another path and serves', async () => {
+  fake = await new TestPool({}, { binary: { path: FAKE, kind: 'llama-server' } }).ready();
+  expect(await fake.ask('one').text()).toBe('one');
+  const first = await socketOf(fake);
+  await fake.killOutside();
+  await fake.next('worker_ready');
+  expect(await socketOf(fake)).not.toBe(first);
+  expect(await fake.ask('two').text()).toBe('two');
+});
+
+async function socketOf({ pool }: TestPool): Promise<unknown> {
+  const lease = await pool.lease(new AbortController().signal);
+  lease.release(true);
+  return (lease.worker.child.listen as { socketPath: string }).socketPath;
+}
