@@ -197,10 +197,8 @@ export class Models {
       logger,
     });
     logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
-    const backend = new LocalBackend(name, pool, logger, {
-      enabled: config.replyResume,
-      timeoutMs: config.resumeTimeoutMs,
-    });
+    const resume = { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs };
+    const backend = new LocalBackend(name, pool, logger, resume, config.specialTokens === 'reject');
     this.#locals.add(backend);
     return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };
   }

@@ -15,6 +15,7 @@ import { WorkerFailure, type Worker } from '../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
 import { ChunkReader } from './chunks.js';
 import { ReplySoFar } from './reply-so-far.js';
+import { refuseSpecialTokens } from './special-tokens.js';
 import { withoutPrompt } from './without-prompt.js';
 
 /** How often a request is run again when a worker failed without having given it a token. */
@@ -40,6 +41,7 @@ export class LocalBackend implements Backend {
     private readonly pool: Pool,
     private readonly logger: Logger,
     private readonly resume: ResumeOptions = { enabled: false, timeoutMs: 0 },
+    private readonly rejectSpecialTokens = false,
   ) {}
 
   /** Resolves when the first worker takes requests. */
@@ -142,6 +144,10 @@ export class LocalBackend implements Backend {
     try {
       if (hasImage(reply.request.body) && !lease.worker.seesImages)
         throw new LMServError('invalid_value', NO_IMAGES);
+      if (this.rejectSpecialTokens && !reply.begun)
+        await refuseSpecialTokens(reply.request.body, (path, body) =>
+          lease.worker.fetch('POST', path, body, signal),
+        );
       if (reply.begun) reply.recount(await countTokens(lease.worker, reply.text, signal));
       const child = toChildRequest(reply.next());
       for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, signal)) {
