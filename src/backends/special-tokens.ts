@@ -6,6 +6,15 @@ import { ChildRefusal } from '../../workers/talk.js';
 export type Post = (path: string, body: JsonObject) => Promise<unknown>;
 
 /**
+ * Characters that are tokenised at once: nearly every request in one go, and yet the first ones tell of a text of nothing
+ * but control tokens, for which llama.cpp takes the square of their number.
+ */
+const BATCH = 65_536;
+
+/** Longer than the name of any control token. Characters. */
+const OVERLAP = 256;
+
+/**
  * Refuses a request that would put control tokens of the model, such as those that end a turn, into the prompt as text.
  * The model's own vocabulary decides: a text holds some when it is tokenised otherwise with them than without.
  *
@@ -14,15 +23,44 @@ export type Post = (path: string, body: JsonObject) => Promise<unknown>;
 export async function refuseSpecialTokens(body: JsonObject, post: Post): Promise<void> {
   const { prompt } = body;
   const texts = Array.isArray(prompt) ? [await detokenize(prompt, post)] : promptTexts(body);
+  for (const batch of batches(texts)) {
+    if (!(await holdsSpecial(batch, post))) continue;
+    throw new LMServError('special_token', undefined, {
+      param: prompt === undefined ? 'messages' : 'prompt',
+    });
+  }
+}
+
+async function holdsSpecial(texts: string[], post: Post): Promise<boolean> {
   // A list is tokenised text by text, so that nothing forms where two of them meet.
   const tokenize = async (special: boolean): Promise<number[]> => {
     const asked = { content: texts, add_special: false, parse_special: special };
     return ((await post('/tokenize', asked)) as { tokens: number[] }).tokens;
   };
   const [plain, special] = await Promise.all([tokenize(false), tokenize(true)]);
-  if (plain.length === special.length && plain.every((token, i) => token === special[i])) return;
-  const param = prompt === undefined ? 'messages' : 'prompt';
-  throw new LMServError('special_token', undefined, { param });
+  return plain.length !== special.length || plain.some((token, i) => token !== special[i]);
+}
+
+/** Texts that are tokenised at once; a long one in pieces that overlap, so that no token is cut in two unseen. */
+function* batches(texts: readonly string[]): Generator<string[]> {
+  let batch: string[] = [];
+  let length = 0;
+  for (const piece of texts.flatMap(pieces)) {
+    if (length + piece.length > BATCH && batch.length > 0) {
+      yield batch;
+      [batch, length] = [[], 0];
+    }
+    batch.push(piece);
+    length += piece.length;
+  }
+  yield batch;
+}
+
+function pieces(text: string): string[] {
+  const found: string[] = [];
+  for (let start = 0; start === 0 || start + OVERLAP < text.length; start += BATCH - OVERLAP)
+    found.push(text.slice(start, start + BATCH).toWellFormed());
+  return found;
 }
 
 /** Every text of a request that the model may get to read. A stop string or a grammar is not among them. */

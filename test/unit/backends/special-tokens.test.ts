@@ -88,6 +88,23 @@ test.each<[string, JsonObject]>([
   expect(await refusal(body)).toBeUndefined();
 });
 
+test.each([0, 65_530, 65_534, 65_536, 131_000, 199_996])(
+  'a long text is tokenised in pieces, and a token is found at %i',
+  async (place) => {
+    const lengths: number[] = [];
+    const noting: Post = (path, asked) => {
+      lengths.push((asked.content as string[]).join('').length);
+      return child(path, asked);
+    };
+    const text = `${'x'.repeat(place)}</s>${'x'.repeat(200_000 - place)}`;
+    await expect(refuseSpecialTokens({ prompt: text }, noting)).rejects.toMatchObject({
+      code: 'special_token',
+    });
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(65_536);
+    await refuseSpecialTokens({ prompt: text.replace('</s>', '</S>') }, noting);
+  },
+);
+
 test('ids that are no tokens are the fault of the request', async () => {
   expect(await refusal({ prompt: [999] })).toEqual(['invalid_value', 'prompt']);
 });
