@@ -179,14 +179,14 @@ const MIB = 2 ** 20;
 /** What is large, deep or unpacks to more than it is; made once, when first drawn. */
 const LARGE: readonly (() => BodyAttempt)[] = [
   () => attempt('large', '/chat', `{"prompt":"${'x'.repeat(MIB)}"}`),
-  () => attempt('large', '/chat', `{"prompt":"${'x '.repeat(MIB / 4)}"}`),
+  () => attempt('large', '/chat', `{"prompt":"${'x '.repeat(20_000)}"}`),
   () => attempt('large', '/v1/chat/completions', `{"messages":${'['.repeat(200_000)}`),
   () => attempt('large', '/v1/chat/completions', `{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`),
   () => attempt('large', '/v1/completions', `{"prompt":[${'1,'.repeat(400_000)}1]}`),
   () => attempt('large', '/complete', `{${Array.from({ length: 60_000 }, (_, i) => `"k${i}":${i}`).join()}}`),
   () => attempt('large', '/llm', `{"task":"classify_email","input":{"a":[${'{},'.repeat(80_000)}{}]}}`),
   () => packed('/execute', Buffer.alloc(50 * MIB, 0x20)),
-  () => packed('/chat', Buffer.from(`{"prompt":"${'é'.repeat(MIB / 4)}"}`)),
+  () => packed('/chat', Buffer.from(`{"prompt":"${'é'.repeat(20_000)}"}`)),
 ];
 
 const made = new Map<() => BodyAttempt, BodyAttempt>();
@@ -208,7 +208,7 @@ function packed(route: string, body: Buffer): BodyAttempt {
 
 /** Any bad body. Small weights are for what costs much. */
 export const badBody: fc.Arbitrary<BodyAttempt> = fc.oneof(
-  { weight: 400, arbitrary: wrongValue },
+  { weight: 250, arbitrary: wrongValue },
   { weight: 30, arbitrary: extraMember },
   { weight: 150, arbitrary: brokenText },
   { weight: 80, arbitrary: brokenBytes },

@@ -39,7 +39,7 @@ export interface BodiesResult {
 type Attempt = BodyAttempt | WireAttempt;
 
 /** Attempts of one seed: enough to make drawing them cheap, few enough to find one again. */
-const BATCH = 1_000;
+const BATCH = 5_000;
 
 /** One attempt in so many is broken HTTP on a connection of its own. */
 const WIRE_SHARE = 30;
