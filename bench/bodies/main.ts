@@ -18,11 +18,9 @@ export async function main(args: readonly string[], { root }: { readonly root: s
       concurrency: { type: 'string', default: '64' },
     },
   });
-  const [count, seed, concurrency] = [values.requests, values.seed, values.concurrency].map(Number) as [
-    number,
-    number,
-    number,
-  ];
+  const count = whole('requests', values.requests);
+  const seed = whole('seed', values.seed);
+  const concurrency = whole('concurrency', values.concurrency);
   const server = new WatchedServer(root);
   try {
     const url = await server.ready();
@@ -54,6 +52,14 @@ function report(result: BodiesResult, server: WatchedServer, memory: { start: nu
   process.exitCode = 1;
   print(`FAILED: ${failure.reason}\nseed ${failure.seed}, number ${failure.index}\n${failure.example}`);
   server.errors.slice(0, 3).forEach(print);
+}
+
+/** @throws RangeError naming the option. */
+function whole(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new RangeError(`--${name}: must be a whole number from 1`);
+  return value;
 }
 
 function print(line: string): void {
