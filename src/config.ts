@@ -95,6 +95,7 @@ export const VARIABLES = {
   MAX_TOKENS_CAP: int(1, 16_777_216).optional(),
   CACHE_RAM_MB: int(0, 16_777_216).optional(),
   PROMPT_CACHE: z.enum(['on', 'off']).default('on'),
+  SPECIAL_TOKENS: z.enum(['allow', 'reject']).default('allow'),
   MAX_BODY_BYTES: int(1024, 1_073_741_824).default(1_048_576),
   RATE_LIMIT_QPS: numeric().pipe(z.number().min(0).max(1_000_000)).default(0),
   CORS_ORIGINS: origins().default([]),
@@ -128,6 +129,8 @@ export interface Config {
   readonly allowedHosts: readonly string[];
   readonly healthFormat: 'text' | 'json';
   readonly unknownModel: '404' | 'default';
+  /** Whether a client's text may hold control tokens of the model. */
+  readonly specialTokens: 'allow' | 'reject';
   /** Models, remote servers, groups and budgets: of the configuration file, or made of the LLM_ variables. */
   readonly file: ConfigFile;
   /** Where `file` was read from, with its text; undefined when it was made of variables. */
@@ -202,6 +205,7 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
     allowedHosts: values.ALLOWED_HOSTS,
     healthFormat: values.HEALTH_FORMAT,
     unknownModel: values.UNKNOWN_MODEL,
+    specialTokens: values.SPECIAL_TOKENS,
     ...models(values, folder, notes),
     binPath: values.LLM_BIN_PATH === undefined ? undefined : resolve(folder, values.LLM_BIN_PATH),
     provider: values.LLM_CONNECT_PROVIDER,

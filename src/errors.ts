@@ -30,6 +30,7 @@ export const ERRORS = {
   invalid_json: row(400, INVALID, false, 'The body is not valid JSON'),
   invalid_value: row(400, INVALID, false, 'The request is not valid'),
   context_length_exceeded: row(400, INVALID, false, 'The prompt is longer than the context of the model'),
+  special_token: row(400, INVALID, false, 'The text holds control tokens of the model; see SPECIAL_TOKENS'),
   invalid_api_key: row(401, 'authentication_error', false, 'Bad API key'),
   forbidden: row(403, 'permission_error', false, 'This key may not do that'),
   not_found: row(404, INVALID, false, 'There is no such route'),

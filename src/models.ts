@@ -227,6 +227,7 @@ export class Models {
     const backend = new LocalBackend(name, pool, logger, {
       resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
       promptCache: config.promptCache,
+      rejectSpecialTokens: config.specialTokens === 'reject',
       observer,
     });
     this.#locals.add(backend);

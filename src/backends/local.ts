@@ -18,6 +18,7 @@ import { toChildRequest, type ChildRequest } from './child-request.js';
 import { ChunkReader } from './chunks.js';
 import { continuationOf } from './continuation.js';
 import { hasImage, ReplySoFar } from './reply-so-far.js';
+import { refuseSpecialTokens } from './special-tokens.js';
 import { withoutPrompt } from './without-prompt.js';
 import { workerInfo } from './worker-info.js';
 
@@ -45,6 +46,8 @@ export interface LocalOptions {
   readonly resume?: ResumeOptions;
   /** false: workers evaluate each prompt whole, so that nobody learns from it what others asked. */
   readonly promptCache?: boolean;
+  /** Text of a client's that holds control tokens of the model is refused. */
+  readonly rejectSpecialTokens?: boolean;
   readonly observer?: PoolObserver | undefined;
 }
 
@@ -195,6 +198,10 @@ export class LocalBackend implements Backend {
     try {
       if (hasImage(reply.request.body) && !lease.worker.seesImages)
         throw new LMServError('invalid_value', NO_IMAGES);
+      if (this.options.rejectSpecialTokens === true && !reply.begun)
+        await refuseSpecialTokens(reply.request.body, (path, body) =>
+          lease.worker.fetch('POST', path, body, signal),
+        );
       const child = reply.begun
         ? await continuationOf(reply, lease.worker, signal)
         : toChildRequest(reply.request);

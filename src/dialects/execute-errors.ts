@@ -18,6 +18,7 @@ const ROWS: Record<ErrorCode, Row> = {
   invalid_json: request,
   invalid_value: request,
   context_length_exceeded: request,
+  special_token: request,
   invalid_api_key: request,
   forbidden: request,
   not_found: request,

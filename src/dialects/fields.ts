@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type { Json } from '../contract.js';
+import { isSmallGrammar } from './grammar-size.js';
 import { optional } from './validate.js';
 
 /** Largest value that llama.cpp reads into its 32-bit integers. */
@@ -6,6 +8,9 @@ const INT32 = 2_147_483_647;
 
 const int = (min: number, max = INT32) => optional(z.int().min(min).max(max));
 const number = (min: number, max: number) => optional(z.number().min(min).max(max));
+
+/** Tokens; a worker sets aside memory for as many as it is told. */
+const LONGEST_LOOK_BACK = 1_048_576;
 
 /** Far above any use; it keeps a finite number from becoming an infinite 32-bit one in the worker. */
 const BIG = 1e6;
@@ -15,6 +20,17 @@ export const text = z
   .string()
   .refine((value) => !value.includes('\0'), 'must not contain NUL')
   .refine((value) => value.isWellFormed(), 'must not contain a lone surrogate');
+
+/** An object of any form, its texts and names as those above. */
+export const jsonObject = z
+  .record(z.string(), z.json())
+  .refine((value) => hasWholeTexts(value as Json), 'must contain neither NUL nor a lone surrogate');
+
+function hasWholeTexts(value: Json): boolean {
+  if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();
+  if (value === null || typeof value !== 'object') return true;
+  return Object.entries(value).every(([name, part]) => hasWholeTexts(name) && hasWholeTexts(part));
+}
 
 export const maxTokens = optional(z.int().min(1).max(INT32));
 export const temperature = number(0, 2);
@@ -41,13 +57,13 @@ export const sampling = {
   dynatemp_range: number(0, BIG),
   dynatemp_exponent: number(0, BIG),
   repeat_penalty: repeatPenalty,
-  repeat_last_n: int(0),
+  repeat_last_n: int(0, LONGEST_LOOK_BACK),
   frequency_penalty: number(-2, 2),
   presence_penalty: number(-2, 2),
   dry_multiplier: number(0, BIG),
   dry_base: number(0, BIG),
   dry_allowed_length: int(0),
-  dry_penalty_last_n: int(0),
+  dry_penalty_last_n: int(0, LONGEST_LOOK_BACK),
   mirostat: int(0, 2),
   mirostat_tau: number(0, BIG),
   mirostat_eta: number(0, BIG),
@@ -57,7 +73,7 @@ export const sampling = {
     z.record(z.string().regex(/^\d{1,9}$/, 'must be token ids'), z.number().min(-100).max(100)),
   ),
   // A worker compiles it before its first token and cannot be stopped meanwhile.
-  grammar: optional(text.max(65_536)),
+  grammar: optional(text.max(65_536).refine(isSmallGrammar, 'has too many groups or repetitions')),
   stop: optional(
     z.union([text, z.array(text.min(1)).max(16)]).transform((stop) => (stop === '' ? undefined : stop)),
   ),

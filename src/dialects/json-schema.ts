@@ -2,7 +2,8 @@ import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.
 import type { Json, JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { bounded, TimeUp } from './bounded.js';
-import { MAX_NODES } from './schema-size.js';
+import { isSmallGrammar } from './grammar-size.js';
+import { MAX_NODES, TOO_LARGE_PATTERN } from './schema-size.js';
 
 /** A form's check is made in milliseconds and runs in microseconds; nobody's may hold up everybody's tokens. Milliseconds. */
 const LIMIT_MS = 500;
@@ -79,6 +80,7 @@ function survey(schema: JsonObject): void {
 }
 
 function checkKeywords(node: JsonObject): void {
+  if (typeof node.pattern === 'string' && !isSmallGrammar(node.pattern)) throw invalid(TOO_LARGE_PATTERN);
   for (const keyword of ['$ref', '$dynamicRef', '$recursiveRef']) {
     const target = node[keyword];
     if (typeof target === 'string' && !target.startsWith('#')) {

@@ -3,21 +3,19 @@ import type { GenerateRequest, JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { collect, type Choice } from './collect.js';
 import type { Call } from './dialect.js';
-import { maxTokens, modelName, temperature, text } from './fields.js';
+import { jsonObject, maxTokens, modelName, temperature, text } from './fields.js';
 import { jsonReply } from './json-reply.js';
 import { compileSchema, type Check } from './json-schema.js';
 import { optional, validate } from './validate.js';
-
-const object = z.record(z.string(), z.json());
 
 const schema = z.object({
   task: z.enum(['chat_completion', 'classify_email', 'parse_price_list']),
   provider: optional(z.enum(['local', 'cloud'])),
   model: modelName,
-  input: object,
+  input: jsonObject,
   temperature,
   max_tokens: maxTokens,
-  schema: optional(object),
+  schema: optional(jsonObject),
   priority: optional(text.max(64)),
 });
 

@@ -1,5 +1,6 @@
-import { z } from 'zod';
 import type { Json } from '../contract.js';
+import { jsonObject } from './fields.js';
+import { isSmallGrammar } from './grammar-size.js';
 
 /**
  * Objects and lists in one schema: far above any form that a model could fill. A worker makes a grammar of it, which
@@ -17,7 +18,16 @@ export function countNodes(value: Json | undefined): number {
   return Object.values(value).reduce((sum: number, part: Json) => sum + countNodes(part), 1);
 }
 
+/** The patterns in a JSON schema; each becomes a part of a worker's grammar. */
+export function patternsOf(value: Json): string[] {
+  if (value === null || typeof value !== 'object') return [];
+  const own = !Array.isArray(value) && typeof value.pattern === 'string' ? [value.pattern] : [];
+  return [...own, ...Object.values(value).flatMap(patternsOf)];
+}
+
+export const TOO_LARGE_PATTERN = 'has a pattern of too many groups or repetitions';
+
 /** A JSON schema that a worker can take. */
-export const boundedSchema = z
-  .record(z.string(), z.json())
+export const boundedSchema = jsonObject
+  .refine((schema) => patternsOf(schema as Json).every(isSmallGrammar), TOO_LARGE_PATTERN)
   .refine((schema) => countNodes(schema as Json) <= MAX_NODES, `has more than ${MAX_NODES} parts`);

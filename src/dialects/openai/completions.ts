@@ -7,7 +7,10 @@ import { optional, validate } from '../validate.js';
 import { OpenAiSse } from './sse-encoder.js';
 import { usageObject } from './usage.js';
 
-const prompt = z.union([text.min(1), z.array(text.min(1)).length(1), z.array(z.int().min(0)).min(1)], {
+/** Larger ones would be others to the worker, whose ids have 32 bits. */
+const tokenId = z.int().min(0).max(2_147_483_647);
+
+const prompt = z.union([text.min(1), z.array(text.min(1)).length(1), z.array(tokenId).min(1)], {
   error: 'must be a non-empty string, a list of one, or a list of token ids',
 });
 

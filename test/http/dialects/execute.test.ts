@@ -12,6 +12,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
   invalid_json: [400, 'invalid_json', 'LLMError'],
   invalid_value: [400, 'invalid_value', 'LLMError'],
   context_length_exceeded: [400, 'context_length_exceeded', 'LLMError'],
+  special_token: [400, 'special_token', 'LLMError'],
   invalid_api_key: [401, 'invalid_api_key', 'LLMError'],
   forbidden: [403, 'forbidden', 'LLMError'],
   not_found: [404, 'not_found', 'LLMError'],

@@ -1,0 +1,103 @@
+import { LMServError } from '../errors.js';
+
+/** Deeper nesting than this is no request of anybody's; it only serves to overflow somebody's stack. */
+const MAX_DEPTH = 100;
+
+/** Up to so many keys of an object are compared one by one, which is quicker than to hash them. */
+const FEW = 8;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+/**
+ * Looks at a JSON text, in one pass, for what `JSON.parse` takes but nobody should: deep nesting, and a key that is
+ * twice in one object, of which each reader on the way might believe another. It holds the keys of open objects only.
+ * A text that is not JSON may pass, or be refused: the parser has the last word.
+ *
+ * @throws LMServError `invalid_json`; the message says where, and quotes nothing.
+ */
+export function checkShape(text: string): void {
+  const open: (Keys | undefined)[] = [];
+  /** The keys of the object whose next string is a key. */
+  let keys: Keys | undefined;
+  for (let i = 0; i < text.length; i += 1) {
+    switch (text.charCodeAt(i)) {
+      case QUOTE: {
+        const end = endOfString(text, i + 1);
+        if (keys?.add(text.slice(i + 1, end)) === false) throw twice(i);
+        keys = undefined;
+        i = end;
+        break;
+      }
+      case COMMA:
+        keys = open.at(-1);
+        break;
+      case OPEN_OBJECT:
+      case OPEN_LIST:
+        if (open.length === MAX_DEPTH) throw tooDeep();
+        keys = text.charCodeAt(i) === OPEN_OBJECT ? new Keys() : undefined;
+        open.push(keys);
+        break;
+      case CLOSE_OBJECT:
+      case CLOSE_LIST:
+        open.pop();
+        keys = undefined;
+    }
+  }
+}
+
+/** Where the string that began before `from` has its closing quote; the text's length when it has none. */
+function endOfString(text: string, from: number): number {
+  for (let start = from; ;) {
+    const quote = text.indexOf('"', start);
+    if (quote < 0) return text.length;
+    let before = quote;
+    while (before > start && text.charCodeAt(before - 1) === BACKSLASH) before -= 1;
+    if ((quote - before) % 2 === 0) return quote;
+    start = quote + 1;
+  }
+}
+
+/** The keys of one object. */
+class Keys {
+  #few: string[] = [];
+  #many: Set<string> | undefined;
+
+  /** False when the key, as the JSON text has it, is there already. */
+  add(raw: string): boolean {
+    const key = raw.includes('\\') ? unescaped(raw) : raw;
+    if (this.#many) {
+      const { size } = this.#many;
+      return this.#many.add(key).size > size;
+    }
+    if (this.#few.includes(key)) return false;
+    if (this.#few.push(key) === FEW) this.#many = new Set(this.#few);
+    return true;
+  }
+}
+
+/** What the parser will make of a key: `\u0061` is `a`. A broken one stays as it is, for the parser to refuse. */
+function unescaped(raw: string): string {
+  try {
+    return JSON.parse(`"${raw}"`) as string;
+  } catch {
+    return raw;
+  }
+}
+
+function tooDeep(): LMServError {
+  return new LMServError('invalid_json', `The body is nested more than ${MAX_DEPTH} deep`);
+}
+
+/** The key may be anything, a prompt as well: its place says enough. */
+function twice(position: number): LMServError {
+  return new LMServError(
+    'invalid_json',
+    `The body has a key twice in one object, the second time at character ${position}`,
+  );
+}

@@ -1,0 +1,193 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { BlockList, connect, type AddressInfo } from 'node:net';
+import { pino } from 'pino';
+import request from 'supertest';
+import type { AppOptions } from '../../src/http/app.js';
+import { keyAuth } from '../../src/http/auth.js';
+import { logRequest, type RequestRecord } from '../../src/http/request-log.js';
+import { KEY, lookup, saying, testApp } from '../support/app.js';
+
+/** What a client with bad intentions sends. */
+
+const MIB = 2 ** 20;
+
+const send = (path: string, body: string, options: Partial<AppOptions> = {}) =>
+  request(testApp({ maxBodyBytes: MIB, ...options }))
+    .post(path)
+    .set('X-API-Key', KEY)
+    .set('Content-Type', 'application/json')
+    .send(body);
+
+const post = (path: string, body: object, options?: Partial<AppOptions>) =>
+  send(path, JSON.stringify(body), options);
+
+const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+const CHAT = '/v1/chat/completions';
+
+test.each(['/chat', '/llm', CHAT, '/v1/completions', '/complete', '/complete/stream', '/execute'])(
+  'a key twice is 400 on %s, however it is written',
+  async (path) => {
+    for (const body of [
+      '{"prompt":"a","prompt":"b"}',
+      '{"model":"m","x":{"secret-name":1,"secret\\u002dname":2}}',
+    ]) {
+      const response = await send(path, body).expect(400);
+      const { error } = response.body;
+      expect(error.code ?? error).toBe('invalid_json');
+      expect(response.text).not.toContain('secret');
+    }
+  },
+);
+
+test('keys that name a prototype pollute nothing and reach nobody', async () => {
+  const generate = saying('x');
+  const evil = '"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}';
+  await send(CHAT, `{${evil},"messages":[{"role":"user","content":"hi",${evil}}]}`, { generate }).expect(200);
+  await send('/llm', `{"task":"classify_email","input":{${evil}},${evil}}`, { generate });
+  expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  expect(generate.requests[0]!.body).toEqual(user('hi'));
+  for (const { body } of generate.requests)
+    expect((body as Record<string, unknown>).polluted).toBeUndefined();
+});
+
+describe('half a surrogate pair, or NUL, is 400 wherever it is', () => {
+  const parameters = (text: string) => ({ type: 'object', properties: { [text]: { enum: [text] } } });
+  const call = (text: string) => ({ id: text, type: 'function', function: { name: 'f', arguments: '{}' } });
+  const bodies: [string, (text: string) => object][] = [
+    [CHAT, (text) => user(text)],
+    [CHAT, (text) => user([{ type: 'text', text }])],
+    [CHAT, (text) => user([{ type: 'image_url', image_url: { url: `data:image/png;base64,${text}` } }])],
+    [CHAT, (text) => ({ ...user('hi'), stop: [text] })],
+    [CHAT, (text) => ({ messages: [{ role: 'assistant', tool_calls: [call(text)] }] })],
+    [
+      CHAT,
+      (text) => ({
+        ...user('hi'),
+        tools: [{ type: 'function', function: { name: 'f', description: text } }],
+      }),
+    ],
+    [
+      CHAT,
+      (text) => ({
+        ...user('hi'),
+        tools: [{ type: 'function', function: { name: 'f', parameters: parameters(text) } }],
+      }),
+    ],
+    [
+      CHAT,
+      (text) => ({
+        ...user('hi'),
+        response_format: { type: 'json_schema', json_schema: { schema: parameters(text) } },
+      }),
+    ],
+    ['/llm', (text) => ({ task: 'classify_email', input: { a: [{ [text]: 1 }] } })],
+    ['/llm', (text) => ({ task: 'classify_email', input: { a: 1 }, schema: parameters(text) })],
+    ['/complete', (text) => ({ model: 'm', tenant_id: text, ...user('hi') })],
+    ['/execute', (text) => ({ prompt: 'hi', config: { model_name: text } })],
+  ];
+
+  test.each(bodies)('%s %#', async (path, make) => {
+    for (const bad of ['a\ud800', '\udc00\ud800', 'a\0']) {
+      const generate = saying('{}');
+      await post(path, make(bad), { generate }).expect(400);
+      expect(generate.requests).toEqual([]);
+    }
+    await post(path, make('a😀'), { generate: saying('{}') }).expect(200);
+  });
+});
+
+/** Each of these ended or stopped a worker of llama.cpp 0.5.0, or would take it minutes. */
+describe('what no worker survives is 400', () => {
+  const calling = (json: string) => ({
+    messages: [
+      {
+        role: 'assistant',
+        tool_calls: [{ id: 'c', type: 'function', function: { name: 'f', arguments: json } }],
+      },
+    ],
+  });
+  const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
+  const pattern = { type: 'string', pattern: '^(((a{0,999}){0,999}){0,999}){0,999}$' };
+  const format = { type: 'json_schema', json_schema: { schema: { anyOf: [pattern] } } };
+
+  test.each<[string, string, object]>([
+    ['grammar', CHAT, { ...user('hi'), grammar: `root ::= ${'('.repeat(30_000)}` }],
+    ['response_format.json_schema.schema', CHAT, { ...user('hi'), response_format: format }],
+    ['schema', '/llm', { task: 'classify_email', input: {}, schema: { properties: { a: pattern } } }],
+    ['dry_penalty_last_n', CHAT, { ...user('hi'), dry_penalty_last_n: 2_147_483_647 }],
+    ['repeat_last_n', CHAT, { ...user('hi'), repeat_last_n: 2_147_483_647 }],
+    ['messages', CHAT, { messages: Array(2_049).fill({ role: 'user', content: 'a' }) }],
+    ['messages.0.tool_calls.0.function.arguments', CHAT, calling(nested(100_000))],
+    ['messages.0.tool_calls.0.function.arguments', CHAT, calling('not JSON')],
+    ['prompt.0', '/v1/completions', { prompt: [4_294_967_296] }],
+  ])('naming %s', async (param, path, body) => {
+    const response = await post(path, body).expect(400);
+    expect(response.body.error).toMatchObject({ code: 'invalid_value', param });
+  });
+
+  test('arguments that are JSON go down as they are, none at all as an empty object', async () => {
+    const generate = saying('x');
+    for (const given of ['{"a": 1}', '', nested(100)])
+      await post(CHAT, calling(given), { generate }).expect(200);
+    const sent = generate.requests.map(
+      ({ body }) => (body.messages as any)[0].tool_calls[0].function.arguments,
+    );
+    expect(sent).toEqual(['{"a": 1}', '{}', nested(100)]);
+  });
+});
+
+test.each(['image_url', 'video_url', 'input_audio', 'file', 'input_image'])(
+  'a URL in a part of type %s is 400: nothing is fetched for a client',
+  async (type) => {
+    for (const url of ['http://127.0.0.1:1/x', 'file:///etc/passwd', '//host/x', 'data:text/html,x']) {
+      const part = { type, [type]: { url, data: url, file_id: url, format: 'wav' } };
+      await post(CHAT, user([part])).expect(400);
+    }
+  },
+);
+
+test('a body that says it is too large is refused before it is sent', async () => {
+  const server = createServer(testApp()).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
+  socket.write(
+    `POST /chat HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${KEY}\r\n` +
+      'Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n',
+  );
+  const [reply] = (await once(socket, 'data')) as [string];
+  expect(reply).toMatch(/^HTTP\/1.1 413 /);
+  socket.destroy();
+  server.close();
+  await once(server, 'close');
+});
+
+test('a key in the query is no key, and is in no log line', async () => {
+  const lines: string[] = [];
+  const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+  const records: RequestRecord[] = [];
+  let done!: () => void;
+  const all = new Promise<void>((resolve) => (done = resolve));
+  const onRequestDone = (record: RequestRecord) => {
+    records.push(record);
+    if (records.length === 3) done();
+  };
+  const app = testApp({ logger, onRequestDone });
+  for (const path of [`/v1/models?api_key=${KEY}`, `/chat?key=${KEY}`, `/${KEY}?X-API-Key=${KEY}`]) {
+    const response = await request(app).post(path).send({}).expect(401);
+    expect(JSON.stringify([response.text, response.headers])).not.toContain(KEY);
+  }
+  await all;
+  for (const record of records) logRequest(logger, record);
+  expect(lines.length).toBeGreaterThanOrEqual(3);
+  expect(lines.join('')).not.toContain(KEY);
+});
+
+test('X-Forwarded-For changes nobody’s limit: it counts for the key', async () => {
+  const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
+  const app = testApp({ rateLimitQps: 0.01, authenticate });
+  const from = (address: string) =>
+    request(app).get('/v1/models').set('X-API-Key', KEY).set('X-Forwarded-For', address);
+  await from('10.0.0.1').expect(200);
+  for (const address of ['10.0.0.2', '10.0.0.3, 10.0.0.4', '::1', 'x']) await from(address).expect(429);
+});

@@ -1,0 +1,107 @@
+import { exchange, json, type Reply } from '../support/exchange.js';
+import { LIVE_KEY, LiveServer } from '../support/live.js';
+
+/** What must not harm a worker, on real llama.cpp. */
+
+let live: LiveServer;
+let pids: number[];
+
+beforeAll(async () => {
+  live = await new LiveServer({ LLM_SLOTS: '2' }).start();
+  pids = live.workerPids();
+});
+
+afterEach(() => {
+  expect(live.workerPids()).toEqual(pids);
+  expect(live.logged('worker_exit')).toEqual([]);
+});
+
+afterAll(() => live.stop());
+
+const post = (path: string, body: object | string | Buffer): Promise<Reply> =>
+  exchange(live.url + path, { headers: { 'X-API-Key': LIVE_KEY }, body });
+
+const user = (content: string) => ({ messages: [{ role: 'user', content }] });
+
+/** Two, three and four bytes a character, joined ones and bare ones. */
+const HARD = 'é中😀👩‍👩‍👧🇵🇪';
+
+const streamed = ({ text }: Reply) =>
+  [...text.matchAll(/"content":("(?:[^"\\]|\\.)*")/g)]
+    .map(([, part]) => JSON.parse(part!) as string)
+    .join('');
+
+/** The replies to a request that is cut after one token, after two, and so on until it is whole. */
+async function everyCut(path: string, body: object, read: (reply: Reply) => string, whole: string) {
+  const texts: string[] = [];
+  for (let max = 1; texts.at(-1) !== whole; max += 1) {
+    expect(max).toBeLessThan(100);
+    texts.push(read(await post(path, { ...body, temperature: 0, max_tokens: max })));
+  }
+  return texts;
+}
+
+test.each([
+  ['/v1/chat/completions', { ...user('hi'), stream: true }, streamed],
+  ['/v1/completions', { prompt: 'hi' }, (reply: Reply) => json(reply).choices[0].text as string],
+])(
+  'a character of several tokens is never torn on %s, wherever the reply is cut',
+  async (path, body, read) => {
+    const texts = await everyCut(path, { ...body, grammar: `root ::= "${HARD}"` }, read, HARD);
+    for (const text of texts) expect(HARD).toContain(text);
+    expect(texts.every((text) => text.isWellFormed())).toBe(true);
+    expect(texts.length).toBeGreaterThan([...HARD].length);
+  },
+);
+
+test('nor on /chat', async () => {
+  const prompt = 'Send me a smile';
+  const read = ({ text }: Reply) => text;
+  const whole = read(await post('/chat', { prompt, temperature: 0 }));
+  expect(whole).toContain('😀');
+  const texts = await everyCut('/chat', { prompt }, read, whole);
+  for (const text of texts) expect(whole.startsWith(text)).toBe(true);
+});
+
+test('what cannot be tokenised is 400 and the worker lives', async () => {
+  const bodies = [
+    Buffer.from([...Buffer.from('{"prompt":"'), 0xff, 0xfe, ...Buffer.from('"}')]),
+    Buffer.from([...Buffer.from('{"prompt":"'), 0xed, 0xa0, 0x80, ...Buffer.from('"}')]),
+    '{"prompt":"a\\u0000"}',
+    '{"prompt":"a\\ud800"}',
+    '{"prompt":"\\udc00\\ud800"}',
+  ];
+  for (const body of bodies) expect((await post('/chat', body)).status).toBe(400);
+});
+
+test('a prompt over the context is 400 context_length_exceeded', async () => {
+  const reply = await post('/chat', { prompt: 'word '.repeat(10_000) });
+  expect(reply.status).toBe(400);
+  expect(json(reply).error.code).toBe('context_length_exceeded');
+});
+
+test.each([
+  '../lmserv-demo',
+  '%2e%2e/lmserv-demo',
+  './lmserv-demo',
+  'lmserv-demo/',
+  'lmserv-demo.gguf',
+  '__proto__',
+])('the model %s is 404: names are looked up as they are', async (model) => {
+  for (const path of ['/chat', '/v1/chat/completions']) {
+    const reply = await post(path, { prompt: 'hi', ...user('hi'), model });
+    expect(reply.status).toBe(404);
+    expect(json(reply).error.code).toBe('model_not_found');
+  }
+});
+
+test('text that is a command of llama-cli is as many tokens as it has, and no command', async () => {
+  const count = async (content: string) =>
+    json(await post('/v1/chat/completions', { ...user(content), max_tokens: 1 })).usage
+      .prompt_tokens as number;
+  const empty = await count('.');
+  for (const text of ['/read /etc/passwd', '/exit', '/clear', 'a\n> b\n', '\\', '/'])
+    expect((await count(`.${text}.`)) - empty).toBeGreaterThan(0);
+  // A file that was read in would be far longer.
+  expect((await count('/read /etc/passwd')) - empty).toBeLessThan(20);
+});
