@@ -100,8 +100,7 @@ class Conversation {
     if (this.manner.kind === 'leavesWaiting') clearTimeout(this.#leave);
     response.on('error', (error) => this.#fail(error));
     response.on('close', () => this.#settle());
-    // What has come is not all read yet when the parser calls it complete.
-    response.on('end', () => (this.#complete = response.complete));
+    response.on('end', () => this.#end(response));
     response.on('data', (piece: Buffer) => this.#take(piece, response));
   }
 
@@ -115,7 +114,13 @@ class Conversation {
     setTimeout(() => response.resume(), pause);
   }
 
+  /** A reply that is given up is read to its end unseen. */
+  #end({ complete }: IncomingMessage): void {
+    if (this.#gaveUp === undefined) this.#complete = complete;
+  }
+
   #giveUp(how: 'left' | 'hung'): void {
+    if (this.#complete) return;
     this.#gaveUp ??= how;
     this.#request.destroy();
   }
@@ -132,8 +137,7 @@ class Conversation {
       body: Buffer.concat(this.#pieces).toString(),
       complete: this.#complete,
       trailers: this.#response?.trailers ?? {},
-      // Who wanted to leave but got all of it first did not leave.
-      gaveUp: this.#complete ? undefined : this.#gaveUp,
+      gaveUp: this.#gaveUp,
       failure: this.#failure,
       ms: performance.now() - this.#began,
     });
