@@ -19,6 +19,8 @@ import { Tally } from './tally.js';
 export interface RunOptions {
   /** The checkout, compiled. */
   readonly root: string;
+  /** Asks no more than so many of the questions; recording their replies takes a while. */
+  readonly questions?: number;
   /** Ends the load early; what has been found is returned. */
   readonly signal: AbortSignal;
   /** A new part of the run begins. */
@@ -30,7 +32,6 @@ export interface RunOptions {
 /** Milliseconds. */
 const GRACE_MS = 3_000;
 const HANG_MS = 2_000;
-const REST_MS = 1_000;
 const PROGRESS_MS = 500;
 
 const QUEUE_LIMIT = 64;
@@ -65,7 +66,7 @@ async function record(server: Server, options: ChaosOptions, run: RunOptions): P
   run.onStep?.('Recording the undisturbed replies');
   const recording = await recordReplies({
     target: server.target,
-    questions: catalogue(new Random(options.seed, STREAM.questions)),
+    questions: catalogue(new Random(options.seed, STREAM.questions)).slice(0, run.questions),
     maxTokens: options.maxTokens,
     concurrency: options.workers,
     signal: run.signal,
@@ -154,7 +155,7 @@ class Chaos {
   async #atRest(): Promise<Size | undefined> {
     if (this.#ended()) return undefined;
     const slots = await untilIdle(this.server.target);
-    await Promise.race([sleep(REST_MS), this.server.exited]);
+    await Promise.race([sleep(this.options.restMs), this.server.exited]);
     if (this.#ended()) return undefined;
     const { pid } = this.server;
     return {
