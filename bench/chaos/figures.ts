@@ -1,17 +1,14 @@
+import type { MemoryFloors } from './memory.js';
 import type { ChaosOptions } from './options.js';
 import { quantile } from './quantile.js';
 import type { Slots } from './settle.js';
 import type { Ending } from './shutdown.js';
 import type { Tally } from './tally.js';
 
-/** The server's size at rest. */
-export interface Size {
-  /** Anonymous memory, MiB. */
-  readonly memory: number;
+/** The server when there is nothing to do. */
+export interface AtRest {
   readonly descriptors: number;
   readonly slots: Slots;
-  /** Requests so far. */
-  readonly requests: number;
 }
 
 /** All that a run has found. Times are milliseconds. */
@@ -21,6 +18,7 @@ export interface Findings {
   readonly hangMs: number | undefined;
   readonly graceMs: number;
   readonly loadMs: number;
+  readonly memory: MemoryFloors | undefined;
   readonly kills: number;
   readonly noticedMs: readonly number[];
   readonly stops: number;
@@ -30,8 +28,8 @@ export interface Findings {
   readonly resumed: number;
   readonly retried: number;
   /** After a warm-up and after the load; undefined where the server did not live so long. */
-  readonly before: Size | undefined;
-  readonly after: Size | undefined;
+  readonly before: AtRest | undefined;
+  readonly after: AtRest | undefined;
   readonly zombies: number | undefined;
   readonly errors: readonly string[];
   /** undefined: it ended by itself before it was told to. */
@@ -115,12 +113,12 @@ function answers({ tally, healthMs, healthFailures, loadMs }: Findings): Figure[
   ];
 }
 
-function sizes({ before, after }: Findings): Figure[] {
+function sizes({ memory, tally, before, after }: Findings): Figure[] {
   const slots = after?.slots;
   const free = slots && `${slots.idle} of ${slots.total}`;
   const allFree = slots && slots.idle === slots.total;
   return [
-    memory(before, after),
+    growth(memory, tally.admitted),
     figure(
       'open descriptors',
       before && after ? `${before.descriptors} → ${after.descriptors}` : NONE,
@@ -131,15 +129,14 @@ function sizes({ before, after }: Findings): Figure[] {
   ];
 }
 
-function memory(before: Size | undefined, after: Size | undefined): Figure {
-  const name = 'memory growth (RssAnon)';
+function growth(memory: MemoryFloors | undefined, requests: number): Figure {
+  const name = 'memory growth (lowest RssAnon)';
   const goal = '≤ 20 MiB in 100,000';
-  if (!before || !after) return figure(name, NONE, goal, undefined);
-  const grown = after.memory - before.memory;
-  const range = `${before.memory.toFixed(1)} → ${after.memory.toFixed(1)}`;
-  const value = `${grown.toFixed(1)} MiB (${range}) in ${after.requests - before.requests} requests`;
-  const enough = after.requests - before.requests >= TELLING_REQUESTS;
-  return figure(name, value, goal, enough ? grown <= 20 : undefined);
+  if (!memory) return figure(name, NONE, goal, undefined);
+  const grown = memory.late - memory.early;
+  const range = `${memory.early.toFixed(1)} → ${memory.late.toFixed(1)}`;
+  const met = requests >= TELLING_REQUESTS ? grown <= 20 : undefined;
+  return figure(name, `${grown.toFixed(1)} MiB (${range}), ${requests} requests`, goal, met);
 }
 
 function end({ ending, graceMs, zombies, errors }: Findings): Figure[] {

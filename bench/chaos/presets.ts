@@ -35,8 +35,6 @@ export interface Preset {
   readonly burstEvery: number;
   /** Longest reply, tokens. */
   readonly maxTokens: number;
-  /** How long the server rests before it is measured, milliseconds: its heap shrinks only when it has nothing to do. */
-  readonly restMs: number;
   readonly mix: Mix;
 }
 
@@ -64,7 +62,6 @@ export const PRESETS = {
     stopRate: 0.2,
     burstEvery: 1_000,
     maxTokens: WHOLE_REPLY,
-    restMs: 1_000,
     mix: { plain: 68, bound: 4, slow: 6, leavesWaiting: 4, leavesStreaming: 6, leavesSending: 4, bad: 8 },
   },
   /** 10,000 plain requests while workers die. */
@@ -77,7 +74,6 @@ export const PRESETS = {
     stopRate: 0,
     burstEvery: 0,
     maxTokens: WHOLE_REPLY,
-    restMs: 1_000,
     mix: NOTHING_ELSE,
   },
   /** 100,000 short requests: what does the server keep of them? */
@@ -90,7 +86,6 @@ export const PRESETS = {
     stopRate: 0,
     burstEvery: 0,
     maxTokens: 2,
-    restMs: 30_000,
     mix: NOTHING_ELSE,
   },
 } as const satisfies Record<string, Preset>;

@@ -1,10 +1,10 @@
 /** What /proc tells of processes. Linux alone has it. */
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Anonymous memory in use, MiB: what a leak makes grow. */
-export function anonymousMiB(pid: number): number {
-  const kib = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(kib) / 1024;
+/** Anonymous memory in use, MiB: what a leak makes grow. undefined when the process is gone. */
+export function anonymousMiB(pid: number): number | undefined {
+  const kib = /^RssAnon:\s+(\d+) kB/m.exec(read(`/proc/${pid}/status`))?.[1];
+  return kib === undefined ? undefined : Number(kib) / 1024;
 }
 
 /** Open file descriptors. */
@@ -36,12 +36,18 @@ interface Stat {
 }
 
 function stat(pid: number): Stat | undefined {
+  const text = read(`/proc/${pid}/stat`);
+  if (text === '') return undefined;
+  const end = text.lastIndexOf(')');
+  const [state = '', parent] = text.slice(end + 2).split(' ');
+  return { name: text.slice(text.indexOf('(') + 1, end), state, parent: Number(parent) };
+}
+
+/** Empty when the process is gone. */
+function read(file: string): string {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const end = text.lastIndexOf(')');
-    const [state = '', parent] = text.slice(end + 2).split(' ');
-    return { name: text.slice(text.indexOf('(') + 1, end), state, parent: Number(parent) };
+    return readFileSync(file, 'utf8');
   } catch {
-    return undefined;
+    return '';
   }
 }

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exchange } from './exchange.js';
-import type { Findings, Size } from './figures.js';
+import type { AtRest, Findings } from './figures.js';
 import { HealthProbe } from './health-probe.js';
 import { judge } from './judge.js';
 import { Killer } from './killer.js';
 import { Load } from './load.js';
+import { MemoryWatch } from './memory.js';
 import type { ChaosOptions } from './options.js';
 import { planOf, STREAM, type Plan } from './plan.js';
-import { anonymousMiB, descriptors, zombiesOf } from './processes.js';
+import { descriptors, zombiesOf } from './processes.js';
 import { catalogue } from './prompts.js';
 import { Random } from './random.js';
 import { recordReplies, type Recording } from './record.js';
@@ -32,6 +33,7 @@ export interface RunOptions {
 /** Milliseconds. */
 const GRACE_MS = 3_000;
 const HANG_MS = 2_000;
+const REST_MS = 1_000;
 const PROGRESS_MS = 500;
 
 const QUEUE_LIMIT = 64;
@@ -83,6 +85,7 @@ class Chaos {
   readonly #killer: Killer;
   readonly #probe: HealthProbe;
   readonly #load: Load;
+  readonly #memory = new MemoryWatch();
   #loadMs = 0;
 
   constructor(
@@ -120,6 +123,7 @@ class Chaos {
     const began = performance.now() - this.#loadMs;
     const note = () => {
       this.#loadMs = performance.now() - began;
+      this.#memory.look(this.server.pid, this.#share());
       this.context.onProgress?.(this.#share(), this.#detail());
     };
     const ticker = setInterval(note, PROGRESS_MS);
@@ -152,18 +156,12 @@ class Chaos {
     this.#tally.add(index, plan, judge(plan.asked, seen, this.recording.references), seen.ms);
   }
 
-  async #atRest(): Promise<Size | undefined> {
+  async #atRest(): Promise<AtRest | undefined> {
     if (this.#ended()) return undefined;
     const slots = await untilIdle(this.server.target);
-    await Promise.race([sleep(this.options.restMs), this.server.exited]);
+    await Promise.race([sleep(REST_MS), this.server.exited]);
     if (this.#ended()) return undefined;
-    const { pid } = this.server;
-    return {
-      slots,
-      memory: anonymousMiB(pid),
-      descriptors: descriptors(pid),
-      requests: this.#tally.admitted,
-    };
+    return { slots, descriptors: descriptors(this.server.pid) };
   }
 
   #ended(): boolean {
@@ -183,6 +181,7 @@ class Chaos {
       ...rest,
       options: this.options,
       tally: this.#tally,
+      memory: this.#memory.floors,
       hangMs: this.hangMs,
       graceMs: GRACE_MS,
       loadMs: this.#loadMs,

@@ -1,5 +1,6 @@
 import { balanceLine, figuresOf, passed, type Findings } from '../../../../bench/chaos/figures.js';
 import type { Verdict } from '../../../../bench/chaos/judge.js';
+import { MemoryWatch } from '../../../../bench/chaos/memory.js';
 import { parseChaosArgs } from '../../../../bench/chaos/options.js';
 import type { Plan } from '../../../../bench/chaos/plan.js';
 import { quantile } from '../../../../bench/chaos/quantile.js';
@@ -24,7 +25,7 @@ function tallyOf(verdicts: readonly Verdict[], route?: Route): Tally {
 }
 
 const finished: Verdict = { outcome: 'finished', equal: true };
-const size = { memory: 80, descriptors: 30, requests: 10, slots: { total: 4, idle: 4 } };
+const atRest = { descriptors: 30, slots: { total: 4, idle: 4 } };
 
 const found = (fields: Partial<Findings> = {}): Findings => ({
   options: parseChaosArgs(['--seed', '1'])!,
@@ -32,6 +33,7 @@ const found = (fields: Partial<Findings> = {}): Findings => ({
   hangMs: 2_000,
   graceMs: 3_000,
   loadMs: 1_000,
+  memory: undefined,
   kills: 0,
   noticedMs: [],
   stops: 0,
@@ -40,8 +42,8 @@ const found = (fields: Partial<Findings> = {}): Findings => ({
   healthFailures: 0,
   resumed: 0,
   retried: 0,
-  before: size,
-  after: size,
+  before: atRest,
+  after: atRest,
   zombies: 0,
   errors: [],
   ending: { code: 0, signal: null, ms: 100, orphans: [] },
@@ -99,11 +101,8 @@ test.each([
   ['dead worker', {}, undefined],
   ['stopped worker', { hungMs: [3_000] }, true],
   ['stopped worker', { hungMs: [3_001] }, false],
-  ['open descriptors', { after: { ...size, descriptors: 36 } }, false],
-  ['memory', { after: { ...size, memory: 101, requests: 100_000 } }, false],
-  ['memory', { after: { ...size, memory: 99, requests: 100_000 } }, true],
-  ['memory', { after: { ...size, memory: 200, requests: 1_000 } }, undefined],
-  ['slots', { after: { ...size, slots: { total: 4, idle: 3 } } }, false],
+  ['open descriptors', { after: { ...atRest, descriptors: 36 } }, false],
+  ['slots', { after: { ...atRest, slots: { total: 4, idle: 3 } } }, false],
   ['exit', { ending: { code: 0, signal: null, ms: 4_001, orphans: [] } }, false],
   ['exit', { ending: { code: 1, signal: null, ms: 1, orphans: [] } }, false],
 ] as const)('%s with %j: %j', (name, fields, expected) => {
@@ -125,4 +124,33 @@ test('quantiles are values that occur', () => {
   const values = Array.from({ length: 100 }, (_, index) => 100 - index);
   expect([0, 0.5, 0.99, 1].map((share) => quantile(values, share))).toEqual([1, 50, 99, 100]);
   expect(quantile([], 0.5)).toBeUndefined();
+});
+
+test.each([
+  [100_000, 101, false],
+  [100_000, 99, true],
+  [1_000, 200, undefined],
+])('after %i requests, memory from 80 to %i MiB: %j', (requests, late, expected) => {
+  const tally = tallyOf([finished]);
+  tally.admitted = requests;
+  expect(met('memory', { tally, memory: { early: 80, late } })).toBe(expected);
+});
+
+test('memory is compared by its lowest points, the warm-up left out', () => {
+  const watch = new MemoryWatch();
+  watch.add(0.05, 60);
+  for (const [share, memory] of [
+    [0.2, 120],
+    [0.3, 90],
+    [0.5, 70],
+    [0.8, 95],
+  ] as const)
+    watch.add(share, memory);
+  expect(watch.floors).toEqual({ early: 90, late: 95 });
+});
+
+test('memory is not compared where the load ended early', () => {
+  const watch = new MemoryWatch();
+  watch.add(0.2, 90);
+  expect(watch.floors).toBeUndefined();
 });
