@@ -1,0 +1,45 @@
+export interface LoadOptions {
+  /** Requests at a time. */
+  readonly concurrency: number;
+  /** Each time so many have gone out, `burstSize` go out at once; 0 is never. */
+  readonly burstEvery: number;
+  readonly burstSize: number;
+  /** Sends the request with that number; resolves when it has ended. Never rejects. */
+  readonly send: (index: number) => Promise<void>;
+}
+
+/** Sends numbered requests, so many at a time. */
+export class Load {
+  #sent = 0;
+  readonly #options: LoadOptions;
+
+  constructor(options: LoadOptions) {
+    this.#options = options;
+  }
+
+  /** Requests that have gone out. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** Sends as long as there is to be one more; resolves when all have ended. */
+  async run(more: (sent: number) => boolean): Promise<void> {
+    const { concurrency, burstEvery, burstSize } = this.#options;
+    const bursts: Promise<void>[] = [];
+    const client = async (): Promise<void> => {
+      while (more(this.#sent)) {
+        if (burstEvery > 0 && this.#sent % burstEvery === burstEvery - 1)
+          for (let left = burstSize; left > 0 && more(this.#sent); left -= 1) bursts.push(this.#send());
+        else await this.#send();
+      }
+    };
+    await Promise.all(Array.from({ length: concurrency }, client));
+    await Promise.all(bursts);
+  }
+
+  #send(): Promise<void> {
+    const index = this.#sent;
+    this.#sent += 1;
+    return this.#options.send(index);
+  }
+}
