@@ -55,7 +55,7 @@ async function run(given: Arguments, root: string, signal: AbortSignal): Promise
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** A signal ends the task in good order, which takes seconds at most; npm may pass the same one on once more. */
+/** A signal ends the task in good order, which takes seconds at most; further ones change nothing. */
 async function interruptible(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const controller = new AbortController();
   const onSignal = (name: NodeJS.Signals) => controller.abort(name);
