@@ -57,11 +57,11 @@ async function run(given: Arguments, root: string, signal: AbortSignal): Promise
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The first signal ends the task in good order, a second one the process. */
+/** A signal ends the task in good order, which takes seconds at most; further ones change nothing. */
 async function interruptible(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const controller = new AbortController();
   const onSignal = (name: NodeJS.Signals) => controller.abort(name);
-  for (const name of SIGNALS) process.once(name, onSignal);
+  for (const name of SIGNALS) process.on(name, onSignal);
   try {
     await task(controller.signal);
   } catch (error) {

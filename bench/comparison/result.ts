@@ -11,6 +11,8 @@ export interface Row {
   readonly eventsPerSecond: Spread;
   /** The event rate as a share of the direct one of the same round; undefined for the direct one itself. */
   readonly ofDirect: Spread | undefined;
+  /** Event rates, round by round. */
+  readonly rates: readonly number[];
   readonly firstTokenP50: number;
   readonly firstTokenP99: number;
   readonly gapP50: number;
@@ -45,6 +47,7 @@ function summary(samples: readonly Sample[]): Omit<Row, 'model' | 'streams' | 't
   const clients = samples.map((sample) => ({ ...sample, cpuMs: sample.clientCpuMs }));
   return {
     eventsPerSecond: spread(samples.map(rate)),
+    rates: samples.map(rate),
     firstTokenP50: median((sample) => sample.firstTokenP50),
     firstTokenP99: median((sample) => sample.firstTokenP99),
     gapP50: median((sample) => sample.gapP50),

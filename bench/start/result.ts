@@ -1,5 +1,5 @@
 import type { ModelName } from '../model/models.js';
-import { barChart } from '../report/chart.js';
+import { barChart, type Panel } from '../report/chart.js';
 import { figure } from '../report/format.js';
 import { formatTable } from '../report/table.js';
 import { spread, type Spread } from '../statistics.js';
@@ -43,13 +43,25 @@ export function startTable(rows: readonly StartRow[]): string {
 const cell = ({ median, min, max }: Spread): string => `${figure(median)} (${figure(min)}–${figure(max)})`;
 
 export function startChart(rows: readonly StartRow[]): string {
-  const panel = {
-    title: 'milliseconds since the command, median of the runs',
-    groups: rows.map(({ way, model, workers }) => `${way}, ${model}, ${workers}`),
+  const models = [...new Set(rows.map(({ model }) => model))];
+  return barChart(
+    'From the command to the first token, milliseconds',
+    models.map((model) =>
+      panel(
+        model,
+        rows.filter((row) => row.model === model),
+      ),
+    ),
+  );
+}
+
+function panel(model: ModelName, rows: readonly StartRow[]): Panel {
+  return {
+    title: `${model} model, by command and number of workers`,
+    groups: rows.map(({ way, workers }) => `${way}, ${workers}`),
     series: STAGES.map((stage) => ({
       name: LABELS[stage],
       values: rows.map(({ stages }) => stages[stage]),
     })),
   };
-  return barChart('From the command to the first token', [panel]);
 }
