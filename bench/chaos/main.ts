@@ -10,6 +10,9 @@ import { runChaos } from './run.js';
 /** Exits with 0 only when nothing was lost, cut, misrouted or orphaned. */
 export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
   try {
+    const rest = withoutBodies(args);
+    // It needs a development dependency; the other presets do not.
+    if (rest) return await (await import('../bodies/main.js')).main(rest, { root });
     const options = parseChaosArgs(args);
     if (options === undefined) process.stdout.write(`${USAGE}\n`);
     else await run(options, root);
@@ -19,6 +22,16 @@ export async function main(args: readonly string[], { root }: { root: string }):
     process.exitCode = 1;
   }
 }
+
+/** The arguments of `--preset bodies` without it, which has options of its own; undefined where it is another preset. */
+function withoutBodies(args: readonly string[]): string[] | undefined {
+  const at = args.findIndex((arg, index) => arg === '--preset=bodies' || isPair(args, index));
+  if (at < 0) return undefined;
+  return args.filter((_, index) => index !== at && !(index === at + 1 && isPair(args, at)));
+}
+
+const isPair = (args: readonly string[], at: number): boolean =>
+  args[at] === '--preset' && args[at + 1] === 'bodies';
 
 async function run(options: ChaosOptions, root: string): Promise<void> {
   const stop = new AbortController();

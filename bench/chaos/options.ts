@@ -4,7 +4,7 @@ import { ChaosError } from './errors.js';
 import { PRESETS, type Preset, type PresetName } from './presets.js';
 
 export const USAGE = `npm run chaos -- [options]: asks a server of its own while it is being broken, and counts what its clients saw
-  --preset NAME        mixed (the default), kills or soak
+  --preset NAME        mixed (the default), kills or soak; or bodies, which takes --requests, --seed and --concurrency
   --seconds N          end after so many seconds
   --requests N         end after so many requests
   --concurrency N      requests at a time
