@@ -165,7 +165,8 @@ async function* read(
   signal: AbortSignal,
 ): AsyncGenerator<GenerateEvent> {
   const reader = new ChunkReader();
-  for await (const chunk of worker.generate(child.path, child.body, signal)) yield* reader.read(chunk);
+  for await (const chunk of worker.generate(child.path, child.body, signal))
+    for (const event of reader.read(chunk)) yield event;
 }
 
 /** How many tokens a text is to the model. */
