@@ -1,11 +1,9 @@
 import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
-import { ensureModel } from '../scripts/model/ensure.js';
 import { resolveBinary } from '../workers/binary.js';
 import { LocalBackend } from './backends/local.js';
 import { MockBackend } from './backends/mock.js';
-import { RemoteBackend } from './backends/remote/index.js';
 import {
   buildRegistry,
   remoteOptions,
@@ -178,7 +176,7 @@ export class Models {
     });
   }
 
-  #makeRemote(name: string, remote: RemoteSettings): Made {
+  async #makeRemote(name: string, remote: RemoteSettings): Promise<Made> {
     const { env, logger } = this.#options;
     const variable = remote.apiKeyEnv;
     if (variable !== undefined && !env[variable]?.trim()) {
@@ -188,6 +186,8 @@ export class Models {
       );
     }
     const options = remoteOptions(name, remote, (wanted) => env[wanted]);
+    // Loaded only where there is a remote: its HTTP client takes several MiB.
+    const { RemoteBackend } = await import('./backends/remote/index.js');
     return { backend: new RemoteBackend(options, { logger }), created: Math.floor(Date.now() / 1000) };
   }
 
@@ -238,6 +238,8 @@ export class Models {
   async #modelFile(path: string): Promise<string> {
     const { env } = this.#options;
     if (!path.startsWith('hf:')) return path;
+    // Loaded only for a model of the hub's, as the remotes are.
+    const { ensureModel } = await import('../scripts/model/ensure.js');
     return ensureModel(path, {
       modelsDir: join(ROOT, 'models'),
       ...(env.HF_ENDPOINT ? { endpoint: env.HF_ENDPOINT } : {}),

@@ -1,6 +1,7 @@
 import { request, type IncomingMessage } from 'node:http';
 import { LMServError } from '../src/errors.js';
-import { decodeSse, DONE } from '../src/wire/sse.js';
+import { SseDecoder, DONE } from '../src/wire/sse.js';
+import { Arrivals } from './arrivals.js';
 import type { Endpoint } from './options.js';
 
 /** The child answered a request with an error of its own. */
@@ -25,7 +26,7 @@ const MAX_ERROR_BODY = 64 * 1024;
 
 /**
  * Posts a request whose reply is an OpenAI stream and yields the data of each event as text, `[DONE]` excluded.
- * Reading is pulled: while the consumer does not ask, nothing is read from the child.
+ * A consumer that does not ask holds the child's socket back: no more is read than `Arrivals` keeps.
  *
  * A fresh connection each time, because the child closes its connections after a streamed reply without saying so.
  *
@@ -41,9 +42,14 @@ export async function* postStream(
   const response = await send(endpoint, 'POST', path, body, signal);
   try {
     if (response.statusCode !== 200) throw await refusal(response);
-    for await (const data of decodeSse(response)) {
-      if (data === DONE) return;
-      yield data;
+    const arrivals = new Arrivals(response);
+    const events = new SseDecoder();
+    for (let text = await arrivals.take(); text !== undefined; text = await arrivals.take()) {
+      for (const data of events.push(text)) {
+        if (data === DONE) return;
+        yield data;
+        signal.throwIfAborted();
+      }
     }
   } catch (error) {
     signal.throwIfAborted();

@@ -227,7 +227,8 @@ async function* read(
   signal: AbortSignal,
 ): AsyncGenerator<GenerateEvent> {
   const reader = new ChunkReader();
-  for await (const chunk of worker.generate(child.path, child.body, signal)) yield* reader.read(chunk);
+  for await (const chunk of worker.generate(child.path, child.body, signal))
+    for (const event of reader.read(chunk)) yield event;
 }
 
 /** The end of a reply of which another worker has given all the tokens that were asked for. */

@@ -53,7 +53,10 @@ export async function writeStream(
   }
 }
 
-/** Sends the headers once. Tokens are small and must not wait for one another: no Nagle, no buffering proxy. */
+/**
+ * Sets the headers once; they go out with the text that follows, in one packet. Tokens are small and must not wait for
+ * one another: no Nagle, no buffering proxy.
+ */
 function open(response: Response, encoder: StreamEncoder): void {
   if (response.headersSent) return;
   response.status(200);
@@ -63,14 +66,14 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.set(queueHeaders(contextOf(response).trace));
   if (encoder.trailers) response.setHeader('Trailer', encoder.trailers.names.join(', '));
   response.socket?.setNoDelay(true);
-  response.flushHeaders();
 }
 
 /** Ends a begun reply so that the client can tell: an error in the stream's own form, or a cut connection. */
 function breakOff(response: Response, encoder: StreamEncoder, error: LMServError): void {
   const text = encoder.error(error);
   if (text === undefined) {
-    response.destroy();
+    // What was written in this turn goes out at its end: the client is to have it before the cut.
+    process.nextTick(() => response.destroy());
     return;
   }
   open(response, encoder);

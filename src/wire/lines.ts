@@ -5,22 +5,34 @@ export type ByteSource = AsyncIterable<Uint8Array | string>;
 const MAX_LINE = 16 * 1024 * 1024;
 
 /**
- * Splits a byte stream at line feeds, `\r\n` included, decoding UTF-8 across chunk borders. A last line without a
- * line feed is not yielded: it was cut.
- *
- * @throws RangeError when a line is longer than 16 Mi characters.
+ * Cuts a byte stream at line feeds, `\r\n` included, decoding UTF-8 across chunk borders. A last line without a line
+ * feed never comes out: it was cut.
  */
-export async function* splitLines(source: ByteSource): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = '';
-  for await (const chunk of source) {
-    rest += typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true });
+export class LineSplitter {
+  readonly #decoder = new TextDecoder();
+  #rest = '';
+
+  /**
+   * Takes the next chunk and yields the lines it ends.
+   *
+   * @throws RangeError when a line is longer than 16 Mi characters.
+   */
+  *push(chunk: Uint8Array | string): Generator<string> {
+    const text =
+      this.#rest + (typeof chunk === 'string' ? chunk : this.#decoder.decode(chunk, { stream: true }));
     let start = 0;
-    for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n', start)) {
-      yield rest.slice(start, rest.charCodeAt(end - 1) === 0x0d && end > start ? end - 1 : end);
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
+      yield text.slice(start, text.charCodeAt(end - 1) === 0x0d && end > start ? end - 1 : end);
       start = end + 1;
     }
-    rest = rest.slice(start);
-    if (rest.length > MAX_LINE) throw new RangeError('a line of the stream is longer than 16 Mi characters');
+    this.#rest = text.slice(start);
+    if (this.#rest.length > MAX_LINE)
+      throw new RangeError('a line of the stream is longer than 16 Mi characters');
   }
+}
+
+/** Yields each line of a byte stream as `LineSplitter` cuts it. @throws as `LineSplitter.push`. */
+export async function* splitLines(source: ByteSource): AsyncGenerator<string> {
+  const lines = new LineSplitter();
+  for await (const chunk of source) for (const line of lines.push(chunk)) yield line;
 }

@@ -1,6 +1,6 @@
 /** Server-sent events as OpenAI's servers use them: only `data:` fields matter, comments are pings. */
 
-import { splitLines, type ByteSource } from './lines.js';
+import { LineSplitter, type ByteSource } from './lines.js';
 
 /** The payload that ends an OpenAI stream. */
 export const DONE = '[DONE]';
@@ -14,20 +14,37 @@ export function encodeSse(data: string): string {
 }
 
 /**
- * Yields the payload of each event, `[DONE]` included, as soon as its blank line has come. An event cut off by the
- * end of the stream is not yielded: a cut must look like one.
- *
- * @throws RangeError when one line exceeds the limit of `splitLines`.
+ * Reads the payload of each event, `[DONE]` included, as soon as its blank line has come. An event cut off by the end
+ * of the stream never comes out: a cut must look like one.
  */
-export async function* decodeSse(source: ByteSource): AsyncGenerator<string> {
-  let data: string | undefined;
-  for await (const line of splitLines(source)) {
-    if (line === '') {
-      if (data !== undefined) yield data;
-      data = undefined;
-    } else if (line.startsWith('data:')) {
-      const value = line.slice(line.charCodeAt(5) === 0x20 ? 6 : 5);
-      data = data === undefined ? value : `${data}\n${value}`;
+export class SseDecoder {
+  readonly #lines = new LineSplitter();
+  #data: string | undefined;
+
+  /**
+   * Takes the next chunk and yields the payloads it completes.
+   *
+   * @throws RangeError when one line exceeds the limit of `LineSplitter`.
+   */
+  *push(chunk: Uint8Array | string): Generator<string> {
+    for (const line of this.#lines.push(chunk)) {
+      if (line !== '') this.#readField(line);
+      else if (this.#data !== undefined) {
+        yield this.#data;
+        this.#data = undefined;
+      }
     }
   }
+
+  #readField(line: string): void {
+    if (!line.startsWith('data:')) return;
+    const value = line.slice(line.charCodeAt(5) === 0x20 ? 6 : 5);
+    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+  }
+}
+
+/** Yields each payload of a byte stream as `SseDecoder` reads it. @throws as `SseDecoder.push`. */
+export async function* decodeSse(source: ByteSource): AsyncGenerator<string> {
+  const events = new SseDecoder();
+  for await (const chunk of source) for (const data of events.push(chunk)) yield data;
 }
