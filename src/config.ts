@@ -75,7 +75,7 @@ export const VARIABLES = {
   LLM_MODEL_PATH: text().optional(),
   LLM_BIN_PATH: text().optional(),
   LLM_WORKERS: int(1, 256).default(1),
-  LLM_SLOTS: int(1, 256).default(1),
+  LLM_SLOTS: z.preprocess((value) => (value === 'auto' ? undefined : value), int(1, 256).optional()),
   LLM_CTX_SIZE: int(64, 16_777_216).default(4096),
   LLM_GPU_LAYERS: int(0, 10_000).optional(),
   LLM_GPUS: list().default([]),
@@ -396,6 +396,32 @@ function modelPath(given: string | undefined, folder: string, notes: string[]): 
  */
 export function threadsOf(model: { readonly threads?: number | undefined }, workers: number): number {
   return model.threads ?? Math.max(1, Math.floor(availableParallelism() / workers));
+}
+
+/** Sequences that a GPU decodes together hardly slower than one. */
+const GPU_SLOTS = 4;
+
+/** On a CPU they share its cores, and two let a second caller begin without waiting. */
+const CPU_SLOTS = 2;
+
+interface SlotSettings {
+  readonly slots?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly gpuLayers?: number | undefined;
+  readonly gpus: readonly string[];
+}
+
+/**
+ * Slots of each worker of a model. By default as many as pay: more on a GPU; on a CPU two, or one where a worker has
+ * only one thread to share.
+ *
+ * @param binPath the llama.cpp that runs it: `npm run setup` keeps builds for a GPU in a folder of their own.
+ */
+export function slotsOf(model: SlotSettings, workers: number, binPath: string | undefined): number {
+  if (model.slots !== undefined) return model.slots;
+  const gpuBuild = /build-(?:cuda|vulkan|metal)\b/.test(binPath ?? '') && model.gpuLayers !== 0;
+  if (gpuBuild || (model.gpuLayers ?? 0) > 0 || model.gpus.length > 0) return GPU_SLOTS;
+  return threadsOf(model, workers) > 1 ? CPU_SLOTS : 1;
 }
 
 /** A model is known by its file name without `.gguf`; one of the hub's by its repository's name. */

@@ -13,7 +13,7 @@ import {
   type ModelSettings,
   type RemoteSettings,
 } from './config-file/index.js';
-import { ConfigError, threadsOf, type Config } from './config.js';
+import { ConfigError, slotsOf, threadsOf, type Config } from './config.js';
 import type { Backend, BackendStatus } from './contract.js';
 import { LMServError } from './errors.js';
 import type { Registry, RegistryEntry } from './generate/registry.js';
@@ -193,7 +193,7 @@ export class Models {
 
   async #makeLocal(name: string, model: ModelSettings, workers: number): Promise<Made> {
     const { config, env, logger, observer } = this.#options;
-    const { slots, context: ctxSize, gpuLayers, extraArgs } = model;
+    const { context: ctxSize, gpuLayers, extraArgs } = model;
     const binary = await resolveBinary({
       root: ROOT,
       env,
@@ -205,7 +205,7 @@ export class Models {
       name,
       workers: model.workers,
       worker: {
-        ...{ binary, modelPath, slots, ctxSize, gpuLayers, extraArgs },
+        ...{ binary, modelPath, slots: slotsOf(model, workers, binary.path), ctxSize, gpuLayers, extraArgs },
         threads: threadsOf(model, workers),
         cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
         timeouts: {

@@ -34,7 +34,9 @@ export const modelSchema = z
     ),
     binPath: text.optional().describe('llama-cli or llama-server; by default as LLM_BIN_PATH has it.'),
     workers: int(1, 256).default(1).describe('Persistent processes.'),
-    slots: int(1, 256).default(1).describe('Sequences each of them decodes together.'),
+    slots: int(1, 256)
+      .optional()
+      .describe('Sequences each of them decodes together; by default as many as pay.'),
     context: int(64, MAX_TOKENS).default(4096).describe('Context of a slot, tokens.'),
     gpuLayers: int(0, 10_000).optional().describe('Layers on the GPU; llama.cpp chooses by default.'),
     gpus: list(z.string('must be a text').regex(/^[\w:.-]+$/, 'must be the id of a GPU such as "0"'))

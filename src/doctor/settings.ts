@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
-import { ConfigError, DEFAULT_KEY, loadConfig, threadsOf, type Config } from '../config.js';
+import { ConfigError, DEFAULT_KEY, loadConfig, slotsOf, threadsOf, type Config } from '../config.js';
 import { ProfileError } from '../profiles/profile.js';
 
 /** A model that this machine is to serve. */
@@ -133,6 +133,7 @@ function checkedModels({ file, binPath }: Config): CheckedModel[] {
     id,
     binPath: model.binPath ?? binPath,
     threads: threadsOf(model, workers),
+    slots: slotsOf(model, workers, model.binPath ?? binPath),
     gpuLayers: model.gpuLayers,
     cacheRamMb: model.cacheRamMb,
   }));

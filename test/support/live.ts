@@ -29,6 +29,7 @@ export function writeConfig(folder: string, config: object | string): string {
 export const demoModel = (settings: object = {}) => ({
   path: DEMO_MODEL,
   threads: 1,
+  slots: 1,
   cacheRamMb: 0,
   ...settings,
 });
@@ -37,7 +38,7 @@ export const demoModel = (settings: object = {}) => ({
 export const ENDLESS = '--ignore-eos';
 
 /** The demo model is small: more threads would wait for one another longer than they compute. */
-const DEMO = { LLM_MODEL_PATH: DEMO_MODEL, LLM_THREADS: '1', CACHE_RAM_MB: '0' };
+const DEMO = { LLM_MODEL_PATH: DEMO_MODEL, LLM_THREADS: '1', LLM_SLOTS: '1', CACHE_RAM_MB: '0' };
 
 /** The llama-server that was built beside the llama-cli in use. */
 export async function llamaServer(): Promise<string> {

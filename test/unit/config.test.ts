@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, keysFilePath, loadConfig, modelId } from '../../src/config.js';
+import { ConfigError, keysFilePath, loadConfig, slotsOf, modelId } from '../../src/config.js';
 
 let folder: string;
 
@@ -111,12 +111,41 @@ test('the LLM_ variables make one model, named by its file', () => {
   });
 });
 
+describe('slots by default', () => {
+  const cpu = { gpus: [], threads: 4 };
+
+  test.each([
+    ['two on a CPU', cpu, undefined, 2],
+    ['one where a worker has one thread', { ...cpu, threads: 1 }, undefined, 1],
+    ['four with layers on a GPU', { ...cpu, gpuLayers: 20 }, undefined, 4],
+    ['four with a GPU named', { ...cpu, gpus: ['0'] }, undefined, 4],
+    ['four with a build for GPUs', cpu, '/x/vendor/llama.cpp/build-cuda/bin/llama-cli', 4],
+    [
+      'two with that build and no layer on the GPU',
+      { ...cpu, gpuLayers: 0 },
+      '/x/build-cuda/bin/llama-cli',
+      2,
+    ],
+    ['what was asked for', { ...cpu, slots: 7 }, undefined, 7],
+  ])('%s', (_name, model, binPath, slots) => {
+    expect(slotsOf(model, 1, binPath)).toBe(slots);
+  });
+
+  test('LLM_SLOTS=auto is the default', () => {
+    writeFileSync(join(folder, 'm.gguf'), '');
+    for (const env of [{}, { LLM_SLOTS: 'auto' }]) {
+      expect(load({ LLM_MODEL_PATH: 'm.gguf', ...env }).file.models.m!.slots).toBeUndefined();
+    }
+    expect(() => load({ LLM_SLOTS: '0' })).toThrow('LLM_SLOTS: must be at least 1');
+  });
+});
+
 test('a configuration file takes the place of them', () => {
   writeFileSync(join(folder, 'a.gguf'), '');
   writeFileSync(join(folder, 'lmserv.config.json'), JSON.stringify({ models: { one: { path: 'a.gguf' } } }));
   const config = load({ LLM_SLOTS: '3' });
   expect(Object.keys(config.file.models)).toEqual(['one']);
-  expect(config.file.models.one!.slots).toBe(1);
+  expect(config.file.models.one!.slots).toBeUndefined();
   expect(config.file.models.one!.path).toBe(join(folder, 'a.gguf'));
 });
 

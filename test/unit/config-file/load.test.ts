@@ -17,7 +17,7 @@ test('what is not said has its default', () => {
   ).toEqual({
     models: {
       a: {
-        ...{ path: 'hf:org/repo', workers: 1, slots: 1, context: 4096 },
+        ...{ path: 'hf:org/repo', workers: 1, context: 4096 },
         ...{ gpus: [], extraArgs: [], aliases: [] },
       },
     },
