@@ -30,6 +30,8 @@ import { openUsageStore, type UsageStore } from './usage/store.js';
 /** Milliseconds for headers and for a whole request to arrive; slower ones get 408. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
+/** Longer than proxies keep theirs (nginx 60 s): who closes first must be the one that sends, or a request is lost. */
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
 export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
   .version;
@@ -301,7 +303,11 @@ export class LMServ {
       maxBodyBytes: config.maxBodyBytes,
       rateLimitQps: config.rateLimitQps,
     });
-    const timeouts = { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS };
+    const timeouts = {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    };
     const server = createHttpServer({ ...timeouts, connectionsCheckingInterval: 1_000 }, app);
     return server.on('clientError', onClientError);
   }

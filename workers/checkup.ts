@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { LMServError } from '../src/errors.js';
 import type { Endpoint } from './options.js';
 import { fetchJson } from './talk.js';
 
@@ -68,7 +69,8 @@ export class Checkup {
     // A miss takes its whole time: a connection that is refused may be that of a process about to be gone.
     const answered = asked.then(
       () => true,
-      () => limit,
+      // That we have no descriptor to ask with says nothing about the worker.
+      (error) => error instanceof LMServError || limit,
     );
     const answers = await Promise.race([answered, limit]);
     asking.abort();

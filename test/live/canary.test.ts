@@ -125,8 +125,9 @@ test('a worker that dies takes them along: neither its last words nor the error 
   const body = { prompt: newCanary(), max_tokens: 1_500 };
   const running = [0, 1].map((number) => exchange(`${live.url}/llm`, { headers: headers(number), body }));
   for (const reply of await killWorkersUntil(live, Promise.all(running))) {
-    expect(reply.status).toBe(500);
-    expect(json(reply).error.stderr).toEqual(expect.any(String));
+    // 503 when so many deaths in a row were taken for a crash loop.
+    expect([500, 503]).toContain(reply.status);
+    if (reply.status === 500) expect(json(reply).error.stderr).toEqual(expect.any(String));
     expect(secretsIn([reply.text, reply.headers])).toEqual([]);
   }
   expect(live.logged('worker_exit').some(({ stderr }) => stderr.length > 0)).toBe(true);
