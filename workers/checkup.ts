@@ -42,13 +42,17 @@ export class Checkup {
     if (this.#running) return;
     this.#running = true;
     try {
-      while (!(await this.#answers(endpoint, probe || this.#suspected))) {
+      for (;;) {
+        const asksForToken = probe || this.#suspected;
+        const answers = await this.#answers(endpoint, asksForToken);
         if (this.#ended.signal.aborted) return;
+        // One that came under suspicion meanwhile is not cleared of it by its health.
+        if (answers && (asksForToken || !this.#suspected)) return this.#clear();
+        if (answers) continue;
         this.#misses += 1;
         if (this.#misses >= MISSES) return this.options.onLost();
         this.suspect();
       }
-      this.#clear();
     } finally {
       this.#running = false;
     }

@@ -85,10 +85,10 @@ export class LlamaChild {
     }
   }
 
-  /** SIGTERM, then SIGKILL to the group after five seconds. Resolves when the process is gone. */
-  async stop(): Promise<ExitCause> {
+  /** SIGTERM, then SIGKILL to the group after `graceMs` milliseconds, five seconds by default. Resolves when the process is gone. */
+  async stop(graceMs = TERM_GRACE_MS): Promise<ExitCause> {
     this.kill('SIGTERM');
-    const timer = setTimeout(() => this.kill('SIGKILL'), TERM_GRACE_MS);
+    const timer = setTimeout(() => this.kill('SIGKILL'), graceMs);
     try {
       return await this.exited;
     } finally {

@@ -36,6 +36,11 @@ export class ProgressWatch {
     this.#progressAt = now;
   }
 
+  /** The worker has shown otherwise that it moves. */
+  alive(now: number): void {
+    this.#progressAt = now;
+  }
+
   /** The consumer asks for the next event. */
   wait(activity: Activity, now: number): void {
     activity.waitingSince = now;

@@ -2,6 +2,7 @@ import { Checkup } from './checkup.js';
 import { LlamaChild, type ExitCause } from './child.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch, type Phase } from './progress.js';
+import { slotsMove } from './slot-progress.js';
 import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './talk.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
@@ -64,6 +65,9 @@ const STDERR_SNIPPET = 2_048;
 
 /** How long the child's exit may lag behind its broken connection, milliseconds. */
 const EXIT_LAG_MS = 500;
+
+/** A worker that is ended with the server has nothing to lose, and the server's own time to end is short. */
+const SHUTDOWN_GRACE_MS = 500;
 
 /** A probe is one token; a machine that is so busy that it takes longer is no use either. Milliseconds. */
 const LONGEST_CHECK_MS = 5_000;
@@ -269,7 +273,7 @@ export class Worker {
     this.#ending ??= 'shutdown';
     // While it loads it does not hear SIGTERM, and there is nothing to lose.
     if (loading) this.child.kill('SIGKILL');
-    await this.child.stop();
+    await this.child.stop(SHUTDOWN_GRACE_MS);
   }
 
   /** Ends the process at once. */
@@ -313,17 +317,22 @@ export class Worker {
     // each token.
     const { firstTokenMs, tokenMs } = this.options.timeouts;
     this.#watchTimer = setTimeout(
-      () => this.#checkProgress(),
+      () => void this.#checkProgress(),
       Math.max(1, Math.min(due, firstTokenMs, tokenMs)),
     );
     this.#watchTimer.unref();
   }
 
-  #checkProgress(): void {
+  async #checkProgress(): Promise<void> {
+    if (this.#isOverdue() && (await slotsMove(this.#endpoint!))) this.#watch.alive(Date.now());
     this.#watchTimer = undefined;
-    const due = this.#watch.dueIn(Date.now());
-    if (due !== undefined && due <= 0) this.kill('hung', HUNG);
+    if (this.#isOverdue()) this.kill('hung', HUNG);
     else this.#armWatch();
+  }
+
+  #isOverdue(): boolean {
+    const due = this.#watch.dueIn(Date.now());
+    return due !== undefined && due <= 0;
   }
 
   #onExit(cause: ExitCause): void {
@@ -370,10 +379,13 @@ const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
   ...(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGSYS'] as const),
 ]);
 
-/** Of an end that we did not bring about; llama.cpp exits with 0 when somebody asks it to end. */
+/** How llama.cpp exits when somebody asks it to end: in good order, or by 128 and the signal's number at a second try. */
+const ASKED_TO_END: ReadonlySet<number> = new Set([0, 130, 143]);
+
+/** Of an end that we did not bring about. */
 function endingOf({ code, signal }: ExitCause): Ending {
   if (signal) return FAULTS.has(signal) ? 'crashed' : 'killed';
-  return code === 0 ? 'killed' : 'crashed';
+  return code !== null && ASKED_TO_END.has(code) ? 'killed' : 'crashed';
 }
 
 function isOurs(ending: Ending): boolean {

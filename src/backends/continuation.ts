@@ -19,8 +19,9 @@ export async function continuationOf(
   signal: AbortSignal,
 ): Promise<ChildRequest> {
   const tokens = await tokenize(worker, reply.pieces, signal);
-  reply.recount(tokens.length);
   const ids = spells(tokens, reply.text) ? tokens.map(({ id }) => id) : undefined;
+  if (ids) reply.recount(ids.length);
+  else reply.estimate((await tokenize(worker, [reply.text], signal)).length);
   const prompt = ids && reply.isTextOnly ? await promptOf(reply, worker, signal) : undefined;
   if (ids === undefined || prompt === undefined) return toChildRequest(reply.next());
   const { messages: _, chat_template_kwargs: __, ...settings } = reply.next().body;

@@ -105,7 +105,7 @@ export class LocalBackend implements Backend {
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
-      const options = this.#leaseOptions(reply, context);
+      const options = this.#leaseOptions(reply, context, failures > 0);
       try {
         for await (const event of this.#attempt(reply, options, context)) {
           const shown = reply.note(event);
@@ -142,18 +142,18 @@ export class LocalBackend implements Backend {
     return !reply.begun || (this.options.resume?.enabled === true && reply.resumable);
   }
 
+  /** @param again it had a worker and lost it: it has waited already, and goes ahead of everybody. */
   #leaseOptions(
-    { request, begun }: ReplySoFar,
+    { request }: ReplySoFar,
     { caller, trace, mayFallBack }: GenerateContext,
+    again: boolean,
   ): LeaseOptions {
     const common = { caller: caller.address ?? caller.name, body: request.body };
-    if (begun)
-      return {
-        ...common,
-        priority: RESUME_PRIORITY,
-        timeoutMs: this.options.resume!.timeoutMs,
-        beyondLimit: true,
-      };
+    const { timeoutMs } = this.options.resume ?? {};
+    if (again) {
+      const wait = timeoutMs === undefined ? {} : { timeoutMs };
+      return { ...common, ...wait, priority: RESUME_PRIORITY, beyondLimit: true };
+    }
     return {
       ...common,
       priority: request.priority ?? 0,

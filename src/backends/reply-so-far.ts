@@ -63,6 +63,12 @@ export class ReplySoFar {
     this.#tokens = Math.max(this.#tokens, tokens);
   }
 
+  /** Corrects the count by one that may be a little too high: it does not take the last token away. */
+  estimate(tokens: number): void {
+    const most = this.request.body.max_tokens;
+    this.recount(typeof most === 'number' ? Math.min(tokens, most - 1) : tokens);
+  }
+
   /** Takes note of an event; returns it as the client is to see it, or undefined when it saw its like before. */
   note(event: GenerateEvent): GenerateEvent | undefined {
     switch (event.type) {

@@ -69,8 +69,7 @@ export class FairQueue implements Queue<Run, FairOptions> {
     const share = this.#shares.get(caller);
     if (!share) return;
     share.running -= 1;
-    // Who has nothing here is forgotten, so that a thousand passing callers leave nothing behind.
-    if (share.running <= 0 && !this.#waits(caller)) this.#shares.delete(caller);
+    this.#forget();
   }
 
   remove(id: string): void {
@@ -131,6 +130,19 @@ export class FairQueue implements Queue<Run, FairOptions> {
     if (jobs.length === 0) callers.delete(caller);
     if (callers.size === 0) this.#classes.delete(priority);
     this.#size -= 1;
+  }
+
+  /**
+   * Who has nothing here is forgotten, so that a thousand passing callers leave nothing behind; but not while somebody
+   * waits who was served before: coming back as a newcomer would be going ahead of him.
+   */
+  #forget(): void {
+    let longest = Infinity;
+    for (const callers of this.#classes.values())
+      for (const caller of callers.keys())
+        longest = Math.min(longest, this.#shares.get(caller)?.lastTurn ?? 0);
+    for (const [caller, { running, lastTurn }] of this.#shares)
+      if (running <= 0 && lastTurn < longest && !this.#waits(caller)) this.#shares.delete(caller);
   }
 
   #waits(caller: string): boolean {

@@ -4,8 +4,11 @@ import type { JsonObject } from '../contract.js';
 /** How long content is refused, milliseconds. */
 const QUARANTINE_MS = 10 * 60_000;
 
-/** Crashes that are looked back on, and contents that are refused at most. */
+/** Crashes that are looked back on. */
 const MEMORY = 256;
+
+/** Contents refused at a time; where still another one crashes workers, it is the machine that is broken. */
+const MOST_REFUSED = 2;
 
 /** With more crashes than this over other contents it is the machine that is broken, and no content is to blame. */
 const OTHER_CRASHES = 1;
@@ -20,7 +23,7 @@ interface Crash {
 }
 
 /**
- * Finds content that kills workers: two crashes with it alone in common. Only a worker that ended by itself counts;
+ * Finds content that kills workers: two crashes with it alone in common, once with nothing beside it. Only a worker that ended by itself counts;
  * one that hung or was killed from outside says nothing about its requests. Pure: the clock is handed in, milliseconds.
  * Content is known by its SHA-256 only.
  */
@@ -37,7 +40,13 @@ export class Quarantine {
     for (const earlier of this.#crashes) {
       const [suspect, ...others] = [...suspects].filter((content) => earlier.suspects.has(content));
       if (suspect === undefined || others.length > 0 || this.#refused.has(suspect)) continue;
+      // A long reply may be there whenever its neighbours crash the worker: once it must have been alone.
+      if (suspects.size > 1 && earlier.suspects.size > 1) continue;
       if (this.#crashesWithout(suspect) > OTHER_CRASHES) continue;
+      if (this.#refused.size === MOST_REFUSED) {
+        this.#refused.clear();
+        break;
+      }
       this.#refused.set(suspect, now + QUARANTINE_MS);
       found += 1;
     }
@@ -61,10 +70,6 @@ export class Quarantine {
   #forget(now: number): void {
     this.#crashes = this.#crashes.filter(({ at }) => now - at < QUARANTINE_MS);
     for (const [content, until] of this.#refused) if (until <= now) this.#refused.delete(content);
-    for (const content of this.#refused.keys()) {
-      if (this.#refused.size <= MEMORY) break;
-      this.#refused.delete(content);
-    }
   }
 }
 

@@ -4,6 +4,8 @@ const LOOP_EXITS = 5;
 const LOOP_WINDOW_MS = 30_000;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 30_000;
+/** So long without an exit is the end of a crash loop too, when nobody asked for anything meanwhile. Milliseconds. */
+const QUIET_MS = 5 * 60_000;
 
 /**
  * Decides how long to wait before a dead worker is replaced. Pure: clock and randomness are handed in.
@@ -15,6 +17,7 @@ const LONGEST_DELAY_MS = 30_000;
 export class RestartPolicy {
   #fruitless: number[] = [];
   #level = 0;
+  #lastExit = -Infinity;
 
   constructor(private readonly random: () => number = Math.random) {}
 
@@ -26,6 +29,8 @@ export class RestartPolicy {
   /** A worker is gone; returns the delay before its successor starts, milliseconds. */
   exited(now: number, served: boolean): number {
     if (served) return 0;
+    if (now - this.#lastExit > QUIET_MS) this.#level = 0;
+    this.#lastExit = now;
     this.#fruitless = [...this.#fruitless.filter((at) => now - at < LOOP_WINDOW_MS), now];
     if (this.#level === 0 && this.#fruitless.length < LOOP_EXITS) return 0;
     const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#level);

@@ -39,6 +39,9 @@ const LOG_LINES = 8;
 
 const CHECK_INTERVAL_MS = 10_000;
 
+/** Between two workers replaced for their memory: where a fresh one is over the limit too, that helps nobody. */
+const MEMORY_PAUSE_MS = 60_000;
+
 /** After a successor that did not start, milliseconds. */
 const RECYCLE_PAUSE_MS = 10 * 60_000;
 
@@ -56,6 +59,7 @@ export class Supervisor {
   /** The one that is being replaced, and its successor once it is spawned. */
   #recycling: { readonly old: Worker; successor?: Worker } | undefined;
   #recycleNotBefore = 0;
+  #memoryNotBefore = 0;
   #patrol: NodeJS.Timeout | undefined;
   #model: FileStamp | undefined;
   #spawned = 0;
@@ -126,8 +130,8 @@ export class Supervisor {
   /** A worker finished a request. */
   served(worker: Worker): void {
     this.#policy.served();
-    const { recycling } = this.#options;
-    if (recycling?.requests !== undefined) this.#considerRecycling(worker);
+    const { requests } = this.#options.recycling ?? {};
+    if (requests !== undefined && worker.served >= requests) this.#considerRecycling(worker);
   }
 
   #spawn(position: number): Worker {
@@ -218,13 +222,13 @@ export class Supervisor {
     const { recycling = {} } = this.#options;
     if (this.#recycling || this.#stopping || worker.state !== 'ready') return;
     if (Date.now() < this.#recycleNotBefore) return;
-    const use = {
-      requests: worker.served,
-      ageMs: Date.now() - worker.startedAt,
-      memoryBytes: recycling.memoryBytes === undefined ? undefined : privateMemory(worker.pid!),
-    };
+    const ageMs = Date.now() - worker.startedAt;
+    const memoryBytes = recycling.memoryBytes === undefined ? undefined : privateMemory(worker.pid!);
+    const use = { requests: worker.served, ageMs, memoryBytes };
     const limit = recyclingDue(use, recycling);
     if (limit === undefined) return;
+    if (limit === 'memoryBytes' && Date.now() < this.#memoryNotBefore) return;
+    this.#memoryNotBefore = Date.now() + MEMORY_PAUSE_MS;
     this.#logger.info({ event: 'worker_recycle', worker: worker.id, limit, ...use }, 'worker recycled');
     this.#recycling = { old: worker };
     // With others there the one steps back first; an only one stays until its successor serves.
@@ -248,7 +252,9 @@ export class Supervisor {
     }
     if (worker !== recycling?.successor) return false;
     this.#recycling = undefined;
+    // Ready before, it has had the old one retire: then there is nobody left for the place.
+    if (recycling.old.state !== 'ready') return false;
     this.#recycleNotBefore = Date.now() + RECYCLE_PAUSE_MS;
-    return this.#workers.has(recycling.old);
+    return true;
   }
 }

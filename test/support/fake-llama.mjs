@@ -28,6 +28,7 @@ const words = (text) => text.split(/(?<= )/).filter((word) => !word.startsWith('
 
 const server = createServer((request, response) => {
   if (request.url === '/props') return response.end('{"modalities":{"vision":false}}');
+  if (request.url === '/slots') return slots(response);
   if (request.url === '/health') {
     log('health');
     if (!has('--fake-mute')) response.end('{"status":"ok"}');
@@ -54,6 +55,17 @@ function tokens(content) {
 
 /** A template that leaves the last message and a place for the reply. */
 const rendered = ({ messages }) => `${messages.at(-1).content}\n---\n`;
+
+/** What waits for the next look at the slots, and how often they were looked at. */
+let onLook;
+let looks = 0;
+
+/** Only of a reply that says nothing but goes on is there anything to see. */
+function slots(response) {
+  if (!onLook) return response.writeHead(404).end('{}');
+  response.end(JSON.stringify([{ n_decoded: (looks += 1) }]));
+  onLook();
+}
 
 function probe(response) {
   log('probe');
@@ -95,6 +107,14 @@ function answer(body, response) {
   }
   if (at('@die-in-decode')) return void setImmediate(() => process.kill(process.pid, 'SIGKILL'));
   if (at('@hold')) return;
+  if (at('@textless'))
+    return void (onLook = () => {
+      if (looks < 4) return;
+      chunk({ content: ' and an end' });
+      chunk({}, 'stop');
+      send({ choices: [], usage: { prompt_tokens: 5, completion_tokens: 3 } });
+      response.end('data: [DONE]\n\n');
+    });
   if (at('@cut')) return response.end();
   if (at('@pings')) return void setInterval(() => response.write(': ping\n\n'), 20);
   chunk({}, 'stop');

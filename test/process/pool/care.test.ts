@@ -111,6 +111,20 @@ describe('recycling', () => {
     expect(fake.pool.pids()).toHaveLength(1);
   });
 
+  test('a successor that dies is replaced, though the old one still finishes a reply', async () => {
+    await start({ workers: 1, recycling: { requests: 1 } }, { slots: 2 });
+    const { events } = fake.ask('@hold long');
+    await firstText(events);
+    const ready = fake.next('worker_ready');
+    await fake.ask('short').text();
+    const { pid } = await ready;
+    const next = fake.next('worker_ready');
+    await fake.killOutside(pid);
+    expect((await next).pid).not.toBe(pid);
+    expect(await fake.ask('served').text()).toBe('served');
+    await events.return(undefined);
+  });
+
   test('a reply that is being written is finished first', async () => {
     await start({ workers: 2, recycling: { requests: 1 } }, { slots: 2 });
     const { events, context } = fake.ask('@hold long');

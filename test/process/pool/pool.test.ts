@@ -218,6 +218,12 @@ describe('a worker that hangs', () => {
     await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
   });
 
+  test('tokens that are no text are progress, though no event tells of them', async () => {
+    const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 100 } });
+    expect(await fake.ask('@textless one').text()).toBe('one and an end');
+    expect(fake.lines.filter(({ event }) => event === 'worker_exit')).toEqual([]);
+  });
+
   test('a client that does not read is not mistaken for a hang', async () => {
     const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 100 } });
     const { events } = fake.ask('one two');

@@ -101,6 +101,17 @@ test('it goes ahead of who waits, also where the queue is full', async () => {
   expect(order).toEqual(['resumed', 'waiting']);
 });
 
+test('a request that lost its worker before its first token need not queue again, however full it is', async () => {
+  fake.pool.kill();
+  await fake.pool.stop(0);
+  fake = await new TestPool({ workers: 1, queueLimit: 0 }).ready();
+  const { events } = fake.ask(`@hang-once:${join(folder, 'hung')} fine`);
+  expect(await events.next()).toMatchObject({ value: { type: 'prefill' } });
+  const rest = textOf(events);
+  await fake.killOutside();
+  expect(await rest).toBe('fine');
+});
+
 test.each([
   ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }],
   ['a schema', { response_format: { type: 'json_object' } }],

@@ -85,3 +85,11 @@ test('the usage counts the prompt as it was sent and all tokens that came', () =
     usage: { promptTokens: 10, completionTokens: 3, cachedTokens: 10 },
   });
 });
+
+test('an estimate of the tokens never makes a reply full, a count may', () => {
+  const reply = after(chat({ max_tokens: 10 }), text('a'), text('b'));
+  reply.estimate(40);
+  expect([reply.tokens, reply.full]).toEqual([9, false]);
+  reply.recount(10);
+  expect(reply.full).toBe(true);
+});

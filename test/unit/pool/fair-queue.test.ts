@@ -52,6 +52,18 @@ test('who has fewest running goes first, so slots are shared out evenly', () => 
   expect(named.next()).toBe('g3');
 });
 
+test('who comes back again and again does not go ahead of who has waited since', () => {
+  const named = new Named().add('x1', 'x').add('z1', 'z').add('z2', 'z').add('z3', 'z');
+  const order: string[] = [];
+  for (let round = 0; round < 6; round += 1) {
+    const name = named.next()!;
+    order.push(name);
+    named.queue.finished(name[0]!);
+    if (name.startsWith('x')) named.add(`x${round + 2}`, 'x');
+  }
+  expect(order.filter((name) => name.startsWith('z'))).toEqual(['z1', 'z2', 'z3']);
+});
+
 test('a higher priority goes first, whoever it is', () => {
   const named = new Named().add('batch', 'a', -1).add('normal', 'a').add('resumed', 'a', 1000).add('b', 'b');
   expect(named.all()).toEqual(['resumed', 'b', 'normal', 'batch']);

@@ -17,13 +17,32 @@ test('content that was alone in two crashes is refused, whatever its settings, f
   expect(quarantine.holds(asking('bad'), 11 * MINUTE)).toBe(false);
 });
 
-test('it is found among its neighbours once it alone is common', () => {
+test('it is found among its neighbours once it alone is common, and was alone once', () => {
   const quarantine = new Quarantine();
   quarantine.crashed([asking('bad'), asking('a'), asking('b')], 0);
   expect(quarantine.crashed([asking('bad'), asking('a')], 1)).toBe(0);
-  expect(quarantine.crashed([asking('bad'), asking('c')], 2)).toBe(1);
-  expect(['bad', 'a', 'b', 'c'].map((content) => quarantine.holds(asking(content), 2))).toEqual([
-    ...[true, false, false, false],
+  expect(quarantine.crashed([asking('bad')], 2)).toBe(1);
+  expect(['bad', 'a', 'b'].map((content) => quarantine.holds(asking(content), 2))).toEqual([
+    true,
+    false,
+    false,
+  ]);
+});
+
+test('a long reply is not to blame for what its neighbours do', () => {
+  const quarantine = new Quarantine();
+  quarantine.crashed([asking('long'), asking('one')], 0);
+  expect(quarantine.crashed([asking('long'), asking('two')], 1)).toBe(0);
+});
+
+test('where each content crashes its two workers it is the machine as well', () => {
+  const quarantine = new Quarantine();
+  for (const content of ['a', 'b', 'c', 'd']) {
+    quarantine.crashed([asking(content)], 0);
+    quarantine.crashed([asking(content)], 0);
+  }
+  expect(['a', 'b', 'c', 'd'].map((content) => quarantine.holds(asking(content), 1))).toEqual([
+    ...[false, false, false, false],
   ]);
 });
 

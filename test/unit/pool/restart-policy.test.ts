@@ -43,3 +43,11 @@ test('jitter takes at most half of the delay away', () => {
   const subject = new RestartPolicy(() => 0);
   expect(exits(subject, [0, 1, 2, 3, 4]).at(-1)).toBe(125);
 });
+
+test('after five minutes without an exit the loop is over, also when nobody asked for anything', () => {
+  const policy = new RestartPolicy(() => 1);
+  for (let n = 0; n < 8; n += 1) policy.exited(n, false);
+  expect(policy.open).toBe(true);
+  expect(policy.exited(5 * 60_000 + 8, false)).toBe(0);
+  expect(policy.open).toBe(false);
+});
