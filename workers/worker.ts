@@ -1,47 +1,13 @@
 import { Checkup } from './checkup.js';
 import { LlamaChild, type ExitCause } from './child.js';
+import { describeExit, endingOf, isOurs, type Ending, type WorkerExit } from './ending.js';
+import { WorkerFailure } from './failure.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch, type Phase } from './progress.js';
 import { slotsMove } from './slot-progress.js';
 import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './talk.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
-
-/**
- * How a worker came to its end: by our own will, because it made no progress, by a signal that was not ours (also the
- * kernel's when memory is short), by itself, or before it ever took a request.
- */
-export type Ending = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | 'start_failed';
-
-/** The end of a worker's process. */
-export interface WorkerExit {
-  readonly cause: ExitCause;
-  readonly ending: Ending;
-  /** What we know of why. */
-  readonly reason: string;
-}
-
-/** Why a worker failed a request or never became ready. */
-export class WorkerFailure extends Error {
-  override readonly name = 'WorkerFailure';
-  constructor(
-    readonly kind: 'died' | 'hung' | 'start_failed',
-    message: string,
-    /** The end of the child's stderr since the request began. */
-    readonly stderr: string,
-    /** How the process ended; undefined when it is still there, or was gone before. */
-    readonly exit?: WorkerExit,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-
-  /** The process was gone before it got the request, which therefore cannot be the reason. */
-  get unreached(): boolean {
-    const code = ((this.cause as Error | undefined)?.cause as NodeJS.ErrnoException | undefined)?.code;
-    return this.cause === undefined || code === 'ECONNREFUSED' || code === 'ENOENT';
-  }
-}
 
 /** Told to the pool, which logs and counts; a worker has no logger of its own. */
 export interface WorkerEvents {
@@ -372,27 +338,4 @@ function phaseOf(chunk: ChildChunk, before: Phase): Phase {
 function streamedRefusal(error: unknown): ChildRefusal {
   const { code, type, message } = error as { code?: number; type?: string; message?: string };
   return new ChildRefusal(code ?? 500, type ?? 'unknown', message ?? 'unknown');
-}
-
-/** Signals a process gets for what it did itself. */
-const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
-  ...(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGSYS'] as const),
-]);
-
-/** How llama.cpp exits when somebody asks it to end: in good order, or by 128 and the signal's number at a second try. */
-const ASKED_TO_END: ReadonlySet<number> = new Set([0, 130, 143]);
-
-/** Of an end that we did not bring about. */
-function endingOf({ code, signal }: ExitCause): Ending {
-  if (signal) return FAULTS.has(signal) ? 'crashed' : 'killed';
-  return code !== null && ASKED_TO_END.has(code) ? 'killed' : 'crashed';
-}
-
-function isOurs(ending: Ending): boolean {
-  return ending === 'shutdown' || ending === 'recycled';
-}
-
-function describeExit(cause: ExitCause): string {
-  if (cause.spawnError) return `cannot be run: ${cause.spawnError}`;
-  return cause.signal ? `ended by ${cause.signal}` : `exit code ${cause.code}`;
 }

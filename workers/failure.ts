@@ -1,0 +1,23 @@
+import type { WorkerExit } from './ending.js';
+
+/** Why a worker failed a request or never became ready. */
+export class WorkerFailure extends Error {
+  override readonly name = 'WorkerFailure';
+  constructor(
+    readonly kind: 'died' | 'hung' | 'start_failed',
+    message: string,
+    /** The end of the child's stderr since the request began. */
+    readonly stderr: string,
+    /** How the process ended; undefined when it is still there, or was gone before. */
+    readonly exit?: WorkerExit,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+
+  /** The process was gone before it got the request, which therefore cannot be the reason. */
+  get unreached(): boolean {
+    const code = ((this.cause as Error | undefined)?.cause as NodeJS.ErrnoException | undefined)?.code;
+    return this.cause === undefined || code === 'ECONNREFUSED' || code === 'ENOENT';
+  }
+}
