@@ -1,4 +1,5 @@
-import { parseArgs } from 'node:util';
+import { USAGE } from '../chaos/options.js';
+import { parseBodiesArgs } from './options.js';
 import { runBodies, type BodiesResult } from './run.js';
 import { WatchedServer } from './server.js';
 
@@ -8,19 +9,13 @@ const WARM = 0.1;
 /**
  * Sends generated bad requests to a real LMServ and prints what became of them. The exit code is 1 when one got a 5xx
  * that was not planned or no reply, or when a worker or the server ended.
+ *
+ * @throws ChaosError for a bad option.
  */
 export async function main(args: readonly string[], { root }: { readonly root: string }): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      requests: { type: 'string', default: '1000000' },
-      seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-      concurrency: { type: 'string', default: '64' },
-    },
-  });
-  const count = whole('requests', values.requests);
-  const seed = whole('seed', values.seed);
-  const concurrency = whole('concurrency', values.concurrency);
+  const asked = parseBodiesArgs(args);
+  if (asked === undefined) return print(USAGE);
+  const { count, seed, concurrency } = asked;
   const server = new WatchedServer(root);
   try {
     const url = await server.ready();
@@ -52,14 +47,6 @@ function report(result: BodiesResult, server: WatchedServer, memory: { start: nu
   process.exitCode = 1;
   print(`FAILED: ${failure.reason}\nseed ${failure.seed}, number ${failure.index}\n${failure.example}`);
   server.errors.slice(0, 3).forEach(print);
-}
-
-/** @throws RangeError naming the option. */
-function whole(name: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new RangeError(`--${name}: must be a whole number from 1`);
-  return value;
 }
 
 function print(line: string): void {

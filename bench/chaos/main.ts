@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { startProgress, type Progress } from '../../scripts/progress.js';
 import { ChaosError } from './errors.js';
 import { passed } from './figures.js';
-import { parseChaosArgs, USAGE, type ChaosOptions } from './options.js';
+import { BODIES, parseChaosArgs, USAGE, type ChaosOptions } from './options.js';
 import { reportJson, reportText } from './report.js';
 import { runChaos } from './run.js';
 
@@ -25,13 +25,13 @@ export async function main(args: readonly string[], { root }: { root: string }):
 
 /** The arguments of `--preset bodies` without it, which has options of its own; undefined where it is another preset. */
 function withoutBodies(args: readonly string[]): string[] | undefined {
-  const at = args.findIndex((arg, index) => arg === '--preset=bodies' || isPair(args, index));
+  const at = args.findIndex((arg, index) => arg === `--preset=${BODIES}` || isPair(args, index));
   if (at < 0) return undefined;
   return args.filter((_, index) => index !== at && !(index === at + 1 && isPair(args, at)));
 }
 
 const isPair = (args: readonly string[], at: number): boolean =>
-  args[at] === '--preset' && args[at + 1] === 'bodies';
+  args[at] === '--preset' && args[at + 1] === BODIES;
 
 async function run(options: ChaosOptions, root: string): Promise<void> {
   const stop = new AbortController();

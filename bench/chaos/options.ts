@@ -3,6 +3,9 @@ import { parseArgs } from 'node:util';
 import { ChaosError } from './errors.js';
 import { PRESETS, type Preset, type PresetName } from './presets.js';
 
+/** The preset with a run and options of its own: `bench/bodies`. */
+export const BODIES = 'bodies';
+
 export const USAGE = `npm run chaos -- [options]: asks a server of its own while it is being broken, and counts what its clients saw
   --preset NAME        mixed (the default), kills or soak; or bodies, which takes --requests, --seed and --concurrency
   --seconds N          end after so many seconds
@@ -79,7 +82,7 @@ function parse(args: readonly string[]) {
 
 function presetName(given: string): PresetName {
   if (Object.hasOwn(PRESETS, given)) return given as PresetName;
-  throw new ChaosError(`--preset: is one of ${Object.keys(PRESETS).join(', ')}`);
+  throw new ChaosError(`--preset: is one of ${[...Object.keys(PRESETS), BODIES].join(', ')}`);
 }
 
 function number(
