@@ -151,7 +151,7 @@ describe('no descriptors left', () => {
   });
 
   test('open streams go on, a request gets 503 without harm to a worker, and it recovers', async () => {
-    const reply = await openReply(server.url, 6_000);
+    const reply = await openReply(server.url, 3_000);
     expect((await post(server.url, agent)).status).toBe(200);
     await leave(5);
     const { refused, sockets } = await exhaust(server.url);
