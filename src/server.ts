@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { join } from 'node:path';
 import type { Express } from 'express';
@@ -9,10 +9,10 @@ import type { Backend } from './contract.js';
 import { createGenerate } from './generate/generate.js';
 import { onAcceptError } from './http/accept-errors.js';
 import { createApp } from './http/app.js';
-import { onClientError } from './http/client-error.js';
 import { keyAuth, type Authenticate } from './http/auth.js';
 import { InFlight } from './http/in-flight.js';
 import { healthOf } from './http/health.js';
+import { httpServer } from './http/http-server.js';
 import { logRequest, type RequestRecord } from './http/request-log.js';
 import { routes, type Route } from './http/routes.js';
 import { Keyring } from './keys/keyring.js';
@@ -26,12 +26,6 @@ import { RoutingPolicyError, type RoutingPolicy } from './routing-policy.js';
 import { Accounting } from './usage/accounting.js';
 import { toBudget } from './usage/budget.js';
 import { openUsageStore, type UsageStore } from './usage/store.js';
-
-/** Milliseconds for headers and for a whole request to arrive; slower ones get 408. */
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 30_000;
-/** Longer than proxies keep theirs (nginx 60 s): who closes first must be the one that sends, or a request is lost. */
-const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
 export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
   .version;
@@ -303,13 +297,7 @@ export class LMServ {
       maxBodyBytes: config.maxBodyBytes,
       rateLimitQps: config.rateLimitQps,
     });
-    const timeouts = {
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    };
-    const server = createHttpServer({ ...timeouts, connectionsCheckingInterval: 1_000 }, app);
-    return server.on('clientError', onClientError);
+    return httpServer(app);
   }
 
   #keyAuth(keyring: Keyring): Authenticate {

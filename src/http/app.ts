@@ -1,5 +1,5 @@
 import cors from 'cors';
-import express, { type Express } from 'express';
+import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Generate, ModelInfo } from '../contract.js';
 import { LMServError } from '../errors.js';
@@ -12,6 +12,7 @@ import { generateHandler, type Admit } from './generate-handler.js';
 import { hostCheck } from './host-check.js';
 import type { InFlight } from './in-flight.js';
 import { metrics, type ReadMetrics } from './metrics.js';
+import { only } from './only.js';
 import { health, model, models, root, type Health } from './ops.js';
 import { perCallerLimit } from './rate-limit.js';
 import { recordRequests, type RequestRecord } from './request-log.js';
@@ -57,19 +58,25 @@ export function createApp(options: AppOptions): Express {
     crossOrigin(options.corsOrigins),
   );
 
-  app.get('/', root);
-  app.get('/health', health(options.health, options.healthFormat));
-  app.get('/ready', health(options.health, 'json'));
+  const read = (path: string, ...handlers: readonly RequestHandler[]) =>
+    app
+      .route(path)
+      .get(...handlers)
+      .all(only('GET', 'HEAD'));
+
+  read('/', root);
+  read('/health', health(options.health, options.healthFormat));
+  read('/ready', health(options.health, 'json'));
 
   app.use(requireCaller(options.authenticate));
   // Before the rate limit: it is most needed when clients have reached theirs.
-  app.get('/metrics', metrics(options.metrics));
+  read('/metrics', metrics(options.metrics));
   app.use(perCallerLimit(options.rateLimitQps));
-  app.get('/v1/models', models(options.models));
-  app.get('/v1/models/*id', model(options.models), () => {
+  read('/v1/models', models(options.models));
+  read('/v1/models/*id', model(options.models), () => {
     throw new LMServError('model_not_found');
   });
-  app.get('/usage', usage(options.usage));
+  read('/usage', usage(options.usage));
   for (const { path, dialect } of options.routes ?? ROUTES) {
     const handlers = [
       options.inFlight.track,
@@ -77,10 +84,7 @@ export function createApp(options: AppOptions): Express {
       generateHandler(dialect, options.generate, options.admit),
     ];
     app.post(path, ...handlers, errorHandler(logger, dialect));
-    app.all(path, (_request, response) => {
-      response.setHeader('Allow', 'POST');
-      throw new LMServError('method_not_allowed');
-    });
+    app.all(path, only('POST'));
   }
   options.mount?.(app);
   app.use(() => {
@@ -90,8 +94,11 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
+/** Headers of ours that a page of another origin may read. */
+const EXPOSED = ['x-request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-position'];
+
 function crossOrigin(origins: readonly string[]) {
   // Without a list no header at all: browsers of other origins are kept out.
   const origin = origins.includes('*') ? '*' : origins.length > 0 ? [...origins] : false;
-  return cors({ origin, exposedHeaders: ['x-request-id', 'retry-after'], maxAge: 600 });
+  return cors({ origin, exposedHeaders: EXPOSED, maxAge: 600 });
 }

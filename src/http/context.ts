@@ -3,6 +3,7 @@ import type { RequestHandler, Response } from 'express';
 import type { Caller, Trace } from '../contract.js';
 import type { LMServError } from '../errors.js';
 import { newTrace } from '../generate/trace.js';
+import { closeWithConnection } from './connection-end.js';
 
 /** What is known of one HTTP request while it is served; lives in `response.locals.context`. */
 export interface RequestContext {
@@ -34,6 +35,7 @@ export const requestContext: RequestHandler = (_request, response, next) => {
   };
   response.locals.context = context;
   response.setHeader('x-request-id', context.requestId);
+  closeWithConnection(response);
   response.once('close', () => {
     if (!response.writableFinished) gone.abort(new DOMException('the client has gone', 'AbortError'));
   });

@@ -47,8 +47,10 @@ function translate(thrown: unknown): LMServError {
   if (type === 'encoding.unsupported') return new LMServError('unsupported_media_type');
   if (type === 'request.size.invalid' || type === 'request.aborted') return new LMServError('invalid_json');
   const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };
-  // A body that does not decompress, a path that does not decode: the client's fault all the same.
-  if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400)
+  if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400) {
+    if (thrown instanceof URIError) return new LMServError('invalid_http', 'The path does not decode');
+    // A body that does not decompress: the client's fault all the same.
     return new LMServError('invalid_json');
+  }
   return toLMServError(thrown);
 }

@@ -5,7 +5,7 @@ import { LMServError } from '../errors.js';
 
 /**
  * Answers 421 to a Host header that is not ours, so that a web page cannot reach a server in the LAN under a name of
- * its own (DNS rebinding). Addresses are always accepted: rebinding needs a name.
+ * its own (DNS rebinding). Addresses are always accepted: rebinding needs a name. HTTP/1.1 without one is 400.
  */
 export function hostCheck(allowed: readonly string[]): RequestHandler {
   const own = hostname().toLowerCase();
@@ -19,6 +19,8 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
   const any = names.has('*');
   return (request, _response, next) => {
     refuseDuplicates(request.rawHeaders);
+    if (request.headers.host === undefined && request.httpVersion === '1.1')
+      throw new LMServError('invalid_http', 'HTTP/1.1 needs a Host header');
     const host = bareHost(request.headers.host ?? '');
     if (any || isIP(host) !== 0 || names.has(host)) next();
     else throw new LMServError('misdirected_request');

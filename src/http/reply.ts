@@ -97,10 +97,18 @@ function isChunked(response: Response): boolean {
   return response.req.httpVersion !== '1.0';
 }
 
-/** Resolves when the client has taken what was written; a client that takes nothing for 30 s is cut off. */
+/**
+ * Resolves when the client has taken what was written; a client that takes nothing for 30 s is cut off. A reply that is
+ * pipelined behind another has no socket yet: its 30 s begin once it has one, or up to 30 s later.
+ */
 function drained(response: Response, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => response.destroy(), STALL_MS);
+    let offered = response.socket !== null;
+    const timer = setTimeout(() => {
+      if (offered) response.destroy();
+      else timer.refresh();
+      offered = response.socket !== null;
+    }, STALL_MS);
     const settle = (finish: () => void) => () => {
       clearTimeout(timer);
       response.off('drain', onDrain);

@@ -165,6 +165,36 @@ describe('bodies', () => {
   });
 });
 
+describe('routes that are read', () => {
+  const open = ['/', '/health', '/ready'];
+  const keyed = ['/metrics', '/v1/models', '/v1/models/test-model', '/usage'];
+
+  test.each([...open, ...keyed])('%s takes GET and HEAD, any other method is 405', async (path) => {
+    await request(testApp()).head(path).set('X-API-Key', KEY).expect(200);
+    for (const method of ['post', 'put', 'delete', 'options'] as const) {
+      const refused = await request(testApp())[method](path).set('X-API-Key', KEY).expect(405);
+      expect(refused.headers.allow).toBe('GET, HEAD');
+      expect(refused.body.error.code).toBe('method_not_allowed');
+    }
+  });
+
+  test('a key is asked for before the method is looked at', async () => {
+    for (const path of open) await request(testApp()).post(path).expect(405);
+    for (const path of keyed) await request(testApp()).post(path).expect(401);
+  });
+
+  test('a preflight of an allowed origin needs no key', async () => {
+    const app = testApp({ corsOrigins: ['https://good.example'] });
+    const preflight = request(app).options('/v1/models').set('Origin', 'https://good.example');
+    await preflight.set('Access-Control-Request-Method', 'GET').expect(204);
+  });
+
+  test('a path that does not decode is no valid HTTP, whatever its body', async () => {
+    const response = await request(testApp()).get('/v1/models/%E0%A4').set('X-API-Key', KEY).expect(400);
+    expect(response.body.error).toMatchObject({ code: 'invalid_http', message: 'The path does not decode' });
+  });
+});
+
 describe('hosts and origins', () => {
   test.each(['evil.example', 'evil.example:8000', 'localhost.evil.example'])(
     'Host %s is 421',

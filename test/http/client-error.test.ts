@@ -1,16 +1,17 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import type { Server, ServerOptions } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import { onClientError } from '../../src/http/client-error.js';
-import { testApp } from '../support/app.js';
+import type { AppOptions } from '../../src/http/app.js';
+import { httpServer } from '../../src/http/http-server.js';
+import { KEY, testApp } from '../support/app.js';
 
-/** What is wrong before there is a request. */
+/** What is wrong before there is a request, or what Node would answer by itself. */
 
 let server: Server;
 
-async function serve(options = {}): Promise<void> {
-  server = createServer({ connectionsCheckingInterval: 10, ...options }, testApp());
-  server.on('clientError', onClientError).listen(0, '127.0.0.1');
+async function serve(options: ServerOptions = {}, app: Partial<AppOptions> = {}): Promise<void> {
+  server = httpServer(testApp(app), { connectionsCheckingInterval: 10, ...options });
+  server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 }
 
@@ -51,4 +52,20 @@ test('headers that are too large are 431, what is not HTTP is 400', async () => 
   expect([large.status, large.body.error.code]).toEqual(['431', 'headers_too_large']);
   const garbage = await talk('hello\r\n\r\n');
   expect([garbage.status, garbage.body.error.code]).toEqual(['400', 'invalid_http']);
+});
+
+test.each(['llm.example', '*'])('HTTP/1.1 without a Host header is 400 where %s is served', async (host) => {
+  await serve({}, { allowedHosts: [host] });
+  const { status, head, body } = await talk('GET / HTTP/1.1\r\nConnection: close\r\n\r\n');
+  expect([status, body.error.code]).toEqual(['400', 'invalid_http']);
+  expect(head).toMatch(/x-request-id: [\w-]{36}/);
+});
+
+test('an expectation nobody knows is ignored', async () => {
+  await serve();
+  const headers = ['Host: localhost', `X-API-Key: ${KEY}`, 'Expect: something', 'Connection: close'];
+  const { status, head, body } = await talk(`GET /v1/models HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`);
+  expect(status).toBe('200');
+  expect(head).toMatch(/x-request-id: [\w-]{36}/);
+  expect(body.data).toHaveLength(1);
 });

@@ -248,6 +248,35 @@ describe('shutting down', () => {
     await inFlight.drain(0);
     expect((await text).join('')).toMatch(/data: \{"error":\{.*"code":"draining"\}\}\n\n$/);
   });
+
+  test('a request that does not end is waited for one second after the grace', async () => {
+    const inFlight = new InFlight();
+    let given!: AbortSignal;
+    await serve({
+      inFlight,
+      generate: async function* (_request, { signal }) {
+        given = signal;
+        yield { type: 'text', index: 0, text: 'half' };
+        await new Promise(() => undefined);
+      },
+    });
+    const response = await post('/chat', { prompt: 'x' });
+    await once(response, 'data');
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
+    try {
+      let drained = false;
+      const drain = inFlight.drain(5_000).then(() => (drained = true));
+      await jest.advanceTimersByTimeAsync(5_000);
+      expect(given.reason).toMatchObject({ code: 'draining' });
+      await jest.advanceTimersByTimeAsync(999);
+      expect(drained).toBe(false);
+      await jest.advanceTimersByTimeAsync(1);
+      await drain;
+    } finally {
+      jest.useRealTimers();
+      response.on('error', () => undefined).destroy();
+    }
+  });
 });
 
 test('/llm gives a raw completion', async () => {

@@ -108,52 +108,53 @@ describe('no descriptors left', () => {
     return { status: response.statusCode!, body };
   }
 
-  /** Opens connections, each with an answered request, until the server has no descriptor left. */
-  async function exhaust(url: string): Promise<Socket[]> {
+  /** A connection that the server keeps for its keep-alive time; accepted when there is a descriptor for it. */
+  function open(url: string): Socket {
     const { hostname, port } = new URL(url);
-    const sockets: Socket[] = [];
-    const isFull = () => descriptorsOf(server.pid) >= most;
-    const asked = async (socket: Socket) => {
-      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
-      await once(socket, 'data');
-    };
-    for (;;) {
-      // One that is about to be closed counts as well: it is full when it still is after another request.
-      if (isFull() && sockets[0]) await asked(sockets[0]);
-      if (isFull()) break;
-      const socket = connect(Number(port), hostname);
-      socket.on('error', () => undefined);
-      sockets.push(socket);
-      await asked(socket);
-    }
-    return sockets;
+    const socket = connect(Number(port), hostname).on('error', () => undefined);
+    // Its answer is not waited for: without a descriptor none comes.
+    socket.resume().write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    return socket;
   }
 
-  /** Descriptors that the server may have. */
-  let most: number;
+  /** Opens connections until the server has no descriptor left to serve a POST; the POST's reply and what was opened. */
+  async function exhaust(url: string) {
+    const sockets: Socket[] = [];
+    let refused = await post(url, agent);
+    while (refused.status === 200) {
+      sockets.push(open(url));
+      refused = await post(url, agent);
+    }
+    return { refused, sockets };
+  }
+
+  /** Keeps one connection, so that a POST needs no descriptor for its own. */
+  let agent: Agent;
   let server: LiveProcess;
 
   // The soft limit alone, which may be raised again.
   const limit = (count: number) => execa('prlimit', ['--pid', String(server.pid), `--nofile=${count}:`]);
 
   /** Leaves so many descriptors. */
-  const leave = (count: number) => limit((most = descriptorsOf(server.pid) + count));
+  const leave = (count: number) => limit(descriptorsOf(server.pid) + count);
 
   beforeEach(async () => {
     server = await LiveProcess.start(folder, {
       ...{ LLM_SLOTS: '2', LLM_CTX_SIZE: '16384', LLM_EXTRA_ARGS: ENDLESS },
     });
+    agent = new Agent({ keepAlive: true, maxSockets: 1 });
   }, 180_000);
 
-  afterEach(() => server.kill());
+  afterEach(async () => {
+    agent.destroy();
+    await server.kill();
+  });
 
   test('open streams go on, a request gets 503 without harm to a worker, and it recovers', async () => {
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    const reply = await openReply(server.url, 6_000);
-    await leave(5);
+    const reply = await openReply(server.url, 3_000);
     expect((await post(server.url, agent)).status).toBe(200);
-    const sockets = await exhaust(server.url);
-    const refused = await post(server.url, agent);
+    await leave(5);
+    const { refused, sockets } = await exhaust(server.url);
     expect(refused.status).toBe(503);
     expect(JSON.parse(refused.body).error).toMatchObject({
       code: 'unavailable',
@@ -164,15 +165,15 @@ describe('no descriptors left', () => {
     expect(whole).toMatchObject({ cut: false, trailers: { 'x-finish-reason': 'length' } });
     expect(whole.chunks.length).toBeGreaterThan(before);
     for (const socket of sockets) socket.destroy();
-    agent.destroy();
     await untilServed();
     expect(server.logged('worker_exit')).toEqual([]);
     expect(server.logged('worker_failed_request')).toEqual([]);
   });
 
   test('a worker that dies then is replaced as soon as there are some', async () => {
+    expect((await post(server.url, agent)).status).toBe(200);
     await leave(5);
-    const sockets = await exhaust(server.url);
+    const { sockets } = await exhaust(server.url);
     process.kill(server.workerPids()[0]!, 'SIGKILL');
     await server.until('worker_exit', ({ signal }) => signal === 'SIGKILL');
     expect(await server.until('worker_exit', ({ signal }) => signal === null)).toMatchObject({

@@ -1,0 +1,137 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import { jest } from '@jest/globals';
+import { InFlight } from '../../src/http/in-flight.js';
+import type { AppOptions } from '../../src/http/app.js';
+import type { RequestRecord } from '../../src/http/request-log.js';
+import { events, KEY, testApp } from '../support/app.js';
+
+/** Requests that come on one connection before the first of them is answered. */
+
+let server: Server;
+let client: Socket;
+
+/** Serves, and connects the client; resolves with the server's end of the connection. */
+async function serve(options: Partial<AppOptions>): Promise<Socket> {
+  server = createServer(testApp(options)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const taken = once(server, 'connection') as Promise<[Socket]>;
+  client = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
+  return (await taken)[0];
+}
+
+afterEach(async () => {
+  client.destroy();
+  server.closeAllConnections();
+  server.close();
+  await once(server, 'close');
+});
+
+function send(...prompts: string[]): void {
+  for (const prompt of prompts) {
+    const body = JSON.stringify({ prompt });
+    const headers = [
+      ...['Host: localhost', `X-API-Key: ${KEY}`, 'Content-Type: application/json'],
+      `Content-Length: ${body.length}`,
+    ];
+    client.write(`POST /chat HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n${body}`);
+  }
+}
+
+/** The user's prompt. */
+const promptOf = (request: Parameters<AppOptions['generate']>[0]) =>
+  (request.body as { messages: { content: string }[] }).messages.at(-1)!.content;
+
+/** A generation that lasts until it is aborted; the prompt `short` is answered at once. */
+function endless() {
+  const signals: AbortSignal[] = [];
+  const generate: AppOptions['generate'] = async function* (request, { signal }) {
+    signals.push(signal);
+    if (promptOf(request) === 'short') yield* events('done');
+    else {
+      yield { type: 'text', index: 0, text: 'first' };
+      await once(signal, 'abort');
+      throw signal.reason as Error;
+    }
+  };
+  return { generate, signals };
+}
+
+/** The records of the first so many requests. */
+function recorded(count: number) {
+  const records: RequestRecord[] = [];
+  let onAll!: (records: RequestRecord[]) => void;
+  const all = new Promise<RequestRecord[]>((resolve) => (onAll = resolve));
+  const onRequestDone = (record: RequestRecord) => {
+    if (records.push(record) === count) onAll(records);
+  };
+  return { all, onRequestDone };
+}
+
+/** Resolves when so many generations have begun. */
+async function begun(signals: readonly AbortSignal[], count: number): Promise<void> {
+  while (signals.length < count) await new Promise(setImmediate);
+}
+
+test('a client that leaves ends all of its requests, those not yet answered as well', async () => {
+  const inFlight = new InFlight();
+  const { generate, signals } = endless();
+  const { all, onRequestDone } = recorded(4);
+  await serve({ generate, inFlight, onRequestDone });
+  send('a', 'b', 'c', 'd');
+  await begun(signals, 4);
+  client.destroy();
+  const records = await all;
+  expect(records.map(({ outcome }) => outcome)).toEqual(Array(4).fill('cancelled'));
+  expect(new Set(records.map(({ requestId }) => requestId)).size).toBe(4);
+  expect(signals.map(({ aborted }) => aborted)).toEqual(Array(4).fill(true));
+  await inFlight.drain(60_000);
+});
+
+test('a reply that was whole but still behind another was not delivered', async () => {
+  const { generate, signals } = endless();
+  const { all, onRequestDone } = recorded(2);
+  await serve({ generate, onRequestDone });
+  send('a', 'short');
+  await begun(signals, 2);
+  client.destroy();
+  expect((await all).map(({ outcome }) => outcome)).toEqual(['cancelled', 'cancelled']);
+});
+
+test('many requests take no more listeners of their connection than a few', async () => {
+  const { generate, signals } = endless();
+  const { all, onRequestDone } = recorded(12);
+  const socket = await serve({ generate, onRequestDone });
+  send(...Array<string>(12).fill('a'));
+  await begun(signals, 12);
+  expect(socket.listenerCount('close')).toBeLessThan(socket.getMaxListeners());
+  client.destroy();
+  await all;
+});
+
+test('a reply behind another may wait longer than a client may stall', async () => {
+  // More than a response holds before it asks to wait.
+  const large = 'x'.repeat(512 * 1024);
+  let finish!: () => void;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+  try {
+    await serve({
+      generate: async function* (request) {
+        if (promptOf(request) === 'slow') await finished;
+        yield* promptOf(request) === 'slow' ? events('slow') : events(large, 'the end');
+      },
+    });
+    send('slow', 'large');
+    // The one timer is that of the reply which waits to be read.
+    while (jest.getTimerCount() === 0) await new Promise(setImmediate);
+    jest.advanceTimersByTime(95_000);
+    finish();
+    let text = '';
+    while (!text.includes('the end')) text += ((await once(client, 'data')) as [string])[0];
+    expect(text.split('HTTP/1.1 200 OK')).toHaveLength(3);
+  } finally {
+    jest.useRealTimers();
+  }
+});
