@@ -3,10 +3,10 @@ import type { Endpoint } from './options.js';
 import { fetchJson } from './talk.js';
 
 /** Between two looks; a model that takes longer for a token would have to be very slow. Milliseconds. */
-const BETWEEN_MS = 600;
+const BETWEEN_MS = 400;
 
 /** For both looks, milliseconds: a hang is to be known a second after its deadline. */
-const LIMIT_MS = 950;
+const LIMIT_MS = 750;
 
 /**
  * Whether a worker that sends nothing still works: tokens that are no text, such as control tokens, make no event of a
