@@ -12,8 +12,8 @@ import { affinityChart, affinityTable, pairOf, type AffinityPair, type Round } f
 
 const WORKERS = 4;
 const TURNS = 10;
-/** Tokens of each reply: they are not what is measured. */
-const TOKENS = 16;
+/** Tokens of each reply: as in most conversations answers are longer than questions. */
+const TOKENS = 64;
 const CONVERSATIONS = [1, 4, 8];
 const ROUNDS = { full: 5, quick: 1 };
 

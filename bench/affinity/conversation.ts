@@ -24,7 +24,7 @@ interface Message {
 const SYSTEM: Message = { role: 'system', content: 'You are a helpful assistant.' };
 
 /** Sentences of a user's turn. */
-const SENTENCES = 5;
+const SENTENCES = 2;
 
 /**
  * Holds one conversation, turn by turn, each sent where `next` says with everything said before.
