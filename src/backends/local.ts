@@ -217,7 +217,7 @@ export class LocalBackend implements Backend {
       served = true;
       throw fromRefusal(error, reply.request.body);
     } finally {
-      lease.release(served, reply.text);
+      lease.release(served, () => reply.text);
     }
   }
 }

@@ -39,7 +39,7 @@ export interface LeaseOptions {
 export interface Lease {
   readonly worker: Worker;
   /** `served`: the worker finished the request, so it is no crash loop; `reply`: what it said, as its cache has it now. */
-  release(served: boolean, reply?: string): void;
+  release(served: boolean, reply?: () => string): void;
 }
 
 /** Hands out the slots of the workers that the supervisor keeps alive; requests wait in one bounded, fair queue. */
@@ -166,8 +166,8 @@ export class Pool {
   #lease(signal: AbortSignal, options: LeaseOptions): Promise<Lease> {
     signal.throwIfAborted();
     const { caller = '', priority = 0, body } = options;
-    const key = body === undefined ? [] : prefixKey(conversationText(body));
     this.#admit(options);
+    const key = this.#keyOf(body);
     const wait = new AbortController();
     this.#waiting.add(wait);
     const timer = setTimeout(
@@ -243,7 +243,7 @@ export class Pool {
     const forget = this.#noteInHand(worker, body);
     const began = performance.now();
     let held = true;
-    const release = (served: boolean, reply = '') => {
+    const release = (served: boolean, reply = () => '') => {
       if (!held) return;
       held = false;
       forget();
@@ -271,9 +271,14 @@ export class Pool {
     return () => bodies.delete(body);
   }
 
-  #remember(worker: Worker, body: JsonObject, reply: string): void {
-    if (reply !== '' && worker.state !== 'dead')
-      this.#affinity.note(worker.id, prefixKey(conversationText(body, reply)));
+  #remember(worker: Worker, body: JsonObject, reply: () => string): void {
+    if (worker.state !== 'dead') this.#affinity.note(worker.id, this.#keyOf(body, reply));
+  }
+
+  /** With one worker there is nothing to choose, and nothing is read and hashed for it. */
+  #keyOf(body: JsonObject | undefined, reply = () => ''): PrefixKey {
+    if (body === undefined || this.#options.workers === 1) return [];
+    return prefixKey(conversationText(body, reply()));
   }
 
   #onReady(): void {
