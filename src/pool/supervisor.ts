@@ -1,5 +1,5 @@
 import type { Logger } from '../observe/logger.js';
-import { privateMemory } from '../../workers/memory.js';
+import { readMemory } from '../observe/process-memory.js';
 import type { WorkerOptions } from '../../workers/options.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
 import type { Ending, WorkerExit } from '../../workers/ending.js';
@@ -224,7 +224,7 @@ export class Supervisor {
     if (this.#recycling || this.#stopping || worker.state !== 'ready') return;
     if (Date.now() < this.#recycleNotBefore) return;
     const ageMs = Date.now() - worker.startedAt;
-    const memoryBytes = recycling.memoryBytes === undefined ? undefined : privateMemory(worker.pid!);
+    const memoryBytes = recycling.memoryBytes === undefined ? undefined : readMemory(worker.pid!)?.anonymous;
     const use = { requests: worker.served, ageMs, memoryBytes };
     const limit = recyclingDue(use, recycling);
     if (limit === undefined) return;

@@ -1,4 +1,4 @@
-import { privateMemory } from '../../workers/memory.js';
+import { readMemory } from '../../src/observe/process-memory.js';
 import { LiveServer } from '../support/live.js';
 
 /** Beginnings of conversations that workers hold, on real llama.cpp. */
@@ -60,9 +60,9 @@ test('conversations that take turns on one slot are kept in the prompt cache, wi
   const back = await turn(conversations[0]!, 'Go on.');
   expect(back.cached).toBeGreaterThan(back.prompt * 0.9);
   const [pid] = live.workerPids();
-  const before = privateMemory(pid!)!;
+  const before = readMemory(pid!)!.anonymous;
   for (const conversation of conversations) await turn(conversation);
   // Sixty of them would be several times the limit; llama.cpp's own working memory is within the other 16 MiB.
-  expect(privateMemory(pid!)! - before).toBeLessThan(32 * 2 ** 20);
+  expect(readMemory(pid!)!.anonymous - before).toBeLessThan(32 * 2 ** 20);
   expect(workersOf().every((worker) => worker === workersOf()[0])).toBe(true);
 });

@@ -1,6 +1,6 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { BackendStatus, WorkerActivity, WorkerInfo } from '../../contract.js';
-import { readMemory, type ProcessMemory } from './memory.js';
+import { readMemory, type ProcessMemory } from '../process-memory.js';
 
 /** A backend of a model as it is now. */
 export interface ServedModel {
@@ -12,7 +12,7 @@ export interface ServedModel {
 }
 
 /** Finds out what a process uses; undefined where that cannot be told. */
-export type ReadMemory = (pid: number) => Promise<ProcessMemory | undefined>;
+export type ReadMemory = (pid: number) => ProcessMemory | undefined | Promise<ProcessMemory | undefined>;
 
 /** A worker's place in its pool: unlike its id it stays the same from one process to the next. */
 type Place = { readonly model: string; readonly worker: number };

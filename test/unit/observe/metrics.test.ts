@@ -1,4 +1,4 @@
-import { readMemory } from '../../../src/observe/metrics/memory.js';
+import { readMemory } from '../../../src/observe/process-memory.js';
 import { finished, gaps, MODEL, served, status, testMetrics, worker } from './helpers.js';
 
 const whole = {
@@ -244,13 +244,13 @@ describe('exposition', () => {
 });
 
 test('the memory of a process that is gone is unknown', async () => {
-  expect(await readMemory(2 ** 30)).toBeUndefined();
+  expect(readMemory(2 ** 30)).toBeUndefined();
 });
 
 (process.platform === 'linux' ? test : test.failing)(
   'the memory of this process is read from /proc',
   async () => {
-    const memory = (await readMemory(process.pid))!;
+    const memory = readMemory(process.pid)!;
     expect(memory.anonymous).toBeGreaterThan(1_000_000);
     expect(memory.mapped).toBeGreaterThan(1_000_000);
   },

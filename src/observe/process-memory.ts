@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 
 /** Memory of a process, bytes. */
 export interface ProcessMemory {
@@ -8,9 +8,9 @@ export interface ProcessMemory {
   readonly mapped: number;
 }
 
-/** Reads /proc; undefined where there is none or the process is gone. */
-export async function readMemory(pid: number): Promise<ProcessMemory | undefined> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+/** Reads /proc, which never waits for a disk; undefined where there is none or the process is gone. */
+export function readMemory(pid: number): ProcessMemory | undefined {
+  const status = statusOf(pid);
   // A process that has exited and was not waited for yet has a status, but no memory.
   if (!status.includes('\nRssAnon:')) return undefined;
   const bytes = (field: string) =>
@@ -19,4 +19,12 @@ export async function readMemory(pid: number): Promise<ProcessMemory | undefined
     anonymous: bytes('RssAnon') + bytes('VmSwap'),
     mapped: bytes('RssFile') + bytes('RssShmem'),
   };
+}
+
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return '';
+  }
 }
