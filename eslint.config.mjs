@@ -13,14 +13,15 @@ const ALLOWED = {
   'src/backends': ['src/wire', 'src/pool', 'src/observe', 'workers'],
   'src/client': ['src/wire'],
   'src/usage': [],
-  'src/keys': ['src/usage'],
+  'src/files': [],
+  'src/keys': ['src/files', 'src/usage'],
   'src/profiles': ['src/dialects'],
-  'src/config-file': ['src/generate', 'src/backends/remote', 'src/usage/budget.ts'],
+  'src/config-file': ['src/files', 'src/generate', 'src/backends/remote', 'src/usage/budget.ts'],
   workers: ['src/wire'],
 };
 
 /** Modules every folder may import. */
-const COMMON = ['src/contract.ts', 'src/errors.ts', 'src/redact.ts'];
+const COMMON = ['src/contract.ts', 'src/errors.ts', 'src/redact.ts', 'src/coalesce.ts'];
 
 const FOLDERS = ['src', 'workers', 'scripts', 'test', 'bench'];
 

@@ -3,9 +3,9 @@ import { availableParallelism } from 'node:os';
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { parseConfigFile, type ConfigFile } from './config-file/index.js';
+import { parseConfigFile, readConfigFileSync, type ConfigFile } from './config-file/index.js';
+import { readTextSync } from './files/read-text.js';
 import { loadProfiles, PROFILE_VARIABLES } from './profiles/load.js';
 import { Profiles } from './profiles/profiles.js';
 import { ROOT } from './root.js';
@@ -289,8 +289,13 @@ export function serviceEnv(env: Env = process.env, pid = process.pid): ServiceEn
 }
 
 function readDotenv(folder: string): Env {
-  const file = join(folder, '.env');
-  return existsSync(file) ? parseDotenv(readFileSync(file)) : {};
+  try {
+    return parseDotenv(readTextSync(join(folder, '.env')).text);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return {};
+    throw new ConfigError(`.env: cannot be read (${code})`);
+  }
 }
 
 function given(env: Env): Env {
@@ -343,7 +348,7 @@ type Models = Pick<Config, 'file' | 'fileSource'>;
 function models(values: Values, folder: string, notes: string[]): Models {
   const path = resolve(folder, values.LMSERV_CONFIG ?? DEFAULT_CONFIG_FILE);
   if (existsSync(path)) {
-    const text = readFileSync(path, 'utf8');
+    const { text } = readConfigFileSync(path);
     return { file: parseConfigFile(text, path), fileSource: { path, text } };
   }
   if (values.LMSERV_CONFIG !== undefined)
@@ -373,7 +378,7 @@ function localModel(values: Values, folder: string, notes: string[]): ConfigFile
 
 function profiles(env: Env, folder: string): Profiles {
   const known = Object.fromEntries(PROFILE_VARIABLES.map((name) => [name, env[name]]));
-  return loadProfiles(known, (path) => readFileSync(resolve(folder, path), 'utf8'));
+  return loadProfiles(known, (path) => readTextSync(resolve(folder, path)).text);
 }
 
 function modelPath(given: string | undefined, folder: string, notes: string[]): string {

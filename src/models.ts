@@ -92,19 +92,16 @@ export class Models {
    * @throws as `build`; then nothing has changed.
    */
   async apply(file: ConfigFile): Promise<void> {
-    const next = await this.#build(file, this.#built);
+    const previous = this.#built;
+    const next = await this.#build(file, previous);
     try {
       await this.#startBeside(next);
     } catch (error) {
-      await Promise.all(next.added.map((backend) => backend.stop(0)));
-      this.#forgetRetired();
+      await this.#retire(next.added, next, 0);
       throw error;
     }
     this.#built = next;
-    const { shutdownGraceMs } = this.#options.config;
-    void Promise.all(next.retired.map((backend) => backend.stop(shutdownGraceMs))).then(() =>
-      this.#forgetRetired(),
-    );
+    void this.#retire(next.retired, previous, this.#options.config.shutdownGraceMs);
   }
 
   /** Starts what is new while the old still serves, so that no request finds a model that is still loading. */
@@ -118,8 +115,12 @@ export class Models {
     }
   }
 
-  #forgetRetired(): void {
-    for (const local of this.#locals) if (!isPart(this.#built, local)) this.#locals.delete(local);
+  /** Stops backends of `built` and then forgets them; others may still be finishing their replies. */
+  async #retire(backends: readonly Backend[], built: Built, graceMs: number): Promise<void> {
+    await Promise.allSettled(backends.map((backend) => backend.stop(graceMs)));
+    for (const { made, backend } of built.parts.values()) {
+      if (backends.includes(backend)) this.#locals.delete(made.backend as LocalBackend);
+    }
   }
 
   /** Of each backend, for /health. */
@@ -161,10 +162,10 @@ export class Models {
     return this.#extra.flatMap((entry) => entry.backends);
   }
 
-  #build(file: ConfigFile, previous?: Built): Promise<Built> {
+  async #build(file: ConfigFile, previous?: Built): Promise<Built> {
     const { config } = this.#options;
     const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
-    return buildRegistry(file, {
+    const built = await buildRegistry(file, {
       makeLocal: (name, model) => this.#makeLocal(name, model, workers),
       makeRemote: (name, remote) => this.#makeRemote(name, remote),
       unknownModel: config.unknownModel,
@@ -174,6 +175,10 @@ export class Models {
       standard: standardName(file, config, this.#extra),
       previous,
     });
+    for (const { made } of built.parts.values()) {
+      if (made.backend instanceof LocalBackend) this.#locals.add(made.backend);
+    }
+    return built;
   }
 
   async #makeRemote(name: string, remote: RemoteSettings): Promise<Made> {
@@ -230,7 +235,6 @@ export class Models {
       rejectSpecialTokens: config.specialTokens === 'reject',
       observer,
     });
-    this.#locals.add(backend);
     return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };
   }
 

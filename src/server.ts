@@ -3,9 +3,10 @@ import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { join } from 'node:path';
 import type { Express } from 'express';
-import { ConfigReloader } from './config-file/index.js';
+import { parseConfigFile, readConfigFile } from './config-file/index.js';
 import { ConfigError, DEFAULT_KEY, LOOPBACK, processEnv, type Config } from './config.js';
 import type { Backend } from './contract.js';
+import { WatchedFile } from './files/watched-file.js';
 import { createGenerate } from './generate/generate.js';
 import { onAcceptError } from './http/accept-errors.js';
 import { createApp } from './http/app.js';
@@ -16,7 +17,6 @@ import { httpServer } from './http/http-server.js';
 import { logRequest, type RequestRecord } from './http/request-log.js';
 import { routes, type Route } from './http/routes.js';
 import { Keyring } from './keys/keyring.js';
-import { watchFolder } from './keys/watch.js';
 import { Models } from './models.js';
 import { stdoutOutput } from './observe/log-output.js';
 import { createLogger, type Logger } from './observe/logger.js';
@@ -53,9 +53,8 @@ interface Parts {
   readonly keyring: Keyring;
   readonly usage: UsageStore;
   readonly http: HttpServer;
-  readonly reloader: ConfigReloader | undefined;
-  /** Ends the watching of files. */
-  readonly unwatch: () => void;
+  /** The configuration file, if there is one. */
+  readonly configFile: WatchedFile | undefined;
 }
 
 /** One LMServ: its HTTP server, its models and their workers. */
@@ -125,9 +124,10 @@ export class LMServ {
     const keyring = this.#openKeyring();
     const usage = this.#openUsage();
     const http = this.#createHttp(models, keyring, usage);
-    const reloader = this.#createReloader(models);
-    const unwatch = this.#watch(keyring, reloader);
-    this.#parts = { models, keyring, usage, http, reloader, unwatch };
+    const configFile = this.#watchedConfig(models);
+    this.#parts = { models, keyring, usage, http, configFile };
+    keyring.watch();
+    configFile?.watch();
     try {
       await this.#listen(http, models);
       http.on('error', onAcceptError(logger));
@@ -143,8 +143,8 @@ export class LMServ {
   /** Reads the key file and the configuration file again; a bad one changes nothing and is logged. */
   async reload(): Promise<void> {
     if (!this.#parts) return;
-    this.#parts.keyring.reload();
-    await this.#parts.reloader?.look(true);
+    const { keyring, configFile } = this.#parts;
+    await Promise.all([keyring.reload(), configFile?.reload()]);
   }
 
   /** Refuses new work, finishes open streams within the grace, then ends the workers. May be called again. */
@@ -202,8 +202,8 @@ export class LMServ {
   }
 
   #close(): void {
-    const { keyring, usage, unwatch } = this.#running;
-    unwatch();
+    const { keyring, usage, configFile } = this.#running;
+    configFile?.close();
     keyring.close();
     usage.close();
   }
@@ -228,30 +228,21 @@ export class LMServ {
     });
   }
 
-  #createReloader(models: Models): ConfigReloader | undefined {
+  #watchedConfig(models: Models): WatchedFile | undefined {
     const source = this.#config.fileSource;
     if (!source) return undefined;
-    return new ConfigReloader({
-      file: source.path,
-      text: source.text,
-      apply: async (file) => {
-        await models.apply(file);
+    const { path, text } = source;
+    return new WatchedFile({
+      text,
+      read: () => readConfigFile(path),
+      apply: async (next) => {
+        await models.apply(parseConfigFile(next.text, path));
         this.logger.info({ event: 'config_reloaded' }, 'configuration reloaded');
       },
       onError: (error) => {
         const reason = error instanceof Error ? error.message : String(error);
         this.logger.error({ event: 'config_refused', reason }, 'configuration not reloaded');
       },
-    });
-  }
-
-  #watch(keyring: Keyring, reloader: ConfigReloader | undefined): () => void {
-    if (this.#config.keysFile !== undefined) keyring.watch();
-    const path = this.#config.fileSource?.path;
-    if (!reloader || path === undefined) return () => undefined;
-    return watchFolder(path, {
-      onChange: () => void reloader.look(),
-      onError: (err) => this.logger.warn({ event: 'watch_failed', err }, 'changes are not seen; use SIGHUP'),
     });
   }
 

@@ -1,5 +1,6 @@
 import { interruptible } from '../../scripts/bootstrap/interrupt.mjs';
 import { ensureLlama } from '../../scripts/setup/ensure.js';
+import { coalesce } from '../coalesce.js';
 import { DEFAULT_KEY, loadConfig, processEnv, serviceEnv, type Config, type ServiceEnv } from '../config.js';
 import { checkSelf } from '../observe/self-check.js';
 import { ServiceManager } from '../observe/service-manager.js';
@@ -69,7 +70,8 @@ function handleSignals(ending: Ending, reload: () => Promise<void>): void {
     void ending.inOrder();
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  process.on('SIGHUP', () => void reload());
+  const reloadOnce = coalesce(reload);
+  process.on('SIGHUP', () => void reloadOnce());
 }
 
 /** Whatever was not planned leaves no worker behind. */

@@ -1,8 +1,9 @@
 /** Reading the configuration file: text in, checked settings with absolute paths out. */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import { readText, readTextSync, type TextFile } from '../files/read-text.js';
 import { checkNames, type Issue } from './check.js';
 import { fileSchema, type ConfigFile, type ModelSettings } from './schema.js';
 
@@ -21,7 +22,7 @@ export class ConfigFileError extends Error {
 
 /** @throws ConfigFileError when it cannot be read, is no JSON, or holds what it may not. */
 export function loadConfigFile(file: string): ConfigFile {
-  return parseConfigFile(readText(file), file);
+  return parseConfigFile(readConfigFileSync(file).text, file);
 }
 
 /** The same for a text; `file` names it in errors, and paths in it are relative to its folder. @throws ConfigFileError. */
@@ -33,13 +34,26 @@ export function parseConfigFile(text: string, file: string): ConfigFile {
   return withPaths(result.data!, file);
 }
 
-function readText(file: string): string {
+/** @throws ConfigFileError. */
+export async function readConfigFile(file: string): Promise<TextFile> {
   try {
-    return readFileSync(file, 'utf8');
+    return await readText(file);
   } catch (error) {
-    const code = String((error as NodeJS.ErrnoException).code);
-    throw new ConfigFileError(file, '', `cannot be read (${code})`);
+    throw cannotRead(file, error);
   }
+}
+
+/** As `readConfigFile`, at the start. */
+export function readConfigFileSync(file: string): TextFile {
+  try {
+    return readTextSync(file);
+  } catch (error) {
+    throw cannotRead(file, error);
+  }
+}
+
+function cannotRead(file: string, error: unknown): ConfigFileError {
+  return new ConfigFileError(file, '', `cannot be read (${String((error as NodeJS.ErrnoException).code)})`);
 }
 
 function parseJson(text: string, file: string): unknown {

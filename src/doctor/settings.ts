@@ -1,8 +1,9 @@
 /** What the server would be started with, as far as it can be read: a wrong value is noted and the rest still checked. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
 import { ConfigError, DEFAULT_KEY, loadConfig, slotsOf, threadsOf, type Config } from '../config.js';
+import { readTextSync } from '../files/read-text.js';
 import { ProfileError } from '../profiles/profile.js';
 
 /** A model that this machine is to serve. */
@@ -77,7 +78,7 @@ export function readSettings(env: Env, folder: string): Settings {
 
 function readDotenv(file: string, problems: string[]): Env {
   try {
-    return existsSync(file) ? parseDotenv(readFileSync(file)) : {};
+    return existsSync(file) ? parseDotenv(readTextSync(file).text) : {};
   } catch (error) {
     problems.push(`.env: cannot be read (${(error as NodeJS.ErrnoException).code})`);
     return {};

@@ -1,7 +1,7 @@
 /** The probe of the machine this runs on. */
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, open, readFile, stat } from 'node:fs/promises';
+import { access, open, stat } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { availableParallelism, totalmem } from 'node:os';
@@ -11,6 +11,7 @@ import { findDownloaded } from '../../scripts/model/record.js';
 import { parseModelSpec, specKey } from '../../scripts/model/spec.js';
 import { findProgram } from '../../scripts/setup/programs.js';
 import { resolveBinary } from '../../workers/binary.js';
+import { readText } from '../files/read-text.js';
 import { ROOT } from '../root.js';
 import type { MemoryFacts, PathFacts, Probe } from './probe.js';
 
@@ -19,8 +20,6 @@ const EXEC_TIMEOUT_MS = 8_000;
 const EXEC_OUTPUT = 256 * 1024;
 const GET_TIMEOUT_MS = 1_500;
 const GET_BYTES = 256;
-/** Settings and key files are far smaller. Bytes. */
-const TEXT_LIMIT = 4 * 2 ** 20;
 
 /** What of the environment the programs asked here get. */
 const PASSED_ON = /^(PATH|HOME|LD_LIBRARY_PATH|DYLD_\w+|CUDA_\w+|NVIDIA_\w+)$/;
@@ -36,7 +35,7 @@ export function systemProbe(env: NodeJS.ProcessEnv): Probe {
     exec: (file, args) => exec(file, args, passed),
     findProgram: (name) => findProgram(name, env),
     stat: statPath,
-    readText,
+    readText: async (path) => (await readText(path)).text,
     readHead,
     freeBytes,
     tryListen,
@@ -83,14 +82,6 @@ const allows = (path: string, mode: number): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-/** A pipe or a device in a file's place would never end. */
-async function readText(path: string): Promise<string> {
-  const entry = await stat(path);
-  if (!entry.isFile()) throw new Error(`${path} is no file`);
-  if (entry.size > TEXT_LIMIT) throw new Error(`${path} is larger than ${TEXT_LIMIT} bytes`);
-  return readFile(path, 'utf8');
-}
 
 async function readHead(path: string, bytes: number): Promise<Buffer> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);

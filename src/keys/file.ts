@@ -4,12 +4,22 @@
  */
 
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { readText, readTextSync, type TextFile } from '../files/read-text.js';
 import { budgetSchema } from '../usage/budget.js';
 
 /** Generated keys begin so, which makes a leaked one easy to find; no name may. */
 export const KEY_PREFIX = 'lms_';
+
+/** Reading more would take long enough to be felt by requests, and for few reasons. */
+export const MAX_KEYS = 10_000;
+
+/** Keys checked without a pause; a few milliseconds' worth. */
+const SLICE = 500;
+
+/** Faults of a file that are named; the others are counted. */
+const MAX_NAMED = 10;
 
 /** Stands in a key's `tenants` for any tenant. */
 export const ANY_TENANT = '*';
@@ -46,19 +56,9 @@ const entrySchema = z.strictObject({
   created: z.iso.datetime({ offset: true }).optional(),
 });
 
-const fileSchema = z.strictObject({ keys: z.array(entrySchema) }).superRefine(({ keys }, context) => {
-  for (const field of ['name', 'sha256'] as const) {
-    const values = keys.map((entry) => entry[field]);
-    values.forEach((value, index) => {
-      const first = values.indexOf(value);
-      if (first === index) return;
-      context.addIssue({
-        code: 'custom',
-        path: ['keys', index, field],
-        message: `is that of keys.${first} too`,
-      });
-    });
-  }
+/** Its entries are checked one by one, because many of them take a while. */
+const fileSchema = z.strictObject({
+  keys: z.array(z.unknown()).max(MAX_KEYS, `has more than ${MAX_KEYS} keys`),
 });
 
 /** One key as the file holds it. */
@@ -69,10 +69,84 @@ export function hashKey(key: string): Buffer {
   return createHash('sha256').update(key).digest();
 }
 
-/** What is wrong and where; zod's own text for an unknown field would quote it. */
-function describeIssue(issue: z.core.$ZodIssue): string {
-  const text = issue.code === 'unrecognized_keys' ? 'has a field that is not known' : issue.message;
-  return `${issue.path.join('.') || 'the top level'}: ${text}`;
+/**
+ * Checks the text of a key file.
+ *
+ * @param file its path, for the message.
+ * @throws KeyFileError
+ */
+export function parseKeys(text: string, file: string): KeyEntry[] {
+  const slices = parseSlices(text, file);
+  for (;;) {
+    const { done, value } = slices.next();
+    if (done) return value;
+  }
+}
+
+/** As `parseKeys`, letting requests in between. */
+export async function parseKeysInSlices(text: string, file: string): Promise<KeyEntry[]> {
+  const slices = parseSlices(text, file);
+  for (;;) {
+    const { done, value } = slices.next();
+    if (done) return value;
+    await setImmediate();
+  }
+}
+
+/** Yields after every slice. */
+function* parseSlices(text: string, file: string): Generator<undefined, KeyEntry[]> {
+  const json = parseJson(text, file);
+  yield;
+  const top = fileSchema.safeParse(json);
+  if (!top.success) throw new KeyFileError(`The key file ${file}: ${describeIssues(top.error.issues)}`);
+  const checked = new CheckedKeys();
+  for (const [index, entry] of top.data.keys.entries()) {
+    if (index % SLICE === SLICE - 1) yield;
+    checked.add(entry, index);
+  }
+  if (checked.issues.length === 0) return checked.keys;
+  throw new KeyFileError(`The key file ${file}: ${describeIssues(checked.issues)}`);
+}
+
+type Issue = Pick<z.core.$ZodIssue, 'code' | 'path' | 'message'>;
+
+/** The entries so far, and what is wrong with them. */
+class CheckedKeys {
+  readonly keys: KeyEntry[] = [];
+  readonly issues: Issue[] = [];
+  readonly #seen = { name: new Map<string, number>(), sha256: new Map<string, number>() };
+
+  add(value: unknown, index: number): void {
+    const parsed = entrySchema.safeParse(value);
+    if (parsed.success) {
+      this.keys.push(parsed.data);
+      this.#checkUnique(parsed.data, index);
+    } else {
+      for (const issue of parsed.error.issues) {
+        this.issues.push({ ...issue, path: ['keys', index, ...issue.path] });
+      }
+    }
+  }
+
+  #checkUnique(entry: KeyEntry, index: number): void {
+    for (const field of ['name', 'sha256'] as const) {
+      const first = this.#seen[field].get(entry[field]);
+      if (first === undefined) this.#seen[field].set(entry[field], index);
+      else {
+        const message = `is that of keys.${first} too`;
+        this.issues.push({ code: 'custom', path: ['keys', index, field], message });
+      }
+    }
+  }
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    // No cause: Node's message quotes the file.
+    throw new KeyFileError(`The key file ${file} is not valid JSON${jsonPlace(error, text)}`);
+  }
 }
 
 /** The text of a JSON error without the part of the file that Node quotes in it. */
@@ -81,35 +155,41 @@ function jsonPlace(error: unknown, text: string): string {
   return position === undefined ? '' : `, line ${text.slice(0, Number(position)).split('\n').length}`;
 }
 
-/**
- * Checks the text of a key file.
- *
- * @param file its path, for the message.
- * @throws KeyFileError
- */
-export function parseKeys(text: string, file: string): KeyEntry[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(text.replace(/^\uFEFF/, ''));
-  } catch (error) {
-    // No cause: Node's message quotes the file.
-    throw new KeyFileError(`The key file ${file} is not valid JSON${jsonPlace(error, text)}`);
-  }
-  const parsed = fileSchema.safeParse(json);
-  if (parsed.success) return parsed.data.keys;
-  throw new KeyFileError(`The key file ${file}: ${parsed.error.issues.map(describeIssue).join('; ')}`);
+function describeIssues(issues: readonly Issue[]): string {
+  const more = issues.length - MAX_NAMED;
+  const named = issues.slice(0, MAX_NAMED).map(describeIssue).join('; ');
+  return more > 0 ? `${named}; and ${more} more` : named;
+}
+
+/** What is wrong and where; zod's own text for an unknown field would quote it. */
+function describeIssue(issue: Issue): string {
+  const text = issue.code === 'unrecognized_keys' ? 'has a field that is not known' : issue.message;
+  return `${issue.path.join('.') || 'the top level'}: ${text}`;
 }
 
 /**
- * Reads the text of a key file.
+ * Reads a key file.
  *
  * @throws KeyFileError naming the file and the system's error code.
  */
-export function readKeyText(file: string): string {
+export async function readKeyFile(file: string): Promise<TextFile> {
   try {
-    return readFileSync(file, 'utf8');
+    return await readText(file);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new KeyFileError(`The key file ${file} cannot be read (${code})`, { cause: error });
+    throw cannotRead(file, error);
   }
+}
+
+/** As `readKeyFile`, at the start and for commands. */
+export function readKeyFileSync(file: string): TextFile {
+  try {
+    return readTextSync(file);
+  } catch (error) {
+    throw cannotRead(file, error);
+  }
+}
+
+function cannotRead(file: string, cause: unknown): KeyFileError {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new KeyFileError(`The key file ${file} cannot be read (${code})`, { cause });
 }

@@ -1,11 +1,20 @@
 /** The keys the server knows, and who stands behind each. */
 
 import { timingSafeEqual } from 'node:crypto';
-import { statSync } from 'node:fs';
 import type { Caller } from '../contract.js';
+import type { TextFile } from '../files/read-text.js';
+import { WatchedFile } from '../files/watched-file.js';
 import { toBudget, type Budget } from '../usage/budget.js';
-import { ANY_TENANT, hashKey, KeyFileError, parseKeys, readKeyText, type KeyEntry } from './file.js';
-import { watchFolder } from './watch.js';
+import {
+  ANY_TENANT,
+  hashKey,
+  KeyFileError,
+  parseKeys,
+  parseKeysInSlices,
+  readKeyFile,
+  readKeyFileSync,
+  type KeyEntry,
+} from './file.js';
 
 export { KeyFileError } from './file.js';
 
@@ -22,6 +31,8 @@ export interface KeyringOptions {
   readonly onWarning?: (message: string) => void;
   /** A changed file was taken; says how many keys there are now. */
   readonly onReload?: (size: number) => void;
+  /** Waits milliseconds between looks at the file; for tests. */
+  readonly wait?: ((ms: number) => Promise<void>) | undefined;
 }
 
 interface Key {
@@ -52,13 +63,15 @@ function toKey(entry: KeyEntry): Key {
   };
 }
 
+/** Stands for the key that nobody has, so that an unknown one takes as long as a known one. */
+const NOBODY: Key = { hash: Buffer.alloc(32), caller: Object.freeze({ name: '', admin: false }) };
+
 export class Keyring {
   readonly #single: Key | undefined;
   readonly #options: KeyringOptions;
-  #keys: readonly Key[];
-  /** What was last read, good or bad; undefined when it could not be read. */
-  #text: string | undefined;
-  #stopWatching: (() => void) | undefined;
+  readonly #watched: WatchedFile | undefined;
+  #byHash: ReadonlyMap<string, Key> = new Map();
+  #byName: ReadonlyMap<string, Key> = new Map();
 
   /**
    * Reads the file, if there is one.
@@ -67,10 +80,19 @@ export class Keyring {
    */
   constructor(options: KeyringOptions) {
     this.#options = options;
-    const { apiKey, apiKeyName: name = 'default' } = options;
+    const { apiKey, apiKeyName: name = 'default', file, wait } = options;
     if (apiKey) this.#single = { hash: hashKey(apiKey), caller: Object.freeze({ name, admin: true }) };
-    this.#text = options.file === undefined ? undefined : readKeyText(options.file);
-    this.#keys = this.#parse(this.#text);
+    if (file === undefined) {
+      this.#use([]);
+      return;
+    }
+    const { text, mode } = readKeyFileSync(file);
+    this.#use(parseKeys(text, file));
+    this.#warnOfMode(mode);
+    const read = () => readKeyFile(file);
+    const apply = (next: TextFile) => this.#apply(next, file);
+    const onError = (error: unknown) => options.onError?.(error as Error);
+    this.#watched = new WatchedFile({ text, read, apply, onError, wait });
   }
 
   /** A keyring of one key, which is an admin's. */
@@ -80,97 +102,65 @@ export class Keyring {
 
   /** How many keys there are. None may mean that authentication is off, which is the server's to decide. */
   get size(): number {
-    return this.#keys.length;
+    return this.#byHash.size;
   }
 
   /**
-   * Who presents this key; undefined when nobody does. Takes the same time whichever key it is or is like: hashes of
-   * equal length are compared, and always all of them.
+   * Who presents this key; undefined when nobody does. Takes the same time whichever key it is or is like, however many
+   * there are: it is looked up by its hash, whose likeness to another says nothing about the key, and compared once.
    */
   authenticate(presented: string): Caller | undefined {
     const hash = hashKey(presented);
-    let caller: Caller | undefined;
-    for (const key of this.#keys) {
-      if (timingSafeEqual(key.hash, hash)) caller = key.caller;
-    }
-    return presented === '' ? undefined : caller;
+    const key = this.#byHash.get(hash.toString('latin1')) ?? NOBODY;
+    return timingSafeEqual(key.hash, hash) && presented !== '' ? key.caller : undefined;
   }
 
   /** The budget of the key of that name, if it has one. */
   budgetOf(name: string): Budget | undefined {
-    return this.#keys.find((key) => key.caller.name === name)?.budget;
+    return this.#byName.get(name)?.budget;
   }
 
   /**
-   * Takes the file as it is now, at once; for SIGHUP. A file that is missing or not valid changes nothing and is
-   * reported.
-   *
-   * @returns whether the keys are those of the file.
+   * Takes the file as it is now; for SIGHUP. A file that is missing or not valid changes nothing and is reported. Never
+   * rejects.
    */
-  reload(): boolean {
-    const { file, onError, onReload } = this.#options;
-    if (file === undefined) return true;
-    try {
-      this.#text = undefined;
-      this.#text = readKeyText(file);
-      this.#keys = this.#parse(this.#text);
-    } catch (error) {
-      onError?.(error as Error);
-      return false;
-    }
-    onReload?.(this.size);
-    return true;
+  async reload(): Promise<void> {
+    await this.#watched?.reload();
   }
 
-  /**
-   * Reloads whenever the file changes, until `close`. Where the system cannot watch, as on network file systems,
-   * `reload` does it.
-   */
+  /** Reloads whenever the file changes, until `close`. */
   watch(): void {
-    const { file, onError } = this.#options;
-    if (file === undefined || this.#stopWatching !== undefined) return;
-    this.#stopWatching = watchFolder(file, {
-      onChange: () => this.#reloadIfChanged(file),
-      onError: (cause) => onError?.(new KeyFileError(`The key file ${file} is not watched`, { cause })),
-    });
-    // It may have changed since it was read.
-    this.#reloadIfChanged(file);
+    this.#watched?.watch();
   }
 
   /** Stops watching. */
   close(): void {
-    this.#stopWatching?.();
-    this.#stopWatching = undefined;
+    this.#watched?.close();
   }
 
-  /** The folder may be busy with other files, and one change comes as several events. */
-  #reloadIfChanged(file: string): void {
-    let text: string | undefined;
-    try {
-      text = readKeyText(file);
-    } catch {
-      text = undefined;
+  async #apply({ text, mode }: TextFile, file: string): Promise<void> {
+    this.#use(await parseKeysInSlices(text, file));
+    this.#warnOfMode(mode);
+    this.#options.onReload?.(this.size);
+  }
+
+  #use(entries: readonly KeyEntry[]): void {
+    const keys = entries.map(toKey);
+    if (this.#single) keys.unshift(this.#single);
+    const byName = new Map(keys.map((key) => [key.caller.name, key]));
+    if (byName.size < keys.length) {
+      throw new KeyFileError(
+        `The key file ${this.#options.file} has a key of the name that the key of API_KEY has`,
+      );
     }
-    if (text !== this.#text) this.reload();
+    this.#byName = byName;
+    this.#byHash = new Map(keys.map((key) => [key.hash.toString('latin1'), key]));
   }
 
-  #parse(text: string | undefined): Key[] {
-    const single = this.#single ? [this.#single] : [];
-    const { file } = this.#options;
-    if (text === undefined || file === undefined) return single;
-    const keys = parseKeys(text, file).map(toKey);
-    if (single.some(({ caller }) => keys.some((key) => key.caller.name === caller.name))) {
-      throw new KeyFileError(`The key file ${file} has a key of the name that the key of API_KEY has`);
-    }
-    this.#warnOfMode(file);
-    return [...single, ...keys];
-  }
-
-  #warnOfMode(file: string): void {
-    const mode = statSync(file).mode & 0o777;
+  #warnOfMode(mode: number): void {
     if ((mode & 0o077) === 0) return;
     this.#options.onWarning?.(
-      `The key file ${file} has mode 0${mode.toString(8)}; chmod 600 keeps other accounts out`,
+      `The key file ${this.#options.file} has mode 0${mode.toString(8)}; chmod 600 keeps other accounts out`,
     );
   }
 }

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { MAX_FILE_BYTES } from '../files/read-text.js';
 import type { BudgetFields } from '../usage/budget.js';
 import {
   hashKey,
@@ -9,7 +10,7 @@ import {
   KeyFileError,
   nameSchema,
   parseKeys,
-  readKeyText,
+  readKeyFileSync,
   type KeyEntry,
 } from './file.js';
 import { withLock, writeAtomically } from './replace.js';
@@ -39,7 +40,7 @@ function infoOf({ sha256: _, ...info }: KeyEntry): KeyInfo {
   return info;
 }
 
-const read = (file: string): KeyEntry[] => parseKeys(readKeyText(file), file);
+const read = (file: string): KeyEntry[] => parseKeys(readKeyFileSync(file).text, file);
 
 const render = (keys: unknown[]): string => `${JSON.stringify({ keys }, null, 2)}\n`;
 
@@ -75,6 +76,9 @@ export async function addKey(file: string, options: AddKeyOptions): Promise<Adde
     const text = render([...keys, entry]);
     // What the options would make of the file is checked like any file.
     parseKeys(text, file);
+    if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+      throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
+    }
     writeAtomically(file, text);
   });
   return { key, info: infoOf(entry) };

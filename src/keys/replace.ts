@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeyFileError } from './file.js';
 
@@ -11,12 +11,13 @@ const LOCK_TRIES = 250;
 
 const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoException).code);
 
-/** A link is followed, or replacing the file would turn the link into one. */
+/** A link is followed, or the file would take the place of the link, also where the link leads to nothing yet. */
 function realFile(file: string): string {
   try {
     return fs.realpathSync(file);
-  } catch {
-    return file;
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT' || !fs.lstatSync(file, { throwIfNoEntry: false })) return file;
+    return realFile(resolve(fs.realpathSync(dirname(file)), fs.readlinkSync(file)));
   }
 }
 
@@ -27,12 +28,22 @@ function writeError(file: string, error: unknown): Error {
 
 /** Creates the lock file; false when another process holds it. */
 function tryLock(lock: string): boolean {
+  let descriptor: number;
   try {
-    fs.writeFileSync(lock, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
-    return true;
+    descriptor = fs.openSync(lock, 'wx', 0o600);
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false;
     throw error;
+  }
+  try {
+    fs.writeFileSync(descriptor, `${process.pid}\n`);
+    return true;
+  } catch (error) {
+    // On a full disk; a lock that is left would keep out every later command.
+    removeIfPossible(lock);
+    throw error;
+  } finally {
+    fs.closeSync(descriptor);
   }
 }
 
@@ -73,12 +84,22 @@ export async function withLock<Result>(
   }
 }
 
-/** Leaves the file to the account it belongs to: the server's, also when root adds a key. */
-function keepOwner(descriptor: number, target: string): void {
+/** Leaves the file to the accounts that may read it, the server's among them, also when root adds a key. */
+function keepAccess(descriptor: number, target: string): void {
   const old = fs.statSync(target, { throwIfNoEntry: false });
+  if (old === undefined) return;
   const made = fs.fstatSync(descriptor);
-  if (old === undefined || (old.uid === made.uid && old.gid === made.gid)) return;
-  fs.fchownSync(descriptor, old.uid, old.gid);
+  if (old.uid !== made.uid || old.gid !== made.gid) fs.fchownSync(descriptor, old.uid, old.gid);
+  fs.fchmodSync(descriptor, old.mode & 0o777);
+}
+
+/** On a broken disk this fails too, and the first error says more. */
+function removeIfPossible(file: string): void {
+  try {
+    fs.rmSync(file, { force: true });
+  } catch {
+    // It is empty or half-written, and nothing reads it.
+  }
 }
 
 function syncFolder(folder: string): void {
@@ -93,7 +114,7 @@ function syncFolder(folder: string): void {
 function writeDurably(file: string, text: string, target: string): void {
   const descriptor = fs.openSync(file, 'wx', 0o600);
   try {
-    keepOwner(descriptor, target);
+    keepAccess(descriptor, target);
     fs.writeFileSync(descriptor, text);
     fs.fsyncSync(descriptor);
   } finally {
@@ -102,7 +123,8 @@ function writeDurably(file: string, text: string, target: string): void {
 }
 
 /**
- * Replaces `file`, mode 0600: a reader sees the old text or the new one, also after a power cut.
+ * Replaces `file`, keeping its owner and mode, which is 0600 for a new one: a reader sees the old text or the new one,
+ * also after a power cut.
  *
  * @throws KeyFileError; the old file is then as it was.
  */
@@ -115,7 +137,7 @@ export function writeAtomically(file: string, text: string): void {
     fs.renameSync(temporary, target);
     syncFolder(folder);
   } catch (error) {
-    fs.rmSync(temporary, { force: true });
+    removeIfPossible(temporary);
     throw writeError(file, error);
   }
 }

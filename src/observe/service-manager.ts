@@ -65,7 +65,8 @@ export class ServiceManager {
     try {
       await work();
     } finally {
-      if (!this.#stopping) void this.#send('READY=1');
+      // Waited for, so that a storm of reloads cannot pile up messages before the signs of life.
+      if (!this.#stopping) await this.#send('READY=1');
     }
   }
 

@@ -58,13 +58,13 @@ describe('addKey', () => {
     });
   });
 
-  test('leaves the file and its folder to their owner alone, also one that was looser', async () => {
+  test('makes the file and its folder for their owner alone, and keeps a mode that was chosen', async () => {
     await addKey(file, { name: 'a' });
     const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
     expect([mode(file), mode(join(folder.path, 'new'))]).toEqual(['600', '700']);
-    chmodSync(file, 0o644);
+    chmodSync(file, 0o640);
     await addKey(file, { name: 'b' });
-    expect(mode(file)).toBe('600');
+    expect(mode(file)).toBe('640');
     expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
   });
 
@@ -140,6 +140,24 @@ describe('addKey', () => {
     expect(new Keyring({ file: target }).authenticate(key)?.name).toBe('new');
   });
 
+  test('makes the file that a link leads to', async () => {
+    const link = join(folder.path, 'link.json');
+    symlinkSync('target.json', link);
+    const { key } = await addKey(link, { name: 'new' });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(new Keyring({ file: join(folder.path, 'target.json') }).authenticate(key)?.name).toBe('new');
+  });
+
+  test('makes no file that the server would refuse for its size', async () => {
+    const full = join(folder.path, 'full.json');
+    const tenants = Array.from({ length: 70_000 }, (_, index) => `${index}`.padStart(110, 't'));
+    writePrivate(full, keyText({ name: 'old', sha256: sha256('old'), tenants }));
+    const before = readFileSync(full, 'utf8');
+    await expect(addKey(full, { name: 'a', tenants })).rejects.toThrow('would be larger than 8 MiB');
+    expect(readFileSync(full, 'utf8')).toBe(before);
+    expect(readdirSync(folder.path)).toEqual(['full.json']);
+  });
+
   test('that cannot write names the file', async () => {
     writeFileSync(join(folder.path, 'plain'), '');
     const blocked = join(folder.path, 'plain', 'keys.json');
@@ -154,7 +172,7 @@ describe('revokeKey', () => {
     const [a, b] = [await addKey(file, { name: 'a' }), await addKey(file, { name: 'b' })];
     const ring = new Keyring({ file });
     expect((await revokeKey(file, 'a')).name).toBe('a');
-    ring.reload();
+    await ring.reload();
     expect([a, b].map(({ key }) => ring.authenticate(key)?.name)).toEqual([undefined, 'b']);
     expect(statSync(file).mode & 0o777).toBe(0o600);
   });

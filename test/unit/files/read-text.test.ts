@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadConfigFile } from '../../../src/config-file/index.js';
+import { loadConfig } from '../../../src/config.js';
+import { readText, readTextSync, MAX_FILE_BYTES } from '../../../src/files/read-text.js';
+import { Keyring } from '../../../src/keys/keyring.js';
+
+let folder: string;
+let file: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lmserv-files-'));
+  file = join(folder, 'file');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+test('a file is read with its mode, through links too', async () => {
+  writeFileSync(file, 'größer', { mode: 0o640 });
+  symlinkSync('file', join(folder, 'link'));
+  for (const path of [file, join(folder, 'link')]) {
+    expect(readTextSync(path)).toEqual({ text: 'größer', mode: 0o640 });
+    expect(await readText(path)).toEqual({ text: 'größer', mode: 0o640 });
+  }
+});
+
+test('a file of the largest size is read', async () => {
+  writeFileSync(file, 'x'.repeat(MAX_FILE_BYTES));
+  expect((await readText(file)).text).toHaveLength(MAX_FILE_BYTES);
+  expect(readTextSync(file).text).toHaveLength(MAX_FILE_BYTES);
+});
+
+/** What may be in a file's place, and why it is refused. */
+const UNREADABLE: [string, string, () => void][] = [
+  ['a named pipe without a writer', 'not a regular file', () => execFileSync('mkfifo', [file])],
+  ['a folder', 'not a regular file', () => mkdirSync(file)],
+  ['a device without an end', 'not a regular file', () => symlinkSync('/dev/zero', file)],
+  ['a file of 1 GiB', 'larger than 8 MiB', () => (writeFileSync(file, ''), truncateSync(file, 2 ** 30))],
+  ['a link to itself', 'ELOOP', () => symlinkSync('file', file)],
+];
+
+describe.each(UNREADABLE)('%s', (_, code, make) => {
+  beforeEach(() => make());
+
+  test('is refused at once', async () => {
+    await expect(readText(file)).rejects.toMatchObject({ code });
+    expect(() => readTextSync(file)).toThrow(expect.objectContaining({ code }));
+  });
+
+  test('is named as the key file, the configuration file and the profile file', () => {
+    expect(() => new Keyring({ file })).toThrow(`The key file ${file} cannot be read (${code})`);
+    expect(() => loadConfigFile(file)).toThrow(`file: cannot be read (${code})`);
+    const env = { LLM_CONNECT_PROVIDER: 'mock', LLM_CONNECT_PROFILE_FILE: file };
+    expect(() => loadConfig({}, { env, folder })).toThrow(`LLM_CONNECT_PROFILE_FILE: cannot be read (${code})`);
+  });
+
+  test('is named as .env', () => {
+    symlinkSync(file, join(folder, '.env'));
+    expect(() => loadConfig({}, { env: {}, folder })).toThrow(`.env: cannot be read (${code})`);
+  });
+});
