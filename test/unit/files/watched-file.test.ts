@@ -21,21 +21,20 @@ function setUp(apply: (text: string) => void | Promise<void> = () => undefined) 
     onError: (error) => errors.push(String(error)),
     wait: (ms) => new Promise((end) => waiting.push({ ms, end })),
   });
-  /** Lets the next wait end, and says how long it was. */
-  const step = async (): Promise<number> => {
+  /** How long the watcher waits now, milliseconds. */
+  const waits = async (): Promise<number> => {
     while (waiting.length === 0) await setImmediate();
-    const { ms, end } = waiting.shift()!;
-    end();
-    return ms;
+    return waiting[0]!.ms;
   };
-  /** Steps through the rest of a look, to the wait before the next. */
+  /** Ends its wait and resolves at its next, with that one's milliseconds. */
+  const step = async (): Promise<number> => {
+    await waits();
+    waiting.shift()!.end();
+    return waits();
+  };
+  /** Steps through a whole look, to the wait before the next. */
   const look = async (): Promise<void> => {
-    await step();
-    for (;;) {
-      while (waiting.length === 0) await setImmediate();
-      if (waiting[0]!.ms === 1_000) return;
-      await step();
-    }
+    while ((await step()) !== 1_000);
   };
   return { file, applied, errors, watched, step, look, waiting };
 }
@@ -54,12 +53,11 @@ test('a file that is being written is applied when its writer has finished', asy
   const { file, applied, errors, watched, step, look } = setUp();
   watched.watch();
   expect(await step()).toBe(1_000);
-  file.text = '';
-  expect(await step()).toBe(1_000);
-  file.text = 'half';
-  expect(await step()).toBe(100);
-  file.text = 'half and half';
-  expect(await step()).toBe(100);
+  for (const text of ['', 'half', 'half and half']) {
+    file.text = text;
+    expect(await step()).toBe(100);
+    expect(applied).toEqual([]);
+  }
   await look();
   expect(applied).toEqual(['half and half']);
   expect(errors).toEqual([]);
@@ -156,12 +154,11 @@ test('nothing is read or applied after close', async () => {
   watched.watch();
   await step();
   file.text = 'second';
-  await step();
-  while (waiting.length === 0) await setImmediate();
+  expect(await step()).toBe(100);
   watched.close();
-  await step();
-  await step();
+  expect(await step()).toBe(1_000);
   const { reads } = file;
+  waiting.shift()!.end();
   for (let turn = 0; turn < 10; turn += 1) await setImmediate();
   expect(file.reads).toBe(reads);
   expect(applied).toEqual([]);
