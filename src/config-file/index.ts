@@ -1,6 +1,12 @@
 /** `lmserv.config.json`: models, remote servers, groups, prices and budgets. */
 export { buildRegistry, type BuildOptions, type Built, type Made } from './build.js';
 export { diffConfig, type ConfigDiff, type SectionDiff } from './diff.js';
-export { ConfigFileError, loadConfigFile, parseConfigFile, readConfigFile, readConfigFileSync } from './load.js';
+export {
+  ConfigFileError,
+  loadConfigFile,
+  parseConfigFile,
+  readConfigFile,
+  readConfigFileSync,
+} from './load.js';
 export { remoteOptions } from './remote-options.js';
 export type { ConfigFile, GroupSettings, ModelSettings, RemoteSettings } from './schema.js';

@@ -80,6 +80,24 @@ describe('the configuration file', () => {
     expect(live.workerPids()).toHaveLength(1);
   });
 
+  test('a worker that finishes a reply for a model removed earlier is not forgotten when another one ends', async () => {
+    await rewrite({ models: { demo, early: demo, late: demo } });
+    const { pid } = await live.until('worker_spawn', ({ worker }) => worker.startsWith('early#'));
+    const body = { model: 'early', messages, ignore_eos: true, max_tokens: 3000, stream: true };
+    const url = `${live.url}/v1/chat/completions`;
+    const running = new Exchange(url, { headers: { 'X-API-Key': LIVE_KEY }, body });
+    await running.firstChunk();
+    for (const models of [{ demo, late: demo }, { demo }]) {
+      writeConfig(live.dataDir, { models });
+      await live.server.reload();
+    }
+    await live.until('worker_exit', ({ worker }) => worker.startsWith('late#'));
+    expect(live.workerPids()).toContain(pid);
+    expect((await running.reply).text).toMatch(/data: \[DONE\]\n\n$/);
+    await live.until('worker_exit', ({ worker }) => worker.startsWith('early#'));
+    expect(live.workerPids()).toHaveLength(1);
+  });
+
   test.each([
     ['no JSON', '{"models": {', /is not valid JSON/],
     ['a wrong value', { models: { demo: { ...demo, slots: 0 } } }, /models\.demo\.slots/],
@@ -226,6 +244,36 @@ test('SIGHUP reloads the process that the command line started', async () => {
     await reloaded;
     expect((await get(`${server.url}/health`)).text).toBe('ok – workers idle: 1');
     expect(server.logged('worker_spawn')).toHaveLength(1);
+  } finally {
+    await server.kill();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a storm of signals and rewrites drops no stream, starts no worker, and ends with the last version', async () => {
+  const folder = newFolder();
+  const version = (alias: string) => ({ models: { demo: { ...demo, slots: 3, aliases: [alias] } } });
+  const config = writeConfig(folder, version('first'));
+  const server = await LiveProcess.start(folder, { LMSERV_CONFIG: config });
+  const headers = { 'X-API-Key': LIVE_KEY };
+  const url = `${server.url}/v1/chat/completions`;
+  const body = { messages, ignore_eos: true, max_tokens: 500, stream: true };
+  try {
+    const streams = [1, 2, 3].map(() => new Exchange(url, { headers, body }));
+    await Promise.all(streams.map((stream) => stream.firstChunk()));
+    for (let count = 0; count < 100; count += 1) {
+      for (let signals = 0; signals < 10; signals += 1) server.signal('SIGHUP');
+      writeFileSync(config, count % 2 === 0 ? '{"models": {' : JSON.stringify(version(`version-${count}`)));
+      expect((await get(`${server.url}/health`)).status).toBe(200);
+    }
+    const replies = await Promise.all(streams.map((stream) => stream.reply));
+    for (const reply of replies)
+      expect(reply.text).toMatch(/"finish_reason":"length"[\s\S]*data: \[DONE\]\n\n$/);
+    const status = async () =>
+      (await exchange(url, { headers, body: { ...brief, model: 'version-99' } })).status;
+    while ((await status()) !== 200);
+    expect(server.logged('worker_spawn')).toHaveLength(1);
+    expect(server.logged('worker_exit')).toEqual([]);
   } finally {
     await server.kill();
     rmSync(folder, { recursive: true });

@@ -51,7 +51,9 @@ describe.each(UNREADABLE)('%s', (_, code, make) => {
     expect(() => new Keyring({ file })).toThrow(`The key file ${file} cannot be read (${code})`);
     expect(() => loadConfigFile(file)).toThrow(`file: cannot be read (${code})`);
     const env = { LLM_CONNECT_PROVIDER: 'mock', LLM_CONNECT_PROFILE_FILE: file };
-    expect(() => loadConfig({}, { env, folder })).toThrow(`LLM_CONNECT_PROFILE_FILE: cannot be read (${code})`);
+    expect(() => loadConfig({}, { env, folder })).toThrow(
+      `LLM_CONNECT_PROFILE_FILE: cannot be read (${code})`,
+    );
   });
 
   test('is named as .env', () => {

@@ -28,7 +28,7 @@ test.each([
     'the new file',
     () =>
       write.mockImplementationOnce(fs.writeFileSync).mockImplementationOnce((target, text) => {
-        fs.writeFileSync(target, String(text).slice(0, 9));
+        fs.writeFileSync(target, (text as string).slice(0, 9));
         full();
       }),
   ],
