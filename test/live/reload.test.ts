@@ -83,7 +83,7 @@ describe('the configuration file', () => {
   test('a worker that finishes a reply for a model removed earlier is not forgotten when another one ends', async () => {
     await rewrite({ models: { demo, early: demo, late: demo } });
     const { pid } = await live.until('worker_spawn', ({ worker }) => worker.startsWith('early#'));
-    const body = { model: 'early', messages, ignore_eos: true, max_tokens: 3000, stream: true };
+    const body = { model: 'early', messages, ignore_eos: true, max_tokens: 1500, stream: true };
     const url = `${live.url}/v1/chat/completions`;
     const running = new Exchange(url, { headers: { 'X-API-Key': LIVE_KEY }, body });
     await running.firstChunk();
