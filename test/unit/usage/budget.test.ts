@@ -7,14 +7,13 @@ import {
   toBudget,
   type BudgetFields,
 } from '../../../src/usage/budget.js';
+import { toNano } from '../../../src/usage/money.js';
+import type { Spent } from '../../../src/usage/store.js';
 
 const NOW = Date.parse('2025-01-30T23:59:30.500Z');
 
 function check(fields: BudgetFields, day: number, month: number, now = NOW): ReturnType<typeof checkBudget> {
-  const spent = (cost: number): { costNano: number; tokens: number } => ({
-    costNano: cost * 1e9,
-    tokens: cost,
-  });
+  const spent = (cost: number): Spent => ({ costNano: toNano(cost), tokens: BigInt(Math.trunc(cost)) });
   return checkBudget(toBudget(fields), { day: spent(day), month: spent(month) }, now);
 }
 
@@ -26,7 +25,7 @@ describe('checkBudget', () => {
   });
 
   test('the day’s, reached to the nano, ends at midnight UTC', () => {
-    const exceeded = { period: 'day', unit: 'costNano', limit: 5e9, retryAfterSecs: 30 };
+    const exceeded = { period: 'day', unit: 'costNano', limit: 5_000_000_000n, retryAfterSecs: 30 };
     expect(check({ day: 5, month: 50 }, 5, 5)).toEqual(exceeded);
   });
 
@@ -34,18 +33,18 @@ describe('checkBudget', () => {
     expect(check({ day: 5, month: 5 }, 6, 6)).toEqual({
       period: 'month',
       unit: 'costNano',
-      limit: 5e9,
+      limit: 5_000_000_000n,
       retryAfterSecs: 30 + 24 * 3600,
     });
   });
 
   test('tokens have limits of their own', () => {
-    expect(check({ dayTokens: 7 }, 7, 7)).toMatchObject({ period: 'day', unit: 'tokens', limit: 7 });
+    expect(check({ dayTokens: 7 }, 7, 7)).toMatchObject({ period: 'day', unit: 'tokens', limit: 7n });
     expect(check({ monthTokens: 8 }, 7, 7)).toBeUndefined();
   });
 
   test('a budget of nothing allows nothing', () => {
-    expect(check({ day: 0 }, 0, 0)).toMatchObject({ period: 'day', limit: 0 });
+    expect(check({ day: 0 }, 0, 0)).toMatchObject({ period: 'day', limit: 0n });
   });
 
   test.each([

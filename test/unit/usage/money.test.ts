@@ -8,7 +8,7 @@ test.each([
   [12.345678912, 12_345_678_912],
   [0, 0],
 ])('%d of the currency are %d nanos', (amount, nano) => {
-  expect(toNano(amount)).toBe(nano);
+  expect(toNano(amount)).toBe(BigInt(nano));
 });
 
 test.each([
@@ -19,7 +19,7 @@ test.each([
   [1_500_000_000, '1.5'],
   [9_007_199_254_740_991, '9007199.254740991'],
 ])('%d nanos are written %s', (nano, text) => {
-  expect(formatNano(nano)).toBe(text);
+  expect(formatNano(BigInt(nano))).toBe(text);
 });
 
 test('prompt and completion have prices of their own', () => {

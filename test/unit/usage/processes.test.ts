@@ -9,6 +9,7 @@ import {
   entry,
   nextMessage,
   requestsOnDisk,
+  rowsOf,
   runScript,
   startScript,
   temporaryFolder,
@@ -37,12 +38,12 @@ test('three processes on one file, new at first, lose no count', async () => {
       record();
       // A turn of the event loop now and then, so that timed flushes of the three meet.
       if (i % 10 === 0) await new Promise((done) => setImmediate(done));
-      if (i % 50 === 0) store.query();
+      if (i % 50 === 0) [...store.pages()];
     }
     store.close();`;
   await Promise.all([1, 2, 3].map(() => runScript(folder.path, script)));
   const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
-  expect(store.query()).toMatchObject([
+  expect(rowsOf(store)).toMatchObject([
     { requests: 1800, promptTokens: 18_000, completionTokens: 9_000, costNano: 180_000 },
   ]);
   store.close();
@@ -64,7 +65,7 @@ test('kill -9 loses nothing that was recorded before the last flush', async () =
   child.kill('SIGKILL');
   expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
   const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
-  expect(store.query()).toMatchObject([{ requests: 250, costNano: 25_000 }]);
+  expect(rowsOf(store)).toMatchObject([{ requests: 250, costNano: 25_000 }]);
   store.close();
 });
 
@@ -75,7 +76,7 @@ test('kill -9 in the midst of writing leaves whole transactions and a file that 
     `${opening(file)}
     const pair = () => {
       for (const tenant of ['a', 'b']) store.record({ ...${JSON.stringify(entry())}, tenant });
-      store.query();
+      [...store.pages()];
       process.send('pair');
       setImmediate(pair);
     };
@@ -85,7 +86,7 @@ test('kill -9 in the midst of writing leaves whole transactions and a file that 
   child.kill('SIGKILL');
   await once(child, 'exit');
   const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
-  const [a, b] = store.query();
+  const [a, b] = rowsOf(store);
   expect(a?.requests).toBeGreaterThanOrEqual(50);
   expect(b?.requests).toBe(a?.requests);
   store.close();
