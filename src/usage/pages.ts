@@ -46,7 +46,7 @@ export function* reportPages(source: Source, filter: UsageFilter): Generator<Usa
   let writes: number | undefined;
   /** Its keys may go on in the next page. */
   let last: MutableRow[] = [];
-  for (let more = true; more; ) {
+  for (let more = true; more;) {
     // What was read ahead does not hold what has been stored since.
     if (writes !== source.writes()) cursors = cursorsOf(source, wanted, after, to);
     writes = source.writes();

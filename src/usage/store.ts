@@ -206,7 +206,9 @@ class SqliteUsageStore implements UsageStore {
   #reopenIfReplaced(): void {
     if (this.#table?.inPlace()) return;
     if (this.#table) {
-      this.#report(`The usage file ${this.#file} was removed or replaced; the one in its place is used from now on`);
+      this.#report(
+        `The usage file ${this.#file} was removed or replaced; the one in its place is used from now on`,
+      );
       const former = this.#table;
       this.#table = undefined;
       // Before the other is opened: the two would take the same log for theirs.
@@ -226,7 +228,9 @@ class SqliteUsageStore implements UsageStore {
     this.#uncounted += 1;
     this.#uncountedNow += 1;
     if (this.#uncountedNow > 1) return;
-    this.#report(`${this.#pending.size} rows of usage wait for the file; requests that need another are not counted`);
+    this.#report(
+      `${this.#pending.size} rows of usage wait for the file; requests that need another are not counted`,
+    );
   }
 
   #reportFlush(error: unknown): void {

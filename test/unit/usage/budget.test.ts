@@ -67,12 +67,23 @@ test('the error is 429 budget_exceeded with Retry-After', () => {
   expect(budgetError(check({ monthTokens: 2 }, 3, 3)!).message).toContain('2 tokens for this month');
 });
 
-test.each([{ day: -1 }, { day: Infinity }, { day: '5' }, { dayTokens: 1.5 }, { week: 1 }])(
-  'the schema refuses %j',
-  (fields) => {
-    expect(budgetSchema.safeParse(fields).success).toBe(false);
-  },
-);
+test.each([
+  ...[-1, Infinity, NaN, '5', 1e300, 1e-10, 5e-324, 0.1234567891].map((day) => ({ day })),
+  ...[1.5, 1e18, -1].map((dayTokens) => ({ dayTokens })),
+  { week: 1 },
+])('the schema refuses %j', (fields) => {
+  expect(budgetSchema.safeParse(fields).success).toBe(false);
+});
+
+test('the largest amounts are checked like any other', () => {
+  const fields = { month: 1e18, day: 123456.123456789, monthTokens: Number.MAX_SAFE_INTEGER };
+  const { month, day } = toBudget(budgetSchema.parse(fields));
+  expect([month.costNano, day.costNano]).toEqual([BigInt(1e27), 123_456_123_456_789n]);
+  expect(check(fields, 1e5, 1e5)).toBeUndefined();
+  expect(budgetError(check({ month: 1e12 }, 0, 1e12)!).message).toBe(
+    'The budget of 1000000000000 for this month is used up',
+  );
+});
 
 test('the schema takes a budget', () => {
   const fields = { day: 0.5, month: 10, dayTokens: 1000, monthTokens: 0 };

@@ -56,7 +56,10 @@ type Plain<Sums> = { [Name in keyof Sums]: Sums[Name] extends bigint ? number : 
 
 /** Whole numbers as JavaScript's: shorter to write, and exact as far as these tests count. */
 export function plain<Sums extends object>(sums: Sums): Plain<Sums> {
-  const fields = Object.entries(sums).map(([name, value]) => [name, typeof value === 'bigint' ? Number(value) : value]);
+  const fields = Object.entries(sums).map(([name, value]) => [
+    name,
+    typeof value === 'bigint' ? Number(value) : value,
+  ]);
   return Object.fromEntries(fields) as Plain<Sums>;
 }
 

@@ -28,6 +28,20 @@ test('prompt and completion have prices of their own', () => {
   expect(costNano({ promptTokens: 7, completionTokens: 3 }, price)).toBe(2850);
 });
 
+test.each([NaN, Infinity, -Infinity, -5, 2 ** 60, 1e300, 5e-324, 0.5])(
+  'a count of %d costs a sum that can be booked',
+  (tokens) => {
+    for (const price of [0, 0.002, 1e6, 1e300, NaN, -1]) {
+      const cost = costNano(
+        { promptTokens: tokens, completionTokens: tokens },
+        { promptPer1k: price, completionPer1k: price },
+      );
+      expect(Number.isSafeInteger(cost)).toBe(true);
+      expect(cost).toBeGreaterThanOrEqual(0);
+    }
+  },
+);
+
 test('is rounded once, half up', () => {
   const price = { promptPer1k: 0.0000005, completionPer1k: 0.0000005 };
   expect(costNano({ promptTokens: 1, completionTokens: 0 }, price)).toBe(1);

@@ -28,7 +28,8 @@ const opening = (file: string): string => `
   import { openUsageStore } from './src/usage/store.js';
   import Database from 'libsql';
   const file = ${JSON.stringify(file)};
-  const store = openUsageStore({ file, flushMs: 20, onError: (error) => console.log(error.message) });
+  const errors = [];
+  const store = openUsageStore({ file, flushMs: 20, onError: (error) => errors.push(error.message) });
   const record = () => store.record(${JSON.stringify(entry())});`;
 
 test('three processes on one file, new at first, lose no count', async () => {
@@ -98,4 +99,34 @@ test('an open store does not keep a process alive', async () => {
   // No close: the script ends only if the flush timer lets it, or this test runs into its limit.
   const printed = await runScript(folder.path, `${opening(file)} record(); console.log('end');`);
   expect(printed).toBe('end\n');
+});
+
+test('a full disk ends nothing: what was counted meanwhile is written once when there is room again', async () => {
+  const file = join(folder.path, 'full.sqlite');
+  const child = startScript(
+    folder.path,
+    `import { execFileSync } from 'node:child_process';
+    ${opening(file)}
+    // The most that any file of this process may grow to; raised again later.
+    const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':']);
+    limit(65536);
+    for (let i = 0; i < 2000; i += 1) store.record({ ...${JSON.stringify(entry())}, tenant: 'tenant ' + i });
+    const look = setInterval(() => {
+      if (errors.length === 0) return;
+      clearInterval(look);
+      process.send({ rows: store.backlog.rows, errors });
+      limit('unlimited');
+    }, 5);
+    const end = setInterval(() => {
+      if (store.backlog.rows > 0 || errors.length === 0) return;
+      clearInterval(end);
+      store.close();
+      process.disconnect();
+    }, 5);`,
+  );
+  const full = (await nextMessage(child)) as { rows: number; errors: string[] };
+  expect(full.rows).toBeGreaterThan(0);
+  expect(full.errors).toEqual([expect.stringMatching(/kept in memory \(SQLITE_(FULL|IOERR)/)]);
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  expect(requestsOnDisk(file)).toBe(2000);
 });

@@ -16,7 +16,8 @@ const row = (fields: Partial<UsageRow> = {}): UsageRow => ({
   ...fields,
 });
 
-const textOf = (format: 'json' | 'csv', ...pages: UsageRow[][]): string => [...usageText(format, pages)].join('');
+const textOf = (format: 'json' | 'csv', ...pages: UsageRow[][]): string =>
+  [...usageText(format, pages)].join('');
 const usageJson = (...pages: UsageRow[][]): any => JSON.parse(textOf('json', ...pages));
 const usageCsv = (...pages: UsageRow[][]): string => textOf('csv', ...pages);
 
@@ -46,7 +47,9 @@ describe('JSON', () => {
   test('is exact to the last digit of any number', () => {
     const [costNano, promptTokens] = [2n ** 63n - 1n, 2n ** 53n + 1n];
     const text = textOf('json', [row({ costNano, promptTokens })], [row({ costNano, promptTokens })]);
-    expect(text).toContain('"prompt_tokens":9007199254740993,"completion_tokens":12,"cost":9223372036.854775807,');
+    expect(text).toContain(
+      '"prompt_tokens":9007199254740993,"completion_tokens":12,"cost":9223372036.854775807,',
+    );
     expect(text).toContain('"total":{"requests":6,"prompt_tokens":18014398509481986,');
     expect(text).toContain('"cost":18446744073.709551614,');
   });
