@@ -10,11 +10,11 @@ import type { UsageRow } from './pages.js';
 export type UsageFormat = 'json' | 'csv';
 
 /** A report as text, a page at a time. The total is that of the rows in it, exact to the last digit. */
-export function* usageText(format: UsageFormat, pages: Iterable<UsageRow[]>): Generator<string> {
+export function* usageText(format: UsageFormat, pages: Iterable<UsageRow[]>): Generator<string, void> {
   yield* format === 'csv' ? csvText(pages) : jsonText(pages);
 }
 
-function* jsonText(pages: Iterable<UsageRow[]>): Generator<string> {
+function* jsonText(pages: Iterable<UsageRow[]>): Generator<string, void> {
   const total = noCounts();
   let before = '{"usage":[';
   for (const page of pages) {
@@ -51,7 +51,7 @@ function written(counts: UsageCounts, name: keyof UsageCounts): string {
 }
 
 /** RFC 4180: a header line, then a line a row, each ended by CR LF. */
-function* csvText(pages: Iterable<UsageRow[]>): Generator<string> {
+function* csvText(pages: Iterable<UsageRow[]>): Generator<string, void> {
   yield `tenant,model,day,${Object.values(REPORTED).join(',')}\r\n`;
   for (const page of pages) yield page.map(csvLine).join('');
 }

@@ -120,10 +120,9 @@ test('counts of a backend that no request can have are bounded, reported once, a
     },
     logger: pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }),
   });
-  for (let i = 0; i < 2; i += 1)
-    await textOf(await ask('/complete', 'POST', '{"messages":[{"role":"user","content":"x"}]}'));
+  for (let i = 0; i < 2; i += 1) await textOf(await ask('/chat', 'POST', '{"prompt":"x"}'));
   usage = { promptTokens: 3, completionTokens: 2, cachedTokens: 1 };
-  await textOf(await ask('/complete', 'POST', '{"messages":[{"role":"user","content":"x"}]}'));
+  await textOf(await ask('/chat', 'POST', '{"prompt":"x"}'));
   const counts = records.map(({ context: { trace } }) => [
     trace.promptTokens,
     trace.completionTokens,
