@@ -77,6 +77,7 @@ export class LMServ {
       version: VERSION,
       models: () => this.#running.models.served(),
       droppedLogLines: () => output.droppedInAll,
+      usageBacklog: () => this.#running.usage.backlog,
     });
   }
 
@@ -224,7 +225,8 @@ export class LMServ {
     return openUsageStore({
       file: join(this.#config.dataDir, 'usage.sqlite'),
       onError: (error) =>
-        this.logger.error({ event: 'usage_error', reason: error.message }, 'usage not written'),
+        this.logger.error({ event: 'usage_error', reason: error.message }, 'usage file not usable'),
+      onRecovery: (message) => this.logger.info({ event: 'usage_recovered' }, message),
     });
   }
 
@@ -311,11 +313,11 @@ export class LMServ {
   }
 
   #onRequestDone(record: RequestRecord, accounting: Accounting): void {
-    logRequest(this.logger, record);
-    this.#metrics.requestDone(record);
     const { caller, context, outcome, delivered } = record;
     const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
     if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);
+    logRequest(this.logger, record);
+    this.#metrics.requestDone(record);
   }
 }
 

@@ -15,9 +15,6 @@ export const list = <T extends z.ZodType>(item: T) => z.array(item, 'must be a l
 const SECONDS_RULE = 'must be a number of seconds, more than 0 and at most 86400';
 export const seconds = z.number(SECONDS_RULE).gt(0, SECONDS_RULE).max(86_400, SECONDS_RULE);
 
-const AMOUNT_RULE = 'must be a number, 0 or more';
-export const amount = z.number(AMOUNT_RULE).nonnegative(AMOUNT_RULE);
-
 const NAME_RULE = 'must be 1 to 128 letters, digits or . _ - : / @ and begin with a letter or digit';
 
 /** Of a model, remote, group or alias: what clients send as `model`. */

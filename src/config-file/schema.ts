@@ -1,10 +1,12 @@
 /** The configuration file: what it may hold. What one part says of another is checked in `check.ts`. */
 
 import { z } from 'zod';
-import { budgetSchema } from '../usage/budget.js';
-import { amount, int, list, name, seconds, serverUrl, text, variable } from './fields.js';
+import { amountUpTo, budgetSchema } from '../usage/budget.js';
+import { int, list, name, seconds, serverUrl, text, variable } from './fields.js';
 
 const MAX_TOKENS = 16_777_216;
+
+const amount = amountUpTo(1_000_000);
 
 const price = z
   .strictObject({

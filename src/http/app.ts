@@ -50,7 +50,7 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by');
   app.set('trust proxy', options.trustProxy);
   app.set('etag', false);
-  app.use(requestContext, recordRequests(options.onRequestDone));
+  app.use(requestContext, recordRequests(options.onRequestDone, logger));
   // Whether a host is to be reached by TLS alone is for the proxy that ends TLS to say.
   app.use(
     helmet({ strictTransportSecurity: false }),

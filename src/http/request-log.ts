@@ -1,5 +1,5 @@
 import type { RequestHandler, Request, Response } from 'express';
-import type { Caller } from '../contract.js';
+import type { Caller, Trace } from '../contract.js';
 import type { Logger } from '../observe/logger.js';
 import { contextOf, type RequestContext } from './context.js';
 
@@ -20,12 +20,53 @@ export interface RequestRecord {
   readonly context: RequestContext;
 }
 
-/** Calls `onDone` once for each request, when its reply is finished or its client has gone. */
-export function recordRequests(onDone: (record: RequestRecord) => void): RequestHandler {
+/**
+ * Calls `onDone` once for each request, when its reply is finished or its client has gone. What it throws is logged:
+ * thrown by a listener it would end the server.
+ */
+export function recordRequests(onDone: (record: RequestRecord) => void, logger: Logger): RequestHandler {
+  const countsOf = soundCounts(logger);
   return (request, response, next) => {
-    response.once('close', () => onDone(recordOf(request, response)));
+    response.once('close', () => {
+      try {
+        Object.assign(contextOf(response).trace, countsOf(contextOf(response).trace));
+        onDone(recordOf(request, response));
+      } catch (err) {
+        logger.error({ event: 'request_not_recorded', err }, 'a request was not recorded');
+      }
+    });
     next();
   };
+}
+
+/** The most tokens believed of one request. */
+const MAX_TOKENS = 1e9;
+
+/** Makes whole numbers of the token counts of any backend, and says so the first time that they are not. */
+function soundCounts(logger: Logger) {
+  let reported = false;
+  return (trace: Trace) => {
+    const { promptTokens, completionTokens, cachedTokens } = trace;
+    const counts = { promptTokens, completionTokens, cachedTokens };
+    const sound = {
+      promptTokens: soundCount(promptTokens),
+      completionTokens: soundCount(completionTokens),
+      cachedTokens: soundCount(cachedTokens),
+    };
+    if (!reported && Object.values(counts).some((count) => count !== soundCount(count))) {
+      reported = true;
+      const { model, backend } = trace;
+      logger.warn(
+        { event: 'usage_unsound', model, backend, ...counts },
+        'a backend counts tokens that cannot be',
+      );
+    }
+    return sound;
+  };
+}
+
+function soundCount(value: number): number {
+  return value > 0 ? Math.min(Math.trunc(value), MAX_TOKENS) : 0;
 }
 
 /** One line a request: who, what, how long; never what was said. */

@@ -1,8 +1,9 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Caller, Trace } from '../contract.js';
 import { checkBudget, budgetError, type Budget } from './budget.js';
 import type { Outcome } from './entry.js';
 import { costNano, type Price } from './money.js';
-import { usageCsv, usageFormat, usageJson, usageRange } from './report.js';
+import { usageFormat, usageRange, usageText } from './report.js';
 import type { UsageStore } from './store.js';
 import { payingTenant, readableTenants } from './tenants.js';
 
@@ -17,13 +18,16 @@ export interface AccountingOptions {
 /** A report as it goes out. */
 export interface UsageReply {
   readonly contentType: string;
-  readonly body: string;
+  readonly pieces: AsyncIterable<string>;
 }
 
 const FREE: Price = { promptPer1k: 0, completionPer1k: 0 };
 
 /** Who pays, whether there is something left, and what it came to: budgets before a request, the table after it. */
 export class Accounting {
+  /** Resolves when the next piece of a report may be read; all reports take turns. */
+  #turn: Promise<void> = Promise.resolve();
+
   constructor(private readonly options: AccountingOptions) {}
 
   /**
@@ -56,12 +60,36 @@ export class Accounting {
     });
   }
 
-  /** Answers `GET /usage?tenant=&from=&to=&format=json|csv`. @throws LMServError `invalid_value`, `forbidden`. */
-  report(caller: Caller, query: Readonly<Record<string, unknown>>): UsageReply {
+  /**
+   * Answers `GET /usage?tenant=&from=&to=&format=json|csv`, piece by piece: the event loop gets its turn between any two
+   * pieces of all reports. The first has been read when this resolves.
+   *
+   * @throws LMServError `invalid_value`, `forbidden`; what SQLite throws.
+   */
+  async report(caller: Caller, query: Readonly<Record<string, unknown>>): Promise<UsageReply> {
     const tenants = readableTenants(caller, query.tenant);
-    const rows = this.options.store.query({ ...usageRange(query), ...(tenants ? { tenants } : {}) });
-    if (usageFormat(query.format) === 'csv')
-      return { contentType: 'text/csv; charset=utf-8', body: usageCsv(rows) };
-    return { contentType: 'application/json; charset=utf-8', body: JSON.stringify(usageJson(rows)) };
+    const filter = { ...usageRange(query), ...(tenants ? { tenants } : {}) };
+    const format = usageFormat(query.format);
+    await this.#nextTurn();
+    const text = usageText(format, this.options.store.pages(filter));
+    const first = text.next();
+    return { contentType: CONTENT_TYPES[format], pieces: this.#paced(first, text) };
+  }
+
+  async *#paced(first: IteratorResult<string, void>, text: Generator<string, void>): AsyncGenerator<string> {
+    for (let piece = first; !piece.done; piece = text.next()) {
+      yield piece.value;
+      await this.#nextTurn();
+    }
+  }
+
+  #nextTurn(): Promise<void> {
+    this.#turn = this.#turn.then(() => setImmediate());
+    return this.#turn;
   }
 }
+
+const CONTENT_TYPES = {
+  json: 'application/json; charset=utf-8',
+  csv: 'text/csv; charset=utf-8',
+};

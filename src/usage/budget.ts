@@ -6,8 +6,20 @@ import { secondsLeft, type Period } from './day.js';
 import { formatNano, toNano } from './money.js';
 import type { SpentNow } from './spending.js';
 
-const amount = z.number().nonnegative();
-const tokens = z.int().nonnegative();
+/** An amount of the currency in a file, from 0 to `max`. What is finer than a billionth would count as nothing. */
+export const amountUpTo = (max: number) => {
+  const rule = `must be a number from 0 to ${max} with at most nine decimals`;
+  return z
+    .number(rule)
+    .min(0, rule)
+    .max(max, rule)
+    .refine((value) => Number(value.toFixed(9)) === value, rule);
+};
+
+const amount = amountUpTo(1e18);
+
+const TOKENS_RULE = `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`;
+const tokens = z.int(TOKENS_RULE).nonnegative(TOKENS_RULE);
 
 /**
  * A budget as configuration and key files write it: `day` and `month` in the currency of the prices, the others in
@@ -23,8 +35,8 @@ export const budgetSchema = z.strictObject({
 export type BudgetFields = z.infer<typeof budgetSchema>;
 
 interface Limits {
-  readonly costNano?: number | undefined;
-  readonly tokens?: number | undefined;
+  readonly costNano?: bigint | undefined;
+  readonly tokens?: bigint | undefined;
 }
 
 /** A budget as it is checked. */
@@ -34,18 +46,18 @@ export interface BudgetExceeded {
   readonly period: Period;
   readonly unit: keyof Limits;
   /** In nanos of the currency, or in tokens. */
-  readonly limit: number;
+  readonly limit: bigint;
   /** Seconds until the period ends and the budget is whole again. */
   readonly retryAfterSecs: number;
 }
 
 /** Turns a budget of a file into one to check. */
 export function toBudget(fields: BudgetFields): Budget {
-  const nano = (value: number | undefined): number | undefined =>
-    value === undefined ? value : toNano(value);
+  const nano = (value: number | undefined) => (value === undefined ? value : toNano(value));
+  const whole = (value: number | undefined) => (value === undefined ? value : BigInt(value));
   return {
-    day: { costNano: nano(fields.day), tokens: fields.dayTokens },
-    month: { costNano: nano(fields.month), tokens: fields.monthTokens },
+    day: { costNano: nano(fields.day), tokens: whole(fields.dayTokens) },
+    month: { costNano: nano(fields.month), tokens: whole(fields.monthTokens) },
   };
 }
 

@@ -1,32 +1,43 @@
 /** The SQLite file of the usage table: opening it, its schema, its statements. Everything here is synchronous. */
 
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
 import { monthStart, type Day } from './day.js';
 import { COUNTS, type UsageCounts } from './entry.js';
 import type { PendingRow } from './pending.js';
-import type { AccountKind, SpentNow } from './spending.js';
+import { noSpending, type AccountKind, type Spent, type SpentNow } from './spending.js';
 
 /** The usage file cannot be used; the message names it and says what to do. */
 export class UsageFileError extends Error {
   override readonly name = 'UsageFileError';
 }
 
-/** One line of a usage report: counts of a tenant and a model on a UTC day. */
-export interface UsageRow extends Readonly<UsageCounts> {
+/** Where a row is in a report: by day, tenant, model and key. */
+export interface Position {
+  readonly day: Day;
   readonly tenant: string;
   readonly model: string;
-  readonly day: Day;
+  readonly key: string;
 }
 
-export interface UsageFilter {
-  /** Only these; an empty list means nobody, undefined everybody. */
-  readonly tenants?: readonly string[] | undefined;
-  /** First and last day, both included. */
-  readonly from?: Day | undefined;
-  readonly to?: Day | undefined;
+/** A row as the file holds it. */
+export type StoredRow = Position & UsageCounts;
+
+/** A part of a report that is read in one go. */
+export interface Range {
+  /** Only this one's; undefined means everybody's. */
+  readonly tenant?: string | undefined;
+  /** The row before the first one. */
+  readonly after: Position;
+  /** The last day, included. */
+  readonly to: Day;
+  /** The most rows. */
+  readonly limit: number;
 }
+
+/** The largest number of SQLite. Beyond it a sum would become a fraction, which STRICT refuses. */
+const MAX_SUM = 2n ** 63n - 1n;
 
 /** Each brings the schema one version up; `user_version` is how many have run. Append only, never change one. */
 export const MIGRATIONS: readonly string[] = [
@@ -37,26 +48,61 @@ export const MIGRATIONS: readonly string[] = [
      PRIMARY KEY (tenant, day, model, key)
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX usage_by_key ON usage (key, day)`,
+  // Budgets read at most 31 rows of `spent`, however many rows a key with any number of tenants has in `usage`. Triggers
+  // keep it right whoever writes. Reports read `usage_by_day` piece by piece, in their own order.
+  `DROP INDEX usage_by_key;
+   CREATE INDEX usage_by_day ON usage (day, tenant, model, key);
+   CREATE TABLE spent (
+     kind TEXT NOT NULL, name TEXT NOT NULL, day TEXT NOT NULL, costNano INTEGER NOT NULL, tokens INTEGER NOT NULL,
+     PRIMARY KEY (kind, name, day)
+   ) STRICT, WITHOUT ROWID;
+   ${(['tenant', 'key'] as const).map(fillSpent).join('')}
+   CREATE TRIGGER spent_insert AFTER INSERT ON usage BEGIN ${addSpent('new.costNano', 'new.promptTokens + new.completionTokens')} END;
+   CREATE TRIGGER spent_update AFTER UPDATE ON usage BEGIN ${addSpent(
+     'new.costNano - old.costNano',
+     'new.promptTokens - old.promptTokens + new.completionTokens - old.completionTokens',
+   )} END`,
 ];
 
-// Increments, never totals: two processes on one file add up. The bound keeps a sum a whole number, which STRICT wants.
+function fillSpent(kind: AccountKind): string {
+  return `INSERT INTO spent SELECT '${kind}', ${kind}, day, ${bounded('total(costNano)')},
+    ${bounded('total(promptTokens) + total(completionTokens)')} FROM usage GROUP BY ${kind}, day;`;
+}
+
+/** total() never overflows, but gives a fraction. */
+function bounded(sum: string): string {
+  return `CAST(min(${sum}, 9e18) AS INTEGER)`;
+}
+
+function addSpent(cost: string, tokens: string): string {
+  const [costSum, tokenSum] = [cost, tokens].map((sum) => `min(${sum}, ${MAX_SUM})`);
+  return `INSERT INTO spent VALUES ('tenant', new.tenant, new.day, ${costSum}, ${tokenSum}),
+      ('key', new.key, new.day, ${costSum}, ${tokenSum})
+    ON CONFLICT DO UPDATE SET costNano = min(costNano + excluded.costNano, ${MAX_SUM}),
+      tokens = min(tokens + excluded.tokens, ${MAX_SUM});`;
+}
+
+// Increments, never totals: two processes on one file add up.
 const ADD = `INSERT INTO usage (tenant, day, model, key, ${COUNTS.join(', ')})
   VALUES (?, ?, ?, ?, ${COUNTS.map(() => '?').join(', ')})
-  ON CONFLICT DO UPDATE SET ${COUNTS.map((name) => `${name} = min(${name} + excluded.${name}, ${Number.MAX_SAFE_INTEGER})`).join(', ')}`;
+  ON CONFLICT DO UPDATE SET ${COUNTS.map((name) => `${name} = min(${name} + excluded.${name}, ${MAX_SUM})`).join(', ')}`;
 
-const SELECT = `SELECT tenant, model, day, ${COUNTS.map((name) => `total(${name}) AS ${name}`).join(', ')} FROM usage
-  WHERE (?1 IS NULL OR tenant IN (SELECT value FROM json_each(?1))) AND day BETWEEN ?2 AND ?3
-  GROUP BY tenant, model, day`;
+const COLUMNS = `day, tenant, model, key, ${COUNTS.join(', ')}`;
 
-const spentBy = (kind: AccountKind): string =>
-  `SELECT total(costNano) AS monthCost, total(promptTokens + completionTokens) AS monthTokens,
-     total(costNano) FILTER (WHERE day = ?2) AS dayCost,
-     total(promptTokens + completionTokens) FILTER (WHERE day = ?2) AS dayTokens
-   FROM usage WHERE ${kind} = ?1 AND day BETWEEN ?3 AND ?4`;
+const SELECT = `SELECT ${COLUMNS} FROM usage WHERE (day, tenant, model, key) > (?, ?, ?, ?) AND day <= ?
+  ORDER BY day, tenant, model, key LIMIT ?`;
 
-/** How long opening may wait for another process, and how long anything later may hold up the event loop. */
-const OPEN_BUSY_MS = 5000;
-const BUSY_MS = 50;
+const SELECT_OF_TENANT = `SELECT ${COLUMNS} FROM usage
+  WHERE tenant = ? AND (day, model, key) > (?, ?, ?) AND day <= ? ORDER BY day, model, key LIMIT ?`;
+
+const SPENT = 'SELECT day, costNano, tokens FROM spent WHERE kind = ? AND name = ? AND day BETWEEN ? AND ?';
+
+/** How long opening and closing may wait for another process, milliseconds. In between nothing waits: it would hold up the event loop. */
+const PATIENT_MS = 5000;
+
+export function codeOf(thrown: unknown): unknown {
+  return (thrown as { code?: unknown }).code;
+}
 
 /** The text of SQLite's own code, or of what else was thrown. */
 export function causeOf(thrown: unknown): string {
@@ -123,17 +169,19 @@ export function migrate(db: Database.Database, file: string, migrations = MIGRAT
   });
 }
 
-function prepareFile(db: Database.Database, file: string): void {
+function prepareFile(db: Database.Database, file: string, check: boolean): void {
   pragma(db, 'journal_mode = WAL');
   pragma(db, 'synchronous = NORMAL');
-  const health = pragma(db, 'quick_check(1)');
+  // A log that a long transaction or a reader made large is cut when it begins anew.
+  pragma(db, `journal_size_limit = ${16 * 2 ** 20}`);
+  const health = check ? pragma(db, 'quick_check(1)') : 'ok';
   if (health !== 'ok') throw new UsageFileError(damaged(file, String(health)));
   migrate(db, file);
-  pragma(db, `busy_timeout = ${BUSY_MS}`);
+  pragma(db, 'busy_timeout = 0');
 }
 
 const damaged = (file: string, cause: string): string =>
-  `The usage file ${file} is damaged or is no SQLite database (${cause}); ` +
+  `The usage file ${file} is damaged or not an SQLite database (${cause}); ` +
   'restore it from a copy or move it away, LMServ does not overwrite it';
 
 function openError(file: string, thrown: unknown): UsageFileError {
@@ -149,12 +197,12 @@ function openError(file: string, thrown: unknown): UsageFileError {
   );
 }
 
-function openDatabase(file: string): Database.Database {
+function openDatabase(file: string, serving: boolean): Database.Database {
   let db: Database.Database | undefined;
   try {
     createPrivately(file);
-    db = new Database(file, { timeout: OPEN_BUSY_MS });
-    prepareFile(db, file);
+    db = new Database(file, { timeout: serving ? 0 : PATIENT_MS });
+    prepareFile(db, file, !serving);
     return db;
   } catch (thrown) {
     db?.close();
@@ -162,41 +210,70 @@ function openDatabase(file: string): Database.Database {
   }
 }
 
-/** The usage table of one file. Its methods throw what SQLite throws; the store decides what becomes of it. */
+/** Which file is at a path; undefined when there is none or it cannot be seen. */
+function identityOf(file: string): string | undefined {
+  const stats = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return stats && `${stats.dev} ${stats.ino}`;
+}
+
+/**
+ * The usage table of one file. Its methods throw what SQLite throws, at once when another process holds a lock; the
+ * store decides what becomes of it.
+ */
 export class UsageTable {
   readonly #db: Database.Database;
+  readonly #file: string;
+  readonly #identity: string | undefined;
+  readonly #statements = new Map<string, Database.Statement>();
 
-  /** @throws UsageFileError */
-  constructor(file: string) {
-    this.#db = openDatabase(file);
+  /**
+   * @param serving requests are being served: nothing waits for a lock, and the file is not checked from end to end.
+   * @throws UsageFileError
+   */
+  constructor(file: string, { serving = false } = {}) {
+    this.#db = openDatabase(file, serving);
+    this.#file = file;
+    this.#identity = identityOf(file);
+  }
+
+  /** Whether the path still leads to this file: SQLite goes on writing to one that was removed, and says nothing. */
+  inPlace(): boolean {
+    return identityOf(this.#file) === this.#identity;
   }
 
   /** Adds all rows in one transaction. */
-  add(rows: Iterable<PendingRow>): void {
+  add(rows: readonly PendingRow[]): void {
     transaction(this.#db, () => {
       const statement = this.#db.prepare(ADD);
       for (const { tenant, day, model, key, counts } of rows) {
-        statement.run(tenant, day, model, key, ...COUNTS.map((name) => counts[name]));
+        statement.run(tenant, day, model, key, ...COUNTS.map((name) => atMost(counts[name], MAX_SUM)));
       }
     });
   }
 
-  /** Sums per tenant, model and day, in no order. */
-  select(filter: UsageFilter): UsageRow[] {
-    const tenants = filter.tenants === undefined ? null : JSON.stringify(filter.tenants);
-    return this.#db.prepare(SELECT).all(tenants, filter.from ?? '', filter.to ?? '~') as UsageRow[];
+  /** Rows by day, tenant, model and key. Its cost grows with the limit and not with the table. */
+  select({ tenant, after, to, limit }: Range): StoredRow[] {
+    const { day, model, key } = after;
+    const rows =
+      tenant === undefined
+        ? this.#prepare(SELECT).all(day, after.tenant, model, key, to, limit)
+        : this.#prepare(SELECT_OF_TENANT).all(tenant, day, model, key, to, limit);
+    return rows as StoredRow[];
   }
 
   spent(kind: AccountKind, name: string, today: Day): SpentNow {
     const monthEnd = `${today.slice(0, 8)}31`;
-    const sums = this.#db.prepare(spentBy(kind)).get(name, today, monthStart(today), monthEnd) as Record<
-      'dayCost' | 'dayTokens' | 'monthCost' | 'monthTokens',
-      number
-    >;
-    return {
-      day: { costNano: sums.dayCost, tokens: sums.dayTokens },
-      month: { costNano: sums.monthCost, tokens: sums.monthTokens },
-    };
+    const days = this.#prepare(SPENT).all(kind, name, monthStart(today), monthEnd) as (Spent & {
+      day: Day;
+    })[];
+    const spent = noSpending();
+    for (const { day, costNano, tokens } of days) {
+      for (const sum of day === today ? [spent.day, spent.month] : [spent.month]) {
+        sum.costNano += costNano;
+        sum.tokens += tokens;
+      }
+    }
+    return spent;
   }
 
   /** A number that changes when another connection has written to the file, and not when this one has. */
@@ -206,10 +283,10 @@ export class UsageTable {
 
   /** Waits up to five seconds for other processes from now on: at the end there is no event loop to hold up. */
   bePatient(): void {
-    pragma(this.#db, `busy_timeout = ${OPEN_BUSY_MS}`);
+    pragma(this.#db, `busy_timeout = ${PATIENT_MS}`);
   }
 
-  /** Moves the log into the file, so that the one file is a whole copy, and closes it. */
+  /** Closes the file; what is in its log goes into the file itself first. */
   close(): void {
     try {
       pragma(this.#db, 'wal_checkpoint(TRUNCATE)');
@@ -217,4 +294,13 @@ export class UsageTable {
       this.#db.close();
     }
   }
+
+  /** Whole numbers come as BigInts, exact to the last digit. */
+  #prepare(sql: string): Database.Statement {
+    const statement = this.#statements.get(sql) ?? this.#db.prepare(sql).safeIntegers(true);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
 }
+
+const atMost = (value: bigint, max: bigint): bigint => (value < max ? value : max);

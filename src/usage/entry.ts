@@ -18,16 +18,16 @@ export interface UsageEntry {
   readonly outcome: Outcome;
 }
 
-/** Sums over requests. */
+/** Sums over requests. Whole numbers of any size: years of a busy server, or a small currency, exceed 2^53. */
 export interface UsageCounts {
   /** All of them: finished, cancelled, broken and refused. */
-  requests: number;
-  promptTokens: number;
-  completionTokens: number;
-  costNano: number;
-  cancelled: number;
-  broken: number;
-  refused: number;
+  requests: bigint;
+  promptTokens: bigint;
+  completionTokens: bigint;
+  costNano: bigint;
+  cancelled: bigint;
+  broken: bigint;
+  refused: bigint;
 }
 
 /** The fields of `UsageCounts`, which are columns of the table too. */
@@ -53,37 +53,37 @@ export function storedName(name: string): string {
   return Buffer.from(name.slice(0, MAX_NAME)).toString();
 }
 
-/** A whole number from 0 to `max`; what is none counts as 0. */
-function count(value: number, max: number): number {
-  return value > 0 ? Math.min(Math.trunc(value), max) : 0;
+/** A whole number from 0 to `max`; NaN and whatever is not a number count as 0. */
+export function count(value: number, max = MAX_TOKENS): bigint {
+  return value > 0 ? BigInt(Math.min(Math.trunc(value), max)) : 0n;
 }
 
 export function noCounts(): UsageCounts {
   return {
-    requests: 0,
-    promptTokens: 0,
-    completionTokens: 0,
-    costNano: 0,
-    cancelled: 0,
-    broken: 0,
-    refused: 0,
+    requests: 0n,
+    promptTokens: 0n,
+    completionTokens: 0n,
+    costNano: 0n,
+    cancelled: 0n,
+    broken: 0n,
+    refused: 0n,
   };
 }
 
 /** The counts of a single request. */
 export function countsOf(entry: UsageEntry): UsageCounts {
   return {
-    requests: 1,
-    promptTokens: count(entry.promptTokens, MAX_TOKENS),
-    completionTokens: count(entry.completionTokens, MAX_TOKENS),
+    requests: 1n,
+    promptTokens: count(entry.promptTokens),
+    completionTokens: count(entry.completionTokens),
     costNano: count(entry.costNano, MAX_NANO),
-    cancelled: Number(entry.outcome === 'cancelled'),
-    broken: Number(entry.outcome === 'broken'),
-    refused: Number(entry.outcome === 'refused'),
+    cancelled: BigInt(entry.outcome === 'cancelled'),
+    broken: BigInt(entry.outcome === 'broken'),
+    refused: BigInt(entry.outcome === 'refused'),
   };
 }
 
-/** Adds `more` to `sum`, in place; stops at the largest whole number that is exact, in which nothing can overflow. */
-export function addCounts(sum: UsageCounts, more: UsageCounts): void {
-  for (const field of COUNTS) sum[field] = Math.min(sum[field] + more[field], Number.MAX_SAFE_INTEGER);
+/** Adds `more` to `sum`, in place. */
+export function addCounts(sum: UsageCounts, more: Readonly<UsageCounts>): void {
+  for (const field of COUNTS) sum[field] += more[field];
 }

@@ -13,9 +13,9 @@ export interface PendingRow {
 }
 
 export class Pending {
-  #rows = new Map<string, PendingRow>();
+  readonly #rows = new Map<string, PendingRow>();
 
-  /** @param limit most rows held, for when the disk takes none for long. */
+  /** @param limit the most rows held, for when the disk takes none for long. */
   constructor(private readonly limit: number) {}
 
   get size(): number {
@@ -26,9 +26,14 @@ export class Pending {
     return this.#rows.values();
   }
 
+  /** The rows that have waited longest. */
+  oldest(limit: number): PendingRow[] {
+    return [...this.#rows.values()].slice(0, limit);
+  }
+
   /** Takes `row` over and adds it up; false when it would be one row more than the limit and is dropped. */
   add(row: PendingRow): boolean {
-    const id = JSON.stringify([row.tenant, row.key, row.model, row.day]);
+    const id = idOf(row);
     const known = this.#rows.get(id);
     if (known !== undefined) addCounts(known.counts, row.counts);
     else if (this.#rows.size < this.limit) this.#rows.set(id, row);
@@ -36,7 +41,9 @@ export class Pending {
     return true;
   }
 
-  clear(): void {
-    this.#rows.clear();
+  remove(rows: readonly PendingRow[]): void {
+    for (const row of rows) this.#rows.delete(idOf(row));
   }
 }
+
+const idOf = ({ tenant, key, model, day }: PendingRow): string => JSON.stringify([tenant, key, model, day]);

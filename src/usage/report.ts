@@ -1,81 +1,77 @@
 /** `GET /usage`: its query and its two forms, JSON and CSV. Pure. */
 
 import { LMServError } from '../errors.js';
-import type { UsageRow } from './database.js';
 import { dayOf, type Day } from './day.js';
-import { addCounts, noCounts, type UsageCounts } from './entry.js';
+import { addCounts, COUNTS, noCounts, type UsageCounts } from './entry.js';
 import { formatNano } from './money.js';
+import type { UsageRow } from './pages.js';
 
-/** Counts as a report shows them; `cost` in the currency of the prices, to nine decimals. */
-export interface ReportCounts {
-  requests: number;
-  prompt_tokens: number;
-  completion_tokens: number;
-  cost: number;
-  cancelled: number;
-  broken: number;
-  refused: number;
+/** The form of a report, JSON unless asked otherwise. */
+export type UsageFormat = 'json' | 'csv';
+
+/** A report as text, a page at a time. The total is that of the rows in it, exact to the last digit. */
+export function* usageText(format: UsageFormat, pages: Iterable<UsageRow[]>): Generator<string, void> {
+  yield* format === 'csv' ? csvText(pages) : jsonText(pages);
 }
 
-export interface UsageReport {
-  usage: ({ tenant: string; model: string; day: Day } & ReportCounts)[];
-  total: ReportCounts;
-}
-
-function reportCounts(counts: UsageCounts): ReportCounts {
-  return {
-    requests: counts.requests,
-    prompt_tokens: counts.promptTokens,
-    completion_tokens: counts.completionTokens,
-    cost: Number(formatNano(counts.costNano)),
-    cancelled: counts.cancelled,
-    broken: counts.broken,
-    refused: counts.refused,
-  };
-}
-
-/** The rows and their total, which is added up in nanos and so is exact. */
-export function usageJson(rows: readonly UsageRow[]): UsageReport {
+function* jsonText(pages: Iterable<UsageRow[]>): Generator<string, void> {
   const total = noCounts();
-  for (const row of rows) addCounts(total, row);
-  const usage = rows.map((row) => ({
-    tenant: row.tenant,
-    model: row.model,
-    day: row.day,
-    ...reportCounts(row),
-  }));
-  return { usage, total: reportCounts(total) };
+  let before = '{"usage":[';
+  for (const page of pages) {
+    let text = '';
+    for (const row of page) {
+      addCounts(total, row);
+      const { tenant, model, day } = row;
+      text += `${before}${JSON.stringify({ tenant, model, day }).slice(0, -1)},${jsonCounts(row)}}`;
+      before = ',';
+    }
+    yield text;
+  }
+  yield `${before === ',' ? '' : before}],"total":{${jsonCounts(total)}}}`;
+}
+
+/** Written digit by digit: a number of JavaScript holds 16 of them. `cost` is in the currency of the prices. */
+function jsonCounts(counts: UsageCounts): string {
+  return COUNTS.map((name) => `"${REPORTED[name]}":${written(counts, name)}`).join(',');
+}
+
+/** What the columns are called in a report. */
+const REPORTED = {
+  requests: 'requests',
+  promptTokens: 'prompt_tokens',
+  completionTokens: 'completion_tokens',
+  costNano: 'cost',
+  cancelled: 'cancelled',
+  broken: 'broken',
+  refused: 'refused',
+} as const satisfies Record<keyof UsageCounts, string>;
+
+function written(counts: UsageCounts, name: keyof UsageCounts): string {
+  return name === 'costNano' ? formatNano(counts.costNano) : String(counts[name]);
+}
+
+/** RFC 4180: a header line, then a line a row, each ended by CR LF. */
+function* csvText(pages: Iterable<UsageRow[]>): Generator<string, void> {
+  yield `tenant,model,day,${Object.values(REPORTED).join(',')}\r\n`;
+  for (const page of pages) yield page.map(csvLine).join('');
+}
+
+function csvLine(row: UsageRow): string {
+  const counts = COUNTS.map((name) => written(row, name));
+  return `${[csvCell(row.tenant), csvCell(row.model), row.day, ...counts].join(',')}\r\n`;
 }
 
 /** A spreadsheet takes a cell that begins so for a formula, and a tenant's name is the client's choice. */
 const FORMULA = /^\s*[=+\-@＝＋－＠]|^[\t\r\n]/;
 
-function csvText(text: string): string {
-  const safe = FORMULA.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-}
+/** Where `;` separates cells, one begins after it: the quotes of a cell that is not the first count for nothing there. */
+const LATER_FORMULA = /;(?=\s*[=+\-@＝＋－＠])/g;
 
-const CSV_COLUMNS: Record<string, (row: UsageRow) => string | number> = {
-  tenant: (row) => csvText(row.tenant),
-  model: (row) => csvText(row.model),
-  day: (row) => row.day,
-  requests: (row) => row.requests,
-  prompt_tokens: (row) => row.promptTokens,
-  completion_tokens: (row) => row.completionTokens,
-  cost: (row) => formatNano(row.costNano),
-  cancelled: (row) => row.cancelled,
-  broken: (row) => row.broken,
-  refused: (row) => row.refused,
-};
-
-/**
- * RFC 4180: a header line, then a line a row, each ended by CR LF. A name that a spreadsheet would run as a formula
- * gets an apostrophe in front.
- */
-export function usageCsv(rows: readonly UsageRow[]): string {
-  const cells = Object.values(CSV_COLUMNS);
-  const lines = rows.map((row) => cells.map((cell) => cell(row)).join(','));
-  return [Object.keys(CSV_COLUMNS).join(','), ...lines, ''].join('\r\n');
+/** An apostrophe keeps a name from being run as a formula. */
+function csvCell(text: string): string {
+  const plain = text.replaceAll(LATER_FORMULA, ";'");
+  const safe = FORMULA.test(plain) ? `'${plain}` : plain;
+  return /[",;\t\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 const DAY = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+ -]\d{2}:\d{2})?)?$/;
@@ -124,7 +120,7 @@ export function usageRange(query: { from?: unknown; to?: unknown }): {
  *
  * @throws LMServError `invalid_value`.
  */
-export function usageFormat(value: unknown): 'json' | 'csv' {
+export function usageFormat(value: unknown): UsageFormat {
   if (value === undefined || value === 'json') return 'json';
   if (value === 'csv') return 'csv';
   throw new LMServError('invalid_value', 'format must be json or csv', { param: 'format' });

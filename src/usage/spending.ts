@@ -7,9 +7,9 @@ import type { UsageCounts } from './entry.js';
 export type AccountKind = 'tenant' | 'key';
 
 export interface Spent {
-  costNano: number;
+  costNano: bigint;
   /** Prompt and completion tokens. */
-  tokens: number;
+  tokens: bigint;
 }
 
 /** What was spent in the current UTC day and month. */
@@ -19,8 +19,8 @@ export interface SpentNow {
 }
 
 export const noSpending = (): SpentNow => ({
-  day: { costNano: 0, tokens: 0 },
-  month: { costNano: 0, tokens: 0 },
+  day: { costNano: 0n, tokens: 0n },
+  month: { costNano: 0n, tokens: 0n },
 });
 
 /** Adds what was counted on `day`, if it belongs to the day or month of `today`. */

@@ -1,17 +1,19 @@
 /**
  * Usage per tenant, key, model and day, in SQLite. `record` only adds up in memory; a batch goes to disk in one
  * transaction every `flushMs`, so a killed process loses less than the last second and a request never waits for the
- * disk. Nothing here throws into a request: a disk that is full or locked is reported, and what was counted is kept.
+ * disk. Nothing here throws into a request: a disk that is full or locked is reported once, and what was counted is kept.
  */
 
-import { causeOf, UsageTable, type UsageFilter, type UsageRow } from './database.js';
+import { causeOf, codeOf, UsageTable, type Range } from './database.js';
 import { dayOf, type Day } from './day.js';
-import { addCounts, countsOf, noCounts, storedName, type UsageCounts, type UsageEntry } from './entry.js';
+import { countsOf, storedName, type UsageEntry } from './entry.js';
+import { reportPages, type UsageFilter, type UsageRow } from './pages.js';
 import { Pending } from './pending.js';
 import { addSpending, noSpending, SpendingCache, type AccountKind, type SpentNow } from './spending.js';
 
-export { UsageFileError, type UsageFilter, type UsageRow } from './database.js';
+export { UsageFileError } from './database.js';
 export type { Outcome, UsageEntry } from './entry.js';
+export type { UsageFilter, UsageRow } from './pages.js';
 export type { AccountKind, Spent, SpentNow } from './spending.js';
 
 export interface UsageOptions {
@@ -21,25 +23,37 @@ export interface UsageOptions {
   readonly flushMs?: number;
   /** Unix time, milliseconds. */
   readonly now?: () => number;
-  /** Told of every failed write or read; the server goes on. */
+  /** Told once of each reason why the file cannot be written or read; the server goes on. */
   readonly onError: (error: Error) => void;
+  /** Told when it can be written again. */
+  readonly onRecovery?: (message: string) => void;
+}
+
+/** What is in memory only. */
+export interface UsageBacklog {
+  /** Rows that wait to be written. */
+  readonly rows: number;
+  /** Requests that found no room there and are not counted, since the start. */
+  readonly uncounted: number;
 }
 
 export interface UsageStore {
   /** Counts one request that has ended. Cheap; never throws. */
   record(entry: UsageEntry): void;
   /**
-   * Rows by day, tenant and model; what is not on disk yet is in them too.
+   * Rows by day, tenant and model, in pages that take a few milliseconds each; what is not on disk yet is in them too.
+   * Nothing is held open between two pages.
    *
    * @throws when the file cannot be read.
    */
-  query(filter?: UsageFilter): UsageRow[];
+  pages(filter?: UsageFilter): Generator<UsageRow[]>;
   /**
    * What a tenant or a key spent today and this month (UTC), this process's requests up to the last one. Another
    * process's show after `flushMs`. From memory but for an account's first time; when the file cannot be read then,
    * it is reported and only what is in memory counts.
    */
   spent(kind: AccountKind, name: string): SpentNow;
+  readonly backlog: UsageBacklog;
   /** Writes what is left and closes the file; a second call does nothing. */
   close(): void;
 }
@@ -47,8 +61,10 @@ export interface UsageStore {
 const FLUSH_MS = 500;
 /** While writing fails it is tried again after twice as long each time, up to this. */
 const MAX_RETRY_MS = 30_000;
-/** Rows held while the disk takes none, about 10 MB. */
+/** Rows held while the disk takes none, about 20 MB. */
 const MAX_PENDING = 20_000;
+/** Rows written before the event loop has its turn. */
+const FLUSH_ROWS = 100;
 /** Accounts whose sums are held in memory. */
 const MAX_ACCOUNTS = 10_000;
 
@@ -61,26 +77,44 @@ export function openUsageStore(options: UsageOptions): UsageStore {
   return new SqliteUsageStore(options);
 }
 
+const WRITE = 'Usage cannot be written and is kept in memory';
+const READ = 'Spending cannot be read, so a budget may be overrun';
+const REPORT = 'Usage cannot be reported';
+
 class SqliteUsageStore implements UsageStore {
-  readonly #table: UsageTable;
+  readonly #file: string;
   readonly #flushMs: number;
   readonly #now: () => number;
   readonly #onError: (error: Error) => void;
+  readonly #onRecovery: (message: string) => void;
   readonly #pending = new Pending(MAX_PENDING);
   readonly #spending = new SpendingCache(MAX_ACCOUNTS);
+  /** Undefined while the file that has taken the place of another cannot be opened. */
+  #table: UsageTable | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #writes = 0;
   #failures = 0;
-  /** Requests that found no room while the disk took none. */
-  #dropped = 0;
+  /** What was reported and has not ended since, by what cannot be done. */
+  readonly #reported = new Map<string, string>();
+  #uncounted = 0;
+  /** Of them, those since the file was last written. */
+  #uncountedNow = 0;
   #version = 0;
   #versionRead = -Infinity;
+  #readable = true;
   #closed = false;
 
-  constructor({ file, flushMs = FLUSH_MS, now = Date.now, onError }: UsageOptions) {
+  constructor({ file, flushMs = FLUSH_MS, now = Date.now, onError, onRecovery }: UsageOptions) {
     this.#table = new UsageTable(file);
+    this.#file = file;
     this.#flushMs = flushMs;
     this.#now = now;
     this.#onError = onError;
+    this.#onRecovery = onRecovery ?? (() => undefined);
+  }
+
+  get backlog(): UsageBacklog {
+    return { rows: this.#pending.size, uncounted: this.#uncounted };
   }
 
   record(entry: UsageEntry): void {
@@ -94,18 +128,25 @@ class SqliteUsageStore implements UsageStore {
       counts: countsOf(entry),
     };
     this.#spending.add(row);
-    if (!this.#pending.add(row)) this.#dropped += 1;
+    if (!this.#pending.add(row)) this.#drop();
     this.#arm();
   }
 
-  query(filter: UsageFilter = {}): UsageRow[] {
+  *pages(filter: UsageFilter = {}): Generator<UsageRow[]> {
     this.#flush();
-    const rows = new Map<string, UsageRow & UsageCounts>();
-    const stored = filter.tenants && { ...filter, tenants: filter.tenants.map(storedName) };
-    for (const row of this.#table.select(stored ?? filter)) rows.set(rowId(row), row);
-    // What could not be written just now counts all the same.
-    for (const row of this.#pending.rows()) if (matches(row, stored ?? filter)) mergeRow(rows, row);
-    return [...rows.values()].sort(byDayTenantModel);
+    const { from, to, tenants } = filter;
+    const source = {
+      stored: (range: Range) => this.#opened().select(range),
+      pending: () => this.#pending.rows(),
+      writes: () => this.#writes,
+    };
+    try {
+      yield* reportPages(source, { from, to, tenants: tenants?.map(storedName) });
+      this.#reported.delete(REPORT);
+    } catch (error) {
+      this.#reportOnce(REPORT, error);
+      throw error;
+    }
   }
 
   spent(kind: AccountKind, name: string): SpentNow {
@@ -118,14 +159,18 @@ class SqliteUsageStore implements UsageStore {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#try('The usage file is busy', () => this.#table.bePatient());
-    this.#flush();
-    this.#try('The usage file was not closed in order', () => this.#table.close());
+    this.#try('The usage file is busy', () => this.#table?.bePatient());
+    while (this.#flush() && this.#pending.size > 0);
+    this.#try('The usage file was not closed in order', () => this.#table?.close());
   }
 
   #today(): Day {
     return dayOf(this.#now());
+  }
+
+  #opened(): UsageTable {
+    if (!this.#table) throw new Error('The usage file is not open');
+    return this.#table;
   }
 
   #arm(): void {
@@ -134,84 +179,116 @@ class SqliteUsageStore implements UsageStore {
     this.#timer = setTimeout(() => this.#flush(), delay).unref();
   }
 
-  #flush(): void {
+  /** Writes the oldest rows; false when that failed. What is left is written a little later. */
+  #flush(): boolean {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#pending.size === 0) return;
+    if (this.#pending.size === 0) return true;
+    const rows = this.#pending.oldest(FLUSH_ROWS);
     try {
-      this.#table.add(this.#pending.rows());
-      this.#pending.clear();
-      this.#failures = 0;
+      this.#reopenIfReplaced();
+      this.#opened().add(rows);
     } catch (error) {
       this.#failures = Math.min(this.#failures + 1, 20);
       this.#reportFlush(error);
       this.#arm();
+      return false;
     }
+    this.#pending.remove(rows);
+    this.#writes += 1;
+    this.#failures = 0;
+    if (this.#pending.size > 0 && !this.#closed) this.#timer = setTimeout(() => this.#flush(), 1).unref();
+    else this.#noticeRecovery();
+    return true;
+  }
+
+  /** A file that was removed or replaced would take counts that nobody ever sees. */
+  #reopenIfReplaced(): void {
+    if (this.#table?.inPlace()) return;
+    if (this.#table) {
+      this.#report(
+        `The usage file ${this.#file} was removed or replaced; the one in its place is used from now on`,
+      );
+      const former = this.#table;
+      this.#table = undefined;
+      // Before the other is opened: the two would take the same log for theirs.
+      this.#try('The former usage file was not closed in order', () => former.close());
+    }
+    this.#table = new UsageTable(this.#file, { serving: !this.#closed });
+    this.#spending.clear();
+  }
+
+  #noticeRecovery(): void {
+    const uncounted = this.#uncountedNow === 0 ? '' : `; ${this.#uncountedNow} requests were not counted`;
+    this.#uncountedNow = 0;
+    if (this.#reported.delete(WRITE)) this.#onRecovery(`Usage is written again${uncounted}`);
+  }
+
+  #drop(): void {
+    this.#uncounted += 1;
+    this.#uncountedNow += 1;
+    if (this.#uncountedNow > 1) return;
+    this.#report(
+      `${this.#pending.size} rows of usage wait for the file; requests that need another are not counted`,
+    );
   }
 
   #reportFlush(error: unknown): void {
-    const kept = this.#closed ? 'are lost' : 'are kept and tried again';
-    const dropped = this.#dropped > 0 ? `, ${this.#dropped} requests found no room and are not counted` : '';
-    this.#dropped = 0;
-    this.#report(`Usage cannot be written: ${this.#pending.size} rows ${kept}${dropped}`, error);
+    // Two processes on one file collide now and then; the next attempt mends that.
+    const collided = this.#failures === 1 && codeOf(error) === 'SQLITE_BUSY';
+    if (this.#closed) this.#report(`Usage cannot be written: ${this.#pending.size} rows are lost`, error);
+    else if (!collided) this.#reportOnce(WRITE, error);
   }
 
-  /** Forgets the sums when another process wrote; asked at most once every `flushMs`. */
+  /** Forgets the sums when another process wrote; asks at most once every `flushMs`, also whether the file is back. */
   #noticeOthers(): void {
     const now = this.#now();
     if (Math.abs(now - this.#versionRead) < this.#flushMs) return;
     this.#versionRead = now;
-    this.#try('Usage of other processes cannot be read', () => {
-      const version = this.#table.version();
-      if (version !== this.#version) this.#spending.clear();
-      this.#version = version;
-    });
+    const version = this.#read((table) => table.version());
+    if (version === undefined) return;
+    if (version !== this.#version || !this.#readable) this.#spending.clear();
+    this.#version = version;
+    this.#readable = true;
   }
 
+  /** While the file cannot be read, no further request tries to: only what is in memory counts. */
   #load(kind: AccountKind, name: string, today: Day): SpentNow {
-    let spent = noSpending();
-    const read = this.#try('Spending cannot be read, so a budget may be overrun', () => {
-      spent = this.#table.spent(kind, name, today);
-    });
+    const spent = (this.#readable && this.#read((table) => table.spent(kind, name, today))) || noSpending();
     for (const row of this.#pending.rows()) {
       if (row[kind] === name) addSpending(spent, row.counts, row.day, today);
     }
-    if (read) this.#spending.set(kind, name, today, spent);
+    this.#spending.set(kind, name, today, spent);
     return spent;
   }
 
-  #try(failure: string, action: () => void): boolean {
+  #read<Result>(read: (table: UsageTable) => Result): Result | undefined {
+    try {
+      return read(this.#opened());
+    } catch (error) {
+      this.#readable = false;
+      this.#reportOnce(READ, error);
+      return undefined;
+    }
+  }
+
+  #try(failure: string, action: () => void): void {
     try {
       action();
-      return true;
     } catch (error) {
       this.#report(failure, error);
-      return false;
     }
+  }
+
+  /** Reports what cannot be done when that begins and when its cause changes. */
+  #reportOnce(failure: string, error: unknown): void {
+    const cause = causeOf(error);
+    if (this.#reported.get(failure) === cause) return;
+    this.#reported.set(failure, cause);
+    this.#report(failure, error);
   }
 
   #report(text: string, cause?: unknown): void {
     this.#onError(new Error(cause === undefined ? text : `${text} (${causeOf(cause)})`, { cause }));
   }
-}
-
-type Named = Pick<UsageRow, 'tenant' | 'model' | 'day'>;
-
-const rowId = ({ tenant, model, day }: Named): string => JSON.stringify([tenant, model, day]);
-
-function matches({ tenant, day }: Named, { tenants, from = '', to = '~' }: UsageFilter): boolean {
-  return (tenants === undefined || tenants.includes(tenant)) && day >= from && day <= to;
-}
-
-function mergeRow(rows: Map<string, UsageRow & UsageCounts>, more: Named & { counts: UsageCounts }): void {
-  const { tenant, model, day, counts } = more;
-  const row = rows.get(rowId(more)) ?? { tenant, model, day, ...noCounts() };
-  rows.set(rowId(more), row);
-  addCounts(row, counts);
-}
-
-const compare = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
-
-function byDayTenantModel(a: Named, b: Named): number {
-  return compare(a.day, b.day) || compare(a.tenant, b.tenant) || compare(a.model, b.model);
 }

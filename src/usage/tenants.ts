@@ -5,7 +5,8 @@ import { LMServError } from '../errors.js';
 
 const MAX_LENGTH = 128;
 
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+/** Control characters, half surrogate pairs, line separators, and what turns the direction of the text around it. */
+const CONTROL = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/u;
 
 const mayUse = (caller: Caller, tenant: string): boolean =>
   caller.admin || caller.tenants === undefined || caller.tenants.includes(tenant);

@@ -1,4 +1,5 @@
 import { BlockList } from 'node:net';
+import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import type { Express } from 'express';
 import type { Generate, GenerateEvent } from '../../src/contract.js';
@@ -28,7 +29,7 @@ export function testApp(options: Partial<AppOptions> = {}): Express {
     generate: saying('Hello', ' world'),
     authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
     admit: (caller, tenant) => tenant ?? caller.name,
-    usage: () => ({ contentType: 'application/json', body: '{}' }),
+    usage: async () => ({ contentType: 'application/json', pieces: Readable.from(['{}']) }),
     metrics: async () => ({ contentType: 'text/plain', body: '' }),
     health: () => HEALTHY,
     models: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],

@@ -2,12 +2,14 @@ import { Counter, Histogram, type Registry } from 'prom-client';
 import type { Trace } from '../../contract.js';
 import { GAP_BOUNDS_MS } from '../token-gaps.js';
 import { CountedHistogram } from './counted-histogram.js';
+import type { ModelNames } from './model-names.js';
 
 const FIRST_TOKEN_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 
 /** What the models did, from the traces of the requests that have ended. */
 export class GenerationMetrics {
   readonly #registry: Registry;
+  readonly #names: ModelNames;
   readonly #generations;
   readonly #promptTokens;
   readonly #completionTokens;
@@ -15,8 +17,9 @@ export class GenerationMetrics {
   readonly #gaps;
   readonly #prefix;
 
-  constructor(registry: Registry) {
+  constructor(registry: Registry, names: ModelNames) {
     this.#registry = registry;
+    this.#names = names;
     this.#generations = this.#counter(
       'lmserv_generations_total',
       'Generations that have ended, by the model that answered last and outcome.',
@@ -58,9 +61,10 @@ export class GenerationMetrics {
   }
 
   add(trace: Trace, outcome: string): void {
-    const { model, firstTokenMs, tokenGaps: gaps } = trace;
-    // Refused before it was known who is to answer.
-    if (model === undefined) return;
+    const { firstTokenMs, tokenGaps: gaps } = trace;
+    // Refused before it was known which model would serve it.
+    if (trace.model === undefined) return;
+    const model = this.#names.labelOf(trace.model);
     this.#generations.inc({ model, outcome });
     this.#promptTokens.inc({ model }, trace.promptTokens);
     this.#completionTokens.inc({ model }, trace.completionTokens);
@@ -71,7 +75,8 @@ export class GenerationMetrics {
   }
 
   /** Shows a model's counters from the start, so that their first increase is not missed. */
-  introduce(model: string): void {
+  introduce(name: string): void {
+    const model = this.#names.labelOf(name);
     const { lookups, hits, promptTokens, hitTokens } = this.#prefix;
     const all = [this.#promptTokens, this.#completionTokens, lookups, hits, promptTokens, hitTokens];
     for (const counter of all) counter.inc({ model }, 0);

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { PoolObserver } from '../pool-observer.js';
 import { GenerationMetrics } from './generations.js';
+import { ModelNames } from './model-names.js';
 import { PoolMetrics } from './pools.js';
 import { processMetrics } from './process.js';
 import { RequestMetrics, type FinishedRequest } from './requests.js';
@@ -13,6 +14,8 @@ export interface MetricsOptions {
   readonly models: () => readonly ServedModel[];
   /** How many log lines could not be written so far. */
   readonly droppedLogLines?: (() => number) | undefined;
+  /** What the usage file has not taken so far. */
+  readonly usageBacklog?: (() => { readonly rows: number; readonly uncounted: number }) | undefined;
   readonly memoryOf?: ReadMemory | undefined;
 }
 
@@ -26,9 +29,10 @@ export interface Exposition {
 export class Metrics {
   readonly #options: MetricsOptions;
   readonly #registry = new Registry();
+  readonly #names = new ModelNames();
   readonly #requests = new RequestMetrics(this.#registry);
-  readonly #generations = new GenerationMetrics(this.#registry);
-  readonly #pools = new PoolMetrics(this.#registry);
+  readonly #generations = new GenerationMetrics(this.#registry, this.#names);
+  readonly #pools = new PoolMetrics(this.#registry, this.#names);
   readonly #served: ServedModelMetrics;
   readonly #failures = new Counter({
     name: 'lmserv_backend_failures_total',
@@ -43,6 +47,7 @@ export class Metrics {
     this.#served = new ServedModelMetrics(this.#registry, options.memoryOf);
     this.#addBuildInfo(options.version);
     if (options.droppedLogLines) this.#addDroppedLogLines(options.droppedLogLines);
+    if (options.usageBacklog) this.#addUsageBacklog(options.usageBacklog);
   }
 
   /** To be told by the pools of what happens in them. */
@@ -57,7 +62,7 @@ export class Metrics {
   }
 
   backendFailed(failure: { readonly model: string; readonly error: { readonly code: string } }): void {
-    this.#failures.inc({ model: failure.model, code: failure.error.code });
+    this.#failures.inc({ model: this.#names.labelOf(failure.model), code: failure.error.code });
   }
 
   /** All series as they are now. Who asks while another is being answered gets the same answer. */
@@ -93,6 +98,27 @@ export class Metrics {
       collect() {
         this.reset();
         this.inc(dropped());
+      },
+    });
+  }
+
+  #addUsageBacklog(backlog: NonNullable<MetricsOptions['usageBacklog']>): void {
+    const registers = [this.#registry];
+    new Gauge({
+      name: 'lmserv_usage_rows_waiting',
+      help: 'Rows of usage that are in memory only; many while the usage file cannot be written.',
+      registers,
+      collect() {
+        this.set(backlog().rows);
+      },
+    });
+    new Counter({
+      name: 'lmserv_usage_requests_uncounted_total',
+      help: 'Requests that are missing from the usage because it had no room in memory while its file could not be written.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(backlog().uncounted);
       },
     });
   }

@@ -1,5 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type { PoolObserver, WorkerExitCause } from '../pool-observer.js';
+import type { ModelNames } from './model-names.js';
 
 const WAIT_BUCKETS = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
@@ -12,13 +13,15 @@ const CAUSES: readonly WorkerExitCause[] = [
 
 /** What happens in the pools: workers that come and go, requests that wait, move on or start again. */
 export class PoolMetrics implements PoolObserver {
+  readonly #names: ModelNames;
   readonly #started;
   readonly #exits;
   readonly #resumed;
   readonly #retried;
   readonly #waits;
 
-  constructor(registry: Registry) {
+  constructor(registry: Registry, names: ModelNames) {
+    this.#names = names;
     const registers = [registry];
     this.#started = new Histogram({
       name: 'lmserv_worker_start_duration_seconds',
@@ -55,29 +58,30 @@ export class PoolMetrics implements PoolObserver {
   }
 
   /** Shows a model's counters from the start, so that their first increase is not missed. */
-  introduce(model: string): void {
+  introduce(name: string): void {
+    const model = this.#names.labelOf(name);
     for (const cause of CAUSES) this.#exits.inc({ model, cause }, 0);
     this.#resumed.inc({ model }, 0);
     this.#retried.inc({ model }, 0);
   }
 
   workerReady({ model, ms }: Parameters<PoolObserver['workerReady']>[0]): void {
-    this.#started.observe({ model }, ms / 1000);
+    this.#started.observe({ model: this.#names.labelOf(model) }, ms / 1000);
   }
 
   workerExited({ model, cause }: Parameters<PoolObserver['workerExited']>[0]): void {
-    this.#exits.inc({ model, cause });
+    this.#exits.inc({ model: this.#names.labelOf(model), cause });
   }
 
   resumed({ model }: Parameters<PoolObserver['resumed']>[0]): void {
-    this.#resumed.inc({ model });
+    this.#resumed.inc({ model: this.#names.labelOf(model) });
   }
 
   retried({ model }: Parameters<PoolObserver['retried']>[0]): void {
-    this.#retried.inc({ model });
+    this.#retried.inc({ model: this.#names.labelOf(model) });
   }
 
   waited({ model, ms, outcome }: Parameters<PoolObserver['waited']>[0]): void {
-    this.#waits.observe({ model, outcome }, ms / 1000);
+    this.#waits.observe({ model: this.#names.labelOf(model), outcome }, ms / 1000);
   }
 }

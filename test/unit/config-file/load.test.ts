@@ -65,8 +65,12 @@ test.each([
   [{ models: { a: local({ price: { prompt: 1 } }) } }, 'models.a.price.completion: is required'],
   [
     { models: { a: local({ price: { prompt: -1, completion: 0 } }) } },
-    'models.a.price.prompt: must be a number, 0 or more',
+    'models.a.price.prompt: must be a number from 0 to 1000000 with at most nine decimals',
   ],
+  ...[1e300, 1e-10, 5e-324, 1_000_000.1].map((completion): [unknown, string] => [
+    { models: { a: local({ price: { prompt: 0, completion } }) } },
+    'models.a.price.completion: must be a number from 0 to 1000000 with at most nine decimals',
+  ]),
   [
     { models: { '../a': local() } },
     'models.../a: as a name, it must be 1 to 128 letters, digits or . _ - : / @ and begin with a letter or digit',

@@ -121,8 +121,8 @@ test('budgets are those of the file, in nanos', () => {
   writePrivate(file, keyText(entry('a', { budget: { day: 0.5, monthTokens: 9 } }), entry('b')));
   const ring = keyring();
   expect(ring.budgetOf('a')).toEqual({
-    day: { costNano: 500_000_000, tokens: undefined },
-    month: { costNano: undefined, tokens: 9 },
+    day: { costNano: 500_000_000n, tokens: undefined },
+    month: { costNano: undefined, tokens: 9n },
   });
   expect([ring.budgetOf('b'), ring.budgetOf('c')]).toEqual([undefined, undefined]);
 });
@@ -267,7 +267,7 @@ describe('reload', () => {
     expect(errors.map(String)).toEqual([expect.stringContaining(file)]);
     expect(String(errors[0])).not.toContain(CANARY);
     expect(ring.authenticate('key of a')?.name).toBe('a');
-    expect(ring.budgetOf('a')?.day.costNano).toBe(1e9);
+    expect(ring.budgetOf('a')?.day.costNano).toBe(1_000_000_000n);
   });
 });
 

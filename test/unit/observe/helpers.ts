@@ -45,6 +45,7 @@ export function testMetrics(options: Partial<MetricsOptions> = {}) {
     models: () => [served()],
     memoryOf: async () => ({ anonymous: 100, mapped: 900 }),
     droppedLogLines: () => 3,
+    usageBacklog: () => ({ rows: 4, uncounted: 5 }),
     ...options,
   });
   return Object.assign(metrics, { read: async () => parseExposition((await metrics.expose()).body) });

@@ -75,6 +75,29 @@ describe('generations', () => {
   });
 });
 
+test('models beyond the thousandth share their series', async () => {
+  const metrics = testMetrics({ models: () => [] });
+  for (let i = 0; i < 1003; i += 1) {
+    const model = `made up ${i}`;
+    metrics.requestDone(finished({ trace: { ...whole, model } }));
+    metrics.backendFailed({ model, error: { code: 'unavailable' } });
+    metrics.poolObserver.waited({ model, ms: 1, outcome: 'leased' });
+  }
+  const read = await metrics.read();
+  for (const name of ['lmserv_generations_total', 'lmserv_backend_failures_total']) {
+    expect(read.family(name).samples).toHaveLength(1001);
+    expect(read.value(name, { model: 'other' })).toBe(3);
+  }
+  expect(read.value('lmserv_inter_token_latency_seconds_count', { model: 'other' })).toBe(9);
+  expect(read.value('lmserv_queue_wait_seconds_count', { model: 'other' })).toBe(3);
+});
+
+test('what the usage file has not taken shows', async () => {
+  const read = await testMetrics().read();
+  expect(read.value('lmserv_usage_rows_waiting')).toBe(4);
+  expect(read.value('lmserv_usage_requests_uncounted_total')).toBe(5);
+});
+
 describe('pools', () => {
   test('workers that come and go are counted by cause', async () => {
     const metrics = testMetrics();

@@ -7,14 +7,13 @@ import {
   toBudget,
   type BudgetFields,
 } from '../../../src/usage/budget.js';
+import { toNano } from '../../../src/usage/money.js';
+import type { Spent } from '../../../src/usage/store.js';
 
 const NOW = Date.parse('2025-01-30T23:59:30.500Z');
 
 function check(fields: BudgetFields, day: number, month: number, now = NOW): ReturnType<typeof checkBudget> {
-  const spent = (cost: number): { costNano: number; tokens: number } => ({
-    costNano: cost * 1e9,
-    tokens: cost,
-  });
+  const spent = (cost: number): Spent => ({ costNano: toNano(cost), tokens: BigInt(Math.trunc(cost)) });
   return checkBudget(toBudget(fields), { day: spent(day), month: spent(month) }, now);
 }
 
@@ -26,7 +25,7 @@ describe('checkBudget', () => {
   });
 
   test('the day’s, reached to the nano, ends at midnight UTC', () => {
-    const exceeded = { period: 'day', unit: 'costNano', limit: 5e9, retryAfterSecs: 30 };
+    const exceeded = { period: 'day', unit: 'costNano', limit: 5_000_000_000n, retryAfterSecs: 30 };
     expect(check({ day: 5, month: 50 }, 5, 5)).toEqual(exceeded);
   });
 
@@ -34,18 +33,18 @@ describe('checkBudget', () => {
     expect(check({ day: 5, month: 5 }, 6, 6)).toEqual({
       period: 'month',
       unit: 'costNano',
-      limit: 5e9,
+      limit: 5_000_000_000n,
       retryAfterSecs: 30 + 24 * 3600,
     });
   });
 
   test('tokens have limits of their own', () => {
-    expect(check({ dayTokens: 7 }, 7, 7)).toMatchObject({ period: 'day', unit: 'tokens', limit: 7 });
+    expect(check({ dayTokens: 7 }, 7, 7)).toMatchObject({ period: 'day', unit: 'tokens', limit: 7n });
     expect(check({ monthTokens: 8 }, 7, 7)).toBeUndefined();
   });
 
   test('a budget of nothing allows nothing', () => {
-    expect(check({ day: 0 }, 0, 0)).toMatchObject({ period: 'day', limit: 0 });
+    expect(check({ day: 0 }, 0, 0)).toMatchObject({ period: 'day', limit: 0n });
   });
 
   test.each([
@@ -68,12 +67,23 @@ test('the error is 429 budget_exceeded with Retry-After', () => {
   expect(budgetError(check({ monthTokens: 2 }, 3, 3)!).message).toContain('2 tokens for this month');
 });
 
-test.each([{ day: -1 }, { day: Infinity }, { day: '5' }, { dayTokens: 1.5 }, { week: 1 }])(
-  'the schema refuses %j',
-  (fields) => {
-    expect(budgetSchema.safeParse(fields).success).toBe(false);
-  },
-);
+test.each([
+  ...[-1, Infinity, NaN, '5', 1e300, 1e-10, 5e-324, 0.1234567891].map((day) => ({ day })),
+  ...[1.5, 1e18, -1].map((dayTokens) => ({ dayTokens })),
+  { week: 1 },
+])('the schema refuses %j', (fields) => {
+  expect(budgetSchema.safeParse(fields).success).toBe(false);
+});
+
+test('the largest amounts are checked like any other', () => {
+  const fields = { month: 1e18, day: 123456.123456789, monthTokens: Number.MAX_SAFE_INTEGER };
+  const { month, day } = toBudget(budgetSchema.parse(fields));
+  expect([month.costNano, day.costNano]).toEqual([BigInt(1e27), 123_456_123_456_789n]);
+  expect(check(fields, 1e5, 1e5)).toBeUndefined();
+  expect(budgetError(check({ month: 1e12 }, 0, 1e12)!).message).toBe(
+    'The budget of 1000000000000 for this month is used up',
+  );
+});
 
 test('the schema takes a budget', () => {
   const fields = { day: 0.5, month: 10, dayTokens: 1000, monthTokens: 0 };

@@ -15,7 +15,7 @@ import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { transformSync } from '@swc/core';
 import Database from 'libsql';
-import type { UsageEntry } from '../../../src/usage/store.js';
+import type { UsageEntry, UsageFilter, UsageStore } from '../../../src/usage/store.js';
 
 export function temporaryFolder(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'lmserv-usage-'));
@@ -50,6 +50,22 @@ export function entry(fields: Partial<UsageEntry> = {}): UsageEntry {
     outcome: 'finished',
     ...fields,
   };
+}
+
+type Plain<Sums> = { [Name in keyof Sums]: Sums[Name] extends bigint ? number : Sums[Name] };
+
+/** Whole numbers as JavaScript's: shorter to write, and exact as far as these tests count. */
+export function plain<Sums extends object>(sums: Sums): Plain<Sums> {
+  const fields = Object.entries(sums).map(([name, value]) => [
+    name,
+    typeof value === 'bigint' ? Number(value) : value,
+  ]);
+  return Object.fromEntries(fields) as Plain<Sums>;
+}
+
+/** All rows of a report, in one go; what is pending is written first, if it can be. */
+export function rowsOf(store: UsageStore, filter?: UsageFilter) {
+  return [...store.pages(filter)].flat().map(plain);
 }
 
 /** Runs `body` on a connection of its own. */

@@ -9,6 +9,7 @@ import {
   entry,
   nextMessage,
   requestsOnDisk,
+  rowsOf,
   runScript,
   startScript,
   temporaryFolder,
@@ -27,7 +28,8 @@ const opening = (file: string): string => `
   import { openUsageStore } from './src/usage/store.js';
   import Database from 'libsql';
   const file = ${JSON.stringify(file)};
-  const store = openUsageStore({ file, flushMs: 20, onError: (error) => console.log(error.message) });
+  const errors = [];
+  const store = openUsageStore({ file, flushMs: 20, onError: (error) => errors.push(error.message) });
   const record = () => store.record(${JSON.stringify(entry())});`;
 
 test('three processes on one file, new at first, lose no count', async () => {
@@ -37,12 +39,12 @@ test('three processes on one file, new at first, lose no count', async () => {
       record();
       // A turn of the event loop now and then, so that timed flushes of the three meet.
       if (i % 10 === 0) await new Promise((done) => setImmediate(done));
-      if (i % 50 === 0) store.query();
+      if (i % 50 === 0) [...store.pages()];
     }
     store.close();`;
   await Promise.all([1, 2, 3].map(() => runScript(folder.path, script)));
   const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
-  expect(store.query()).toMatchObject([
+  expect(rowsOf(store)).toMatchObject([
     { requests: 1800, promptTokens: 18_000, completionTokens: 9_000, costNano: 180_000 },
   ]);
   store.close();
@@ -64,7 +66,7 @@ test('kill -9 loses nothing that was recorded before the last flush', async () =
   child.kill('SIGKILL');
   expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
   const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
-  expect(store.query()).toMatchObject([{ requests: 250, costNano: 25_000 }]);
+  expect(rowsOf(store)).toMatchObject([{ requests: 250, costNano: 25_000 }]);
   store.close();
 });
 
@@ -75,7 +77,7 @@ test('kill -9 in the midst of writing leaves whole transactions and a file that 
     `${opening(file)}
     const pair = () => {
       for (const tenant of ['a', 'b']) store.record({ ...${JSON.stringify(entry())}, tenant });
-      store.query();
+      [...store.pages()];
       process.send('pair');
       setImmediate(pair);
     };
@@ -85,7 +87,7 @@ test('kill -9 in the midst of writing leaves whole transactions and a file that 
   child.kill('SIGKILL');
   await once(child, 'exit');
   const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
-  const [a, b] = store.query();
+  const [a, b] = rowsOf(store);
   expect(a?.requests).toBeGreaterThanOrEqual(50);
   expect(b?.requests).toBe(a?.requests);
   store.close();
@@ -97,4 +99,34 @@ test('an open store does not keep a process alive', async () => {
   // No close: the script ends only if the flush timer lets it, or this test runs into its limit.
   const printed = await runScript(folder.path, `${opening(file)} record(); console.log('end');`);
   expect(printed).toBe('end\n');
+});
+
+test('a full disk ends nothing: what was counted meanwhile is written once when there is room again', async () => {
+  const file = join(folder.path, 'full.sqlite');
+  const child = startScript(
+    folder.path,
+    `import { execFileSync } from 'node:child_process';
+    ${opening(file)}
+    // The most that any file of this process may grow to; raised again later.
+    const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':']);
+    limit(65536);
+    for (let i = 0; i < 2000; i += 1) store.record({ ...${JSON.stringify(entry())}, tenant: 'tenant ' + i });
+    const look = setInterval(() => {
+      if (errors.length === 0) return;
+      clearInterval(look);
+      process.send({ rows: store.backlog.rows, errors });
+      limit('unlimited');
+    }, 5);
+    const end = setInterval(() => {
+      if (store.backlog.rows > 0 || errors.length === 0) return;
+      clearInterval(end);
+      store.close();
+      process.disconnect();
+    }, 5);`,
+  );
+  const full = (await nextMessage(child)) as { rows: number; errors: string[] };
+  expect(full.rows).toBeGreaterThan(0);
+  expect(full.errors).toEqual([expect.stringMatching(/kept in memory \(SQLITE_(FULL|IOERR)/)]);
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  expect(requestsOnDisk(file)).toBe(2000);
 });

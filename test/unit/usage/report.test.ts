@@ -1,25 +1,32 @@
 import { describe, expect, test } from '@jest/globals';
-import { usageCsv, usageFormat, usageJson, usageRange } from '../../../src/usage/report.js';
+import { usageFormat, usageRange, usageText } from '../../../src/usage/report.js';
 import type { UsageRow } from '../../../src/usage/store.js';
 
 const row = (fields: Partial<UsageRow> = {}): UsageRow => ({
   tenant: 'acme',
   model: 'm',
   day: '2025-03-01',
-  requests: 3,
-  promptTokens: 30,
-  completionTokens: 12,
-  costNano: 37_500,
-  cancelled: 1,
-  broken: 0,
-  refused: 1,
+  requests: 3n,
+  promptTokens: 30n,
+  completionTokens: 12n,
+  costNano: 37_500n,
+  cancelled: 1n,
+  broken: 0n,
+  refused: 1n,
   ...fields,
 });
 
+const textOf = (format: 'json' | 'csv', ...pages: UsageRow[][]): string =>
+  [...usageText(format, pages)].join('');
+const usageJson = (...pages: UsageRow[][]): any => JSON.parse(textOf('json', ...pages));
+const usageCsv = (...pages: UsageRow[][]): string => textOf('csv', ...pages);
+
 describe('JSON', () => {
   test('has rows and their exact total, cost in the currency', () => {
-    const rows = [row({ costNano: 100_000_000 }), row({ day: '2025-03-02', costNano: 200_000_000 })];
+    const rows = [row({ costNano: 100_000_000n }), row({ day: '2025-03-02', costNano: 200_000_000n })];
     const counts = { prompt_tokens: 30, completion_tokens: 12, cancelled: 1, broken: 0, refused: 1 };
+    const [first, second] = rows;
+    expect(usageJson([first!], [], [second!])).toEqual(usageJson(rows));
     expect(usageJson(rows)).toEqual({
       usage: [
         { tenant: 'acme', model: 'm', day: '2025-03-01', requests: 3, cost: 0.1, ...counts },
@@ -35,6 +42,16 @@ describe('JSON', () => {
         refused: 2,
       },
     });
+  });
+
+  test('is exact to the last digit of any number', () => {
+    const [costNano, promptTokens] = [2n ** 63n - 1n, 2n ** 53n + 1n];
+    const text = textOf('json', [row({ costNano, promptTokens })], [row({ costNano, promptTokens })]);
+    expect(text).toContain(
+      '"prompt_tokens":9007199254740993,"completion_tokens":12,"cost":9223372036.854775807,',
+    );
+    expect(text).toContain('"total":{"requests":6,"prompt_tokens":18014398509481986,');
+    expect(text).toContain('"cost":18446744073.709551614,');
   });
 
   test('of nothing is zeros', () => {
@@ -60,10 +77,14 @@ describe('CSV', () => {
     ['-1', "'-1"],
     ['@SUM(A1)', "'@SUM(A1)"],
     [' =1', "' =1"],
-    ['\t=1', "'\t=1"],
+    ['\t=1', `"'\t=1"`],
     ['＝1', "'＝1"],
     ['=cmd|\' /C calc\'!"A1",x', '"\'=cmd|\' /C calc\'!""A1"",x"'],
     ['\nx', '"\'\nx"'],
+    ['a;=1+cmd;b', `"a;'=1+cmd;b"`],
+    ['a; @x', `"a;' @x"`],
+    ['a;b', '"a;b"'],
+    ['a\tb', '"a\tb"'],
     ['a=b', 'a=b'],
     ['Ümläut 7', 'Ümläut 7'],
   ])('writes the name %j as %j', (tenant, cell) => {

@@ -27,11 +27,14 @@ describe('payingTenant', () => {
     );
   });
 
-  test.each(['', 'x'.repeat(129), 'a\nb', 'a\u0000', 7, {}, ['acme']])('is no tenant: %j', (tenant) => {
-    expect(() => payingTenant(admin, tenant)).toThrow(
-      expect.objectContaining({ status: 400, param: 'tenant_id' }),
-    );
-  });
+  test.each(['', 'x'.repeat(129), 'a\nb', 'a\u0000', 'a\ud800', 'a\u202eb', 'a\u2028', 7, {}, ['acme']])(
+    'is no tenant: %j',
+    (tenant) => {
+      expect(() => payingTenant(admin, tenant)).toThrow(
+        expect.objectContaining({ status: 400, param: 'tenant_id' }),
+      );
+    },
+  );
 });
 
 describe('readableTenants', () => {

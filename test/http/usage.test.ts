@@ -1,0 +1,151 @@
+import { once } from 'node:events';
+import { createServer, request, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { pino } from 'pino';
+import type { AppOptions } from '../../src/http/app.js';
+import type { RequestRecord } from '../../src/http/request-log.js';
+import { Metrics } from '../../src/observe/metrics/metrics.js';
+import { KEY, saying, testApp } from '../support/app.js';
+
+/** GET /usage as it is written to a connection, and what is recorded of requests whose backend miscounts. */
+
+let server: Server;
+
+async function serve(options: Partial<AppOptions>): Promise<void> {
+  server = createServer(testApp(options)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+}
+
+afterEach(async () => {
+  server.closeAllConnections();
+  server.close();
+  await once(server, 'close');
+});
+
+async function ask(path = '/usage', method = 'GET', body?: string): Promise<IncomingMessage> {
+  const { port } = server.address() as AddressInfo;
+  const headers = { 'X-API-Key': KEY, 'Content-Type': 'application/json' };
+  const outgoing = request({ host: '127.0.0.1', port, path, method, headers });
+  outgoing.end(body);
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+  return response.setEncoding('utf8');
+}
+
+const textOf = async (response: IncomingMessage): Promise<string> => (await response.toArray()).join('');
+
+const reading = (pieces: () => AsyncIterable<string>): Pick<AppOptions, 'usage'> => ({
+  usage: async () => ({ contentType: 'application/json; charset=utf-8', pieces: pieces() }),
+});
+
+/** Resolves with the record of the next request that has ended. */
+function recorded() {
+  let onRequestDone!: (record: RequestRecord) => void;
+  const record = new Promise<RequestRecord>((resolve) => (onRequestDone = resolve));
+  return { onRequestDone, record };
+}
+
+const PIECE = 'x'.repeat(64 * 1024);
+
+test('a report is written no faster than its client reads', async () => {
+  let longest = 0;
+  let socket: Socket | undefined;
+  const pieces = async function* () {
+    for (let i = 0; i < 256; i += 1) {
+      yield PIECE;
+      longest = Math.max(longest, socket!.writableLength);
+    }
+  };
+  await serve(reading(pieces));
+  server.on('connection', (connected) => (socket = connected));
+  expect((await textOf(await ask())).length).toBe(256 * PIECE.length);
+  expect(longest).toBeGreaterThan(0);
+  expect(longest).toBeLessThan(2 ** 20);
+});
+
+test('a client that leaves ends the report', async () => {
+  let end!: () => void;
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  const pieces = async function* () {
+    try {
+      for (;;) yield PIECE;
+    } finally {
+      end();
+    }
+  };
+  const { record, onRequestDone } = recorded();
+  await serve({ ...reading(pieces), onRequestDone });
+  const response = await ask();
+  await once(response, 'data');
+  response.destroy();
+  await ended;
+  expect(await record).toMatchObject({ outcome: 'cancelled' });
+});
+
+test('a report that fails midway is cut off, never ended as if it were whole', async () => {
+  const pieces = async function* () {
+    yield PIECE;
+    throw new Error('the disk is gone');
+  };
+  const { record, onRequestDone } = recorded();
+  await serve({ ...reading(pieces), onRequestDone });
+  await expect(textOf(await ask())).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(await record).toMatchObject({ outcome: 'broken', context: { error: { code: 'internal_error' } } });
+});
+
+test('HEAD has the headers and reads no further', async () => {
+  const pieces = async function* () {
+    throw new Error('nobody asked for this');
+    yield '';
+  };
+  await serve(reading(pieces));
+  const response = await ask('/usage', 'HEAD');
+  expect(response.statusCode).toBe(200);
+  expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
+  expect(await textOf(response)).toBe('');
+});
+
+test('counts of a backend that no request can have are bounded, reported once, and end nothing', async () => {
+  const lines: string[] = [];
+  const metrics = new Metrics({ version: '1.2.3', models: () => [] });
+  const records: RequestRecord[] = [];
+  let usage = { promptTokens: NaN, completionTokens: 2 ** 60, cachedTokens: -Infinity };
+  await serve({
+    generate: (asked, context) => {
+      Object.assign(context.trace, usage);
+      return saying('a')(asked, context);
+    },
+    onRequestDone: (record) => {
+      metrics.requestDone(record);
+      records.push(record);
+    },
+    logger: pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }),
+  });
+  for (let i = 0; i < 2; i += 1) await textOf(await ask('/chat', 'POST', '{"prompt":"x"}'));
+  usage = { promptTokens: 3, completionTokens: 2, cachedTokens: 1 };
+  await textOf(await ask('/chat', 'POST', '{"prompt":"x"}'));
+  const counts = records.map(({ context: { trace } }) => [
+    trace.promptTokens,
+    trace.completionTokens,
+    trace.cachedTokens,
+  ]);
+  expect(counts).toEqual([
+    [0, 1e9, 0],
+    [0, 1e9, 0],
+    [3, 2, 1],
+  ]);
+  expect(lines.map((line) => JSON.parse(line).event)).toEqual(['usage_unsound']);
+});
+
+test('what recording throws is logged and ends nothing', async () => {
+  const lines: string[] = [];
+  await serve({
+    onRequestDone: () => {
+      throw new Error('no room');
+    },
+    logger: pino({ level: 'error' }, { write: (line: string) => void lines.push(line) }),
+  });
+  for (let i = 0; i < 2; i += 1) expect((await ask('/health')).statusCode).toBe(200);
+  const answered = await ask('/health');
+  await textOf(answered);
+  expect(lines.map((line) => JSON.parse(line).event)).toContain('request_not_recorded');
+});
