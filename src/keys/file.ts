@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { budgetSchema } from '../usage/budget.js';
+import { rateSchema } from './rate.js';
 
 /** Generated keys begin so, which makes a leaked one easy to find; no name may. */
 export const KEY_PREFIX = 'lms_';
@@ -40,7 +41,7 @@ const entrySchema = z.strictObject({
   /** May read everybody's usage and use the operators' routes. */
   admin: z.boolean().optional(),
   /** Requests per second; 0 is no limit, absent is the server's RATE_LIMIT_QPS. */
-  rateLimitQps: z.number().nonnegative().optional(),
+  rateLimitQps: rateSchema.optional(),
   budget: budgetSchema.optional(),
   /** When it was made, ISO 8601. */
   created: z.iso.datetime({ offset: true }).optional(),
