@@ -169,10 +169,10 @@ export class FairQueue implements Queue<Run, FairOptions> {
     const level = levelOf(priority);
     const line = lineOf(level);
     const account = this.#accounts.get(caller);
-    const own = account ? sumOf(account.jobs, (at) => lineOf(at) === line && at <= level) : 0;
+    const own = account ? sumOf<Level>(account.jobs, (at) => lineOf(at) === line && at <= level) : 0;
     const all = account ? jobsIn(account, line) : 0;
     const others = this.#turnCounts[line]!.within(own + 1) - Math.min(all, own + 1);
-    return sumOf(this.#lineSizes, (other) => other < line) + own + others + 1;
+    return sumOf<Line>(this.#lineSizes, (other) => other < line) + own + others + 1;
   }
 
   filter({ priority = 0 }: Readonly<Partial<FairOptions>>): Run[] {
@@ -315,11 +315,11 @@ function lastIn({ places }: Account, line: Line): Place | undefined {
 }
 
 function jobsIn({ jobs }: Account, line: Line): number {
-  return sumOf(jobs, (level) => lineOf(level) === line);
+  return sumOf<Level>(jobs, (level) => lineOf(level) === line);
 }
 
-function sumOf(counts: readonly number[], which: (index: number) => boolean): number {
-  return counts.reduce((sum, count, index) => (which(index) ? sum + count : sum), 0);
+function sumOf<I extends number>(counts: readonly number[], which: (index: I) => boolean): number {
+  return counts.reduce((sum, count, index) => (which(index as I) ? sum + count : sum), 0);
 }
 
 /** The most important line in which a caller has something waiting. */

@@ -54,6 +54,8 @@ export class Pool {
   readonly #queue: PQueue<FairQueue, FairOptions>;
   readonly #waiting = new Set<AbortController>();
   readonly #affinity: Affinity;
+  /** Blocks that a worker holds; more of a prompt would only push its own beginning out. */
+  readonly #cacheBlocks: number;
   readonly #quarantine = new Quarantine();
   readonly #serviceTime = new ServiceTime();
   /** What the requests are that a worker has in hand. */
@@ -72,7 +74,8 @@ export class Pool {
     this.#options = options;
     this.#logger = options.logger;
     const { slots, ctxSize, cacheRamMb } = options.worker;
-    this.#affinity = new Affinity(cacheBlocks(slots, ctxSize, cacheRamMb > 0));
+    this.#cacheBlocks = cacheBlocks(slots, ctxSize, cacheRamMb > 0);
+    this.#affinity = new Affinity(this.#cacheBlocks);
     this.#queue = new PQueue({ concurrency: 1, autoStart: false, queueClass: sharing(this.#fair) });
     this.firstReady = new Promise((resolve) => (this.#announceReady = resolve));
     this.started = new Promise((resolve) => (this.#announceStarted = resolve));
@@ -286,7 +289,7 @@ export class Pool {
   /** With one worker there is nothing to choose, and nothing is read and hashed for it. */
   #keyOf(body: JsonObject | undefined, reply = () => ''): PrefixKey {
     if (body === undefined || this.#options.workers === 1) return [];
-    return prefixKey(conversationText(body, reply()));
+    return prefixKey(conversationText(body, reply()), this.#cacheBlocks);
   }
 
   #onReady(): void {

@@ -63,7 +63,9 @@ test('what somebody waits for goes before batch work', async () => {
 
 test('1,000 requests at once, one worker, queue 64: the modest caller’s are all served, 936 of the greedy one are refused at once', async () => {
   const waits: WaitOutcome[] = [];
-  const release = await heldSlot({ observer: { ...noObserver, waited: ({ outcome }) => void waits.push(outcome) } });
+  const release = await heldSlot({
+    observer: { ...noObserver, waited: ({ outcome }) => void waits.push(outcome) },
+  });
   const refused: string[] = [];
   const refusals = new Promise<void>((resolve) => {
     for (let n = 0; n < 1000; n += 1) {
@@ -119,9 +121,9 @@ test('a request that lost its worker never gives way to another', async () => {
   const release = await heldSlot({ queueLimit: 1 });
   const signal = new AbortController().signal;
   const resumed = fake.pool.lease(signal, { caller: 'greedy', resumed: true });
-  await expect(
-    Promise.all([ask('greedy', 'greedy'), ask('modest', 'modest')]),
-  ).rejects.toMatchObject({ code: 'queue_full' });
+  await expect(Promise.all([ask('greedy', 'greedy'), ask('modest', 'modest')])).rejects.toMatchObject({
+    code: 'queue_full',
+  });
   await release();
   (await resumed).release(true);
 });
