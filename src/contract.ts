@@ -43,7 +43,7 @@ export interface GenerateRequest {
   readonly tenant?: string | undefined;
   /** The longest time the whole generation may take, waiting included, milliseconds; then it is `provider_timeout`. */
   readonly deadlineMs?: number | undefined;
-  /** Place among those that wait for a slot: higher goes first. -1, 0 or 1; undefined means 0. */
+  /** Place among those that wait for a slot: -1 is after everybody, 1 ahead of the caller's own requests; undefined means 0. */
   readonly priority?: number | undefined;
   /** false: a reply that breaks is not gone on with by another worker. */
   readonly resume?: boolean | undefined;
