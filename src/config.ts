@@ -6,6 +6,7 @@ import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
 import { parseConfigFile, readConfigFileSync, type ConfigFile } from './config-file/index.js';
 import { readTextSync } from './files/read-text.js';
+import { rateSchema } from './keys/rate.js';
 import { loadProfiles, PROFILE_VARIABLES } from './profiles/load.js';
 import { Profiles } from './profiles/profiles.js';
 import { ROOT } from './root.js';
@@ -97,7 +98,7 @@ export const VARIABLES = {
   PROMPT_CACHE: z.enum(['on', 'off']).default('on'),
   SPECIAL_TOKENS: z.enum(['allow', 'reject']).default('allow'),
   MAX_BODY_BYTES: int(1024, 1_073_741_824).default(1_048_576),
-  RATE_LIMIT_QPS: numeric().pipe(z.number().min(0).max(1_000_000)).default(0),
+  RATE_LIMIT_QPS: numeric().pipe(rateSchema).default(0),
   CORS_ORIGINS: origins().default([]),
   TRUST_PROXY: proxies().default(false),
   SHUTDOWN_GRACE_SECS: numeric().pipe(z.number().min(0).max(86_400)).default(30),

@@ -43,7 +43,7 @@ export interface GenerateRequest {
   readonly tenant?: string | undefined;
   /** The longest time the whole generation may take, waiting included, milliseconds; then it is `provider_timeout`. */
   readonly deadlineMs?: number | undefined;
-  /** Place among those that wait for a slot: higher goes first. -1, 0 or 1; undefined means 0. */
+  /** Place among those that wait for a slot: -1 is after everybody, 1 ahead of the caller's own requests; undefined means 0. */
   readonly priority?: number | undefined;
   /** false: a reply that breaks is not gone on with by another worker. */
   readonly resume?: boolean | undefined;
@@ -121,12 +121,22 @@ export interface Trace {
   resumes?: number;
 }
 
+/** The slots of one request of several choices: they wait for them as one, and not in vain while one of them runs. */
+export interface RequestSlots {
+  /** Slots that its choices hold now. */
+  held: number;
+  /** `performance.now()` when a choice last gave its slot back; absent before that. */
+  releasedAt?: number;
+}
+
 export interface GenerateContext {
   readonly requestId: string;
   readonly caller: Caller;
   /** Aborts when the client has gone or the server shuts down: the generation stops and its slot comes free. */
   readonly signal: AbortSignal;
   readonly trace: Trace;
+  /** What the choices of this request have in common while they wait for slots; absent where there is one choice. */
+  readonly slots?: RequestSlots;
   /** Another backend could serve this: one that is full says so at once instead of letting the request wait. */
   readonly mayFallBack?: boolean;
 }

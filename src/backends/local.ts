@@ -32,9 +32,6 @@ const RESUMES = 8;
 /** Lines of a worker's stderr that go to the log with a failure. */
 const LOG_LINES = 4;
 
-/** Ahead of everybody who waits: its client has been reading for a while. */
-const RESUME_PRIORITY = 1_000;
-
 export interface ResumeOptions {
   /** Replies whose worker fails go on with another one. */
   readonly enabled: boolean;
@@ -146,18 +143,18 @@ export class LocalBackend implements Backend {
   /** @param again it had a worker and lost it: it has waited already, and goes ahead of everybody. */
   #leaseOptions(
     { request }: ReplySoFar,
-    { caller, trace, mayFallBack }: GenerateContext,
+    { caller, trace, mayFallBack, slots }: GenerateContext,
     again: boolean,
   ): LeaseOptions {
-    const common = { caller: caller.address ?? caller.name, body: request.body };
+    const { priority = 0, body } = request;
+    const common = { caller: caller.address ?? caller.name, priority, slots, body };
     const { timeoutMs } = this.options.resume ?? {};
     if (again) {
       const wait = timeoutMs === undefined ? {} : { timeoutMs };
-      return { ...common, ...wait, priority: RESUME_PRIORITY, beyondLimit: true };
+      return { ...common, ...wait, resumed: true };
     }
     return {
       ...common,
-      priority: request.priority ?? 0,
       mayWait: mayFallBack !== true,
       onWait: (position) => (trace.queuePosition ??= position),
     };

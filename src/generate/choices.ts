@@ -14,18 +14,18 @@ export async function* mergeChoices(
   const others = new AbortController();
   const ended = AbortSignal.any([signal, others.signal]);
   const iterators = Array.from({ length: n }, (_, index) => choice(index, ended));
-  const next = (index: number): Promise<Numbered> =>
-    iterators[index]!.next().then((result) => ({ result, index }));
-  const pending = new Map(iterators.map((_, index) => [index, next(index)]));
+  const arrived = new Arrived();
+  const ask = (index: number) => arrived.add(index, iterators[index]!.next());
   let usage: Usage | undefined;
   try {
-    while (pending.size > 0) {
-      const { result, index } = await Promise.race(pending.values());
+    iterators.forEach((_, index) => ask(index));
+    for (let running = n; running > 0;) {
+      const { result, index } = await arrived.next();
       if (result.done) {
-        pending.delete(index);
+        running -= 1;
         continue;
       }
-      pending.set(index, next(index));
+      ask(index);
       const event = result.value;
       if (event.type === 'usage') usage = addUsage(usage, event.usage);
       else yield event.type === 'prefill' ? event : { ...event, index };
@@ -34,8 +34,31 @@ export async function* mergeChoices(
   } finally {
     // Those that still wait for a slot or a token would otherwise hold up the end.
     others.abort();
-    for (const promise of pending.values()) promise.catch(() => undefined);
     await Promise.allSettled(iterators.map((iterator) => iterator.return(undefined)));
+  }
+}
+
+/**
+ * Results in the order in which they come. A race over all choices would do, but each race leaves something behind on
+ * the promise of a choice that waits, for every token of the others.
+ */
+class Arrived {
+  readonly #results: Promise<Numbered>[] = [];
+  #wake: (() => void) | undefined;
+
+  add(index: number, pending: Promise<IteratorResult<GenerateEvent>>): void {
+    const settled = () => {
+      this.#results.push(numbered);
+      this.#wake?.();
+    };
+    const numbered = pending.then((result) => ({ result, index }));
+    numbered.then(settled, settled);
+  }
+
+  /** @throws what the choice throws whose turn it is. */
+  async next(): Promise<Numbered> {
+    if (this.#results.length === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
+    return this.#results.shift()!;
   }
 }
 

@@ -52,11 +52,12 @@ export function createGenerate(
     const { trace } = context;
     if (members[0]) trace.model = members[0].model;
     const limit = deadline(context.signal, request.deadlineMs, overdue, after);
+    const slots = request.n === 1 ? undefined : { held: 0 };
     const choice = (index: number, signal: AbortSignal) =>
       withFallback(
         members,
         (member) => limited(choiceOf(request, index), member.maxTokens),
-        { ...context, signal },
+        { ...context, signal, ...(slots && { slots }) },
         { firstTokenMs, onFailure, after },
       );
     try {

@@ -1,29 +1,38 @@
-import { rateLimit } from 'express-rate-limit';
+import { rateLimit, type AugmentedRequest, type ClientRateLimitInfo, type Store } from 'express-rate-limit';
 import type { RequestHandler } from 'express';
 import type { Caller } from '../contract.js';
 import { LMServError } from '../errors.js';
 
-/** Milliseconds over which requests are counted; longer than a second for rates below one. */
-const WINDOW_MS = 1_000;
+/** Callers whose requests are counted, for each rate; twice as many for a moment. */
+const MAX_CALLERS = 100_000;
 
-/** At most `qps` requests a second for each caller, which without a key is an address; a key's own limit goes before it; 0 is no limit. */
-export function perCallerLimit(qps: number): RequestHandler {
+/** Milliseconds, from any starting point; never set back. */
+export type Clock = () => number;
+
+/**
+ * At most `qps` requests a second for each caller, which without a key is an address; a key's own limit goes before it;
+ * 0 is no limit. Refused requests count too.
+ */
+export function perCallerLimit(qps: number, clock: Clock = () => performance.now()): RequestHandler {
   const limiters = new Map<number, RequestHandler>();
   return (request, response, next) => {
     const caller = response.locals.caller as Caller;
     const own = caller.rateLimitQps ?? qps;
     if (own === 0) return next();
-    const limiter = limiters.get(own) ?? limiterFor(own);
+    const limiter = limiters.get(own) ?? limiterFor(own, clock);
     limiters.set(own, limiter);
     void limiter(request, response, next);
   };
 }
 
-function limiterFor(qps: number): RequestHandler {
-  const windowMs = qps < 1 ? WINDOW_MS / qps : WINDOW_MS;
+/** Whole requests in just the time that makes them the rate: 1.9 a second is one in 526 ms, 0.5 is one in 2 s. */
+function limiterFor(qps: number, clock: Clock): RequestHandler {
+  const limit = Math.max(1, Math.floor(qps));
+  const windowMs = (limit * 1000) / qps;
   return rateLimit({
     windowMs,
-    limit: Math.max(1, Math.floor(qps)),
+    limit,
+    store: new CallerCounts(windowMs, MAX_CALLERS, clock),
     standardHeaders: 'draft-7',
     legacyHeaders: false,
     // Made at the first request of a rate, once: keys with rates of their own may be added while we run.
@@ -32,7 +41,70 @@ function limiterFor(qps: number): RequestHandler {
       const { name, address } = response.locals.caller as Caller;
       return address ?? name;
     },
-    handler: (_request, _response, next) =>
-      next(new LMServError('rate_limit_exceeded', undefined, { retryAfter: Math.ceil(windowMs / 1000) })),
+    handler: (request, _response, next) => {
+      const { resetTime } = (request as AugmentedRequest).rateLimit!;
+      const retryAfter = Math.max(1, Math.ceil((resetTime!.getTime() - Date.now()) / 1000));
+      next(new LMServError('rate_limit_exceeded', undefined, { retryAfter }));
+    },
   });
+}
+
+interface Count {
+  hits: number;
+  /** When it begins anew, by the clock. */
+  readonly endsAt: number;
+}
+
+/**
+ * Counts the requests of each caller in a window that begins with its first one. The library's own store goes by the
+ * wall clock, which may be set back, and holds every address it has ever seen within a window. This one forgets those
+ * not seen for longest when there are too many; they begin anew.
+ */
+export class CallerCounts implements Store {
+  readonly localKeys = true;
+  #recent = new Map<string, Count>();
+  /** Callers not seen since `#turnedAt`. */
+  #earlier = new Map<string, Count>();
+  #turnedAt: number;
+
+  /** @param maxCallers callers that are surely known; at most twice as many are. */
+  constructor(
+    private readonly windowMs: number,
+    private readonly maxCallers: number,
+    private readonly clock: Clock,
+  ) {
+    this.#turnedAt = clock();
+  }
+
+  /** Callers held now. */
+  get size(): number {
+    return this.#recent.size + this.#earlier.size;
+  }
+
+  increment(caller: string): ClientRateLimitInfo {
+    const now = this.clock();
+    if (this.#recent.size >= this.maxCallers || now - this.#turnedAt >= this.windowMs) this.#turn(now);
+    const known = this.#recent.get(caller) ?? this.#earlier.get(caller);
+    const count = known && known.endsAt > now ? known : { hits: 0, endsAt: now + this.windowMs };
+    this.#earlier.delete(caller);
+    this.#recent.set(caller, count);
+    count.hits += 1;
+    return { totalHits: count.hits, resetTime: new Date(Date.now() + count.endsAt - now) };
+  }
+
+  decrement(caller: string): void {
+    const count = this.#recent.get(caller) ?? this.#earlier.get(caller);
+    if (count && count.hits > 0) count.hits -= 1;
+  }
+
+  resetKey(caller: string): void {
+    this.#recent.delete(caller);
+    this.#earlier.delete(caller);
+  }
+
+  #turn(now: number): void {
+    this.#earlier = this.#recent;
+    this.#recent = new Map();
+    this.#turnedAt = now;
+  }
 }

@@ -8,6 +8,7 @@ import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { readText, readTextSync, type TextFile } from '../files/read-text.js';
 import { budgetSchema } from '../usage/budget.js';
+import { rateSchema } from './rate.js';
 
 /** Generated keys begin so, which makes a leaked one easy to find; no name may. */
 export const KEY_PREFIX = 'lms_';
@@ -50,7 +51,7 @@ const entrySchema = z.strictObject({
   /** May read everybody's usage and use the operators' routes. */
   admin: z.boolean().optional(),
   /** Requests per second; 0 is no limit, absent is the server's RATE_LIMIT_QPS. */
-  rateLimitQps: z.number().nonnegative().optional(),
+  rateLimitQps: rateSchema.optional(),
   budget: budgetSchema.optional(),
   /** When it was made, ISO 8601. */
   created: z.iso.datetime({ offset: true }).optional(),

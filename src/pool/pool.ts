@@ -1,11 +1,11 @@
 import PQueue from 'p-queue';
-import type { BackendStatus, JsonObject } from '../contract.js';
+import type { BackendStatus, JsonObject, RequestSlots } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import type { Ending } from '../../workers/ending.js';
 import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
-import { FairQueue, type FairOptions } from './fair-queue.js';
+import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';
 import { conversationText, prefixKey, type PrefixKey } from './prefix.js';
 import { Quarantine } from './quarantine.js';
 import { ServiceTime } from './service-time.js';
@@ -21,14 +21,16 @@ export interface PoolOptions extends SupervisorOptions {
 export interface LeaseOptions {
   /** Whose request it is: callers take turns. */
   readonly caller?: string;
-  /** A higher one goes ahead; 0 by default. */
+  /** Below 0: after everybody else. Above 0: ahead of the caller's own requests. 0 by default. */
   readonly priority?: number;
   /** false: refused at once where it would have to wait. */
   readonly mayWait?: boolean;
   /** Longest wait, milliseconds; the pool's own by default. */
   readonly timeoutMs?: number;
-  /** Waits also where the queue is full: for a reply that has begun. */
-  readonly beyondLimit?: boolean;
+  /** The request lost its worker: it goes ahead of everybody, and waits also where the queue is full. */
+  readonly resumed?: boolean;
+  /** What the choices of the request have in common; they wait as one. */
+  readonly slots?: RequestSlots | undefined;
   /** What is asked, for the choice of the worker and to know what kills one. */
   readonly body?: JsonObject;
   /** Told the place in the queue, 1 being next, before it waits. */
@@ -52,6 +54,8 @@ export class Pool {
   readonly #queue: PQueue<FairQueue, FairOptions>;
   readonly #waiting = new Set<AbortController>();
   readonly #affinity: Affinity;
+  /** Blocks that a worker holds; more of a prompt would only push its own beginning out. */
+  readonly #cacheBlocks: number;
   readonly #quarantine = new Quarantine();
   readonly #serviceTime = new ServiceTime();
   /** What the requests are that a worker has in hand. */
@@ -70,7 +74,8 @@ export class Pool {
     this.#options = options;
     this.#logger = options.logger;
     const { slots, ctxSize, cacheRamMb } = options.worker;
-    this.#affinity = new Affinity(cacheBlocks(slots, ctxSize, cacheRamMb > 0));
+    this.#cacheBlocks = cacheBlocks(slots, ctxSize, cacheRamMb > 0);
+    this.#affinity = new Affinity(this.#cacheBlocks);
     this.#queue = new PQueue({ concurrency: 1, autoStart: false, queueClass: sharing(this.#fair) });
     this.firstReady = new Promise((resolve) => (this.#announceReady = resolve));
     this.started = new Promise((resolve) => (this.#announceStarted = resolve));
@@ -87,7 +92,8 @@ export class Pool {
   }
 
   /**
-   * Waits for a free slot of a ready worker: higher priority first, within one the callers in turn.
+   * Waits for a free slot of a ready worker; `FairQueue` says who is next. In a full queue a request may give way to
+   * another one's at any time.
    *
    * @throws LMServError `starting`, `draining`, `queue_full`, `queue_timeout`, `unavailable` or `prompt_quarantined`;
    *   the signal's reason when it aborts first.
@@ -110,7 +116,7 @@ export class Pool {
 
   /** Whether content is refused for now because it crashed workers. */
   refuses(body: JsonObject): boolean {
-    return this.#quarantine.holds(body, Date.now());
+    return this.#quarantine.holds(body, performance.now());
   }
 
   status(): BackendStatus {
@@ -165,19 +171,18 @@ export class Pool {
 
   #lease(signal: AbortSignal, options: LeaseOptions): Promise<Lease> {
     signal.throwIfAborted();
-    const { caller = '', priority = 0, body } = options;
+    const { caller = '', priority = 0, resumed, slots, body } = options;
     this.#admit(options);
     const key = this.#keyOf(body);
     const wait = new AbortController();
     this.#waiting.add(wait);
-    const timer = setTimeout(
-      () => wait.abort(this.#timedOut(caller, priority)),
-      options.timeoutMs ?? this.#options.queueTimeoutMs,
+    const cancelTimeout = afterWait(options.timeoutMs ?? this.#options.queueTimeoutMs, slots, () =>
+      wait.abort(this.#tooLate('queue_timeout', caller, priority)),
     );
     const onAbort = () => wait.abort(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
     const stopWaiting = () => {
-      clearTimeout(timer);
+      cancelTimeout();
       signal.removeEventListener('abort', onAbort);
       this.#waiting.delete(wait);
     };
@@ -187,14 +192,17 @@ export class Pool {
           stopWaiting();
           resolve(this.#take(options, key, done));
         });
-      this.#queue.add(hold, { signal: wait.signal, priority, caller }).catch(reject);
+      const refuse = () => wait.abort(this.#tooLate('queue_full', caller, priority));
+      const fair = { priority, caller, resumed, slots, refuse };
+      this.#queue.add(hold, { signal: wait.signal, ...fair }).catch(reject);
     }).finally(stopWaiting);
   }
 
   /** Refuses what cannot be served, or would wait where it must not. */
   #admit({
     mayWait = true,
-    beyondLimit = false,
+    resumed = false,
+    slots,
     caller = '',
     priority = 0,
     body,
@@ -208,36 +216,38 @@ export class Pool {
       if (!everReady) throw new LMServError('starting');
     }
     if (this.#free() > 0 && this.#queue.size === 0) return;
-    const limit = beyondLimit ? Infinity : this.#options.queueLimit;
-    const position = this.#fair.positionOf(caller, priority);
-    if (!mayWait || this.#queue.size >= limit) throw this.#full(position);
-    onWait?.(position);
+    if (!mayWait) throw this.#tooLate('queue_full', caller, priority);
+    const hasPlace = resumed || (slots !== undefined && (hasBegun(slots) || this.#fair.has(slots)));
+    if (!hasPlace) this.#makeRoom(caller, priority);
+    onWait?.(this.#fair.positionOf(caller, priority));
+  }
+
+  /** @throws LMServError `queue_full` when the queue is full and no other request has to give way to this one. */
+  #makeRoom(caller: string, priority: number): void {
+    if (this.#fair.requests < this.#options.queueLimit) return;
+    if (!this.#fair.makeRoom(caller, priority)) throw this.#tooLate('queue_full', caller, priority);
   }
 
   #unavailable(message?: string): LMServError {
     return new LMServError('unavailable', message, { retryAfter: this.#supervisor.retryAfter });
   }
 
-  #full(position: number): LMServError {
-    const retryAfter = this.#serviceTime.waitFor(position, this.#capacity());
-    return new LMServError('queue_full', undefined, { retryAfter });
-  }
-
-  /** `position` is that of a request which comes now: about where the one that gives up stands. */
-  #timedOut(caller: string, priority: number): LMServError {
+  /** The hint is for a request that comes now: about where the one that is sent away stands. */
+  #tooLate(code: 'queue_full' | 'queue_timeout', caller: string, priority: number): LMServError {
     const position = this.#fair.positionOf(caller, priority);
     const retryAfter = this.#serviceTime.waitFor(position, this.#capacity());
-    return new LMServError('queue_timeout', undefined, { retryAfter });
+    return new LMServError(code, undefined, { retryAfter });
   }
 
   #take(options: LeaseOptions, key: PrefixKey, done: () => void): Lease {
-    const { caller = '', body } = options;
+    const { caller = '', slots, body } = options;
     const free = this.workers().filter((candidate) => candidate.free > 0);
     const worker = this.#affinity.choose(free, key);
     const giveBack = worker?.tryLease();
     // The concurrency is never above what is free, so there is one.
     if (!worker || !giveBack) throw new LMServError('unavailable');
     this.#held += 1;
+    if (slots) slots.held += 1;
     this.#fair.started(caller);
     this.#affinity.note(worker.id, key);
     const forget = this.#noteInHand(worker, body);
@@ -251,6 +261,7 @@ export class Pool {
       giveBack(served);
       if (served) this.#onServed(worker, performance.now() - began);
       this.#held -= 1;
+      if (slots) giveBackSlot(slots);
       this.#fair.finished(caller);
       this.#syncCapacity();
       done();
@@ -278,7 +289,7 @@ export class Pool {
   /** With one worker there is nothing to choose, and nothing is read and hashed for it. */
   #keyOf(body: JsonObject | undefined, reply = () => ''): PrefixKey {
     if (body === undefined || this.#options.workers === 1) return [];
-    return prefixKey(conversationText(body, reply()));
+    return prefixKey(conversationText(body, reply()), this.#cacheBlocks);
   }
 
   #onReady(): void {
@@ -297,7 +308,7 @@ export class Pool {
 
   /** A worker ended by itself: what it had in hand may be why. */
   #blame(worker: Worker): void {
-    const found = this.#quarantine.crashed(this.#inHand.get(worker) ?? [], Date.now());
+    const found = this.#quarantine.crashed(this.#inHand.get(worker) ?? [], performance.now());
     if (found > 0)
       this.#logger.error(
         { event: 'prompt_quarantined', worker: worker.id },
@@ -340,6 +351,30 @@ type Outcome = 'leased' | 'timeout' | 'refused' | 'left';
 function outcomeOf(error: unknown): Outcome {
   if (!(error instanceof LMServError)) return 'left';
   return error.code === 'queue_timeout' ? 'timeout' : 'refused';
+}
+
+/**
+ * Calls `done` once `ms` milliseconds have passed in which no choice of the request held a slot; returns what calls it
+ * off. A reply that is being written is not broken because another choice of it still waits.
+ */
+function afterWait(ms: number, slots: RequestSlots | undefined, done: () => void): () => void {
+  const left = () => {
+    if (!slots || slots.held > 0) return slots ? ms : 0;
+    return slots.releasedAt === undefined ? 0 : slots.releasedAt + ms - performance.now();
+  };
+  let timer: NodeJS.Timeout;
+  const look = () => {
+    const more = left();
+    if (more > 0) timer = setTimeout(look, more);
+    else done();
+  };
+  timer = setTimeout(look, ms);
+  return () => clearTimeout(timer);
+}
+
+function giveBackSlot(slots: RequestSlots): void {
+  slots.held -= 1;
+  slots.releasedAt = performance.now();
 }
 
 /** p-queue makes its queue itself; this one it is given. */

@@ -18,12 +18,13 @@ export function conversationText(body: JsonObject, reply = ''): string {
   return tools + turns + (reply === '' ? '' : turn({ role: 'assistant', content: reply }));
 }
 
-/** The key of a text; what is left over after the last whole block does not count. */
-export function prefixKey(text: string): PrefixKey {
+/** The key of a text's first `maxBlocks` blocks; what is left over after the last whole block does not count. */
+export function prefixKey(text: string, maxBlocks = Infinity): PrefixKey {
   const key: number[] = [];
+  const length = Math.min(text.length, maxBlocks * BLOCK);
   let low = 0x811c9dc5;
   let high = 0x01000193;
-  for (let i = 0; i < text.length; i += 1) {
+  for (let i = 0; i < length; i += 1) {
     const unit = text.charCodeAt(i);
     low = Math.imul(low ^ unit, 0x01000193);
     high = Math.imul(high ^ unit, 0x85ebca6b);

@@ -191,3 +191,17 @@ test('X-Forwarded-For changes nobody’s limit: it counts for the key', async ()
   await from('10.0.0.1').expect(200);
   for (const address of ['10.0.0.2', '10.0.0.3, 10.0.0.4', '::1', 'x']) await from(address).expect(429);
 });
+
+test('wrong keys count against nobody’s limit, and their bodies are not read', async () => {
+  const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
+  const app = testApp({ rateLimitQps: 0.01, authenticate });
+  for (let n = 0; n < 20; n += 1)
+    await request(app)
+      .post('/chat')
+      .set('X-API-Key', `wrong ${n}`)
+      .set('Content-Type', 'application/json')
+      .send('{"not": json')
+      .expect(401);
+  await request(app).get('/v1/models').set('X-API-Key', KEY).expect(200);
+  await request(app).post('/chat').set('X-API-Key', KEY).type('json').send('{"not": json').expect(429);
+});

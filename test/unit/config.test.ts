@@ -67,6 +67,10 @@ test.each([
   ['LLM_WORKERS', '0', 'must be at least 1'],
   ['QUEUE_TIMEOUT_SECS', '0', 'must be more than 0'],
   ['QUEUE_TIMEOUT_SECS', 'Infinity', 'must be a number'],
+  ['RATE_LIMIT_QPS', '0.0000001', 'must be 0, which is no limit, or 0.00001 to 1000000'],
+  ['RATE_LIMIT_QPS', '1000001', 'to 1000000 requests a second'],
+  ['RATE_LIMIT_QPS', '-1', 'must be 0, which is no limit, or'],
+  ['RATE_LIMIT_QPS', '1e308', 'must be a number'],
   ['KEYLESS_NETWORKS', '10.0.0.0/8,lan', 'lan is no network'],
   ['KEYLESS_NETWORKS', '10.0.0.0/33', 'is no network'],
   ['TRUST_PROXY', 'yes', 'a number of proxies'],
@@ -86,6 +90,10 @@ test.each([
   })();
   expect(error).toBeInstanceOf(ConfigError);
   expect((error as Error).message).toMatch(new RegExp(`^${name}: [^\\n]*${message}`));
+});
+
+test.each(['0', '0.00001', '0.5', '1.9', '1000000'])('RATE_LIMIT_QPS=%s is taken as it is', (qps) => {
+  expect(load({ RATE_LIMIT_QPS: qps }).rateLimitQps).toBe(Number(qps));
 });
 
 test('times become milliseconds, an empty value counts as not set', () => {

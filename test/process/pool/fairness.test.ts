@@ -1,7 +1,19 @@
+import { jest } from '@jest/globals';
 import type { GenerateRequest } from '../../../src/contract.js';
-import { firstText, TestPool } from '../../support/pool.js';
+import { createGenerate } from '../../../src/generate/generate.js';
+import { newTrace } from '../../../src/generate/trace.js';
+import type { PoolObserver, WaitOutcome } from '../../../src/observe/pool-observer.js';
+import { firstText, TestPool, textOf } from '../../support/pool.js';
 
 /** Who waits for whom, with one slot that is held while the others line up. */
+
+const noObserver: PoolObserver = {
+  workerReady: () => undefined,
+  workerExited: () => undefined,
+  resumed: () => undefined,
+  retried: () => undefined,
+  waited: () => undefined,
+};
 
 let fake: TestPool;
 let order: string[];
@@ -22,9 +34,11 @@ async function heldSlot(
   return () => events.return(undefined);
 }
 
+const chat = (content: string) => ({ messages: [{ role: 'user', content }] });
+
 /** Asks as `caller`; its name comes into `order` when it is served. */
 async function ask(caller: string, name: string, more: Partial<GenerateRequest> = {}): Promise<void> {
-  const body = { messages: [{ role: 'user', content: name }] };
+  const body = chat(name);
   const { text } = fake.run({ kind: 'chat', n: 1, body, ...more }, undefined, caller);
   await text();
   order.push(name);
@@ -47,15 +61,18 @@ test('what somebody waits for goes before batch work', async () => {
   expect(order).toEqual(['first', 'second', 'batch']);
 });
 
-test('1,000 requests at once, one worker, queue 64: 65 are served in fair order, the others are refused at once', async () => {
-  const release = await heldSlot();
-  let refused = 0;
+test('1,000 requests at once, one worker, queue 64: the modest caller’s are all served, 936 of the greedy one are refused at once', async () => {
+  const waits: WaitOutcome[] = [];
+  const release = await heldSlot({
+    observer: { ...noObserver, waited: ({ outcome }) => void waits.push(outcome) },
+  });
+  const refused: string[] = [];
   const refusals = new Promise<void>((resolve) => {
     for (let n = 0; n < 1000; n += 1) {
       const caller = n < 990 ? 'greedy' : 'modest';
       ask(caller, `${caller} ${n}`).catch((error: { code: string; retryAfter: number }) => {
         expect(error).toMatchObject({ code: 'queue_full', retryAfter: expect.any(Number) });
-        if ((refused += 1) === 936) resolve();
+        if (refused.push(caller) === 936) resolve();
       });
     }
   });
@@ -63,9 +80,96 @@ test('1,000 requests at once, one worker, queue 64: 65 are served in fair order,
   await refusals;
   expect(order).toEqual([]);
   expect(fake.pool.status().queue.waiting).toBe(64);
+  expect(waits.filter((outcome) => outcome === 'refused')).toHaveLength(936);
+  expect(new Set(refused)).toEqual(new Set(['greedy']));
   await release();
   while (order.length < 64) await new Promise(setImmediate);
-  expect(order).toEqual(Array.from({ length: 64 }, (_, n) => `greedy ${n}`));
+  expect(order.filter((name) => name.startsWith('modest'))).toHaveLength(10);
+  // The oldest of the greedy caller's stay, those that came before the 54th.
+  const greedy = order.filter((name) => name.startsWith('greedy'));
+  expect(greedy).toEqual(Array.from({ length: 54 }, (_, n) => `greedy ${n}`));
+});
+
+test('a caller that floods the queue with urgent requests neither shuts another one out nor goes ahead of it twice', async () => {
+  const release = await heldSlot({ queueLimit: 8 });
+  const flood = Array.from({ length: 20 }, (_, n) =>
+    ask('greedy', `urgent ${n}`, { priority: 1 }).catch((error: { code: string }) => error.code),
+  );
+  const modest = ['modest 1', 'modest 2'].map((name) => ask('modest', name));
+  await release();
+  await Promise.all(modest);
+  expect(order.indexOf('modest 1')).toBeLessThanOrEqual(1);
+  expect(order.indexOf('modest 2')).toBeLessThanOrEqual(3);
+  const codes = await Promise.all(flood);
+  expect(codes.filter((code) => code === 'queue_full')).toHaveLength(14);
+});
+
+test('a request that gives way has its place, the time it waited and when to come again told', async () => {
+  const release = await heldSlot({ queueLimit: 2 });
+  const [first, second] = ['one', 'two'].map((content) => fake.ask(content));
+  const kept = first!.text();
+  const refused = second!.text();
+  const other = ask('other', 'other');
+  await expect(refused).rejects.toMatchObject({ code: 'queue_full', status: 503, retryAfter: 1 });
+  expect(second!.context.trace).toMatchObject({ queuePosition: 2, queueMs: expect.any(Number) });
+  await release();
+  expect(await kept).toBe('one');
+  await other;
+});
+
+test('a request that lost its worker never gives way to another', async () => {
+  const release = await heldSlot({ queueLimit: 1 });
+  const signal = new AbortController().signal;
+  const resumed = fake.pool.lease(signal, { caller: 'greedy', resumed: true });
+  await expect(Promise.all([ask('greedy', 'greedy'), ask('modest', 'modest')])).rejects.toMatchObject({
+    code: 'queue_full',
+  });
+  await release();
+  (await resumed).release(true);
+});
+
+describe('more choices than slots', () => {
+  const choices = (n: number, content: string) => {
+    const generate = createGenerate(() => ({
+      members: [{ model: 'fake', backend: fake.backend, maxTokens: { standard: 100, cap: 100 } }],
+    }));
+    const caller = { name: 'many', admin: false };
+    const context = { requestId: 'r', caller, signal: new AbortController().signal, trace: newTrace() };
+    return generate({ kind: 'chat', n, body: chat(content) }, context);
+  };
+
+  test('take one place of the queue, and none where it has no places', async () => {
+    fake = await new TestPool({ queueLimit: 0 }).ready();
+    expect(await textOf(choices(3, 'hi'))).toBe('hihihi');
+  });
+
+  test('give way as one request, all at once', async () => {
+    const release = await heldSlot({ queueLimit: 2 });
+    const kept = ask('many', 'kept');
+    const refused = textOf(choices(3, 'many'));
+    const other = ask('other', 'other');
+    await expect(refused).rejects.toMatchObject({ code: 'queue_full' });
+    expect(fake.pool.status().queue.waiting).toBe(2);
+    await release();
+    await Promise.all([kept, other]);
+  });
+
+  test('do not time out while another choice is being written, however long it takes', async () => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance'] });
+    try {
+      fake = await new TestPool({ queueTimeoutMs: 1_000 }).ready();
+      const events = choices(2, '@hold x');
+      await firstText(events[Symbol.asyncIterator]());
+      const alone = ask('alone', 'alone');
+      jest.advanceTimersByTime(10_000);
+      await expect(alone).rejects.toMatchObject({ code: 'queue_timeout' });
+      expect(fake.pool.status().queue.waiting).toBe(1);
+      await events[Symbol.asyncIterator]().return!(undefined);
+      expect(fake.pool.status().queue.waiting).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
 });
 
 test('the place in the queue is told, and how long those take who are before', async () => {

@@ -65,3 +65,27 @@ test('when the reader leaves all are ended', async () => {
   await merged.return(undefined);
   expect(ended.sort()).toEqual([0, 1]);
 });
+
+test('a choice that waits does not hold up the others, nor is it forgotten', async () => {
+  let go!: () => void;
+  const waits = new Promise<void>((resolve) => (go = resolve));
+  const merged = mergeChoices(2, never, async function* (index) {
+    if (index === 0) await waits;
+    yield text(`t${index}`);
+    if (index === 1) yield text('more');
+  });
+  expect([(await merged.next()).value, (await merged.next()).value]).toEqual([
+    { type: 'text', index: 1, text: 't1' },
+    { type: 'text', index: 1, text: 'more' },
+  ]);
+  go();
+  expect(await all(merged)).toEqual([{ type: 'text', index: 0, text: 't0' }]);
+});
+
+test('no choice goes ahead of one whose event came before', async () => {
+  const merged = mergeChoices(3, never, async function* () {
+    for (let i = 0; i < 4; i += 1) yield text('t');
+  });
+  const order = (await all(merged)).map((event) => ('index' in event ? event.index : undefined));
+  expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
+});

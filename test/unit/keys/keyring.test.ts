@@ -147,6 +147,12 @@ describe('a bad file', () => {
     ['an empty tenant', keyText({ ...good, tenants: ['x', ''] }), 'keys.0.tenants.1: '],
     ['admin as text', keyText({ ...good, admin: CANARY }), 'keys.0.admin: '],
     ['a negative rate', keyText({ ...good, rateLimitQps: -1 }), 'keys.0.rateLimitQps: '],
+    [
+      'a rate near nothing',
+      keyText({ ...good, rateLimitQps: 1e-300 }),
+      'keys.0.rateLimitQps: must be 0, which',
+    ],
+    ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0, which'],
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
     [

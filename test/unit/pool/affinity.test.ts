@@ -34,6 +34,14 @@ test('raw prompts and tools count too', () => {
   expect(conversationText({ messages: [], tools })).toContain('"name":"f"');
 });
 
+test('a key has no more blocks than are asked for: a longer prompt would push its own beginning out of a worker’s', () => {
+  const long = text('a', 50);
+  expect(prefixKey(long, 8)).toEqual(prefixKey(long).slice(0, 8));
+  const affinity = new Affinity(8);
+  affinity.note('w', prefixKey(long, 8));
+  expect(affinity.expected('w', prefixKey(long, 8))).toBe(8 * BLOCK);
+});
+
 describe('the worker for a request', () => {
   test('is the one that holds its prefix', () => {
     const affinity = new Affinity(100);

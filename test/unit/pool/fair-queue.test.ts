@@ -1,15 +1,30 @@
 import fc from 'fast-check';
-import { FairQueue } from '../../../src/pool/fair-queue.js';
+import { FairQueue, type FairOptions } from '../../../src/pool/fair-queue.js';
 
 /** A queue whose jobs are known by name, and the name of the next one, which is begun. */
 class Named {
   readonly queue = new FairQueue();
   readonly #names = new Map<unknown, { name: string; caller: string }>();
 
-  add(name: string, caller: string, priority = 0): this {
+  /** The jobs that had to give way. */
+  readonly refused: string[] = [];
+
+  add(name: string, caller: string, priority = 0, more: Partial<FairOptions> = {}): this {
     const run = async () => undefined;
+    const refuse = () => {
+      this.refused.push(name);
+      this.queue.remove(name);
+    };
     this.#names.set(run, { name, caller });
-    this.queue.enqueue(run, { id: name, caller, priority });
+    this.queue.enqueue(run, { id: name, caller, priority, refuse, ...more });
+    return this;
+  }
+
+  /** Adds a job to a queue that holds `limit` requests; `refused` says which one gives way. */
+  addTo(limit: number, name: string, caller: string, priority = 0): this {
+    const full = this.queue.requests >= limit;
+    if (!full || this.queue.makeRoom(caller, priority)) return this.add(name, caller, priority);
+    this.refused.push(name);
     return this;
   }
 
@@ -64,9 +79,29 @@ test('who comes back again and again does not go ahead of who has waited since',
   expect(order.filter((name) => name.startsWith('z'))).toEqual(['z1', 'z2', 'z3']);
 });
 
-test('a higher priority goes first, whoever it is', () => {
-  const named = new Named().add('batch', 'a', -1).add('normal', 'a').add('resumed', 'a', 1000).add('b', 'b');
-  expect(named.all()).toEqual(['resumed', 'b', 'normal', 'batch']);
+test('a request that lost its worker goes first and batch work last, whoever they are of', () => {
+  const named = new Named().add('batch', 'a', -1).add('normal', 'a').add('b', 'b');
+  named.add('resumed', 'c', -1, { resumed: true });
+  expect(named.all()).toEqual(['resumed', 'normal', 'b', 'batch']);
+});
+
+test('an urgent request goes ahead of its own caller’s others, not of other callers', () => {
+  const named = new Named().add('m1', 'modest').add('m2', 'modest').add('g1', 'greedy');
+  for (const name of ['u1', 'u2', 'u3']) named.add(name, 'greedy', 1);
+  expect(named.all()).toEqual(['m1', 'u1', 'm2', 'u2', 'u3', 'g1']);
+});
+
+test('a caller that sends urgent requests for ever does not starve one that sends none', () => {
+  const named = new Named();
+  for (let i = 0; i < 50; i += 1) named.add(`u${i}`, 'greedy', 1);
+  const order: string[] = [];
+  for (let i = 0; i < 8; i += 1) {
+    if (i === 1) named.add('m1', 'modest').add('m2', 'modest').add('m3', 'modest');
+    const name = named.next()!;
+    order.push(name);
+    named.queue.finished(name.startsWith('u') ? 'greedy' : 'modest');
+  }
+  expect(order).toEqual(['u0', 'm1', 'u1', 'm2', 'u2', 'm3', 'u3', 'u4']);
 });
 
 test('what is removed is never run', () => {
@@ -94,11 +129,6 @@ test('p-queue can list a class, and nothing changes a priority', () => {
   expect(() => queue.setPriority()).toThrow('does not change');
 });
 
-const job = fc.record({
-  caller: fc.constantFrom('a', 'b', 'c', 'd'),
-  priority: fc.constantFrom(-1, 0, 1),
-});
-
 test('the position told is the place in which it is started, when nobody else comes', () => {
   const fresh = fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 40 });
   fc.assert(
@@ -115,12 +145,141 @@ test('the position told is the place in which it is started, when nobody else co
   );
 });
 
-test('a higher class counts as ahead, a lower one does not', () => {
-  const { queue } = new Named().add('1', 'a', 1).add('2', 'b', 1).add('3', 'c', -1).add('4', 'd', 0);
-  expect([queue.positionOf('x', 0), queue.positionOf('x', 1), queue.positionOf('x', -1)]).toEqual([4, 3, 5]);
+test('the position counts what goes ahead: of batch work everything, of an urgent request no others of its caller', () => {
+  const { queue } = new Named().add('1', 'a', 1).add('2', 'b').add('3', 'b').add('4', 'c', -1);
+  const positions = (caller: string) => [1, 0, -1].map((priority) => queue.positionOf(caller, priority));
+  expect(positions('b')).toEqual([2, 4, 5]);
+  expect(positions('x')).toEqual([3, 3, 5]);
 });
 
-test('none is lost, and none of a caller overtakes another of its own class', () => {
+describe('a full queue', () => {
+  /** Queue of 4 requests. */
+  const full = (...jobs: [name: string, caller: string, priority?: number][]) => {
+    const named = new Named();
+    for (const [name, caller, priority] of jobs) named.addTo(4, name, caller, priority);
+    expect(named.queue.requests).toBe(4);
+    return named;
+  };
+
+  test('the newest request of the caller with most gives way, until all have equal shares', () => {
+    const named = full(['a1', 'a'], ['a2', 'a'], ['a3', 'a'], ['a4', 'a']);
+    for (const name of ['b1', 'b2', 'b3', 'b4']) named.addTo(4, name, 'b');
+    named.addTo(4, 'a5', 'a').addTo(4, 'c1', 'c');
+    expect(named.refused).toEqual(['a4', 'a3', 'b3', 'b4', 'a5', 'b2']);
+    expect(named.all()).toEqual(['a1', 'b1', 'c1', 'a2']);
+  });
+
+  test('where every caller has one, the newest request is refused', () => {
+    const named = full(['a1', 'a'], ['b1', 'b'], ['c1', 'c'], ['d1', 'd']);
+    named.addTo(4, 'e1', 'e').addTo(4, 'a2', 'a').addTo(4, 'e2', 'e', 1);
+    expect(named.refused).toEqual(['e1', 'a2', 'e2']);
+  });
+
+  test('batch work gives way first, though its caller has fewer, and never makes others give way', () => {
+    const named = full(['a1', 'a'], ['a2', 'a'], ['b1', 'b', -1], ['b2', 'b', -1]);
+    named.addTo(4, 'c1', 'c', -1).addTo(4, 'a3', 'a').addTo(4, 'a4', 'a').addTo(4, 'c2', 'c', -1);
+    expect(named.refused).toEqual(['b2', 'c1', 'b1', 'c2']);
+  });
+
+  test('among batch work it is the caller with most as well', () => {
+    const named = full(['a1', 'a', -1], ['a2', 'a', -1], ['a3', 'a', -1], ['b1', 'b', -1]);
+    expect(named.addTo(4, 'c1', 'c', -1).refused).toEqual(['a3']);
+  });
+
+  test('urgent requests make room among those of their own caller', () => {
+    const named = full(['a1', 'a'], ['u1', 'a', 1], ['a2', 'a'], ['u2', 'a', 1]);
+    for (const name of ['u3', 'u4', 'u5']) named.addTo(4, name, 'a', 1);
+    expect(named.refused).toEqual(['a2', 'a1', 'u5']);
+    named.addTo(4, 'b1', 'b');
+    expect(named.refused).toEqual(['a2', 'a1', 'u5', 'u4']);
+  });
+
+  test('what has begun or lost its worker never gives way, nor counts', () => {
+    const named = new Named().add('r', 'a', 0, { resumed: true }).add('s', 'a', 0, { slots: { held: 1 } });
+    expect([named.queue.size, named.queue.requests]).toEqual([2, 0]);
+    expect(named.queue.makeRoom('b', 0)).toBe(false);
+    expect(named.refused).toEqual([]);
+  });
+});
+
+describe('the choices of one request', () => {
+  test('are one place of the queue, and give way together', () => {
+    const slots = { held: 0 };
+    const named = new Named().add('1', 'a').add('2a', 'a', 0, { slots }).add('2b', 'a', 0, { slots });
+    expect([named.queue.size, named.queue.requests, named.queue.has(slots)]).toEqual([3, 2, true]);
+    named.addTo(2, 'm', 'b');
+    expect(named.refused).toEqual(['2a', '2b']);
+    expect([named.queue.has(slots), named.all()]).toEqual([false, ['1', 'm']]);
+  });
+
+  test('follow the first one, and none of them gives way any more', () => {
+    const slots = { held: 0 };
+    const named = new Named().add('1a', 'a', 0, { slots }).add('1b', 'a', 0, { slots }).add('2', 'a');
+    expect(named.next()).toBe('1a');
+    expect([named.queue.size, named.queue.requests]).toEqual([2, 1]);
+    named.addTo(1, 'u', 'a', 1);
+    expect(named.refused).toEqual(['2']);
+    expect(named.all()).toEqual(['1b', 'u']);
+  });
+
+  test('of batch work stay behind everybody', () => {
+    const slots = { held: 0 };
+    const named = new Named().add('1a', 'a', -1, { slots }).add('1b', 'a', -1, { slots });
+    named.next();
+    expect(named.add('m', 'b').all()).toEqual(['m', '1b']);
+  });
+});
+
+const step = fc.oneof(
+  fc.record({ caller: fc.constantFrom('a', 'b', 'c', 'd'), priority: fc.constantFrom(-1, 0, 1) }),
+  fc.constantFrom('next' as const, 'finish' as const),
+);
+
+test('whatever happens, a full queue stays full, none is lost, and nobody is refused who has fewer than another', () => {
+  const limit = 5;
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+      const named = new Named();
+      const running: string[] = [];
+      const out: string[] = [];
+      const added: string[] = [];
+      const waiting = () => added.filter((name) => !out.includes(name) && !named.refused.includes(name));
+      for (const [index, now] of steps.entries()) {
+        if (now === 'next') {
+          const name = named.next();
+          if (name) running.push(name.split('/')[1]!);
+          if (name) out.push(name);
+        } else if (now === 'finish') {
+          const caller = running.shift();
+          if (caller) named.queue.finished(caller);
+        } else {
+          const name = `${index}/${now.caller}/${now.priority < 0 ? 'batch' : 'interactive'}/${now.priority}`;
+          const before = [...waiting(), name];
+          added.push(name);
+          named.addTo(limit, name, now.caller, now.priority);
+          if (before.length > limit) expectFair(before, named.refused.at(-1)!);
+        }
+        expect(named.queue.requests).toBe(waiting().length);
+        expect(waiting().length).toBeLessThanOrEqual(limit);
+      }
+      const rest = waiting();
+      expect(named.all().sort()).toEqual(rest.sort());
+    }),
+  );
+});
+
+/** Holds a refusal to the rules: batch work first, and nobody who has fewer of that kind waiting than another. */
+function expectFair(requests: readonly string[], refused: string): void {
+  const kindOf = (name: string) => name.split('/')[2];
+  const ofCaller = (caller: string) =>
+    requests.filter((name) => name.split('/')[1] === caller && kindOf(name) === kindOf(refused)).length;
+  if (requests.some((name) => kindOf(name) === 'batch')) expect(kindOf(refused)).toBe('batch');
+  const most = Math.max(...['a', 'b', 'c', 'd'].map(ofCaller));
+  expect(ofCaller(refused.split('/')[1]!)).toBe(most);
+}
+
+test('within a caller and a priority none overtakes another', () => {
+  const job = fc.record({ caller: fc.constantFrom('a', 'b', 'c', 'd'), priority: fc.constantFrom(-1, 0, 1) });
   fc.assert(
     fc.property(fc.array(job, { maxLength: 60 }), (waiting) => {
       const named = new Named();
