@@ -2,25 +2,24 @@
  * The floor for LMServ: passes a chat completion to a worker, parses each event of the reply and encodes it again as
  * `/v1/chat/completions` does. No keys, queue, limits, log or back-pressure. Arguments: its port and the worker's URL.
  */
-import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { fileURLToPath } from 'node:url';
 
-const [port, upstream] = process.argv.slice(2);
 let replies = 0;
 
-createServer((incoming, outgoing) => {
-  const parts: Buffer[] = [];
-  incoming.on('data', (part: Buffer) => parts.push(part));
-  incoming.on('end', () => forward(Buffer.concat(parts).toString(), outgoing));
-}).listen(Number(port), '127.0.0.1');
+export function bareServer(upstream: string): Server {
+  return createServer((incoming, outgoing) => {
+    const parts: Buffer[] = [];
+    incoming.on('data', (part: Buffer) => parts.push(part));
+    incoming.on('end', () => forward(upstream, Buffer.concat(parts).toString(), outgoing));
+  });
+}
 
-// Node writes a profile only when the process exits by itself.
-process.on('SIGTERM', () => process.exit());
-
-function forward(body: string, outgoing: ServerResponse): void {
+function forward(upstream: string, body: string, outgoing: ServerResponse): void {
   const { model } = JSON.parse(body) as { model: string };
   const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
   // A fresh connection for each request, as in LMServ: the worker closes its own without saying so.
-  const toWorker = request(upstream!, { method: 'POST', agent: false, headers });
+  const toWorker = request(upstream, { method: 'POST', agent: false, headers });
   toWorker.on('response', (response) => relay(response, outgoing, model));
   toWorker.on('error', () => outgoing.destroy());
   outgoing.on('close', () => toWorker.destroy());
@@ -40,6 +39,7 @@ function relay(response: IncomingMessage, outgoing: ServerResponse, model: strin
     if (encoded !== '') outgoing.write(encoded);
   });
   response.on('end', () => outgoing.end());
+  response.on('error', () => outgoing.destroy());
 }
 
 function encode(event: string, head: string): string {
@@ -51,4 +51,11 @@ function encode(event: string, head: string): string {
   if (choice === undefined) return '';
   const { delta, finish_reason: reason } = choice;
   return `${head}{"index":0,"delta":${JSON.stringify(delta)},"logprobs":null,"finish_reason":${JSON.stringify(reason)}}]}\n\n`;
+}
+
+const [, script, port, upstream] = process.argv;
+if (script === fileURLToPath(import.meta.url)) {
+  bareServer(upstream!).listen(Number(port), '127.0.0.1');
+  // Node writes a profile only when the process exits by itself.
+  process.on('SIGTERM', () => process.exit());
 }
