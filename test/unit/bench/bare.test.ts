@@ -14,7 +14,7 @@ const WORKER = [
 
 const servers: Server[] = [];
 afterEach(() => {
-  for (const server of servers.splice(0)) server.close();
+  for (const server of servers.splice(0)) server.close().closeAllConnections();
 });
 
 async function listening(server: Server): Promise<string> {
@@ -23,8 +23,7 @@ async function listening(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 }
 
-const ask = (url: string) =>
-  fetch(url, { method: 'POST', body: '{"model":"m"}', headers: { connection: 'close' } });
+const ask = (url: string) => fetch(url, { method: 'POST', body: '{"model":"m"}' });
 
 test('bare encodes each event of a worker as LMServ does, wherever the worker’s bytes are cut', async () => {
   const bytes = Buffer.from(WORKER);
