@@ -51,8 +51,8 @@ export const SERIES: readonly Series[] = [
     unit: 'µs',
     allowed: 'not at all',
     async start(context) {
-      // A llama.cpp process has at most 256 slots.
-      const server = await startServer(context, { LLM_WORKERS: '2', LLM_SLOTS: '256', LLM_CTX_SIZE: '256' });
+      // 64 replies are generated at a time, the others wait: llama-cli breaks connections when more arrive at once.
+      const server = await startServer(context, { LLM_WORKERS: '8', LLM_SLOTS: '8', QUEUE_LIMIT: '512' });
       return [1, 8, 64, 512].map((streams) => ({
         label: `${streams} streams`,
         size: streams,

@@ -52,7 +52,7 @@ test('each body goes with its own key', async () => {
   const server = createServer((request, response) => {
     request
       .setEncoding('utf8')
-      .on('data', (text: string) => seen.push(`${text} ${request.headers['x-api-key']}`));
+      .on('data', (text: string) => seen.push(`${text} ${String(request.headers['x-api-key'])}`));
     request.on('end', () => response.end(EVENT + END));
   });
   await withServer(server, (url) =>
