@@ -1,4 +1,5 @@
-import type { ModelName } from './model/models.js';
+import { describeMachine, type Machine } from './machine.js';
+import { obtainModel, type BenchModel, type ModelName } from './model/models.js';
 
 /** What a benchmark is given. */
 export interface BenchContext {
@@ -28,7 +29,7 @@ export interface Report {
   /** All figures, for `NAME.json`. */
   readonly figures: object;
   /** An image, for `NAME.svg`. */
-  readonly chart: string;
+  readonly chart?: string;
 }
 
 export interface Benchmark {
@@ -36,4 +37,15 @@ export interface Benchmark {
   readonly summary: string;
   /** @throws BenchError, or the signal's reason when it aborts. */
   run(context: BenchContext): Promise<Report>;
+}
+
+/** Measures with each requested model in turn. Figures are kept with the machine they come from. */
+export async function measureModels<T>(
+  { root, options }: BenchContext,
+  measureModel: (model: BenchModel) => Promise<readonly T[]>,
+): Promise<{ machine: Machine; quick: boolean; rows: T[] }> {
+  const machine = await describeMachine(root);
+  const rows: T[] = [];
+  for (const name of options.models) rows.push(...(await measureModel(await obtainModel(name, root))));
+  return { machine, quick: options.quick, rows };
 }

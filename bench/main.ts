@@ -1,17 +1,25 @@
 /** `npm run bench`: measures LMServ on this machine. */
 import { constants } from 'node:os';
 import path from 'node:path';
-import { affinity } from './affinity/benchmark.js';
+import { affinity } from './affinity.js';
 import type { Benchmark } from './benchmark.js';
 import { comparison } from './comparison/benchmark.js';
 import { BenchError } from './errors.js';
 import { parseBenchArgs, type Arguments } from './options.js';
-import { resume } from './resume/benchmark.js';
+import { growth } from './growth/benchmark.js';
+import { resume } from './resume.js';
 import { writeReport } from './report/write.js';
-import { slots } from './slots/benchmark.js';
-import { start } from './start/benchmark.js';
+import { slots } from './slots.js';
+import { start } from './start.js';
 
-const BENCHMARKS: Readonly<Record<string, Benchmark>> = { comparison, slots, affinity, resume, start };
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
+  comparison,
+  growth,
+  slots,
+  affinity,
+  resume,
+  start,
+};
 
 const STANDARD = 'comparison';
 
@@ -24,9 +32,11 @@ options
   --streams 1,8            replies at a time
   --rounds N               counted rounds
   --tokens N               tokens of each reply
-  --targets A,B            of comparison: some of nginx, lmserv-chat, lmserv-openai, portkey
+  --targets A,B            of comparison: some of nginx, bare, lmserv-chat, lmserv-openai, portkey
   --quick                  fewer and shorter rounds; keeps no report unless --out is given
-  --out FOLDER             where NAME.json and NAME.svg go (bench/results)
+  --out FOLDER             where the report goes (bench/results)
+environment
+  BENCH_NODE_ARGS          more arguments for the Node of LMServ and of bare, such as --cpu-prof --cpu-prof-dir=FOLDER
 `;
 
 /** Runs one benchmark; Ctrl-C stops all that it started. */

@@ -12,11 +12,10 @@ export interface Sample {
   readonly gapP99: number;
   readonly events: number;
   readonly errors: Readonly<Record<string, number>>;
-  readonly wallMs: number;
+  /** Replies that came whole. */
+  readonly replies: number;
   /** Processor time of the watched processes. */
   readonly cpuMs: number;
-  /** Processor time of the load client. */
-  readonly clientCpuMs: number;
 }
 
 /**
@@ -41,18 +40,18 @@ export async function measure(
     gapP99: quantile(result.gapMs, 0.99),
     events: result.events,
     errors: result.errors,
-    wallMs: result.wallMs,
+    replies: result.replies,
     cpuMs: cpuMs(pids) - before,
-    clientCpuMs: result.cpuMs,
   };
 }
 
 export const errorCount = ({ errors }: Sample): number => sum(Object.values(errors));
 
-/** Microseconds of processor time an event, over all rounds: the kernel counts in steps too coarse for one. */
-export function cpuPerEvent(samples: readonly Sample[]): number {
-  return (1000 * sum(samples.map((sample) => sample.cpuMs))) / sum(samples.map((sample) => sample.events));
-}
+/** Processor time of the watched processes for each token, microseconds. The kernel counts in steps of 10 ms. */
+export const cpuPerToken = ({ cpuMs, events }: Sample): number => (cpuMs * 1000) / events;
+
+/** The same for each request, milliseconds. */
+export const cpuPerRequest = ({ cpuMs, replies }: Sample): number => cpuMs / replies;
 
 /** How many replies a measurement takes: at least so many events in all, and the same number for each stream. */
 export function repliesFor(streams: number, tokens: number, events: number): number {

@@ -9,11 +9,20 @@ export interface ProgramOptions {
   readonly onLine?: (line: string) => void;
 }
 
+/** More arguments for the Node of LMServ and of `bare`, such as `--cpu-prof`: from BENCH_NODE_ARGS, between spaces. */
+export const NODE_ARGS: readonly string[] = (process.env.BENCH_NODE_ARGS ?? '').split(' ').filter(Boolean);
+
 /** Time to obey SIGTERM before SIGKILL, milliseconds. */
 const TERM_GRACE_MS = 10_000;
 
 /** Characters of its last words that are kept. */
 const TAIL = 2_000;
+
+/** How a program ended; neither is set when it could not be started. */
+export interface Exit {
+  readonly code: number | undefined;
+  readonly signal: NodeJS.Signals | undefined;
+}
 
 /** Another program, run for as long as a benchmark needs it; it ends when this process ends. */
 export class Program {
@@ -39,9 +48,14 @@ export class Program {
     return this.#tail;
   }
 
-  /** Resolves when it has ended. */
-  async ended(): Promise<void> {
-    await this.#process;
+  /** Resolves when it has ended, with how. */
+  async ended(): Promise<Exit> {
+    const { exitCode, signal } = await this.#process;
+    return { code: exitCode, signal };
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
   }
 
   /** May be called again. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { BenchError } from './errors.js';
 import { listeningPort } from './proc.js';
-import { Program, type Stoppable } from './program.js';
+import { NODE_ARGS, Program, type Exit, type Stoppable } from './program.js';
 import { ServerLog } from './server-log.js';
 
 export interface ServerOptions {
@@ -14,6 +14,8 @@ export interface ServerOptions {
   readonly signal: AbortSignal;
   /** What is run, a program and its arguments; the compiled command line by default. */
   readonly command?: readonly [string, ...string[]];
+  /** The mock generates, and there are no workers. */
+  readonly mock?: boolean;
 }
 
 const KEY = 'bench-key';
@@ -37,13 +39,13 @@ const INHERITED = ['PATH', 'HOME', 'LD_LIBRARY_PATH', 'LLM_BIN_PATH', 'LMSERV_CA
 /** A whole LMServ in a process of its own, on a free port of 127.0.0.1, with a folder of its own. */
 export class BenchServer implements Stoppable {
   readonly log = new ServerLog();
+  readonly #folder: string;
   readonly #program: Program;
 
-  private constructor(
-    { root, settings, command }: ServerOptions,
-    private readonly folder: string,
-  ) {
-    const [file, ...args] = command ?? [process.execPath, path.join(root, 'dist/src/cli.js'), 'serve'];
+  private constructor({ root, settings, command, mock }: ServerOptions, folder: string) {
+    this.#folder = folder;
+    const serve = [...NODE_ARGS, path.join(root, 'dist/src/cli.js'), 'serve'];
+    const [file, ...args] = command ?? [process.execPath, ...serve, ...(mock ? ['--provider', 'mock'] : [])];
     this.#program = new Program(file, args, {
       cwd: folder,
       env: { ...inherited(), ...SETTINGS, DATA_DIR: folder, ...settings },
@@ -61,7 +63,8 @@ export class BenchServer implements Stoppable {
     const server = await BenchServer.spawn(options);
     try {
       await server.until('listening', options.signal);
-      await server.until('worker_ready', options.signal, Number(options.settings.LLM_WORKERS ?? 1));
+      const workers = options.mock ? 0 : Number(options.settings.LLM_WORKERS ?? 1);
+      await server.until('worker_ready', options.signal, workers);
       return server;
     } catch (error) {
       await server.stop();
@@ -81,6 +84,15 @@ export class BenchServer implements Stoppable {
   /** What its routes want to see. */
   get headers(): Record<string, string> {
     return { 'content-type': 'application/json', 'x-api-key': KEY };
+  }
+
+  /** Resolves when it has ended, with how. */
+  ended(): Promise<Exit> {
+    return this.#program.ended();
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#program.kill(signal);
   }
 
   /** Process ids of the workers that were ever ready. */
@@ -116,7 +128,7 @@ export class BenchServer implements Stoppable {
 
   async stop(): Promise<void> {
     await this.#program.stop();
-    await rm(this.folder, { recursive: true, force: true });
+    await rm(this.#folder, { recursive: true, force: true });
   }
 }
 

@@ -8,7 +8,8 @@ import { toFigures } from '../report/json.js';
 import { countSteps } from '../report/steps.js';
 import { BenchServer } from '../server.js';
 import type { Target } from '../targets/target.js';
-import { planFor } from './plan.js';
+import { goalsTable, judge } from './goals.js';
+import { planFor, type Plan } from './plan.js';
 import { comparisonChart, comparisonTable } from './present.js';
 import { rowsOf, type Row } from './result.js';
 import { measureRounds } from './rounds.js';
@@ -34,7 +35,8 @@ interface Measured {
 
 /** What LMServ and other servers cost in front of a llama.cpp worker, against the worker asked directly. */
 export const comparison: Benchmark = {
-  summary: "LMServ, nginx and Portkey's gateway in front of a worker, against the worker asked directly",
+  summary:
+    "LMServ, plain node:http, nginx and Portkey's gateway in front of a worker, against the worker itself",
   async run(context) {
     const machine = await describeMachine(context.root);
     const measured: Measured[] = [];
@@ -57,20 +59,19 @@ async function measureModel(model: BenchModel, context: BenchContext): Promise<M
     const memory = started.others.map((target) => idleMemory(model.name, target));
     const rows: Row[] = [];
     const progress = own(countSteps(`measuring ${model.name}`, pairsOf(plan, started.others.length)));
-    for (const streams of plan.streams) {
+    for (const load of plan.loads) {
       const onPair = () => {
-        progress.step(`${streams} streams`);
+        progress.step(`${load.streams} × ${load.tokens}`);
         noteLoaded(memory, started.others);
       };
-      const pairings = await measureRounds(started, { client, plan, streams, signal, onPair });
-      rows.push(...rowsOf(model.name, streams, pairings));
+      const options = { client, load, rounds: plan.rounds, signal, onPair };
+      rows.push(...rowsOf(model.name, load, await measureRounds(started, options)));
     }
     return { rows, memory, missing: started.missing };
   });
 }
 
-const pairsOf = (plan: { streams: readonly number[]; rounds: number }, targets: number): number =>
-  plan.streams.length * (plan.rounds + 1) * targets;
+const pairsOf = ({ loads, rounds }: Plan, targets: number): number => loads.length * (rounds + 1) * targets;
 
 function idleMemory(model: string, target: Target): Memory {
   const idle = anonymousMib(target.pids);
@@ -93,9 +94,10 @@ function report(measured: readonly Measured[], settings: object): Report {
     ({ model, target, idle, loaded }) =>
       `${target} (${model}): ${idle.toFixed(0)} MiB idle, ${loaded.toFixed(0)} MiB loaded`,
   );
+  const goals = judge(rows);
   return {
-    text: [...tables, `Memory (RssAnon)\n${lines.join('\n')}`, ...missing].join('\n\n'),
-    figures: { ...settings, ...(toFigures({ rows, memoryMib: memory }) as object), missing },
+    text: [...tables, goalsTable(goals), `Memory (RssAnon)\n${lines.join('\n')}`, ...missing].join('\n\n'),
+    figures: { ...settings, ...(toFigures({ rows, goals, memoryMib: memory }) as object), missing },
     chart: comparisonChart(rows),
   };
 }

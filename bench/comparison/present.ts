@@ -5,8 +5,19 @@ import type { Spread } from '../statistics.js';
 import type { Row } from './result.js';
 
 const HEAD = [
-  ...['target', 'streams', 'events/s', 'of direct (lowest–highest)', 'first token p50', 'p99 ms'],
-  ...['gap p50', 'p99 ms', 'CPU µs/event', 'errors'],
+  'target',
+  'streams × tokens',
+  'events/s',
+  'of direct (min–max)',
+  'of bare (min–max)',
+  'first token p50',
+  'p99 ms',
+  'gap p50',
+  'p99 ms',
+  'CPU µs/token',
+  'CPU ms/request',
+  'of bare (min–max)',
+  'errors',
 ];
 
 export function comparisonTable(rows: readonly Row[]): string {
@@ -17,11 +28,17 @@ function cells(row: Row): string[] {
   const direct = row.ofDirect === undefined;
   return [
     row.target,
-    String(row.streams),
+    `${row.streams} × ${row.tokens}`,
     figure(row.eventsPerSecond.median),
     direct ? '1' : spreadFigure(row.ofDirect),
-    ...[row.firstTokenP50, row.firstTokenP99, row.gapP50, row.gapP99].map(figure),
-    direct ? '–' : figure(row.cpuPerEvent),
+    row.ofBare ? spreadFigure(row.ofBare.rate) : '–',
+    figure(row.firstTokenP50),
+    figure(row.firstTokenP99),
+    figure(row.gapP50),
+    figure(row.gapP99),
+    direct || row.tokens === 1 ? '–' : figure(row.cpuPerToken.median),
+    direct || row.tokens > 1 ? '–' : figure(row.cpuPerRequest.median),
+    row.ofBare ? spreadFigure(row.ofBare.cpu) : '–',
     row.errors === 0 ? '0' : `${row.errors} (${row.reasons.join(', ')})`,
   ];
 }
@@ -29,21 +46,21 @@ function cells(row: Row): string[] {
 /** The kept event rate for each model, then the cost of an event. */
 export function comparisonChart(rows: readonly Row[]): string {
   const models = [...new Set(rows.map(({ model }) => model))];
-  const others = rows.filter(({ target }) => target !== 'direct');
+  const others = rows.filter(({ target, tokens }) => target !== 'direct' && tokens > 1);
   const panels = models.flatMap((model) => {
     const mine = others.filter((row) => row.model === model);
     const kept = `${model} model: event rate, direct = 1, by number of streams`;
     return [
       { ...panel(kept, mine, ({ ofDirect }) => ofDirect), reference: 1 },
-      panel(`${model} model: processor time of the server in between, µs an event`, mine, (row) =>
-        single(row.cpuPerEvent),
+      panel(
+        `${model} model: processor time of the server in between, µs for each token`,
+        mine,
+        ({ cpuPerToken }) => cpuPerToken,
       ),
     ];
   });
   return barChart('What a server in front of llama.cpp costs', panels);
 }
-
-const single = (value: number): Spread => ({ median: value, min: value, max: value });
 
 function panel(title: string, rows: readonly Row[], pick: (row: Row) => Spread | undefined): Panel {
   const streams = [...new Set(rows.map((row) => row.streams))];

@@ -1,7 +1,7 @@
 import type { LoadClient } from '../load/client.js';
 import { measure, repliesFor, type Sample } from '../measure.js';
 import { jobFor, nextPrompts, type Target } from '../targets/target.js';
-import type { Plan } from './plan.js';
+import type { Load } from './plan.js';
 import type { Started } from './targets.js';
 
 /** One target beside the worker's own endpoint, measured in turns: `samples` and `beside` have a place for each round. */
@@ -13,8 +13,8 @@ export interface Pairing {
 
 export interface RoundsOptions {
   readonly client: LoadClient;
-  readonly plan: Plan;
-  readonly streams: number;
+  readonly load: Load;
+  readonly rounds: number;
   readonly signal: AbortSignal;
   /** Called after each pair. */
   readonly onPair: () => void;
@@ -23,7 +23,7 @@ export interface RoundsOptions {
 /** Measures direct, target, direct, next target …, round after round; a first round is not counted. */
 export async function measureRounds(started: Started, options: RoundsOptions): Promise<Pairing[]> {
   const pairings = started.others.map((target): Pairing => ({ target, samples: [], beside: [] }));
-  for (let round = 0; round <= options.plan.rounds; round += 1) {
+  for (let round = 0; round <= options.rounds; round += 1) {
     for (const { target, samples, beside } of pairings) {
       const reference = await measureTarget(started.direct, options);
       const sample = await measureTarget(target, options);
@@ -35,7 +35,8 @@ export async function measureRounds(started: Started, options: RoundsOptions): P
   return pairings;
 }
 
-function measureTarget(target: Target, { client, plan, streams, signal }: RoundsOptions): Promise<Sample> {
-  const count = repliesFor(streams, plan.tokens, plan.events);
-  return measure(client, jobFor(target, nextPrompts(count), plan.tokens, streams), target.pids, signal);
+function measureTarget(target: Target, { client, load, signal }: RoundsOptions): Promise<Sample> {
+  const { streams, tokens, events } = load;
+  const texts = nextPrompts(repliesFor(streams, tokens, events));
+  return measure(client, jobFor(target, texts, tokens, streams), target.pids, signal);
 }

@@ -1,6 +1,7 @@
 import { BenchError } from '../errors.js';
 import type { Stoppable } from '../program.js';
 import type { BenchServer } from '../server.js';
+import { bare } from '../targets/bare.js';
 import { direct, lmservChat, lmservOpenai } from '../targets/lmserv.js';
 import { nginx } from '../targets/nginx.js';
 import { portkey } from '../targets/portkey.js';
@@ -11,6 +12,7 @@ type Start = (server: BenchServer, signal: AbortSignal) => Promise<Target>;
 /** What is compared with the worker's own endpoint, in the order of the table. */
 const TARGETS: Readonly<Record<string, Start>> = {
   nginx: (server, signal) => nginx(direct(server), signal),
+  bare: (server, signal) => bare(direct(server), signal),
   'lmserv-chat': async (server) => lmservChat(server),
   'lmserv-openai': async (server) => lmservOpenai(server),
   portkey: (server, signal) => portkey(direct(server), signal),

@@ -5,6 +5,8 @@ export interface LoadJob {
   readonly headers: Readonly<Record<string, string>>;
   /** One for each reply. */
   readonly bodies: readonly string[];
+  /** An API key for each body; without them `headers` has the key of all. */
+  readonly keys?: readonly string[] | undefined;
   readonly streams: number;
   readonly format: ReplyFormat;
 }
@@ -26,6 +28,4 @@ export interface LoadResult {
   readonly firstTokenMs: Float64Array;
   /** From each token to the next; tokens that arrive together are 0 apart. */
   readonly gapMs: Float64Array;
-  /** Processor time of the load client itself. */
-  readonly cpuMs: number;
 }

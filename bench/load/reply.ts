@@ -12,8 +12,13 @@ export interface ReplyTimes {
 /** A reply that stands still for so long has failed. Milliseconds. */
 const IDLE_TIMEOUT_MS = 120_000;
 
-/** Asks for one reply on a connection of its own. Never rejects. */
-export function fetchReply(job: Omit<LoadJob, 'bodies' | 'streams'>, body: string): Promise<ReplyTimes> {
+/** Requests one reply on a connection of its own. Never rejects. */
+export function fetchReply(
+  job: Omit<LoadJob, 'bodies' | 'keys' | 'streams'>,
+  body: string,
+  key?: string,
+): Promise<ReplyTimes> {
+  const headers = key === undefined ? job.headers : { ...job.headers, 'x-api-key': key };
   const began = performance.now();
   const tokens: number[] = [];
   const counter = tokenCounter(job.format);
@@ -22,7 +27,7 @@ export function fetchReply(job: Omit<LoadJob, 'bodies' | 'streams'>, body: strin
     const outgoing = request(job.url, {
       method: 'POST',
       agent: false,
-      headers: { ...job.headers, 'content-length': Buffer.byteLength(body), connection: 'close' },
+      headers: { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' },
       timeout: IDLE_TIMEOUT_MS,
     });
     outgoing.setNoDelay(true);

@@ -4,20 +4,17 @@ import { fetchReply, type ReplyTimes } from './reply.js';
 /** Asks for all replies of a job and adds up what was seen. */
 export async function runJob(job: LoadJob): Promise<LoadResult> {
   const replies: ReplyTimes[] = [];
-  const bodies = job.bodies.values();
+  const bodies = job.bodies.entries();
   const began = performance.now();
-  const cpu = process.cpuUsage();
   const stream = async () => {
-    for (const body of bodies) replies.push(await fetchReply(job, body));
+    for (const [index, body] of bodies) replies.push(await fetchReply(job, body, job.keys?.[index]));
   };
   await Promise.all(Array.from({ length: job.streams }, stream));
-  const wallMs = performance.now() - began;
-  const { user, system } = process.cpuUsage(cpu);
-  return { ...total(replies), wallMs, cpuMs: (user + system) / 1000 };
+  return { ...total(replies), wallMs: performance.now() - began };
 }
 
 /** A reply that failed counts as an error; what it brought is not counted. */
-function total(replies: readonly ReplyTimes[]): Omit<LoadResult, 'wallMs' | 'cpuMs'> {
+function total(replies: readonly ReplyTimes[]): Omit<LoadResult, 'wallMs'> {
   const whole = replies.filter(({ error }) => error === undefined);
   return {
     replies: whole.length,

@@ -16,14 +16,23 @@ export async function freePort(): Promise<number> {
 /** Between two attempts, milliseconds. */
 const RETRY_MS = 50;
 
-/** Waits until something listens. @throws BenchError when the program ends first, or the signal's reason. */
+/**
+ * Waits until a program listens, and stops it if it does not come to that.
+ *
+ * @throws BenchError when the program ends first, or the signal's reason.
+ */
 export async function untilListening(port: number, program: Program, signal: AbortSignal): Promise<void> {
   let ended = false;
   void program.ended().then(() => (ended = true));
-  while (!(await answers(port))) {
-    signal.throwIfAborted();
-    if (ended) throw new BenchError(`it ended at its start:\n${program.tail}`);
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  try {
+    while (!(await answers(port))) {
+      signal.throwIfAborted();
+      if (ended) throw new BenchError(`it ended at its start:\n${program.tail}`);
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  } catch (error) {
+    await program.stop();
+    throw error;
   }
 }
 

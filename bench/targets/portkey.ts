@@ -28,12 +28,7 @@ export async function portkey(behind: Target, signal: AbortSignal): Promise<Targ
     cwd: path.dirname(script),
     env: { PATH: process.env.PATH ?? '', NODE_ENV: 'production' },
   });
-  try {
-    await untilListening(port, program, signal);
-  } catch (error) {
-    await program.stop();
-    throw error;
-  }
+  await untilListening(port, program, signal);
   return {
     ...behind,
     name: 'portkey',

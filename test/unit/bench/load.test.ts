@@ -1,4 +1,5 @@
-import { createServer, type RequestListener } from 'node:http';
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { runJob } from '../../../bench/load/run-job.js';
 
@@ -7,12 +8,17 @@ const END = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}
 
 /** Runs a job of that many replies against a server of our own. */
 async function load(answer: RequestListener, replies: number, streams: number) {
-  const server = createServer(answer).listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const bodies = Array.from({ length: replies }, (_, index) => `body ${index}`);
+  return withServer(createServer(answer), (url) =>
+    runJob({ url, headers: {}, bodies, streams, format: 'sse' }),
+  );
+}
+
+async function withServer<T>(server: Server, task: (url: string) => Promise<T>): Promise<T> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
   try {
-    return await runJob({ url, headers: {}, bodies, streams, format: 'sse' });
+    return await task(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   } finally {
     await new Promise((resolve) => server.close(resolve));
   }
@@ -39,6 +45,27 @@ test('as many replies run at a time as there are streams, each body once', async
   expect(result).toMatchObject({ replies: 9, events: 18, errors: {} });
   expect(result.firstTokenMs).toHaveLength(9);
   expect(result.gapMs).toHaveLength(9);
+});
+
+test('each body goes with its own key', async () => {
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    request
+      .setEncoding('utf8')
+      .on('data', (text: string) => seen.push(`${text} ${String(request.headers['x-api-key'])}`));
+    request.on('end', () => response.end(EVENT + END));
+  });
+  await withServer(server, (url) =>
+    runJob({
+      url,
+      headers: { 'x-api-key': 'all' },
+      bodies: ['a', 'b'],
+      keys: ['1', '2'],
+      streams: 1,
+      format: 'sse',
+    }),
+  );
+  expect(seen).toEqual(['a 1', 'b 2']);
 });
 
 test('a reply that is refused, cut or broken is an error and nothing else', async () => {

@@ -1,13 +1,15 @@
-import { cpuPerEvent, errorCount, repliesFor, type Sample } from '../../../bench/measure.js';
+import { cpuPerRequest, cpuPerToken, errorCount, repliesFor, type Sample } from '../../../bench/measure.js';
 
 const sample = (fields: Partial<Sample>): Sample => ({
   ...{ eventsPerSecond: 0, firstTokenP50: 0, firstTokenP99: 0, gapP50: 0, gapP99: 0 },
-  ...{ events: 0, errors: {}, wallMs: 0, cpuMs: 0, clientCpuMs: 0 },
+  ...{ events: 0, errors: {}, replies: 0, cpuMs: 0 },
   ...fields,
 });
 
-test('processor time an event is taken over all rounds, because the kernel counts in coarse steps', () => {
-  expect(cpuPerEvent([sample({ cpuMs: 0, events: 100 }), sample({ cpuMs: 10, events: 100 })])).toBe(50);
+test('processor time is counted in microseconds for each token and milliseconds for each request', () => {
+  const measured = sample({ cpuMs: 200, events: 4000, replies: 50 });
+  expect(cpuPerToken(measured)).toBe(50);
+  expect(cpuPerRequest(measured)).toBe(4);
 });
 
 test('errors of all kinds count', () => {

@@ -20,11 +20,11 @@ it('reads lists and numbers', () => {
     '--rounds',
     '3',
     '--targets',
-    'nginx,portkey',
+    'nginx,bare',
   );
   expect(given).toMatchObject({
     benchmark: 'slots',
-    options: { models: ['demo'], streams: [1, 8], rounds: 3, targets: ['nginx', 'portkey'] },
+    options: { models: ['demo'], streams: [1, 8], rounds: 3, targets: ['nginx', 'bare'] },
   });
 });
 

@@ -1,18 +1,15 @@
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
-import type { GenerateContext, GenerateRequest, JsonObject } from '../../src/contract.js';
-import { LocalBackend } from '../../src/backends/local.js';
-import { newTrace } from '../../src/generate/trace.js';
-import { Pool } from '../../src/pool/pool.js';
-import type { BenchContext, Benchmark } from '../benchmark.js';
-import { describeMachine } from '../machine.js';
-import { obtainModel, type BenchModel, type ModelName } from '../model/models.js';
-import { withOwned } from '../program.js';
-import { barChart } from '../report/chart.js';
-import { countSteps } from '../report/steps.js';
-import { formatTable } from '../report/table.js';
-import { spread } from '../statistics.js';
+import type { GenerateContext, GenerateRequest, JsonObject } from '../src/contract.js';
+import { LocalBackend } from '../src/backends/local.js';
+import { newTrace } from '../src/generate/trace.js';
+import { Pool } from '../src/pool/pool.js';
+import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
+import type { BenchModel, ModelName } from './model/models.js';
+import { withOwned } from './program.js';
+import { countSteps } from './report/steps.js';
+import { formatTable } from './report/table.js';
 
 /**
  * How exact the continuation of a broken reply is: each prompt is answered once undisturbed at temperature 0, then once
@@ -39,15 +36,8 @@ interface Cut {
 export const resume: Benchmark = {
   summary: 'replies whose worker is killed at many points, against the undisturbed ones',
   async run(context) {
-    const machine = await describeMachine(context.root);
-    const rows: ResumeRow[] = [];
-    for (const name of context.options.models)
-      rows.push(...(await measureModel(await obtainModel(name, context.root), context)));
-    return {
-      text: resumeTable(rows),
-      figures: { machine, quick: context.options.quick, rows },
-      chart: resumeChart(rows),
-    };
+    const figures = await measureModels(context, (model) => measureModel(model, context));
+    return { text: resumeTable(figures.rows), figures };
   },
 };
 
@@ -156,7 +146,9 @@ function rowOf(model: ModelName, prompt: number, cuts: readonly Cut[]): ResumeRo
   const own = cuts.filter((cut) => cut.prompt === prompt);
   const others = own.filter((cut) => !cut.equal);
   return {
-    ...{ model, prompt: prompt + 1, cuts: own.length },
+    model,
+    prompt: prompt + 1,
+    cuts: own.length,
     equal: own.length - others.length,
     otherAfter: others.map(({ at }) => at),
   };
@@ -164,17 +156,11 @@ function rowOf(model: ModelName, prompt: number, cuts: readonly Cut[]): ResumeRo
 
 function resumeTable(rows: readonly ResumeRow[]): string {
   const cells = rows.map(({ model, prompt, cuts, equal, otherAfter }) => [
-    ...[model, String(prompt), String(cuts), String(equal), otherAfter.join(', ')],
+    model,
+    String(prompt),
+    String(cuts),
+    String(equal),
+    otherAfter.join(', '),
   ]);
   return formatTable(['model', 'prompt', 'cut points', 'equal', 'another rest after'], cells);
-}
-
-function resumeChart(rows: readonly ResumeRow[]): string {
-  const models = [...new Set(rows.map(({ model }) => model))];
-  const shares = (model: ModelName) =>
-    rows.filter((row) => row.model === model).map(({ equal, cuts }) => spread([equal / cuts]));
-  const prompts = PROMPTS.map((_, prompt) => `prompt ${prompt + 1}`);
-  const series = models.map((name) => ({ name, values: shares(name) }));
-  const panel = { title: 'share of cut points', groups: prompts, series, reference: 1 };
-  return barChart('Continuations that equal the undisturbed reply', [panel]);
 }

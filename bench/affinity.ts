@@ -1,0 +1,198 @@
+import { decodeSse, DONE } from '../src/wire/sse.js';
+import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
+import { BenchError } from './errors.js';
+import type { BenchModel } from './model/models.js';
+import { listeningPort } from './proc.js';
+import { withOwned } from './program.js';
+import { figure, spreadFigure } from './report/format.js';
+import { toFigures } from './report/json.js';
+import { countSteps } from './report/steps.js';
+import { formatTable } from './report/table.js';
+import { BenchServer } from './server.js';
+import { quantile, ratios, spread, sum } from './statistics.js';
+
+const WORKERS = 4;
+const TURNS = 10;
+/** Tokens of each reply: as in most conversations replies are longer than questions. */
+const TOKENS = 64;
+const CONVERSATIONS = [1, 4, 8];
+
+/** What it is worth that a conversation's next turn goes to the worker that holds it. */
+export const affinity: Benchmark = {
+  summary: 'conversations of ten turns: LMServ against round robin over the same workers',
+  async run(context) {
+    const figures = await measureModels(context, (model) => measureModel(model, context));
+    return { text: table(figures.rows), figures: toFigures(figures) as object };
+  },
+};
+
+function measureModel(model: BenchModel, { root, options, signal }: BenchContext) {
+  const rounds = options.rounds ?? (options.quick ? 1 : 5);
+  const counts = options.streams ?? CONVERSATIONS;
+  const settings = {
+    LLM_MODEL_PATH: model.path,
+    LLM_WORKERS: String(WORKERS),
+    LLM_SLOTS: '1',
+    LLM_THREADS: '1',
+    LLM_CTX_SIZE: '4096',
+    // The default: each worker has a prompt cache for conversations that lost their slot.
+    CACHE_RAM_MB: '1024',
+  };
+  return withOwned(async (own) => {
+    const server = own(await BenchServer.start({ root, settings, signal }));
+    const ways = [() => toLmserv(server), roundRobin(server)] as const;
+    const steps = own(countSteps(`talking to ${model.name}`, rounds * counts.length * ways.length));
+    const rows: Row[] = [];
+    for (const count of counts) {
+      const seen: [Turn[][], Turn[][]] = [[], []];
+      for (let round = 0; round < rounds; round += 1) {
+        for (const [way, next] of ways.entries()) {
+          seen[way]!.push(await holdConversations(count, options.tokens ?? TOKENS, next, signal));
+          steps.step(`${count} at a time`);
+        }
+      }
+      rows.push(...rowsOf(model, count, ...seen));
+    }
+    return rows;
+  });
+}
+
+/** Where the next turn is sent. */
+interface Destination {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const toLmserv = ({ url, headers }: BenchServer): Destination => ({
+  url: `${url}/v1/chat/completions`,
+  headers,
+});
+
+/** The same workers, one after the other, without LMServ. */
+function roundRobin(server: BenchServer): () => Destination {
+  const ports = server.workerPids.map(listeningPort);
+  if (ports.includes(undefined)) throw new BenchError('the workers listen on no port: a llama-cli is needed');
+  let turn = 0;
+  return () => ({
+    url: `http://127.0.0.1:${ports[(turn += 1) % ports.length]}/v1/chat/completions`,
+    headers: { 'content-type': 'application/json' },
+  });
+}
+
+/** What was seen of one turn. */
+interface Turn {
+  /** From the request to its first token. */
+  readonly firstTokenMs: number;
+  readonly promptTokens: number;
+  /** Those of them that the worker had evaluated before. */
+  readonly cachedTokens: number;
+}
+
+let held = 0;
+
+/** All at a time, each with a name that no other has had. First turns, which no cache can know, are left out. */
+async function holdConversations(
+  count: number,
+  tokens: number,
+  next: () => Destination,
+  signal: AbortSignal,
+): Promise<Turn[]> {
+  const names = Array.from({ length: count }, () => `Caller ${String((held += 1)).padStart(5, '0')}`);
+  const all = await Promise.all(names.map((name) => converse(name, tokens, next, signal)));
+  return all.flatMap((turns) => turns.slice(1));
+}
+
+/** Each turn is sent where `next` says, with everything said before. The name makes it unlike every other. */
+async function converse(name: string, tokens: number, next: () => Destination, signal: AbortSignal) {
+  const messages = [{ role: 'system', content: 'You are a helpful assistant.' }];
+  const seen: Turn[] = [];
+  for (let turn = 1; turn <= TURNS; turn += 1) {
+    const said = [0, 1].map((n) => `${name} asks for story ${turn} of number ${n}.`).join(' ');
+    messages.push({ role: 'user', content: said });
+    const { text, ...rest } = await ask(next(), messages, tokens, signal);
+    messages.push({ role: 'assistant', content: text });
+    seen.push(rest);
+  }
+  return seen;
+}
+
+/** @throws BenchError for anything but a whole reply. */
+async function ask(
+  { url, headers }: Destination,
+  messages: readonly object[],
+  tokens: number,
+  signal: AbortSignal,
+): Promise<Turn & { text: string }> {
+  const asked = { model: 'bench', messages, max_tokens: tokens, temperature: 0, stream: true };
+  const body = JSON.stringify({ ...asked, stream_options: { include_usage: true } });
+  const began = performance.now();
+  // The worker closes its connections after each reply, and LMServ's are treated alike.
+  const init = { method: 'POST', headers: { ...headers, connection: 'close' }, body, signal };
+  const response = await fetch(url, init);
+  if (!response.ok || !response.body) throw new BenchError(`${url} answered ${response.status}`);
+  let firstTokenMs: number | undefined;
+  let text = '';
+  let usage: Usage | undefined;
+  for await (const data of decodeSse(response.body)) {
+    if (data === DONE) break;
+    const chunk = JSON.parse(data) as Chunk;
+    const piece = chunk.choices[0]?.delta?.content ?? '';
+    if (piece !== '') firstTokenMs ??= performance.now() - began;
+    text += piece;
+    usage = chunk.usage ?? usage;
+  }
+  if (firstTokenMs === undefined || !usage) throw new BenchError(`${url} gave no whole reply`);
+  const cachedTokens = usage.prompt_tokens_details?.cached_tokens ?? 0;
+  return { text, firstTokenMs, promptTokens: usage.prompt_tokens, cachedTokens };
+}
+
+interface Usage {
+  readonly prompt_tokens: number;
+  readonly prompt_tokens_details?: { readonly cached_tokens?: number };
+}
+
+interface Chunk {
+  readonly choices: readonly { readonly delta?: { readonly content?: string | null } }[];
+  readonly usage?: Usage | null;
+}
+
+type Row = ReturnType<typeof rowsOf>[number];
+
+/** Medians over the rounds. Times are milliseconds. */
+function rowsOf({ name: model }: BenchModel, conversations: number, lmserv: Turn[][], robin: Turn[][]) {
+  const row = (way: string, rounds: Turn[][]) => {
+    const turns = rounds.flat();
+    return {
+      model,
+      way,
+      conversations,
+      firstTokenP50: spread(rounds.map(p50)),
+      firstTokenP99: quantile(times(turns), 0.99),
+      hitRate: sum(turns.map((turn) => turn.cachedTokens)) / sum(turns.map((turn) => turn.promptTokens)),
+    };
+  };
+  const ratio = spread(ratios(robin.map(p50), lmserv.map(p50)));
+  return [
+    { ...row('LMServ', lmserv), ratio },
+    { ...row('round robin', robin), ratio: undefined },
+  ];
+}
+
+const times = (turns: readonly Turn[]): number[] => turns.map(({ firstTokenMs }) => firstTokenMs);
+const p50 = (turns: readonly Turn[]): number => quantile(times(turns), 0.5);
+
+function table(rows: readonly Row[]): string {
+  const head = ['model', 'way', 'conversations', 'first token p50 ms', 'p99 ms', 'cached'];
+  return formatTable(
+    [...head, 'round robin / LMServ'],
+    rows.map(({ model, way, conversations, firstTokenP50, firstTokenP99, hitRate, ratio }) => [
+      model,
+      way,
+      String(conversations),
+      figure(firstTokenP50.median),
+      figure(firstTokenP99),
+      `${(hitRate * 100).toFixed(1)} %`,
+      ratio === undefined ? '' : spreadFigure(ratio),
+    ]),
+  );
+}

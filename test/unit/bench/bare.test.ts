@@ -1,0 +1,59 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { bareServer } from '../../../bench/targets/bare-server.js';
+
+const WORKER = [
+  ': ping\n\n',
+  'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null},"finish_reason":null}],"id":"w"}\n\n',
+  'data: {"choices":[{"index":0,"delta":{"content":"é\\n"},"finish_reason":null}],"id":"w","timings":{}}\n\n',
+  'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}],"id":"w"}\n\n',
+  'data: {"choices":[],"usage":{}}\n\n',
+  'data: [DONE]\n\n',
+].join('');
+
+const servers: Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close().closeAllConnections();
+});
+
+async function listening(server: Server): Promise<string> {
+  servers.push(server.listen(0, '127.0.0.1'));
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
+
+const ask = (url: string) => fetch(url, { method: 'POST', body: '{"model":"m"}' });
+
+test('bare encodes each event of a worker as LMServ does, wherever the worker’s bytes are cut', async () => {
+  const bytes = Buffer.from(WORKER);
+  const at = bytes.indexOf(0xc3) + 1;
+  const worker = createServer((_, response) => {
+    response.write(bytes.subarray(0, at), () => setImmediate(() => response.end(bytes.subarray(at))));
+  });
+  const reply = await (await ask(await listening(bareServer(await listening(worker))))).text();
+  const events = reply.split('\n\n').map((event) => event.replace('data: ', ''));
+  expect(events.slice(-2)).toEqual(['[DONE]', '']);
+  const chunk = (delta: object, reason: string | null) => ({
+    id: expect.stringMatching(/^chatcmpl-/) as string,
+    object: 'chat.completion.chunk',
+    created: expect.any(Number) as number,
+    model: 'm',
+    choices: [{ index: 0, delta, logprobs: null, finish_reason: reason }],
+  });
+  expect(events.slice(0, -2).map((event) => JSON.parse(event) as unknown)).toEqual([
+    chunk({ role: 'assistant', content: null }, null),
+    chunk({ content: 'é\n' }, null),
+    chunk({}, 'length'),
+  ]);
+});
+
+test('bare breaks off a reply whose worker breaks off', async () => {
+  const worker = createServer((_, response) => {
+    response.write('data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n', () =>
+      response.destroy(),
+    );
+  });
+  const response = await ask(await listening(bareServer(await listening(worker))));
+  await expect(response.text()).rejects.toThrow();
+});
