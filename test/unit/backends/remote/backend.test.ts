@@ -11,6 +11,7 @@ import {
   diesAfter,
   FakeServer,
   finish,
+  firstToken,
   hangs,
   hangsAfter,
   refuses,
@@ -46,6 +47,7 @@ describe('a whole reply', () => {
     const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
     expect(thrown).toBeUndefined();
     expect(events).toEqual([
+      { type: 'prefill', promptTokens: 5 },
       { type: 'text', index: 0, text: 'Hel' },
       { type: 'text', index: 0, text: 'lo' },
       { type: 'finish', index: 0, reason: 'stop' },
@@ -75,18 +77,19 @@ describe('a whole reply', () => {
     const raw = { kind: 'raw', n: 1, body: { prompt: 'Say' } } as const;
     const { events } = await run(backend(`${server.url}/api/v1/`).backend.generate(raw, context()));
     expect(server.asked[0]!.path).toBe('/api/v1/completions');
-    expect(events.slice(0, 2)).toEqual([
+    expect(events.slice(0, 3)).toEqual([
+      { type: 'prefill', promptTokens: 1 },
       { type: 'text', index: 0, text: 'hi' },
       { type: 'finish', index: 0, reason: 'length' },
     ]);
   });
 
-  test('without usage is counted', async () => {
+  test('without usage is counted, and its prompt estimated', async () => {
     const server = await serve(streams(sse(token('a'), token('b'), token('c'), finish(), '[DONE]')));
     const { events } = await run(backend(server.url).backend.generate(chat, context()));
     expect(events.at(-1)).toEqual({
       type: 'usage',
-      usage: { promptTokens: 0, completionTokens: 3, cachedTokens: 0 },
+      usage: { promptTokens: 5, completionTokens: 3, cachedTokens: 0 },
     });
   });
 
@@ -97,7 +100,7 @@ describe('a whole reply', () => {
     const server = await serve(answer);
     const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
     expect(thrown).toBeUndefined();
-    expect(events.map((event) => event.type)).toEqual(['text', 'finish', 'usage']);
+    expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
 
   test('is whole when the server says nothing more after the finish', async () => {
@@ -108,7 +111,7 @@ describe('a whole reply', () => {
     clock.advance(15_000);
     const { events, thrown } = await running;
     expect(thrown).toBeUndefined();
-    expect(events.map((event) => event.type)).toEqual(['text', 'finish', 'usage']);
+    expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
 
   test('is the same however the bytes are cut', async () => {
@@ -140,7 +143,7 @@ describe('a whole reply', () => {
     } as unknown as Dispatcher;
     const { backend: far } = backend('http://far', {}, { dispatcher });
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     await new Promise(setImmediate);
     const before = made;
     await new Promise(setImmediate);
@@ -338,7 +341,7 @@ describe('failures after the first token', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     clock.advance(500_000);
     const next = events.next();
     (await server.nth(1)).response.end(sse(finish(), '[DONE]'));
@@ -350,7 +353,7 @@ describe('failures after the first token', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     clock.advance(600_000);
     await expect(events.next()).rejects.toMatchObject({
       code: 'provider_timeout',
@@ -367,7 +370,10 @@ describe('failures after the first token', () => {
   ])('%s is a broken reply, and not tried again', async (_, answer) => {
     const server = await serve(answer, streams());
     const { events, thrown } = await run(backend(server.url, retrying).backend.generate(chat, context()));
-    expect(events).toEqual([{ type: 'text', index: 0, text: 'a' }]);
+    expect(events).toEqual([
+      { type: 'prefill', promptTokens: 5 },
+      { type: 'text', index: 0, text: 'a' },
+    ]);
     expect(thrown).toMatchObject({ code: 'generation_failed', retryable: true });
     expect(server.asked).toHaveLength(1);
   });
@@ -456,7 +462,7 @@ describe('the client goes away', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     await events.return(undefined);
     await server.asked[0]!.closed;
     expect(clock.timers).toBe(0);
@@ -486,10 +492,10 @@ describe('the circuit', () => {
     const { backend: far, server, clock } = await opened(hangsAfter(sse(token('a'))), streams());
     clock.advance(750);
     const probe = far.generate(chat, context());
-    const first = probe.next();
+    const first = firstToken(probe);
     const second = await run(far.generate(chat, context()));
     expect(second.thrown).toMatchObject({ code: 'unavailable' });
-    expect(await first).toMatchObject({ value: { text: 'a' } });
+    expect(await first).toMatchObject({ text: 'a' });
     expect(textOf((await run(far.generate(chat, context()))).events)).toBe('Hello');
     expect(server.asked).toHaveLength(7);
     await probe.return(undefined);
@@ -520,7 +526,7 @@ describe('stopping', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     const stopped = far.stop(30_000);
     expect((await run(far.generate(chat, context()))).thrown).toMatchObject({ code: 'draining' });
     expect(far.status().ready).toBe(false);
@@ -533,7 +539,7 @@ describe('stopping', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     const stopped = far.stop(5_000);
     const rest = run(events);
     clock.advance(5_000);
