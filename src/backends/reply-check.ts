@@ -67,7 +67,8 @@ export class ReplyCheck {
     if (event.type === 'finish') this.#finished = true;
     else this.#tokens += 1;
     this.#count(event);
-    return [...this.#estimate(), this.#cleaned(event)];
+    const cleaned = this.#cleaned(event);
+    return this.#promptTokens === undefined ? [this.#estimate(), cleaned] : [cleaned];
   }
 
   /** The last event: the usage that came, else tokens counted as events, and the prompt's as its estimate. */
@@ -77,10 +78,9 @@ export class ReplyCheck {
     return { type: 'usage', usage: this.#usage ?? counted };
   }
 
-  #estimate(): GenerateEvent[] {
-    if (this.#promptTokens !== undefined) return [];
+  #estimate(): GenerateEvent {
     this.#promptTokens = this.#usage?.promptTokens || estimatePromptTokens(this.#body);
-    return [{ type: 'prefill', promptTokens: this.#promptTokens }];
+    return { type: 'prefill', promptTokens: this.#promptTokens };
   }
 
   #count(event: ReplyEvent): void {
@@ -92,6 +92,7 @@ export class ReplyCheck {
     switch (event.type) {
       case 'text': {
         const { text, logprobs } = event;
+        if (logprobs === undefined && event.index === 0) return event;
         return logprobs && this.#wantsLogprobs()
           ? { type: 'text', index: 0, text, logprobs }
           : { type: 'text', index: 0, text };

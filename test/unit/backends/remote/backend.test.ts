@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
 import { Agent, type Dispatcher } from 'undici';
 import { LMServError } from '../../../../src/errors.js';
 import {
@@ -18,6 +19,7 @@ import {
   role,
   run,
   sse,
+  STREAM,
   streams,
   textOf,
   token,
@@ -318,6 +320,79 @@ describe('failures before the first token', () => {
     }
     expect(other.asked).toHaveLength(0);
     expect(server.asked).toHaveLength(2);
+  });
+});
+
+describe('a server that does not keep to the protocol', () => {
+  const failure = async (answer: Answer) => {
+    const server = await serve(answer);
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(events).toEqual([]);
+    return { server, thrown };
+  };
+
+  test('is told not to compress, and not read when it does', async () => {
+    const packed = gzipSync(WHOLE);
+    const { server, thrown } = await failure(({ response }) =>
+      response.writeHead(200, { ...STREAM, 'content-encoding': 'gzip' }).end(packed),
+    );
+    expect(server.asked[0]!.headers['accept-encoding']).toBe('identity');
+    expect(thrown).toMatchObject({
+      code: 'generation_failed',
+      message: 'The provider far compressed its reply, although it was told not to',
+    });
+  });
+
+  test.each([
+    ['data lines without a blank line', 'data:x\n'.repeat(1_000)],
+    ['a line without end', 'data: '.padEnd(60_000, 'x')],
+  ])('is cut off when it sends %s for ever', async (_, text) => {
+    let closed: Promise<void> | undefined;
+    const { thrown } = await failure((asked) => {
+      closed = asked.closed;
+      asked.response.writeHead(200, STREAM);
+      const more = (): void => void asked.response.write(text, () => asked.response.destroyed || more());
+      more();
+    });
+    expect(thrown).toMatchObject({
+      code: 'generation_failed',
+      message: 'The provider far sent an event of more than 4 Mi characters',
+    });
+    await closed;
+  });
+
+  test('is cut off when its error never ends', async () => {
+    let closed: Promise<void> | undefined;
+    const { thrown } = await failure((asked) => {
+      closed = asked.closed;
+      asked.response.writeHead(500);
+      const more = (): void =>
+        void asked.response.write('no '.repeat(10_000), () => asked.response.destroyed || more());
+      more();
+    });
+    expect(thrown).toMatchObject({ code: 'provider_api_error' });
+    expect((thrown as LMServError).message.length).toBeLessThan(600);
+    await closed;
+  });
+
+  test('cannot send headers without end', async () => {
+    const { thrown } = await failure(({ response }) =>
+      response.writeHead(200, { ...STREAM, 'x-long': 'x'.repeat(100_000) }).end(WHOLE),
+    );
+    expect(thrown).toMatchObject({
+      message: 'The provider far cannot be reached (UND_ERR_HEADERS_OVERFLOW)',
+    });
+  });
+
+  test('may send interim responses and trailing data', async () => {
+    const server = await serve(({ response }) => {
+      response.writeEarlyHints({ link: '</x>; rel=preload' });
+      response.writeProcessing();
+      response.writeHead(200, STREAM).end(WHOLE + sse(token('never read')));
+    });
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(thrown).toBeUndefined();
+    expect(textOf(events)).toBe('Hello');
   });
 });
 
