@@ -264,7 +264,9 @@ function defaultCacheMb(): number {
 
 /** The program's own backends, and the mock where it was asked for. */
 function extraEntries({ config, backends = {} }: ModelsOptions): RegistryEntry[] {
-  const custom = Object.entries(backends).map(([name, backend]) => [name, new CustomBackend(name, backend)] as const);
+  const custom = Object.entries(backends).map(
+    ([name, backend]) => [name, new CustomBackend(name, backend)] as const,
+  );
   const named = new Map<string, Backend>(custom);
   if (config.provider === 'mock') named.set('mock', new MockBackend());
   return [...named].map(([name, backend]) => ({

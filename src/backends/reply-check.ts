@@ -4,6 +4,13 @@ import { estimatePromptTokens } from './prompt-estimate.js';
 /** Characters of a whole reply: text, reasoning and calls. No model writes as much in one reply. */
 const MAX_REPLY = 16 * 1024 * 1024;
 
+/**
+ * Events for each token that was requested, and those that any reply may have: some servers send single characters, some
+ * do not count reasoning. A server that ignores `max_tokens` would otherwise go on for ever.
+ */
+const EVENTS_A_TOKEN = 16;
+const FREE_EVENTS = 65_536;
+
 /** Tool calls of a reply. */
 const MAX_CALLS = 128;
 
@@ -86,6 +93,9 @@ export class ReplyCheck {
   #count(event: ReplyEvent): void {
     this.#size += sizeOf(event);
     if (this.#size > MAX_REPLY) throw new BadReply('sent a reply of more than 16 Mi characters');
+    const { max_tokens: limit } = this.#body;
+    if (typeof limit === 'number' && this.#tokens > limit * EVENTS_A_TOKEN + FREE_EVENTS)
+      throw new BadReply('sent far more tokens than max_tokens');
   }
 
   #cleaned(event: ReplyEvent): GenerateEvent {
@@ -98,7 +108,11 @@ export class ReplyCheck {
           : { type: 'text', index: 0, text };
       }
       case 'tool_call':
-        return { type: 'tool_call', index: 0, call: { ...event.call, index: this.#callNumber(event.call.index) } };
+        return {
+          type: 'tool_call',
+          index: 0,
+          call: { ...event.call, index: this.#callNumber(event.call.index) },
+        };
       default:
         return { ...event, index: 0 };
     }
@@ -140,7 +154,9 @@ function isWellFormed(event: GenerateEvent): boolean {
       return typeof event.text === 'string';
     case 'tool_call': {
       const { index, id, name, arguments: text } = event.call ?? {};
-      return isCount(index) && isLabel(id) && isLabel(name) && (text === undefined || typeof text === 'string');
+      return (
+        isCount(index) && isLabel(id) && isLabel(name) && (text === undefined || typeof text === 'string')
+      );
     }
     case 'prefill':
       return isCount(event.promptTokens);
@@ -162,7 +178,9 @@ function isLabel(value: unknown): boolean {
 }
 
 function areLogprobs(values: unknown): boolean {
-  return Array.isArray(values) && values.every((value) => isLogprob(value) && areAlternatives(value.top_logprobs));
+  return (
+    Array.isArray(values) && values.every((value) => isLogprob(value) && areAlternatives(value.top_logprobs))
+  );
 }
 
 function areAlternatives(values: unknown): boolean {
@@ -172,5 +190,6 @@ function areAlternatives(values: unknown): boolean {
 
 function isLogprob(value: unknown): value is TokenLogprob {
   const { token, logprob } = (value ?? {}) as TokenLogprob;
-  return typeof token === 'string' && typeof logprob === 'number';
+  // JSON has no -Infinity; some servers send null in its place.
+  return typeof token === 'string' && (typeof logprob === 'number' || logprob === null);
 }

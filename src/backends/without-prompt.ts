@@ -19,13 +19,11 @@ const REPLACEMENT = '[prompt]';
 export function withoutPrompt(text: string, body: JsonObject): string {
   // What begins before the cut is seen whole.
   const seen = new Quotes(text.slice(0, MAX_TEXT + RUN));
-  const texts = new Set<string>();
   const walk = (value: unknown): void => {
-    if (typeof value === 'string') texts.add(value);
+    if (typeof value === 'string') seen.mark(value);
     else if (value !== null && typeof value === 'object') Object.values(value).forEach(walk);
   };
   walk([body.prompt, contents(body.messages)]);
-  for (const part of texts) seen.mark(part);
   return seen.replaced(MAX_TEXT);
 }
 
@@ -51,24 +49,28 @@ class Quotes {
   readonly #quoted: Uint8Array;
   /** Where each run of a length begins, by length and text. */
   readonly #places = new Map<number, Map<string, number[]>>();
-  /** How many runs of `RUN` characters with a hash are not marked yet: nearly all of a prompt is dismissed by this alone. */
-  readonly #unmarked = new Uint16Array(2 ** HASH_BITS);
+  /** How many runs with a hash are not marked yet: nearly all of a prompt is dismissed by this alone. */
+  readonly #unmarked = new Uint32Array(2 ** HASH_BITS);
 
   constructor(text: string) {
     this.#text = text;
     this.#blanked = blanked(text);
     this.#quoted = new Uint8Array(text.length);
-    eachHash(this.#blanked, (_, hash) => (this.#unmarked[hash]! += 1));
   }
 
+  /** Marks where a text stands; of one of `RUN` characters or more, where any so many of its characters stand. */
   mark(text: string): void {
     if (text.length < SHORTEST_TEXT) return;
-    const part = blanked(text);
-    if (part.length < RUN) this.#markRun(part);
-    else
-      eachHash(part, (start, hash) => {
-        if (this.#unmarked[hash]! > 0) this.#unmarked[hash]! -= this.#markRun(part.slice(start, start + RUN));
-      });
+    const length = Math.min(text.length, RUN);
+    const places = this.#placesOf(length);
+    let hash = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      hash = (Math.imul(hash, BASE) + codeAt(text, at)) | 0;
+      if (at >= length) hash = (hash - Math.imul(LEAVING, codeAt(text, at - length))) | 0;
+      if (at < length - 1 || this.#unmarked[hash >>> HASH_SHIFT] === 0) continue;
+      const run = blanked(text.slice(at + 1 - length, at + 1));
+      this.#unmarked[hash >>> HASH_SHIFT]! -= this.#markRun(places, run);
+    }
   }
 
   /** The text's first `length` characters, each quote replaced. */
@@ -86,8 +88,7 @@ class Quotes {
   }
 
   /** Returns in how many places it stands that were not marked before. */
-  #markRun(run: string): number {
-    const places = this.#placesOf(run.length);
+  #markRun(places: Map<string, number[]>, run: string): number {
     const starts = places.get(run) ?? [];
     for (const start of starts) this.#quoted.fill(1, start, start + run.length);
     places.delete(run);
@@ -103,6 +104,7 @@ class Quotes {
       const starts = places.get(run);
       if (starts === undefined) places.set(run, [start]);
       else starts.push(start);
+      this.#unmarked[hashOf(run) >>> HASH_SHIFT]! += 1;
     }
     this.#places.set(length, places);
     return places;
@@ -114,20 +116,22 @@ function blanked(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 }
 
+function codeAt(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return code < 0x20 || (code >= 0x7f && code <= 0x9f) ? 0x20 : code;
+}
+
 const HASH_BITS = 20;
+const HASH_SHIFT = 32 - HASH_BITS;
 
 /** Odd, and another one in each process, so that nobody can write a prompt whose hashes collide. */
 const BASE = Math.floor(Math.random() * 2 ** 30) * 2 + 1;
 
-/** BASE to the power of RUN, of 32 bits: what a character that leaves a run has been multiplied by. */
+/** BASE to the power of RUN, of 32 bits: what a character that leaves a run of that length has been multiplied by. */
 const LEAVING = Array.from({ length: RUN }).reduce<number>((power) => Math.imul(power, BASE), 1);
 
-/** Calls `found` with the start of each run of `RUN` characters and a hash of it: a rolling hash. */
-function eachHash(text: string, found: (start: number, hash: number) => void): void {
+function hashOf(run: string): number {
   let hash = 0;
-  for (let at = 0; at < text.length; at += 1) {
-    hash = (Math.imul(hash, BASE) + text.charCodeAt(at)) | 0;
-    if (at >= RUN) hash = (hash - Math.imul(LEAVING, text.charCodeAt(at - RUN))) | 0;
-    if (at >= RUN - 1) found(at - RUN + 1, hash >>> (32 - HASH_BITS));
-  }
+  for (let at = 0; at < run.length; at += 1) hash = (Math.imul(hash, BASE) + codeAt(run, at)) | 0;
+  return hash;
 }

@@ -23,11 +23,22 @@ const usage = { type: 'usage', usage: { promptTokens: 3, completionTokens: 1, ca
 const prefill = { type: 'prefill', promptTokens: 3 };
 
 test('a reply as it should be goes through', async () => {
-  expect(await reply(prefill, text, finish, usage)).toEqual({ events: [prefill, text, finish, usage], thrown: undefined });
+  expect(await reply(prefill, text, finish, usage)).toEqual({
+    events: [prefill, text, finish, usage],
+    thrown: undefined,
+  });
 });
 
 test('a wrong index, text after the finish and a second usage do no harm', async () => {
-  const { events } = await reply(prefill, { ...text, index: 5 }, { ...finish, index: -1 }, text, finish, usage, usage);
+  const { events } = await reply(
+    prefill,
+    { ...text, index: 5 },
+    { ...finish, index: -1 },
+    text,
+    finish,
+    usage,
+    usage,
+  );
   expect(events).toEqual([prefill, text, finish, usage]);
 });
 

@@ -6,11 +6,26 @@ test.each([
   ['a short text quoted whole', 'bad: once upon!', user('once upon'), 'bad: [prompt]!'],
   ['several quotes', 'once upon, once upon', user('once upon'), '[prompt], [prompt]'],
   ['overlapping texts as one', 'got "tell me more"', user('tell me', 'me more'), 'got "[prompt]"'],
-  ['a part of a longer text', 'near "quick brown fox jumps"…', user('The quick brown fox jumps over the dog'), 'near "[prompt]"…'],
+  [
+    'a part of a longer text',
+    'near "quick brown fox jumps"…',
+    user('The quick brown fox jumps over the dog'),
+    'near "[prompt]"…',
+  ],
   ['a quote with its line break as a blank', 'near "one two" here', user('one\ntwo'), 'near "[prompt]" here'],
   ['too short a text stays', 'not a role', user('rol'), 'not a role'],
-  ['a short part of a longer text stays', 'temperature is too high', user('what is the temperature?'), 'temperature is too high'],
-  ['arguments of calls', 'bad {"city":"Lima"}', { messages: [{ tool_calls: [{ function: { arguments: '{"city":"Lima"}' } }] }] }, 'bad [prompt]'],
+  [
+    'a short part of a longer text stays',
+    'temperature is too high',
+    user('what is the temperature?'),
+    'temperature is too high',
+  ],
+  [
+    'arguments of calls',
+    'bad {"city":"Lima"}',
+    { messages: [{ tool_calls: [{ function: { arguments: '{"city":"Lima"}' } }] }] },
+    'bad [prompt]',
+  ],
 ])('%s', (_, text, body, clean) => {
   expect(withoutPrompt(text, body)).toBe(clean);
 });

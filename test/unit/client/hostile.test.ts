@@ -2,7 +2,17 @@
 
 import { gzipSync } from 'node:zlib';
 import { BrokenStreamError, createClient, ServerError } from '../../../src/client/index.js';
-import { collect, delta, done, event, failure, FakeServer, json, openSse, stopServers } from './fake-server.js';
+import {
+  collect,
+  delta,
+  done,
+  event,
+  failure,
+  FakeServer,
+  json,
+  openSse,
+  stopServers,
+} from './fake-server.js';
 
 afterEach(stopServers);
 
@@ -15,7 +25,9 @@ function flood(response: Parameters<typeof openSse>[0], text: string): void {
 }
 
 test('a small packed answer that becomes a large one is refused', async () => {
-  const packed = gzipSync(JSON.stringify({ choices: [{ message: { content: 'x'.repeat(65 * 1024 * 1024) } }] }));
+  const packed = gzipSync(
+    JSON.stringify({ choices: [{ message: { content: 'x'.repeat(65 * 1024 * 1024) } }] }),
+  );
   const server = await FakeServer.start((response) => {
     response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }).end(packed);
   });

@@ -8,7 +8,11 @@ async function* repeated(event: GenerateEvent, count: number): AsyncGenerator<Ge
 }
 
 const alternatives = Array.from({ length: 20 }, () => ({ token: 'b', logprob: 0 }));
-const logprobs = Array.from({ length: 1_000 }, () => ({ token: 'a', logprob: 0, top_logprobs: alternatives }));
+const logprobs = Array.from({ length: 1_000 }, () => ({
+  token: 'a',
+  logprob: 0,
+  top_logprobs: alternatives,
+}));
 
 test.each<[string, GenerateEvent, number]>([
   ['text', { type: 'text', index: 0, text: mebi }, 16],

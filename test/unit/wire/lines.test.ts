@@ -93,6 +93,8 @@ test('a line is refused above 4 Mi characters, also without an end', async () =>
 
 test('a long line in small chunks comes whole', async () => {
   const piece = '0123456789'.repeat(100);
-  const lines = await all(splitLines(chunks(...Array.from({ length: 1_000 }, () => piece), '\r', '\nnext\n')));
+  const lines = await all(
+    splitLines(chunks(...Array.from({ length: 1_000 }, () => piece), '\r', '\nnext\n')),
+  );
   expect(lines).toEqual([piece.repeat(1_000), 'next']);
 });

@@ -62,7 +62,11 @@ test.each([
   { usage: { prompt_tokens: -1, completion_tokens: 1e99 } },
   { prompt_progress: { total: 'many' } },
   { choices: [{ delta: { content: 'a' }, logprobs: { content: [{ token: 5, logprob: 0 }] } }] },
-  { choices: [{ delta: { content: 'a' }, logprobs: { content: [{ token: 'a', logprob: 0, top_logprobs: 5 }] } }] },
+  {
+    choices: [
+      { delta: { content: 'a' }, logprobs: { content: [{ token: 'a', logprob: 0, top_logprobs: 5 }] } },
+    ],
+  },
   { choices: [{ delta: { content: 'a' }, logprobs: { content: 'many' } }] },
   { choices: [{ delta: { tool_calls: Array.from({ length: 129 }, () => ({})) } }] },
   { choices: [{ delta: { tool_calls: [{ index: 0, id: 'x'.repeat(20_000) }] } }] },
@@ -74,7 +78,10 @@ test.each([
 test('a prompt that nobody has counted is estimated before the first token, and told again without usage', () => {
   const made = reader();
   expect(read(made, { choices: [{ delta: { role: 'assistant' } }] })).toEqual([]);
-  expect(read(made, { choices: [{ delta: { content: 'a' } }] })[0]).toEqual({ type: 'prefill', promptTokens: 100 });
+  expect(read(made, { choices: [{ delta: { content: 'a' } }] })[0]).toEqual({
+    type: 'prefill',
+    promptTokens: 100,
+  });
   expect(read(made, { choices: [{ delta: { content: 'b' } }] })).toHaveLength(1);
   expect(made.usage()).toMatchObject({ usage: { promptTokens: 100, completionTokens: 2 } });
 });
@@ -92,9 +99,13 @@ test.each([
 });
 
 test('tool calls are numbered as they appear', () => {
-  const call = (index: number) => ({ choices: [{ delta: { tool_calls: [{ index, function: { arguments: '1' } }] } }] });
+  const call = (index: number) => ({
+    choices: [{ delta: { tool_calls: [{ index, function: { arguments: '1' } }] } }],
+  });
   const events = read(reader(), call(60_000_000), call(7), call(60_000_000), call(0));
-  expect(events.flatMap((event) => (event.type === 'tool_call' ? event.call.index : []))).toEqual([0, 1, 0, 2]);
+  expect(events.flatMap((event) => (event.type === 'tool_call' ? event.call.index : []))).toEqual([
+    0, 1, 0, 2,
+  ]);
 });
 
 test('more tool calls than anybody makes break the reply', () => {
@@ -113,6 +124,13 @@ test.each([
   const chunk = { choices: [choice('x'.repeat(4 * 1024 * 1024))] };
   read(made, chunk, chunk, chunk, chunk);
   expect(() => read(made, { choices: [choice('x')] })).toThrow('sent a reply of more than 16 Mi characters');
+});
+
+test('a reply that goes on far beyond max_tokens is broken off', () => {
+  const made = reader({ max_tokens: 10 });
+  const chunk = JSON.stringify({ choices: [{ delta: { content: 'a' } }] });
+  for (let count = 0; count < 65_536 + 160; count += 1) made.read(chunk);
+  expect(() => made.read(chunk)).toThrow('The provider far sent far more tokens than max_tokens');
 });
 
 test('events without content are let through up to 10,000 in a row', () => {
