@@ -9,7 +9,7 @@ import { describeError, oneLine, record } from './server-message.js';
 import type { Target } from './types.js';
 
 /** Bytes of an answer, and of one that is an error, that are read; unpacked, because fetch unpacks by itself. */
-const MAX_ANSWER = 64 * 1024 * 1024;
+const MAX_ANSWER = 16 * 1024 * 1024;
 const MAX_ERROR = 64 * 1024;
 
 /** Characters of a request id. */
@@ -46,11 +46,11 @@ async function readError(response: Response, deadline: Deadline): Promise<string
 /**
  * The body of an answer as JSON.
  *
- * @throws ConnectionError when it is cut; ServerError `invalid_response` when it is not JSON or larger than 64 MiB.
+ * @throws ConnectionError when it is cut; ServerError `invalid_response` when it is not JSON or larger than 16 MiB.
  */
 export async function readJson(target: Target, response: Response, deadline: Deadline): Promise<unknown> {
   const text = await reach(target, deadline, () => readText(response, deadline, MAX_ANSWER));
-  if (text === undefined) throw invalidResponse(target, response, 'the answer is larger than 64 MiB');
+  if (text === undefined) throw invalidResponse(target, response, 'the answer is larger than 16 MiB');
   try {
     return JSON.parse(text);
   } catch {

@@ -26,7 +26,7 @@ function flood(response: Parameters<typeof openSse>[0], text: string): void {
 
 test('a small packed answer that becomes a large one is refused', async () => {
   const packed = gzipSync(
-    JSON.stringify({ choices: [{ message: { content: 'x'.repeat(65 * 1024 * 1024) } }] }),
+    JSON.stringify({ choices: [{ message: { content: 'x'.repeat(17 * 1024 * 1024) } }] }),
   );
   const server = await FakeServer.start((response) => {
     response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }).end(packed);
