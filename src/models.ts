@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../workers/binary.js';
+import { CustomBackend } from './backends/custom.js';
 import { LocalBackend } from './backends/local.js';
 import { MockBackend } from './backends/mock.js';
 import {
@@ -267,8 +268,12 @@ function defaultCacheMb(): number {
 
 /** The program's own backends, and the mock where it was asked for. */
 function extraEntries({ config, backends = {} }: ModelsOptions): RegistryEntry[] {
-  const named = { ...backends, ...(config.provider === 'mock' ? { mock: new MockBackend() } : {}) };
-  return Object.entries(named).map(([name, backend]) => ({
+  const custom = Object.entries(backends).map(
+    ([name, backend]) => [name, new CustomBackend(name, backend)] as const,
+  );
+  const named = new Map<string, Backend>(custom);
+  if (config.provider === 'mock') named.set('mock', new MockBackend());
+  return [...named].map(([name, backend]) => ({
     info: { id: name, created: Math.floor(Date.now() / 1000), ownedBy: 'lmserv' },
     aliases: [],
     backends: [backend],

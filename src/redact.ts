@@ -22,8 +22,8 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   // Keys that are known by their looks: OpenAI, Anthropic, OpenRouter, Hugging Face, Groq, xAI, GitHub, Google, LMServ
   [/\b(?:sk|pk|rk|gsk|xai|hf|lms|gh[opusr]|nvapi)[-_][\w*.-]{2,}[\w*-]/g, REDACTED],
   [/\bAIza[\w*-]{10,}/g, REDACTED],
-  // JSON web tokens
-  [/\beyJ[\w-]{8,}\.[\w.-]+/g, REDACTED],
+  // JSON web tokens; without a bound each `eyJ` would be followed to the end of the text
+  [/\beyJ[\w-]{8,1024}\.[\w.-]+/g, REDACTED],
 ];
 
 /** The text without keys, tokens and passwords: in URLs (`?key=[redacted]`), headers and on their own. */

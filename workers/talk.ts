@@ -24,6 +24,9 @@ export class ConnectionLost extends Error {
 /** Bytes of an error reply that are read. */
 const MAX_ERROR_BODY = 64 * 1024;
 
+/** Bytes of a JSON document that are read. */
+const MAX_DOCUMENT = 128 * 1024 * 1024;
+
 /**
  * Posts a request whose reply is an OpenAI stream and yields the data of each event as text, `[DONE]` excluded.
  * A consumer that does not ask holds the child's socket back: no more is read than `Arrivals` keeps.
@@ -78,7 +81,7 @@ export async function fetchJson(
   const response = await send(endpoint, method, path, body, signal);
   if (response.statusCode !== 200) throw await refusal(response);
   try {
-    return JSON.parse(await readText(response, Infinity)) as unknown;
+    return JSON.parse(await readText(response, MAX_DOCUMENT)) as unknown;
   } catch (error) {
     signal.throwIfAborted();
     throw new ConnectionLost('the reply of the worker broke', { cause: error });

@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { FinishReason, GenerateEvent, Json, JsonObject, ToolCallDelta, Usage } from '../contract.js';
 
+/** Tool calls in one chunk. */
+const MAX_CALLS = 128;
+
 /**
  * Reads OpenAI's streamed chunks (`/v1/chat/completions` and `/v1/completions`), as llama.cpp and every compatible
  * server send them, into events. One reader serves one reply with one choice.
@@ -35,7 +38,9 @@ export class ChunkReader {
     }
     const reasoning = delta?.reasoning_content ?? delta?.reasoning;
     if (reasoning) events.push({ type: 'reasoning', index: 0, text: reasoning });
-    for (const call of delta?.tool_calls ?? []) {
+    const calls = delta?.tool_calls ?? [];
+    if (calls.length > MAX_CALLS) throw new RangeError('a chunk with too many tool calls');
+    for (const call of calls) {
       events.push({ type: 'tool_call', index: 0, call: readToolCall(call) });
     }
     if (choice.finish_reason) {

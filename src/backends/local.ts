@@ -18,6 +18,7 @@ import type { Worker } from '../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
 import { ChunkReader } from './chunks.js';
 import { continuationOf } from './continuation.js';
+import { BadReply, ReplyCheck } from './reply-check.js';
 import { hasImage, ReplySoFar } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
 import { withoutPrompt } from './without-prompt.js';
@@ -204,7 +205,7 @@ export class LocalBackend implements Backend {
         ? await continuationOf(reply, lease.worker, signal)
         : toChildRequest(reply.request);
       if (this.options.promptCache === false) child.body.cache_prompt = false;
-      for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, signal)) {
+      for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, reply, signal)) {
         served ||= event.type !== 'prefill';
         yield event;
       }
@@ -219,14 +220,27 @@ export class LocalBackend implements Backend {
   }
 }
 
+/** @throws LMServError `generation_failed` for what llama.cpp never sends, but a server in its place may. */
 async function* read(
   worker: Worker,
   child: ChildRequest,
+  { request }: ReplySoFar,
   signal: AbortSignal,
 ): AsyncGenerator<GenerateEvent> {
   const reader = new ChunkReader();
-  for await (const chunk of worker.generate(child.path, child.body, signal))
-    for (const event of reader.read(chunk)) yield event;
+  const check = new ReplyCheck(request.body);
+  try {
+    for await (const chunk of worker.generate(child.path, child.body, signal))
+      for (const event of reader.read(chunk)) yield* check.take(event);
+  } catch (thrown) {
+    throw thrown instanceof BadReply ? badReply(thrown.message) : thrown;
+  }
+  if (!check.finished) throw badReply('ended its reply before it was finished');
+  yield check.usage();
+}
+
+function badReply(what: string): LMServError {
+  return new LMServError('generation_failed', `The worker ${what}`);
 }
 
 /** The end of a reply of which another worker has given all the tokens that were asked for. */

@@ -3,16 +3,28 @@ import type { JsonObject } from '../contract.js';
 /** Shorter texts of a client's are too common to be told from a server's own words. Characters. */
 const SHORTEST_TEXT = 4;
 
-/** Servers and workers may quote the request in errors; this replaces what the client wrote by `[prompt]`. */
+/** As many characters in a row that are in a client's text too are a quote of it. */
+const RUN = 16;
+
+/** Characters of a text that are looked at; what is behind them is cut off. */
+const MAX_TEXT = 4096;
+
+const REPLACEMENT = '[prompt]';
+
+/**
+ * Servers and workers may quote the request in errors; this replaces what the client wrote by `[prompt]`: texts of at
+ * least four characters that are quoted whole, and any sixteen characters in a row of a longer one. Control characters
+ * count as blanks. What is longer than 4 Ki characters is cut. Takes linear time in the size of the prompt.
+ */
 export function withoutPrompt(text: string, body: JsonObject): string {
-  const texts: string[] = [];
+  // What begins before the cut is seen whole.
+  const seen = new Quotes(text.slice(0, MAX_TEXT + RUN));
   const walk = (value: unknown): void => {
-    if (typeof value === 'string' && value.length >= SHORTEST_TEXT) texts.push(value);
+    if (typeof value === 'string') seen.mark(value);
     else if (value !== null && typeof value === 'object') Object.values(value).forEach(walk);
   };
   walk([body.prompt, contents(body.messages)]);
-  texts.sort((a, b) => b.length - a.length);
-  return texts.reduce((clean, part) => clean.replaceAll(part, '[prompt]'), text);
+  return seen.replaced(MAX_TEXT);
 }
 
 /** Only what was said: roles are words that errors need. */
@@ -28,4 +40,98 @@ function contents(messages: unknown): unknown {
 function partText(part: unknown): unknown {
   const { text, image_url: image } = part as { text?: string; image_url?: { url?: string } };
   return text ?? image?.url;
+}
+
+/** Finds which parts of a short text are quotes of long ones. */
+class Quotes {
+  readonly #text: string;
+  readonly #blanked: string;
+  readonly #quoted: Uint8Array;
+  /** Where each run of a length begins, by length and text. */
+  readonly #places = new Map<number, Map<string, number[]>>();
+  /** How many runs with a hash are not marked yet: nearly all of a prompt is dismissed by this alone. */
+  readonly #unmarked = new Uint32Array(2 ** HASH_BITS);
+
+  constructor(text: string) {
+    this.#text = text;
+    this.#blanked = blanked(text);
+    this.#quoted = new Uint8Array(text.length);
+  }
+
+  /** Marks where a text stands; of one of `RUN` characters or more, where any so many of its characters stand. */
+  mark(text: string): void {
+    if (text.length < SHORTEST_TEXT) return;
+    const length = Math.min(text.length, RUN);
+    const places = this.#placesOf(length);
+    let hash = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      hash = (Math.imul(hash, BASE) + codeAt(text, at)) | 0;
+      if (at >= length) hash = (hash - Math.imul(LEAVING, codeAt(text, at - length))) | 0;
+      if (at < length - 1 || this.#unmarked[hash >>> HASH_SHIFT] === 0) continue;
+      const run = blanked(text.slice(at + 1 - length, at + 1));
+      this.#unmarked[hash >>> HASH_SHIFT]! -= this.#markRun(places, run);
+    }
+  }
+
+  /** The text's first `length` characters, each quote replaced. */
+  replaced(length: number): string {
+    const text = this.#text.slice(0, length);
+    let clean = '';
+    let start = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      if (this.#quoted[at] === 0) continue;
+      clean += text.slice(start, at) + REPLACEMENT;
+      while (at < text.length && this.#quoted[at] === 1) at += 1;
+      start = at;
+    }
+    return clean + text.slice(start);
+  }
+
+  /** Returns in how many places it stands that were not marked before. */
+  #markRun(places: Map<string, number[]>, run: string): number {
+    const starts = places.get(run) ?? [];
+    for (const start of starts) this.#quoted.fill(1, start, start + run.length);
+    places.delete(run);
+    return starts.length;
+  }
+
+  #placesOf(length: number): Map<string, number[]> {
+    const known = this.#places.get(length);
+    if (known !== undefined) return known;
+    const places = new Map<string, number[]>();
+    for (let start = 0; start + length <= this.#blanked.length; start += 1) {
+      const run = this.#blanked.slice(start, start + length);
+      const starts = places.get(run);
+      if (starts === undefined) places.set(run, [start]);
+      else starts.push(start);
+      this.#unmarked[hashOf(run) >>> HASH_SHIFT]! += 1;
+    }
+    this.#places.set(length, places);
+    return places;
+  }
+}
+
+/** Control characters become blanks, one for one. */
+function blanked(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
+}
+
+function codeAt(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return code < 0x20 || (code >= 0x7f && code <= 0x9f) ? 0x20 : code;
+}
+
+const HASH_BITS = 20;
+const HASH_SHIFT = 32 - HASH_BITS;
+
+/** Odd, and another one in each process, so that nobody can write a prompt whose hashes collide. */
+const BASE = Math.floor(Math.random() * 2 ** 30) * 2 + 1;
+
+/** BASE to the power of RUN, of 32 bits: what a character that leaves a run of that length has been multiplied by. */
+const LEAVING = Array.from({ length: RUN }).reduce<number>((power) => Math.imul(power, BASE), 1);
+
+function hashOf(run: string): number {
+  let hash = 0;
+  for (let at = 0; at < run.length; at += 1) hash = (Math.imul(hash, BASE) + codeAt(run, at)) | 0;
+  return hash;
 }

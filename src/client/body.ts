@@ -20,3 +20,24 @@ export async function* readBytes(response: Response, deadline: Deadline): AsyncG
     reader.cancel().catch(() => undefined);
   }
 }
+
+/**
+ * The text of an answer; undefined, and the rest of it not read, when it has more than `maxBytes` bytes.
+ *
+ * @throws as `readBytes`.
+ */
+export async function readText(
+  response: Response,
+  deadline: Deadline,
+  maxBytes: number,
+): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  let text = '';
+  let size = 0;
+  for await (const bytes of readBytes(response, deadline)) {
+    size += bytes.length;
+    if (size > maxBytes) return undefined;
+    text += decoder.decode(bytes, { stream: true });
+  }
+  return text + decoder.decode();
+}

@@ -46,7 +46,7 @@ async function* readPieces(target: Target, response: Response, deadline: Deadlin
     for await (const data of decodeSse(readBytes(response, deadline))) {
       if (done) continue;
       done = data === DONE;
-      if (done) deadline.limit(CLOSE_MS);
+      if (done) deadline.endWithin(CLOSE_MS);
       else yield readChunk(target, response, data);
       deadline.signal.throwIfAborted();
     }

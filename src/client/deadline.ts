@@ -7,7 +7,8 @@ import { TimeoutError } from './errors.js';
 export class Deadline {
   readonly #controller = new AbortController();
   readonly #caller: AbortSignal | undefined;
-  #ms: number;
+  readonly #ms: number;
+  #end: ReturnType<typeof setTimeout> | undefined;
 
   /** `ms` is how long one `run` may take, milliseconds. */
   constructor(ms: number, caller: AbortSignal | undefined) {
@@ -23,9 +24,9 @@ export class Deadline {
     return this.#controller.signal;
   }
 
-  /** From the next `run` on, `ms` milliseconds each. */
-  limit(ms: number): void {
-    this.#ms = Math.min(ms, this.#ms);
+  /** Ends everything after `ms` milliseconds at the latest, whatever still comes. */
+  endWithin(ms: number): void {
+    this.#end ??= setTimeout(() => this.#controller.abort(timeoutError(ms)), ms);
   }
 
   /**
@@ -48,6 +49,7 @@ export class Deadline {
   /** Ends what still runs, closing its connection, and lets go of the caller's signal. */
   close(): void {
     this.#caller?.removeEventListener('abort', this.#forward);
+    clearTimeout(this.#end);
     this.#controller.abort();
   }
 }

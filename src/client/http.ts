@@ -1,11 +1,19 @@
 /** One POST over the platform's own fetch, every failure of it typed. */
 
+import { readText } from './body.js';
 import type { Deadline } from './deadline.js';
 import { ConnectionError, ServerError, TimeoutError, errorForStatus } from './errors.js';
 import type { ErrorInfo, LLMClientError } from './errors.js';
 import { retryAfterSeconds } from './retry-after.js';
 import { describeError, oneLine, record } from './server-message.js';
 import type { Target } from './types.js';
+
+/** Bytes of an answer, and of one that is an error, that are read; unpacked, because fetch unpacks by itself. */
+const MAX_ANSWER = 16 * 1024 * 1024;
+const MAX_ERROR = 64 * 1024;
+
+/** Characters of a request id. */
+const MAX_ID = 128;
 
 /** fetch of Node gives up by itself after 300 s without a byte. */
 const FETCH_TIMEOUTS: readonly string[] = ['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'];
@@ -21,16 +29,28 @@ export async function post(target: Target, body: object, deadline: Deadline): Pr
   );
   if (response.ok) return response;
   if (isRedirect(response)) throw redirectError(target, response);
-  throw statusError(target, response, await deadline.run(() => response.text().catch(() => '')));
+  // All of it together has the time that the next bytes of an answer have: it is short.
+  throw statusError(target, response, await deadline.run(() => readError(response, deadline)));
+}
+
+/** What came with an error, or nothing when it is too long or breaks off. */
+async function readError(response: Response, deadline: Deadline): Promise<string> {
+  try {
+    return (await readText(response, deadline, MAX_ERROR)) ?? '';
+  } catch {
+    deadline.signal.throwIfAborted();
+    return '';
+  }
 }
 
 /**
  * The body of an answer as JSON.
  *
- * @throws ConnectionError when it is cut; ServerError `invalid_response` when it is no JSON.
+ * @throws ConnectionError when it is cut; ServerError `invalid_response` when it is not JSON or larger than 16 MiB.
  */
 export async function readJson(target: Target, response: Response, deadline: Deadline): Promise<unknown> {
-  const text = await reach(target, deadline, () => response.text());
+  const text = await reach(target, deadline, () => readText(response, deadline, MAX_ANSWER));
+  if (text === undefined) throw invalidResponse(target, response, 'the answer is larger than 16 MiB');
   try {
     return JSON.parse(text);
   } catch {
@@ -46,7 +66,8 @@ export function invalidResponse(target: Target, response: Response, what: string
 
 /** What an error says about the answer it came with. */
 export function requestId(response: Response): string | undefined {
-  return response.headers.get('x-request-id') ?? undefined;
+  const id = response.headers.get('x-request-id');
+  return id === null ? undefined : oneLine(id, undefined).slice(0, MAX_ID);
 }
 
 function request(target: Target, body: object, signal: AbortSignal): RequestInit {

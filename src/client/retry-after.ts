@@ -13,7 +13,7 @@ export function retryAfterSeconds(headers: Headers, nowMs: number): number | und
 }
 
 function number(value: string | null, divisor: number): number | undefined {
-  return value !== null && /^\d+(\.\d+)?$/.test(value) ? Number(value) / divisor : undefined;
+  return value !== null && /^\d{1,9}(\.\d+)?$/.test(value) ? Number(value) / divisor : undefined;
 }
 
 function date(headers: Headers, nowMs: number): number | undefined {

@@ -1,4 +1,11 @@
 import type { FinishReason, GenerateEvent, TokenLogprob, Usage } from '../contract.js';
+import { LMServError } from '../errors.js';
+
+/** Characters of a reply in one piece, all choices together; a log probability counts as the 64 its JSON has at least. */
+const MAX_SIZE = 16 * 1024 * 1024;
+const LOGPROB_SIZE = 64;
+
+const TOO_LARGE = 'The reply is larger than 16 Mi characters; stream it';
 
 export interface ToolCall {
   readonly id: string;
@@ -20,13 +27,22 @@ export interface Collected {
   readonly usage: Usage;
 }
 
-/** Reads a generation to its end. @throws what the generation throws. */
+/**
+ * Reads a generation to its end.
+ *
+ * @throws LMServError `generation_failed` when it is larger than 16 Mi characters; what the generation throws.
+ */
 export async function collect(events: AsyncIterable<GenerateEvent>, n = 1): Promise<Collected> {
   const choices = Array.from({ length: n }, newChoice);
   let usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+  let size = 0;
   for await (const event of events) {
     if (event.type === 'usage') usage = event.usage;
-    else if (event.type !== 'prefill') add(choices[event.index]!, event);
+    else if (event.type !== 'prefill') {
+      size += sizeOf(event);
+      if (size > MAX_SIZE) throw new LMServError('generation_failed', TOO_LARGE);
+      add(choices[event.index]!, event);
+    }
   }
   return { choices, usage };
 }
@@ -44,11 +60,30 @@ function newChoice(): Choice {
   return { text: '', reasoning: '', logprobs: [], toolCalls: [], finishReason: 'stop' };
 }
 
-function add(choice: Choice, event: Exclude<GenerateEvent, { type: 'usage' | 'prefill' }>): void {
+type ChoiceEvent = Exclude<GenerateEvent, { type: 'usage' | 'prefill' }>;
+
+function sizeOf(event: ChoiceEvent): number {
+  switch (event.type) {
+    case 'text':
+      return event.text.length + (event.logprobs?.reduce(addLogprob, 0) ?? 0);
+    case 'reasoning':
+      return event.text.length;
+    case 'tool_call':
+      return event.call.arguments?.length ?? 0;
+    case 'finish':
+      return 0;
+  }
+}
+
+function addLogprob(size: number, { top_logprobs: top }: TokenLogprob): number {
+  return size + LOGPROB_SIZE * (1 + (Array.isArray(top) ? top.length : 0));
+}
+
+function add(choice: Choice, event: ChoiceEvent): void {
   switch (event.type) {
     case 'text':
       choice.text += event.text;
-      if (event.logprobs) choice.logprobs.push(...event.logprobs);
+      for (const logprob of event.logprobs ?? []) choice.logprobs.push(logprob);
       break;
     case 'reasoning':
       choice.reasoning += event.text;

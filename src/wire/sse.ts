@@ -1,6 +1,9 @@
 /** Server-sent events as OpenAI's servers use them: only `data:` fields matter, comments are pings. */
 
-import { LineSplitter, type ByteSource } from './lines.js';
+import { LineSplitter, MAX_EVENT, StreamTooLong, type ByteSource } from './lines.js';
+
+/** What a `data:` line counts for besides its characters, so that an event of countless empty lines ends too. */
+const LINE_COST = 64;
 
 /** The payload that ends an OpenAI stream. */
 export const DONE = '[DONE]';
@@ -19,19 +22,23 @@ export function encodeSse(data: string): string {
  */
 export class SseDecoder {
   readonly #lines = new LineSplitter();
-  #data: string | undefined;
+  #data: string[] = [];
+  #size = 0;
 
   /**
    * Takes the next chunk and yields the payloads it completes.
    *
-   * @throws RangeError when one line exceeds the limit of `LineSplitter`.
+   * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 4 Mi
+   *   characters.
    */
   *push(chunk: Uint8Array | string): Generator<string> {
     for (const line of this.#lines.push(chunk)) {
       if (line !== '') this.#readField(line);
-      else if (this.#data !== undefined) {
-        yield this.#data;
-        this.#data = undefined;
+      else if (this.#data.length > 0) {
+        const data = this.#data.length === 1 ? this.#data[0]! : this.#data.join('\n');
+        this.#data = [];
+        this.#size = 0;
+        yield data;
       }
     }
   }
@@ -39,7 +46,10 @@ export class SseDecoder {
   #readField(line: string): void {
     if (!line.startsWith('data:')) return;
     const value = line.slice(line.charCodeAt(5) === 0x20 ? 6 : 5);
-    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+    if (this.#data.length > 0) this.#size += LINE_COST;
+    this.#size += value.length;
+    if (this.#size > MAX_EVENT) throw new StreamTooLong();
+    this.#data.push(value);
   }
 }
 

@@ -32,3 +32,8 @@ test('several in one text are all taken out', () => {
   const text = redact('?key=CANARY1 ?token=CANARY2\nAuthorization: Bearer CANARY3\nsk-CANARY4CANARY');
   expect(text).not.toContain('CANARY');
 });
+
+test('a JSON web token is taken out also behind many beginnings of one', () => {
+  const text = `${'-eyJ'.repeat(2_000)} eyJhbGciOiJI.CANARY.sig`;
+  expect(redact(text)).not.toContain('CANARY');
+});

@@ -12,7 +12,16 @@ import { decodeSse, DONE } from '../../wire/sse.js';
 import { withoutWorkers } from '../without-workers.js';
 import { Circuit, type Ticket } from './circuit.js';
 import { systemClock, wait, type Clock } from './clock.js';
-import { bytesOf, createDispatcher, letGo, post, readRefusal, routeUrl, type Reply } from './connection.js';
+import {
+  bytesOf,
+  createDispatcher,
+  isEncoded,
+  letGo,
+  post,
+  readRefusal,
+  routeUrl,
+  type Reply,
+} from './connection.js';
 import { broken, fromConnection, fromRefusal, RemoteFailure, type Provider } from './failure.js';
 import type { RemoteOptions } from './options.js';
 import { withoutPrompt } from '../without-prompt.js';
@@ -32,8 +41,12 @@ export interface RemoteTools {
   readonly dispatcher?: Dispatcher;
 }
 
+/** Characters of a server's own words that are looked at; a client gets fewer. */
+const MAX_WORDS = 16 * 1024;
+
 /** One call of `generate`, through all its attempts. */
 interface Call {
+  readonly request: GenerateRequest;
   readonly url: URL;
   readonly body: string;
   readonly provider: Provider;
@@ -151,12 +164,13 @@ export class RemoteBackend implements Backend {
     const { route, body } = toRemoteRequest(request, this.#options);
     const limit = new TimeLimit(this.#clock, context.signal);
     const call: Call = {
+      request,
       url: routeUrl(this.#options.baseUrl, route),
       body: JSON.stringify(body),
       provider: {
         name: this.name,
         hasKey: Boolean(this.#options.apiKey),
-        clean: (text) => withoutPrompt(this.#redact(text), request.body),
+        clean: (text) => withoutPrompt(this.#redact(text.slice(0, MAX_WORDS)), request.body),
       },
       context,
       began: this.#clock.now(),
@@ -255,6 +269,7 @@ export class RemoteBackend implements Backend {
       });
       answered = true;
       if (reply.statusCode !== 200) throw fromRefusal(call.provider, await readRefusal(reply));
+      if (isEncoded(reply)) throw this.#encoded(reply);
       yield* this.#read(reply, call, limit);
     } catch (thrown) {
       // The client's own leaving, or the time-out that ended the exchange, says more than how it ended.
@@ -265,7 +280,7 @@ export class RemoteBackend implements Backend {
   }
 
   async *#read(reply: Reply, call: Call, limit: TimeLimit): AsyncGenerator<GenerateEvent> {
-    const reader = new ReplyReader(call.provider);
+    const reader = new ReplyReader(call.provider, call.request.body);
     let ended = false;
     try {
       for await (const data of decodeSse(bytesOf(reply))) {
@@ -287,6 +302,12 @@ export class RemoteBackend implements Backend {
       throw broken(`The provider ${this.name} ended its reply before it was finished`);
     }
     yield reader.usage();
+  }
+
+  /** Nothing is ever unpacked: a few bytes of it can become gigabytes. */
+  #encoded(reply: Reply): RemoteFailure {
+    reply.body.destroy();
+    return broken(`The provider ${this.name} compressed its reply, although it was told not to`);
   }
 
   #armFirstToken(limit: TimeLimit): void {

@@ -53,6 +53,7 @@ export async function post(
     headers: {
       'content-type': 'application/json',
       accept: 'text/event-stream',
+      'accept-encoding': 'identity',
       'user-agent': 'lmserv',
       ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}),
     },
@@ -63,6 +64,12 @@ export async function post(
   // What goes wrong while nobody reads is told to who reads next; without a listener it would end the process.
   reply.body.on('error', () => undefined);
   return reply;
+}
+
+/** The reply is compressed or encoded in another way. */
+export function isEncoded(reply: Reply): boolean {
+  const encoding = String(reply.headers['content-encoding'] ?? '').trim();
+  return encoding !== '' && encoding.toLowerCase() !== 'identity';
 }
 
 /** Reads a reply that is no stream. @throws when the connection breaks. */

@@ -1,4 +1,5 @@
 import { LMServError, type ErrorCode, type ErrorDetails } from '../../errors.js';
+import { StreamTooLong } from '../../wire/lines.js';
 import type { Redact } from './redact.js';
 
 /** An attempt failed: what the client is told, and what the backend makes of it. */
@@ -118,9 +119,13 @@ function readError(text: string): Said {
     // A proxy's HTML page tells a client nothing.
     return text.trimStart().startsWith('<') ? {} : strings({ message: text.trim() });
   }
-  const { error, message, detail } = (body ?? {}) as Record<string, unknown>;
+  return readFields((body ?? {}) as Record<string, unknown>);
+}
+
+function readFields(body: Record<string, unknown>): Said {
+  const { error, message, detail } = body;
   if (error !== null && typeof error === 'object') return strings(error as Record<string, unknown>);
-  return strings({ ...(body as object), message: [error, message, detail].find((part) => isText(part)) });
+  return strings({ ...body, message: [error, message, detail].find((part) => isText(part)) });
 }
 
 function strings(fields: Record<string, unknown>): Said {
@@ -134,7 +139,7 @@ function isText(value: unknown): value is string {
 
 /** An error that the server wrote into a stream it had begun. */
 export function fromStreamedError(provider: Provider, error: unknown): RemoteFailure {
-  const words = readError(JSON.stringify({ error })).message;
+  const words = readFields({ error }).message;
   const told = words === undefined ? '' : `: ${provider.clean(words).slice(0, MAX_MESSAGE)}`;
   return broken(`The provider ${provider.name} broke off its reply${told}`);
 }
@@ -152,6 +157,8 @@ export function fromConnection(provider: Provider, thrown: unknown, answered: bo
     const message = `The provider ${provider.name} could not be connected to in time`;
     return new RemoteFailure(new LMServError('provider_timeout', message, { cause }), true, true);
   }
+  if (thrown instanceof StreamTooLong)
+    return broken(`The provider ${provider.name} sent an event of more than 4 Mi characters`);
   if (answered) return broken(`The provider ${provider.name} broke off its reply (${code})`, cause);
   const message = `The provider ${provider.name} cannot be reached (${code})`;
   return new RemoteFailure(new LMServError('provider_api_error', message, { cause }), true, true);

@@ -1,42 +1,57 @@
-import type { GenerateEvent, Usage } from '../../contract.js';
+import type { GenerateEvent, JsonObject } from '../../contract.js';
 import { ChunkReader } from '../chunks.js';
-import { broken, fromStreamedError, type Provider } from './failure.js';
+import { BadReply, ReplyCheck } from '../reply-check.js';
+import { broken, fromStreamedError, type Provider, type RemoteFailure } from './failure.js';
+
+/** Events in a row that carry nothing: some servers keep a connection alive with a few. */
+const MAX_EMPTY = 10_000;
 
 /**
- * Reads a remote server's streamed chunks into events and does not trust them: what is not of a chunk's form breaks
- * the reply, a second finish is dropped, and usage, which some servers send with every chunk, is kept for the end.
+ * Reads a remote server's streamed chunks into events and does not trust them: what is not a chunk breaks the reply, and
+ * so does what `ReplyCheck` refuses.
  */
 export class ReplyReader {
   readonly #chunks = new ChunkReader();
-  #usage: Usage | undefined;
-  #promptTokens = 0;
-  #deltas = 0;
-  #finished = false;
+  readonly #check: ReplyCheck;
+  #empty = 0;
 
-  constructor(private readonly provider: Provider) {}
+  /** @param body the request's. */
+  constructor(
+    private readonly provider: Provider,
+    body: JsonObject,
+  ) {
+    this.#check = new ReplyCheck(body);
+  }
 
   /** The first token, or the end of an empty reply, has been read. */
   get begun(): boolean {
-    return this.#deltas > 0 || this.#finished;
+    return this.#check.begun;
   }
 
   /** The finish reason has been read: the reply is whole, whatever becomes of the connection. */
   get finished(): boolean {
-    return this.#finished;
+    return this.#check.finished;
   }
 
-  /** The events one payload stands for. @throws RemoteFailure when it is an error or no chunk. */
+  /** The events one payload stands for. @throws RemoteFailure when it is an error or not part of a sane reply. */
   read(data: string): GenerateEvent[] {
-    return this.#parse(data).filter((event) => this.#accept(event));
+    const events = this.#checked(this.#parse(data));
+    this.#empty = events.length > 0 ? 0 : this.#empty + 1;
+    if (this.#empty > MAX_EMPTY) throw this.#bad(`sent ${MAX_EMPTY} events in a row without content`);
+    return events;
   }
 
-  /**
-   * The usage. Where the server told none, tokens are counted as deltas, which is close but not exact for servers that
-   * send several tokens at once, and the prompt's are 0 unless prefill progress told them.
-   */
+  /** The usage; where the server told none, an estimate. */
   usage(): GenerateEvent {
-    const counted = { promptTokens: this.#promptTokens, completionTokens: this.#deltas, cachedTokens: 0 };
-    return { type: 'usage', usage: this.#usage ?? counted };
+    return this.#check.usage();
+  }
+
+  #checked(events: readonly GenerateEvent[]): GenerateEvent[] {
+    try {
+      return events.flatMap((event) => this.#check.take(event));
+    } catch (thrown) {
+      throw thrown instanceof BadReply ? this.#bad(thrown.message) : thrown;
+    }
   }
 
   #parse(data: string): GenerateEvent[] {
@@ -48,27 +63,14 @@ export class ReplyReader {
       events = error === undefined ? this.#chunks.read(chunk) : [];
     } catch {
       // Without the parser's own words, which quote what was sent.
-      throw this.#notAChunk();
+      throw this.#bad('sent something that is not part of a reply');
     }
     if (error !== undefined) throw fromStreamedError(this.provider, error);
-    if (!events.every(isWellFormed)) throw this.#notAChunk();
     return events;
   }
 
-  #accept(event: GenerateEvent): boolean {
-    if (event.type === 'usage') {
-      this.#usage = event.usage;
-      return false;
-    }
-    if (this.#finished) return false;
-    if (event.type === 'prefill') this.#promptTokens = event.promptTokens;
-    else if (event.type === 'finish') this.#finished = true;
-    else this.#deltas += 1;
-    return true;
-  }
-
-  #notAChunk() {
-    return broken(`The provider ${this.provider.name} sent what is no chunk of a reply`);
+  #bad(what: string): RemoteFailure {
+    return broken(`The provider ${this.provider.name} ${what}`);
   }
 }
 
@@ -83,26 +85,4 @@ function errorOf(chunk: Chunk): unknown {
   const choice = chunk.choices?.[0];
   const error = chunk.error ?? choice?.error ?? undefined;
   return error ?? (choice?.finish_reason === 'error' ? {} : undefined);
-}
-
-const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
-
-function isWellFormed(event: GenerateEvent): boolean {
-  switch (event.type) {
-    case 'text':
-    case 'reasoning':
-      return typeof event.text === 'string';
-    case 'tool_call':
-      return isCount(event.call.index) && [event.call.id, event.call.name].every(isTextOrAbsent);
-    case 'prefill':
-      return isCount(event.promptTokens);
-    case 'usage':
-      return Object.values(event.usage).every(isCount);
-    case 'finish':
-      return true;
-  }
-}
-
-function isTextOrAbsent(value: unknown): boolean {
-  return value === undefined || typeof value === 'string';
 }

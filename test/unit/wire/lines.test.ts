@@ -1,4 +1,4 @@
-import { splitLines } from '../../../src/wire/lines.js';
+import { splitLines, StreamTooLong } from '../../../src/wire/lines.js';
 import { all, chunks, everySplit, everyTwoSplits } from './splits.js';
 
 /** Two, three and four bytes a character, a joined emoji, a combining mark, an unpaired-looking pair. */
@@ -83,10 +83,18 @@ test('a failure of the source passes through after the lines before it', async (
   expect(lines).toEqual(['one']);
 });
 
-test('a line without end is refused above 16 Mi characters', async () => {
+test('a line is refused above 4 Mi characters, also without an end', async () => {
   const mebi = 'x'.repeat(1024 * 1024);
-  const lines = (count: number) =>
-    all(splitLines(chunks(...Array.from({ length: count }, () => mebi), '\n')));
-  expect((await lines(16))[0]).toHaveLength(16 * 1024 * 1024);
-  await expect(lines(17)).rejects.toThrow(RangeError);
+  const parts = (count: number) => Array.from({ length: count }, () => mebi);
+  expect((await all(splitLines(chunks(...parts(4), '\n'))))[0]).toHaveLength(4 * 1024 * 1024);
+  await expect(all(splitLines(chunks(...parts(5))))).rejects.toThrow(StreamTooLong);
+  await expect(all(splitLines(chunks(`${parts(5).join('')}\n`)))).rejects.toThrow(StreamTooLong);
+});
+
+test('a long line in small chunks comes whole', async () => {
+  const piece = '0123456789'.repeat(100);
+  const lines = await all(
+    splitLines(chunks(...Array.from({ length: 1_000 }, () => piece), '\r', '\nnext\n')),
+  );
+  expect(lines).toEqual([piece.repeat(1_000), 'next']);
 });

@@ -1,4 +1,5 @@
 import { DONE, PING, decodeSse, encodeSse } from '../../../src/wire/sse.js';
+import { StreamTooLong } from '../../../src/wire/lines.js';
 import { all, chunks, everySplit, everyTwoSplits } from './splits.js';
 
 const decode = (...parts: (Uint8Array | string)[]): Promise<string[]> => all(decodeSse(chunks(...parts)));
@@ -64,4 +65,23 @@ test('a reset passes through after the events before it', async () => {
 
 test('a ping is a comment, which is no event', async () => {
   expect(await decode(PING, PING)).toEqual([]);
+});
+
+test.each([
+  ['data lines without a blank line', 'data:x\n'.repeat(1_000)],
+  ['empty data lines', 'data:\n'.repeat(1_000)],
+  ['long data lines', `data: ${'x'.repeat(100_000)}\n`],
+  ['a data line without end', `${'data: x'.repeat(10_000)}`],
+  ['a comment without end', `: ${'x'.repeat(100_000)}`],
+])('%s, for ever, are refused', async (_name, text) => {
+  async function* endless(): AsyncGenerator<string> {
+    for (;;) yield text;
+  }
+  await expect(all(decodeSse(endless()))).rejects.toThrow(StreamTooLong);
+});
+
+test('what came before does not count', async () => {
+  const long = 'x'.repeat(1024 * 1024);
+  const events = Array.from({ length: 9 }, () => encodeSse(long));
+  expect(await decode(...events)).toHaveLength(9);
 });

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
 import { Agent, type Dispatcher } from 'undici';
 import { LMServError } from '../../../../src/errors.js';
 import {
@@ -11,12 +12,14 @@ import {
   diesAfter,
   FakeServer,
   finish,
+  firstToken,
   hangs,
   hangsAfter,
   refuses,
   role,
   run,
   sse,
+  STREAM,
   streams,
   textOf,
   token,
@@ -46,6 +49,7 @@ describe('a whole reply', () => {
     const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
     expect(thrown).toBeUndefined();
     expect(events).toEqual([
+      { type: 'prefill', promptTokens: 5 },
       { type: 'text', index: 0, text: 'Hel' },
       { type: 'text', index: 0, text: 'lo' },
       { type: 'finish', index: 0, reason: 'stop' },
@@ -75,18 +79,19 @@ describe('a whole reply', () => {
     const raw = { kind: 'raw', n: 1, body: { prompt: 'Say' } } as const;
     const { events } = await run(backend(`${server.url}/api/v1/`).backend.generate(raw, context()));
     expect(server.asked[0]!.path).toBe('/api/v1/completions');
-    expect(events.slice(0, 2)).toEqual([
+    expect(events.slice(0, 3)).toEqual([
+      { type: 'prefill', promptTokens: 1 },
       { type: 'text', index: 0, text: 'hi' },
       { type: 'finish', index: 0, reason: 'length' },
     ]);
   });
 
-  test('without usage is counted', async () => {
+  test('without usage is counted, and its prompt estimated', async () => {
     const server = await serve(streams(sse(token('a'), token('b'), token('c'), finish(), '[DONE]')));
     const { events } = await run(backend(server.url).backend.generate(chat, context()));
     expect(events.at(-1)).toEqual({
       type: 'usage',
-      usage: { promptTokens: 0, completionTokens: 3, cachedTokens: 0 },
+      usage: { promptTokens: 5, completionTokens: 3, cachedTokens: 0 },
     });
   });
 
@@ -97,7 +102,7 @@ describe('a whole reply', () => {
     const server = await serve(answer);
     const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
     expect(thrown).toBeUndefined();
-    expect(events.map((event) => event.type)).toEqual(['text', 'finish', 'usage']);
+    expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
 
   test('is whole when the server says nothing more after the finish', async () => {
@@ -108,7 +113,7 @@ describe('a whole reply', () => {
     clock.advance(15_000);
     const { events, thrown } = await running;
     expect(thrown).toBeUndefined();
-    expect(events.map((event) => event.type)).toEqual(['text', 'finish', 'usage']);
+    expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
 
   test('is the same however the bytes are cut', async () => {
@@ -140,7 +145,7 @@ describe('a whole reply', () => {
     } as unknown as Dispatcher;
     const { backend: far } = backend('http://far', {}, { dispatcher });
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     await new Promise(setImmediate);
     const before = made;
     await new Promise(setImmediate);
@@ -318,6 +323,79 @@ describe('failures before the first token', () => {
   });
 });
 
+describe('a server that does not keep to the protocol', () => {
+  const failure = async (answer: Answer) => {
+    const server = await serve(answer);
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(events).toEqual([]);
+    return { server, thrown };
+  };
+
+  test('is told not to compress, and not read when it does', async () => {
+    const packed = gzipSync(WHOLE);
+    const { server, thrown } = await failure(({ response }) =>
+      response.writeHead(200, { ...STREAM, 'content-encoding': 'gzip' }).end(packed),
+    );
+    expect(server.asked[0]!.headers['accept-encoding']).toBe('identity');
+    expect(thrown).toMatchObject({
+      code: 'generation_failed',
+      message: 'The provider far compressed its reply, although it was told not to',
+    });
+  });
+
+  test.each([
+    ['data lines without a blank line', 'data:x\n'.repeat(1_000)],
+    ['a line without end', 'data: '.padEnd(60_000, 'x')],
+  ])('is cut off when it sends %s for ever', async (_, text) => {
+    let closed: Promise<void> | undefined;
+    const { thrown } = await failure((asked) => {
+      closed = asked.closed;
+      asked.response.writeHead(200, STREAM);
+      const more = (): void => void asked.response.write(text, () => asked.response.destroyed || more());
+      more();
+    });
+    expect(thrown).toMatchObject({
+      code: 'generation_failed',
+      message: 'The provider far sent an event of more than 4 Mi characters',
+    });
+    await closed;
+  });
+
+  test('is cut off when its error never ends', async () => {
+    let closed: Promise<void> | undefined;
+    const { thrown } = await failure((asked) => {
+      closed = asked.closed;
+      asked.response.writeHead(500);
+      const more = (): void =>
+        void asked.response.write('no '.repeat(10_000), () => asked.response.destroyed || more());
+      more();
+    });
+    expect(thrown).toMatchObject({ code: 'provider_api_error' });
+    expect((thrown as LMServError).message.length).toBeLessThan(600);
+    await closed;
+  });
+
+  test('cannot send headers without end', async () => {
+    const { thrown } = await failure(({ response }) =>
+      response.writeHead(200, { ...STREAM, 'x-long': 'x'.repeat(100_000) }).end(WHOLE),
+    );
+    expect(thrown).toMatchObject({
+      message: 'The provider far cannot be reached (UND_ERR_HEADERS_OVERFLOW)',
+    });
+  });
+
+  test('may send interim responses and trailing data', async () => {
+    const server = await serve(({ response }) => {
+      response.writeEarlyHints({ link: '</x>; rel=preload' });
+      response.writeProcessing();
+      response.writeHead(200, STREAM).end(WHOLE + sse(token('never read')));
+    });
+    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    expect(thrown).toBeUndefined();
+    expect(textOf(events)).toBe('Hello');
+  });
+});
+
 describe('failures after the first token', () => {
   test('silence ends it, and it is not tried again', async () => {
     const server = await serve(hangsAfter(sse(token('a'))), streams());
@@ -338,7 +416,7 @@ describe('failures after the first token', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     clock.advance(500_000);
     const next = events.next();
     (await server.nth(1)).response.end(sse(finish(), '[DONE]'));
@@ -350,7 +428,7 @@ describe('failures after the first token', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     clock.advance(600_000);
     await expect(events.next()).rejects.toMatchObject({
       code: 'provider_timeout',
@@ -367,7 +445,10 @@ describe('failures after the first token', () => {
   ])('%s is a broken reply, and not tried again', async (_, answer) => {
     const server = await serve(answer, streams());
     const { events, thrown } = await run(backend(server.url, retrying).backend.generate(chat, context()));
-    expect(events).toEqual([{ type: 'text', index: 0, text: 'a' }]);
+    expect(events).toEqual([
+      { type: 'prefill', promptTokens: 5 },
+      { type: 'text', index: 0, text: 'a' },
+    ]);
     expect(thrown).toMatchObject({ code: 'generation_failed', retryable: true });
     expect(server.asked).toHaveLength(1);
   });
@@ -456,7 +537,7 @@ describe('the client goes away', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     await events.return(undefined);
     await server.asked[0]!.closed;
     expect(clock.timers).toBe(0);
@@ -486,10 +567,10 @@ describe('the circuit', () => {
     const { backend: far, server, clock } = await opened(hangsAfter(sse(token('a'))), streams());
     clock.advance(750);
     const probe = far.generate(chat, context());
-    const first = probe.next();
+    const first = firstToken(probe);
     const second = await run(far.generate(chat, context()));
     expect(second.thrown).toMatchObject({ code: 'unavailable' });
-    expect(await first).toMatchObject({ value: { text: 'a' } });
+    expect(await first).toMatchObject({ text: 'a' });
     expect(textOf((await run(far.generate(chat, context()))).events)).toBe('Hello');
     expect(server.asked).toHaveLength(7);
     await probe.return(undefined);
@@ -520,7 +601,7 @@ describe('stopping', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     const stopped = far.stop(30_000);
     expect((await run(far.generate(chat, context()))).thrown).toMatchObject({ code: 'draining' });
     expect(far.status().ready).toBe(false);
@@ -533,7 +614,7 @@ describe('stopping', () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = far.generate(chat, context());
-    await events.next();
+    await firstToken(events);
     const stopped = far.stop(5_000);
     const rest = run(events);
     clock.advance(5_000);

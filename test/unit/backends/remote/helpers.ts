@@ -231,5 +231,14 @@ export async function run(
   }
 }
 
+/** The first event that is part of the reply itself. */
+export async function firstToken(events: AsyncGenerator<GenerateEvent>): Promise<GenerateEvent> {
+  for (;;) {
+    const { value, done } = await events.next();
+    if (done) throw new Error('the reply ended before its first token');
+    if (value.type !== 'prefill') return value;
+  }
+}
+
 export const textOf = (events: readonly GenerateEvent[]): string =>
   events.map((event) => (event.type === 'text' ? event.text : '')).join('');

@@ -18,6 +18,7 @@ test.each([
   ['AIzaSyA1234567890', '[redacted]'],
   ['eyJhbGciOiJI.eyJzdWIiOiIx.sig-nature', '[redacted]'],
   ['two\nlines\u001b[31m', 'two lines [31m'],
+  ['a.key*with|signs', 'a.key*with|signs'],
 ])('%j becomes %j', (text, clean) => {
   expect(redact(text)).toBe(clean);
 });
@@ -28,6 +29,10 @@ test.each([
   'a risk-free, task-based token limit of 8',
 ])('%j stays as it is', (text) => {
   expect(redact(text)).toBe(text);
+});
+
+test('a key that is in the replacement does not make it grow', () => {
+  expect(createRedactor(['e', 'd'])('the end')).toBe('th[redacted] [redacted]n[redacted]');
 });
 
 test('an empty key redacts nothing', () => {

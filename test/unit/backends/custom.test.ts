@@ -1,0 +1,71 @@
+import { CustomBackend } from '../../../src/backends/custom.js';
+import { withoutWorkers } from '../../../src/backends/without-workers.js';
+import type { Backend, GenerateEvent } from '../../../src/contract.js';
+import { chat, context, run } from './remote/helpers.js';
+
+/** Runs a backend that yields these. */
+function reply(...events: unknown[]) {
+  const inner: Backend = {
+    name: 'own',
+    start: () => undefined,
+    stop: async () => undefined,
+    status: () => withoutWorkers(true),
+    async *generate() {
+      yield* events as GenerateEvent[];
+    },
+  };
+  return run(new CustomBackend('own', inner).generate(chat, context()));
+}
+
+const text = { type: 'text', index: 0, text: 'a' };
+const finish = { type: 'finish', index: 0, reason: 'stop' };
+const usage = { type: 'usage', usage: { promptTokens: 3, completionTokens: 1, cachedTokens: 0 } };
+const prefill = { type: 'prefill', promptTokens: 3 };
+
+test('a reply as it should be goes through', async () => {
+  expect(await reply(prefill, text, finish, usage)).toEqual({
+    events: [prefill, text, finish, usage],
+    thrown: undefined,
+  });
+});
+
+test('a wrong index, text after the finish and a second usage do no harm', async () => {
+  const { events } = await reply(
+    prefill,
+    { ...text, index: 5 },
+    { ...finish, index: -1 },
+    text,
+    finish,
+    usage,
+    usage,
+  );
+  expect(events).toEqual([prefill, text, finish, usage]);
+});
+
+test('usage that is missing is counted', async () => {
+  const { events } = await reply(prefill, text, finish);
+  expect(events.at(-1)).toEqual(usage);
+});
+
+test.each([
+  ['NaN as usage', [text, finish, { type: 'usage', usage: { ...usage.usage, promptTokens: NaN } }]],
+  ['negative usage', [{ type: 'usage', usage: { ...usage.usage, completionTokens: -1 } }, text, finish]],
+  ['no usage in usage', [{ type: 'usage' }]],
+  ['a text that is not one', [{ ...text, text: undefined }]],
+  ['an unknown finish reason', [{ ...finish, reason: 'tired' }]],
+  ['an unknown event', [{ type: 'other' }]],
+  ['nothing as an event', [undefined]],
+  ['a call that is not one', [{ type: 'tool_call', index: 0 }]],
+  ['a negative number of a call', [{ type: 'tool_call', index: 0, call: { index: -1 } }]],
+])('%s breaks the reply, and nothing else', async (_, events) => {
+  expect((await reply(...events)).thrown).toMatchObject({
+    code: 'generation_failed',
+    message: 'The backend own sent something that is not part of a reply',
+  });
+});
+
+test('a reply without a finish is broken', async () => {
+  expect((await reply(prefill, text)).thrown).toMatchObject({
+    message: 'The backend own ended its reply before it was finished',
+  });
+});
