@@ -110,7 +110,7 @@ export class Pool {
 
   /** Whether content is refused for now because it crashed workers. */
   refuses(body: JsonObject): boolean {
-    return this.#quarantine.holds(body, Date.now());
+    return this.#quarantine.holds(body, performance.now());
   }
 
   status(): BackendStatus {
@@ -297,7 +297,7 @@ export class Pool {
 
   /** A worker ended by itself: what it had in hand may be why. */
   #blame(worker: Worker): void {
-    const found = this.#quarantine.crashed(this.#inHand.get(worker) ?? [], Date.now());
+    const found = this.#quarantine.crashed(this.#inHand.get(worker) ?? [], performance.now());
     if (found > 0)
       this.#logger.error(
         { event: 'prompt_quarantined', worker: worker.id },
