@@ -319,12 +319,17 @@ export class LMServ {
     };
   }
 
+  /** Called by a listener, from which an error would end the server; a backend of a program's own may count in NaN. */
   #onRequestDone(record: RequestRecord, accounting: Accounting): void {
-    logRequest(this.logger, record);
-    this.#metrics.requestDone(record);
-    const { caller, context, outcome, delivered } = record;
-    const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
-    if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);
+    const { caller, context, outcome, delivered, requestId } = record;
+    try {
+      logRequest(this.logger, record);
+      this.#metrics.requestDone(record);
+      const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
+      if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);
+    } catch (err) {
+      this.logger.error({ event: 'internal_error', requestId, err }, 'a request was not counted');
+    }
   }
 }
 

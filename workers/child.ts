@@ -49,7 +49,7 @@ export class LlamaChild {
     try {
       // Where descriptors run out in the middle of it, Node's spawn loses some for good and fails where nobody can catch it.
       if (!canOpen(DESCRIPTORS)) throw Object.assign(new Error('no descriptor left'), { code: 'EMFILE' });
-      if (options.binary.kind === 'llama-server') this.listen = this.#makeSocket();
+      if (options.binary.kind === 'llama-server') this.listen = this.#makeSocket(env.TMPDIR);
       const args = buildArgs(options, this.listen);
       const setpriv = findSetpriv(env.PATH);
       const [file, argv] = setpriv
@@ -103,16 +103,16 @@ export class LlamaChild {
       signal: end.signal ?? null,
     }));
     const survived = new Promise<ExitCause>((resolve) => (this.#giveUp = resolve));
+    // One that survives SIGKILL keeps its guard.
+    void gone.then(guard.end);
     const cause = await Promise.race([gone, survived]);
     this.#end();
-    // One that survives SIGKILL keeps its guard.
-    if (!cause.survived) guard.end();
     return guard.failure === undefined ? cause : { ...cause, spawnError: guard.failure };
   }
 
-  #makeSocket(): Endpoint {
+  #makeSocket(folder = tmpdir()): Endpoint {
     // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
-    this.#socketFolder = mkdtempSync(join(tmpdir(), 'lmserv-'));
+    this.#socketFolder = mkdtempSync(join(folder, 'lmserv-'));
     return {
       socketPath: join(this.#socketFolder, 'llama.sock'),
       apiKey: randomBytes(32).toString('base64url'),
@@ -125,7 +125,7 @@ export class LlamaChild {
       return { end: guardGroup(pid) };
     } catch (error) {
       this.kill('SIGKILL');
-      return { end: () => undefined, failure: `no guard: ${describe(error)}` };
+      return { end: () => undefined, failure: `no guard (${describe(error)})` };
     }
   }
 
@@ -175,7 +175,7 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** The system's code, without paths, or what else is wrong. */
+/** The system's code; messages quote paths and arguments. */
 function describe(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+  return (error as NodeJS.ErrnoException).code ?? (error as Error).name;
 }

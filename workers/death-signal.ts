@@ -54,6 +54,6 @@ export function guardGroup(pid: number): () => void {
   guard.on('error', () => undefined);
   // Where there are too few descriptors or processes it has neither.
   guard.stdin?.on('error', () => undefined);
-  if (guard.pid === undefined) throw new Error('its shell cannot be started');
+  if (guard.pid === undefined) throw Object.assign(new Error('no process for a guard'), { code: 'EAGAIN' });
   return () => void guard.kill('SIGKILL');
 }
