@@ -111,8 +111,14 @@ export class LlamaChild {
   }
 
   #makeSocket(folder = tmpdir()): Endpoint {
-    // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
-    this.#socketFolder = mkdtempSync(join(folder, 'lmserv-'));
+    try {
+      // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
+      this.#socketFolder = mkdtempSync(join(folder, 'lmserv-'));
+    } catch (cause) {
+      throw Object.assign(new Error('no socket', { cause }), {
+        code: `no temporary folder (${describe(cause)})`,
+      });
+    }
     return {
       socketPath: join(this.#socketFolder, 'llama.sock'),
       apiKey: randomBytes(32).toString('base64url'),

@@ -27,7 +27,10 @@ function searchSetpriv(searchPath: string): string | undefined {
   return searchPath
     .split(delimiter)
     .map((folder) => join(folder, 'setpriv'))
-    .find((file) => existsSync(file) && spawnSync(file, [...DEATH_SIGNAL, 'true'], { env, timeout: 5_000 }).status === 0);
+    .find(
+      (file) =>
+        existsSync(file) && spawnSync(file, [...DEATH_SIGNAL, 'true'], { env, timeout: 5_000 }).status === 0,
+    );
 }
 
 /** The command that runs a program under setpriv. */

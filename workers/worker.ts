@@ -312,8 +312,7 @@ export class Worker {
     clearTimeout(this.#watchTimer);
     this.#checkup.end();
     // The connections of one that survived SIGKILL would stay open; those of others still hold its last words.
-    if (cause.survived)
-      for (const cut of this.#open) cut.abort(new ConnectionLost('the worker is given up'));
+    if (cause.survived) for (const cut of this.#open) cut.abort(new ConnectionLost('the worker is given up'));
     // One that was to go when its last reply is finished, and went before, did not go by our will.
     const early = this.#ending === 'recycled' && this.#leased > 0;
     const found = this.#wasReady ? endingOf(cause) : 'start_failed';

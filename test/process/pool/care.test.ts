@@ -192,19 +192,22 @@ test('a model file that was replaced is told of when a worker starts with it, an
 test.each([
   ['ELOOP', (path: string) => symlinkSync(path, path)],
   ['ENOTDIR', (path: string) => symlinkSync('/dev/null/model.gguf', path)],
-])('a model file whose state cannot be read (%s) is told of, and workers are started', async (code, spoil) => {
-  const modelPath = join(folder, 'model.gguf');
-  writeFileSync(modelPath, 'one');
-  await start({}, { modelPath });
-  rmSync(modelPath);
-  spoil(modelPath);
-  const changed = fake.next('model_changed');
-  const ready = fake.next('worker_ready');
-  await fake.killOutside();
-  expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
-  await ready;
-  expect(await fake.ask('served').text()).toBe('served');
-});
+])(
+  'a model file whose state cannot be read (%s) is told of, and workers are started',
+  async (code, spoil) => {
+    const modelPath = join(folder, 'model.gguf');
+    writeFileSync(modelPath, 'one');
+    await start({}, { modelPath });
+    rmSync(modelPath);
+    spoil(modelPath);
+    const changed = fake.next('model_changed');
+    const ready = fake.next('worker_ready');
+    await fake.killOutside();
+    expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
+    await ready;
+    expect(await fake.ask('served').text()).toBe('served');
+  },
+);
 
 test('a temporary folder that is gone is a failed start, tried again until it is back', async () => {
   const TMPDIR = join(folder, 'tmp');
@@ -212,11 +215,11 @@ test('a temporary folder that is gone is a failed start, tried again until it is
   fake = new TestPool({ env }, { binary: { path: FAKE, kind: 'llama-server' } });
   fake.pool.start();
   while (logged('worker_exit').length < 6) await fake.next('worker_exit');
-  const failed = { ending: 'start_failed', reason: 'cannot be run: ENOENT' };
+  const failed = { ending: 'start_failed', reason: 'cannot be run: no temporary folder (ENOENT)' };
   for (const line of logged('worker_exit')) expect(line).toMatchObject(failed);
   await expect(fake.ask('x').text()).rejects.toMatchObject({
     code: 'unavailable',
-    message: 'No worker can be started: cannot be run: ENOENT',
+    message: 'No worker can be started: cannot be run: no temporary folder (ENOENT)',
   });
   mkdirSync(TMPDIR);
   await fake.next('worker_ready');

@@ -13,8 +13,7 @@ let fake: TestPool;
 const step = (ms: number) => (Date.now = () => dateNow() + ms);
 
 /** Lets time pass, whatever the wall clock says. */
-const pass = (ms: number) =>
-  jest.spyOn(performance, 'now').mockImplementation(() => performanceNow() + ms);
+const pass = (ms: number) => jest.spyOn(performance, 'now').mockImplementation(() => performanceNow() + ms);
 
 const start = async (...args: ConstructorParameters<typeof TestPool>) =>
   (fake = await new TestPool(...args).ready());
@@ -81,7 +80,10 @@ test.each(BOTH)('set %s: a crash loop waits no longer and no shorter', async (_d
   step(ms);
   for (let more = 0; more < 2; more += 1) {
     await fake.next('worker_exit');
-    const refused: { retryAfter: number } = await fake.ask('x').text().catch((error) => error);
+    const refused: { retryAfter: number } = await fake
+      .ask('x')
+      .text()
+      .catch((error) => error);
     expect(refused).toMatchObject({ code: 'unavailable' });
     expect(refused.retryAfter).toBeGreaterThanOrEqual(1);
     expect(refused.retryAfter).toBeLessThanOrEqual(30);

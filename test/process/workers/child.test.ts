@@ -141,7 +141,7 @@ test('each llama-server gets a socket folder of its own, 0700, which goes with i
 });
 
 test.each([
-  ['a temporary folder that is gone', 'ENOENT', 'llama-server', []],
+  ['a temporary folder that is gone', 'no temporary folder (ENOENT)', 'llama-server', []],
   ['arguments that are too long', 'E2BIG', 'llama-cli', ['x'.repeat(200_000)]],
   ['an argument that is none', 'TypeError', 'llama-cli', ['\0']],
 ] as const)('%s: its exit says so, and nothing is thrown', async (_what, spawnError, kind, extraArgs) => {
