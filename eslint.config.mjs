@@ -41,6 +41,30 @@ function within(path, folder) {
   return path === folder || path.startsWith(`${folder}/`);
 }
 
+const ENVIRONMENT = {
+  selector: "MemberExpression[object.name='process'][property.name='env']",
+  message: 'Only src/config.ts reads the environment.',
+};
+
+const WALL_CLOCK = ["MemberExpression[object.name='Date'][property.name='now']", '[callee.name="Date"]'].map(
+  (selector) => ({
+    selector,
+    message: 'The wall clock may jump: measure times with performance.now(). Only dates are read from it.',
+  }),
+);
+
+/** Files that read the date: for clients, for the usage of a day, for headers that hold one. */
+const DATES = [
+  'src/models.ts',
+  'src/http/generate-handler.ts',
+  'src/backends/remote/connection.ts',
+  'src/client/http.ts',
+  'src/keys/manage.ts',
+  'src/usage/accounting.ts',
+  'src/usage/day.ts',
+  'src/usage/store.ts',
+];
+
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', 'coverage/', 'vendor/llama.cpp/', 'bench/results/'] },
   {
@@ -61,18 +85,16 @@ export default tseslint.config(
       '@typescript-eslint/require-await': 'off',
     },
   },
+  // A later entry's options take the place of an earlier one's.
   {
     files: ['src/**/*.ts', 'workers/**/*.ts'],
-    ignores: ['src/config.ts', 'src/client/**'],
-    rules: {
-      'no-restricted-syntax': [
-        'error',
-        {
-          selector: "MemberExpression[object.name='process'][property.name='env']",
-          message: 'Only src/config.ts reads the environment.',
-        },
-      ],
-    },
+    rules: { 'no-restricted-syntax': ['error', ENVIRONMENT, ...WALL_CLOCK] },
+  },
+  { files: DATES, rules: { 'no-restricted-syntax': ['error', ENVIRONMENT] } },
+  {
+    files: ['src/config.ts', 'src/client/**/*.ts'],
+    ignores: DATES,
+    rules: { 'no-restricted-syntax': ['error', ...WALL_CLOCK] },
   },
   {
     files: ['src/**/*.ts', 'workers/**/*.ts'],

@@ -87,7 +87,7 @@ async function locate(configured: string, { root, searchPath }: ResolveOptions):
 export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBinary> {
   if (options.configured)
     return probeBinary(await locate(options.configured, options), options.env, 'LLM_BIN_PATH: ');
-  let problem: BinaryError | undefined;
+  let problem = await unreachableBuilds(options.root);
   for (const file of candidates(options)) {
     if (!(await isFile(file))) continue;
     try {
@@ -100,6 +100,18 @@ export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBi
   throw (
     problem ?? new BinaryError('missing', `There is no llama-cli yet: ${SETUP_HINT}, or set LLM_BIN_PATH`)
   );
+}
+
+/** The builds may lie in another account's home, to which they are links. */
+async function unreachableBuilds(root: string): Promise<BinaryError | undefined> {
+  for (const build of BUILD_FOLDERS) {
+    const folder = path.join(root, 'vendor/llama.cpp', build);
+    const { code } = (await stat(folder).catch((error: NodeJS.ErrnoException) => error)) as { code?: string };
+    if (code !== 'EACCES') continue;
+    const remedy = 'let it into every folder on the way, or set LLM_BIN_PATH';
+    return new BinaryError('not_executable', `${folder} cannot be reached by this account: ${remedy}`);
+  }
+  return undefined;
 }
 
 /**

@@ -36,5 +36,6 @@ export function isOurs(ending: Ending): boolean {
 /** In a few words, for the log and for who waits. */
 export function describeExit(cause: ExitCause): string {
   if (cause.spawnError) return `cannot be run: ${cause.spawnError}`;
+  if (cause.survived) return 'still there after SIGKILL';
   return cause.signal ? `ended by ${cause.signal}` : `exit code ${cause.code}`;
 }

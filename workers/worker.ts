@@ -48,7 +48,8 @@ const LISTENING = /\blistening on (?:http:\/\/127\.0\.0\.1:(\d+))?/;
  */
 export class Worker {
   readonly child: LlamaChild;
-  readonly startedAt = Date.now();
+  /** Of `performance.now()`. */
+  readonly startedAt = performance.now();
   /** Resolves once the worker takes requests; rejects with a WorkerFailure when it never will. */
   readonly ready: Promise<void>;
   #state: WorkerState = 'starting';
@@ -63,6 +64,8 @@ export class Worker {
   readonly #checkup: Checkup;
   #watchTimer: NodeJS.Timeout | undefined;
   readonly #watch: ProgressWatch;
+  /** Cuts the connection of each request that is open. */
+  readonly #open = new Set<AbortController>();
 
   constructor(
     readonly id: string,
@@ -100,7 +103,7 @@ export class Worker {
       );
     });
     this.ready = Promise.race([this.#becomeReady(listening), died]).finally(() => clearTimeout(silence));
-    // The pool learns of a failed start from onExit; who does not await `ready` must not crash the process.
+    // The pool learns of a failed start from onExit; a `ready` that nobody awaits must not crash the process.
     this.ready.catch(() => undefined);
   }
 
@@ -190,22 +193,25 @@ export class Worker {
     const endpoint = this.#endpoint;
     const mark = this.child.stderr.position();
     if (!endpoint || this.#state === 'dead') throw new WorkerFailure('died', 'the worker is gone', '');
-    const activity = this.#watch.begin(Date.now());
+    const activity = this.#watch.begin(performance.now());
     this.#armWatch();
+    const cut = new AbortController();
+    this.#open.add(cut);
     try {
       const text = JSON.stringify({ ...body, stream: true, return_progress: true });
-      for await (const data of postStream(endpoint, path, text, signal)) {
+      for await (const data of postStream(endpoint, path, text, AbortSignal.any([signal, cut.signal]))) {
         const chunk = JSON.parse(data) as ChildChunk;
         if (chunk.error) throw streamedRefusal(chunk.error);
-        this.#watch.progress(activity, phaseOf(chunk, activity.phase), Date.now());
+        this.#watch.progress(activity, phaseOf(chunk, activity.phase), performance.now());
         yield chunk;
-        this.#watch.wait(activity, Date.now());
+        this.#watch.wait(activity, performance.now());
         this.#armWatch();
       }
     } catch (error) {
       if (!(error instanceof ConnectionLost)) throw error;
       throw await this.#failure(error, mark);
     } finally {
+      this.#open.delete(cut);
       this.#watch.end(activity);
     }
   }
@@ -277,7 +283,7 @@ export class Worker {
 
   #armWatch(): void {
     if (this.#watchTimer) return;
-    const due = this.#watch.dueIn(Date.now());
+    const due = this.#watch.dueIn(performance.now());
     if (due === undefined) return;
     // Never later than the shorter deadline: a phase may change while the timer runs, and it is not set anew for
     // each token.
@@ -290,14 +296,14 @@ export class Worker {
   }
 
   async #checkProgress(): Promise<void> {
-    if (this.#isOverdue() && (await slotsMove(this.#endpoint!))) this.#watch.alive(Date.now());
+    if (this.#isOverdue() && (await slotsMove(this.#endpoint!))) this.#watch.alive(performance.now());
     this.#watchTimer = undefined;
     if (this.#isOverdue()) this.kill('hung', HUNG);
     else this.#armWatch();
   }
 
   #isOverdue(): boolean {
-    const due = this.#watch.dueIn(Date.now());
+    const due = this.#watch.dueIn(performance.now());
     return due !== undefined && due <= 0;
   }
 
@@ -305,6 +311,8 @@ export class Worker {
     this.#state = 'dead';
     clearTimeout(this.#watchTimer);
     this.#checkup.end();
+    // The connections of one that survived SIGKILL would stay open; those of others still hold its last words.
+    if (cause.survived) for (const cut of this.#open) cut.abort(new ConnectionLost('the worker is given up'));
     // One that was to go when its last reply is finished, and went before, did not go by our will.
     const early = this.#ending === 'recycled' && this.#leased > 0;
     const found = this.#wasReady ? endingOf(cause) : 'start_failed';

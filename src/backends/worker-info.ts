@@ -7,7 +7,8 @@ export function workerInfo(model: string, worker: Worker): WorkerInfo {
   // `model#position.spawn`
   const position = Number(/#(\d+)\.\d+$/.exec(id)?.[1]);
   return {
-    ...{ id, model, position, pid, leased, startedAt },
+    ...{ id, model, position, pid, leased },
+    startedAt: Math.round(performance.timeOrigin + startedAt),
     state: activityOf(worker),
     slots: options.slots,
     requests: served,

@@ -99,10 +99,12 @@ function addDoctorCommand(program: Command, exit: Exit): void {
 /** One line for what the user can mend; the whole stack for what only we can. */
 function explain(error: unknown): string {
   if (PLAIN.some((kind) => error instanceof kind)) return (error as Error).message;
-  const { code, port } = error as { code?: string; port?: number };
+  const { code, port, syscall } = error as { code?: string; port?: number; syscall?: string };
   if (code === 'EADDRINUSE') return `port ${port} is taken; stop what listens there or set PORT to another`;
   if (code === 'EACCES' && port !== undefined)
     return `port ${port} is not allowed; set PORT to one above 1023`;
   if (code === 'EADDRNOTAVAIL') return 'HOST: this machine has no such address';
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  if (!(error instanceof Error)) return String(error);
+  // The system's own errors say what could not be done with which file.
+  return syscall === undefined ? (error.stack ?? error.message) : error.message;
 }

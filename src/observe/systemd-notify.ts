@@ -27,6 +27,8 @@ export function systemdNotify({ socket, searchPath, onError }: SystemdNotifyOpti
       stdin: 'ignore',
       reject: false,
       timeout: SEND_TIMEOUT_MS,
+      // Ours may have been removed, and execa would throw.
+      cwd: '/',
     } as const;
     const result = await execa('systemd-notify', fields, { ...options, killSignal: 'SIGKILL' });
     if (result.failed) onError(result.shortMessage ?? result.stderr);

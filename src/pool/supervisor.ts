@@ -65,7 +65,7 @@ export class Supervisor {
   #model: FileStamp | undefined;
   #spawned = 0;
   #stopping = false;
-  /** When the last worker that ended is replaced, Unix time, milliseconds. */
+  /** When the last worker that ended is replaced, of `performance.now()`. */
   #respawnAt = 0;
   #everReady = false;
   #startFailure: string | undefined;
@@ -98,7 +98,7 @@ export class Supervisor {
 
   /** Seconds until another worker is tried, at least 1. */
   get retryAfter(): number {
-    return Math.max(1, Math.ceil((this.#respawnAt - Date.now()) / 1000));
+    return Math.max(1, Math.ceil((this.#respawnAt - performance.now()) / 1000));
   }
 
   /** Spawns all workers side by side. */
@@ -159,14 +159,15 @@ export class Supervisor {
     const now = fileStamp(this.#options.worker.modelPath);
     if (isSameFile(this.#model, now)) return;
     const line = { event: 'model_changed', worker: id, before: this.#model, now };
-    this.#logger.warn(line, 'the model file is another than that of the workers before');
+    const text = 'error' in now ? 'the model file cannot be read' : 'the model file has changed';
+    this.#logger.warn(line, text);
     this.#model = now;
   }
 
   #onReady(worker: Worker): void {
     this.#everReady = true;
     this.#startFailure = undefined;
-    const ms = Date.now() - worker.startedAt;
+    const ms = Math.round(performance.now() - worker.startedAt);
     this.#logger.info({ event: 'worker_ready', worker: worker.id, pid: worker.pid, ms }, 'worker ready');
     this.#options.observer?.workerReady({ model: this.#options.name, ms });
     if (worker === this.#recycling?.successor) this.#handOver(this.#recycling.old);
@@ -183,7 +184,7 @@ export class Supervisor {
   }
 
   #logExit(worker: Worker, { cause, ending, reason }: WorkerExit): void {
-    const ms = Date.now() - worker.startedAt;
+    const ms = Math.round(performance.now() - worker.startedAt);
     const record = { event: 'worker_exit', worker: worker.id, pid: worker.pid, ...cause, ending, reason, ms };
     if (ending === 'shutdown' || ending === 'recycled') return this.#logger.info(record, 'worker ended');
     const stderr = worker.child.stderr.lastLines(LOG_LINES).map(withoutPaths);
@@ -203,8 +204,8 @@ export class Supervisor {
     const served = worker.served > 0;
     const lastError = worker.child.stderr.lastError();
     if (!served) this.#startFailure = lastError ? `${reason}: ${lastError}` : reason;
-    const delay = this.#policy.exited(Date.now(), served);
-    this.#respawnAt = Date.now() + delay;
+    const delay = this.#policy.exited(performance.now(), served);
+    this.#respawnAt = performance.now() + delay;
     const timer = setTimeout(() => {
       this.#respawns.delete(timer);
       this.#spawn(position);
@@ -222,14 +223,14 @@ export class Supervisor {
   #considerRecycling(worker: Worker): void {
     const { recycling = {} } = this.#options;
     if (this.#recycling || this.#stopping || worker.state !== 'ready') return;
-    if (Date.now() < this.#recycleNotBefore) return;
-    const ageMs = Date.now() - worker.startedAt;
+    if (performance.now() < this.#recycleNotBefore) return;
+    const ageMs = Math.round(performance.now() - worker.startedAt);
     const memoryBytes = recycling.memoryBytes === undefined ? undefined : readMemory(worker.pid!)?.anonymous;
     const use = { requests: worker.served, ageMs, memoryBytes };
     const limit = recyclingDue(use, recycling);
     if (limit === undefined) return;
-    if (limit === 'memoryBytes' && Date.now() < this.#memoryNotBefore) return;
-    this.#memoryNotBefore = Date.now() + MEMORY_PAUSE_MS;
+    if (limit === 'memoryBytes' && performance.now() < this.#memoryNotBefore) return;
+    this.#memoryNotBefore = performance.now() + MEMORY_PAUSE_MS;
     this.#logger.info({ event: 'worker_recycle', worker: worker.id, limit, ...use }, 'worker recycled');
     this.#recycling = { old: worker };
     // With others there the one steps back first; an only one stays until its successor serves.
@@ -255,7 +256,7 @@ export class Supervisor {
     this.#recycling = undefined;
     // Ready before, it has had the old one retire: then there is nobody left for the place.
     if (recycling.old.state !== 'ready') return false;
-    this.#recycleNotBefore = Date.now() + RECYCLE_PAUSE_MS;
+    this.#recycleNotBefore = performance.now() + RECYCLE_PAUSE_MS;
     return true;
   }
 }

@@ -7,19 +7,29 @@ interface Status {
   /** One letter: R running, S sleeping, T stopped, Z zombie. */
   readonly state: string;
   readonly parent: number;
+  readonly group: number;
 }
 
 /** The processes that a process has started, zombies among them. */
 export function childrenOf(parent: number): Status[] {
+  return all().filter((status) => status.parent === parent);
+}
+
+/** The processes of a group that have not ended. */
+export function membersOf(group: number): Status[] {
+  return all().filter((status) => status.group === group && status.state !== 'Z');
+}
+
+function all(): Status[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return pids.flatMap((name) => statusOf(Number(name)) ?? []).filter((status) => status.parent === parent);
+  return pids.flatMap((name) => statusOf(Number(name)) ?? []);
 }
 
 function statusOf(pid: number): Status | undefined {
   try {
     // The name of the program comes before it in brackets and may hold anything.
-    const [state, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
-    return { pid, state: state!, parent: Number(parent) };
+    const [state, parent, group] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
+    return { pid, state: state!, parent: Number(parent), group: Number(group) };
   } catch {
     // It has ended meanwhile.
     return undefined;

@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { firstText, isAlive, TestPool, textOf } from '../../support/pool.js';
+import { FAKE, firstText, isAlive, TestPool, textOf } from '../../support/pool.js';
 
 /** What the pool does of its own accord: checks, recycling, quarantine. */
 
@@ -187,6 +187,43 @@ test('a model file that was replaced is told of when a worker starts with it, an
   });
   expect(isAlive(second!)).toBe(true);
   expect(logged('model_changed')).toHaveLength(1);
+});
+
+test.each([
+  ['ELOOP', (path: string) => symlinkSync(path, path)],
+  ['ENOTDIR', (path: string) => symlinkSync('/dev/null/model.gguf', path)],
+])(
+  'a model file whose state cannot be read (%s) is told of, and workers are started',
+  async (code, spoil) => {
+    const modelPath = join(folder, 'model.gguf');
+    writeFileSync(modelPath, 'one');
+    await start({}, { modelPath });
+    rmSync(modelPath);
+    spoil(modelPath);
+    const changed = fake.next('model_changed');
+    const ready = fake.next('worker_ready');
+    await fake.killOutside();
+    expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
+    await ready;
+    expect(await fake.ask('served').text()).toBe('served');
+  },
+);
+
+test('a temporary folder that is gone is a failed start, tried again until it is back', async () => {
+  const TMPDIR = join(folder, 'tmp');
+  const env = { ...process.env, TMPDIR };
+  fake = new TestPool({ env }, { binary: { path: FAKE, kind: 'llama-server' } });
+  fake.pool.start();
+  while (logged('worker_exit').length < 6) await fake.next('worker_exit');
+  const failed = { ending: 'start_failed', reason: 'cannot be run: no temporary folder (ENOENT)' };
+  for (const line of logged('worker_exit')) expect(line).toMatchObject(failed);
+  await expect(fake.ask('x').text()).rejects.toMatchObject({
+    code: 'unavailable',
+    message: 'No worker can be started: cannot be run: no temporary folder (ENOENT)',
+  });
+  mkdirSync(TMPDIR);
+  await fake.next('worker_ready');
+  expect(await fake.ask('served').text()).toBe('served');
 });
 
 describe('the worker for a request', () => {

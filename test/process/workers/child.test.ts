@@ -1,5 +1,15 @@
 import { EventEmitter, on } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { jest } from '@jest/globals';
@@ -9,6 +19,8 @@ import { isAlive } from '../../support/pool.js';
 import { childrenOf, descriptorsOf } from '../../support/processes.js';
 
 /** The process of a worker alone, with shell scripts in the place of llama.cpp. */
+
+const home = process.cwd();
 
 let folder: string;
 let events: EventEmitter;
@@ -22,6 +34,8 @@ beforeEach(() => {
 
 afterEach(async () => {
   jest.useRealTimers();
+  jest.restoreAllMocks();
+  process.chdir(home);
   for (const child of started) child.kill('SIGKILL');
   await Promise.all(started.map((child) => child.exited));
   rmSync(folder, { recursive: true });
@@ -37,6 +51,7 @@ function start(
   path: string,
   kind: WorkerOptions['binary']['kind'] = 'llama-cli',
   onLine = (text: string): void => void events.emit('line', text),
+  { extraArgs = [], TMPDIR = tmpdir() }: { extraArgs?: string[]; TMPDIR?: string } = {},
 ): LlamaChild {
   const options: WorkerOptions = {
     binary: { path, kind },
@@ -44,10 +59,10 @@ function start(
     slots: 1,
     ctxSize: 1024,
     cacheRamMb: 0,
-    extraArgs: [],
+    extraArgs,
     timeouts: { startMs: 1, firstTokenMs: 1, tokenMs: 1 },
   };
-  const child = new LlamaChild(options, process.env, onLine);
+  const child = new LlamaChild(options, { ...process.env, TMPDIR }, onLine);
   started.push(child);
   return child;
 }
@@ -76,7 +91,8 @@ test('1,000 times spawned and killed: no zombie, at most 5 more descriptors', as
   const before = descriptorsOf(process.pid);
   await Promise.all(Array.from({ length: 10 }, () => side(100)));
   expect(descriptorsOf(process.pid)).toBeLessThanOrEqual(before + 5);
-  expect(childrenOf(process.pid)).toEqual([]);
+  // The guards are killed with their children, and reaped a moment later.
+  while (childrenOf(process.pid).length > 0) await new Promise(setImmediate);
 }, 180_000);
 
 test('SIGTERM ignored: after 5 s SIGKILL to the group, what it has started included', async () => {
@@ -122,4 +138,70 @@ test('each llama-server gets a socket folder of its own, 0700, which goes with i
     folders.push(dirname(socketPath));
   }
   expect(folders[0]).not.toBe(folders[1]);
+});
+
+test.each([
+  ['a temporary folder that is gone', 'no temporary folder (ENOENT)', 'llama-server', []],
+  ['arguments that are too long', 'E2BIG', 'llama-cli', ['x'.repeat(200_000)]],
+  ['an argument that is none', 'TypeError', 'llama-cli', ['\0']],
+] as const)('%s: its exit says so, and nothing is thrown', async (_what, spawnError, kind, extraArgs) => {
+  const path = script('read -r _');
+  const child = start(path, kind, undefined, { extraArgs: [...extraArgs], TMPDIR: join(folder, 'gone') });
+  expect(await child.exited).toEqual({ code: null, signal: null, spawnError });
+  expect(child.pid).toBeUndefined();
+});
+
+test('a working folder that is gone keeps nothing from starting', async () => {
+  const path = script('echo up >&2; read -r _');
+  const gone = join(folder, 'gone');
+  mkdirSync(gone);
+  process.chdir(gone);
+  rmdirSync(gone);
+  const child = start(path);
+  await line('up');
+  child.kill('SIGKILL');
+  expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+});
+
+test('a socket folder that cannot be removed is left, and the exit is known', async () => {
+  const path = script('echo up >&2; read -r _');
+  const TMPDIR = join(folder, 'tmp');
+  mkdirSync(TMPDIR);
+  const child = start(path, 'llama-server', undefined, { TMPDIR });
+  await line('up');
+  expect(readdirSync(TMPDIR)).toHaveLength(1);
+  renameSync(TMPDIR, join(folder, 'moved'));
+  writeFileSync(TMPDIR, 'a file where the folder was');
+  child.kill('SIGKILL');
+  expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  expect(readdirSync(join(folder, 'moved'))).toHaveLength(1);
+});
+
+test('a script that is killed alone takes with it what it has started', async () => {
+  const child = start(script('sleep 1000 & echo "grandchild $!" >&2; wait'));
+  const grandchild = Number((await line('grandchild')).split(' ')[1]);
+  process.kill(child.pid!, 'SIGKILL');
+  expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  while (isAlive(grandchild)) await new Promise(setImmediate);
+});
+
+test('one that cannot be killed is given up after 10 s', async () => {
+  const child = start(script('echo up >&2; read -r _'));
+  await line('up');
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+  const refuse = () => {
+    throw Object.assign(new Error('not permitted'), { code: 'EPERM' });
+  };
+  jest.spyOn(process, 'kill').mockImplementation(refuse);
+  child.kill('SIGTERM');
+  child.kill('SIGKILL');
+  let given: unknown;
+  void child.exited.then((cause) => (given = cause));
+  jest.advanceTimersByTime(9_999);
+  await new Promise(setImmediate);
+  expect(given).toBeUndefined();
+  jest.advanceTimersByTime(1);
+  expect(await child.exited).toEqual({ code: null, signal: null, survived: true });
+  jest.restoreAllMocks();
+  process.kill(child.pid!, 'SIGKILL');
 });

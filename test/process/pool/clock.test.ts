@@ -1,0 +1,120 @@
+import { jest } from '@jest/globals';
+import { firstText, TestPool } from '../../support/pool.js';
+
+/** Somebody sets the clock, or a virtual machine wakes up: no time that is measured may change by that. */
+
+const HOUR = 3_600_000;
+const dateNow = Date.now;
+const performanceNow = performance.now.bind(performance);
+
+let fake: TestPool;
+
+/** Sets the wall clock. */
+const step = (ms: number) => (Date.now = () => dateNow() + ms);
+
+/** Lets time pass, whatever the wall clock says. */
+const pass = (ms: number) => jest.spyOn(performance, 'now').mockImplementation(() => performanceNow() + ms);
+
+const start = async (...args: ConstructorParameters<typeof TestPool>) =>
+  (fake = await new TestPool(...args).ready());
+
+const logged = (event: string) => fake.lines.filter((line) => line.event === event);
+
+const timeouts = (ms: number) => ({ startMs: 30_000, firstTokenMs: ms, tokenMs: ms });
+
+afterEach(async () => {
+  Date.now = dateNow;
+  jest.useRealTimers();
+  jest.restoreAllMocks();
+  fake.pool.kill();
+  await fake.pool.stop(0);
+});
+
+const BOTH = [
+  ['back', -HOUR],
+  ['ahead', HOUR],
+] as const;
+
+const UNRESUMED = { response_format: { type: 'json_object' } };
+
+test('set back: a hang is noticed, in prefill', async () => {
+  await start({}, { timeouts: timeouts(500) });
+  const reply = fake.ask('@hang-in-prefill x', undefined, UNRESUMED).text();
+  const exit = fake.next('worker_exit');
+  while (fake.pool.status().slots.idle > 0) await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  step(-HOUR);
+  expect(await exit).toMatchObject({ ending: 'hung' });
+  await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
+});
+
+test('set back: a hang is noticed, between tokens', async () => {
+  await start({}, { timeouts: timeouts(500) });
+  const { events } = fake.ask('@hold x', undefined, UNRESUMED);
+  await firstText(events);
+  step(-HOUR);
+  await expect(events.next()).rejects.toMatchObject({ code: 'generation_failed' });
+  expect(logged('worker_exit')[0]).toMatchObject({ ending: 'hung' });
+});
+
+test('set ahead: a worker that has time left is not taken for a hung one', async () => {
+  await start({}, { slots: 2, timeouts: timeouts(30_000) });
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+  const { events, context } = fake.ask('@hold x');
+  await firstText(events);
+  step(HOUR);
+  jest.advanceTimersByTime(30_000);
+  const other = fake.ask('served');
+  expect(await other.text()).toBe('served');
+  expect(other.context.trace.worker).toBe(context.trace.worker);
+  expect(logged('worker_exit')).toEqual([]);
+  jest.useRealTimers();
+  await events.return(undefined);
+});
+
+test.each(BOTH)('set %s: a quarantine lasts its ten minutes', async (_direction, ms) => {
+  await start({ workers: 2 });
+  const body = { messages: [{ role: 'user', content: '@crash please' }] };
+  await expect(fake.ask('@crash please').text()).rejects.toMatchObject({ code: 'prompt_quarantined' });
+  step(ms);
+  expect(fake.pool.refuses(body)).toBe(true);
+  pass(9 * 60_000);
+  expect(fake.pool.refuses(body)).toBe(true);
+  pass(11 * 60_000);
+  expect(fake.pool.refuses(body)).toBe(false);
+});
+
+test.each(BOTH)('set %s: Retry-After in a crash loop stays what it was', async (_direction, ms) => {
+  fake = new TestPool({}, { extraArgs: ['--fake-exit'] });
+  fake.pool.start();
+  for (let exits = 0; exits < 6; exits += 1) await fake.next('worker_exit');
+  step(ms);
+  const refused: unknown = await fake
+    .ask('x')
+    .text()
+    .catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: 'unavailable' });
+  const { retryAfter } = refused as { retryAfter: number };
+  expect(retryAfter).toBeGreaterThanOrEqual(1);
+  expect(retryAfter).toBeLessThanOrEqual(30);
+});
+
+test.each(BOTH)('set %s: a wait in the queue lasts as long as it may', async (_direction, ms) => {
+  await start();
+  const { events } = fake.ask('@hold x');
+  await firstText(events);
+  const signal = new AbortController().signal;
+  const patient = fake.pool.lease(signal, { timeoutMs: 60_000 });
+  const hasty = fake.pool.lease(signal, { timeoutMs: 50 });
+  step(ms);
+  await expect(hasty).rejects.toMatchObject({ code: 'queue_timeout' });
+  await events.return(undefined);
+  (await patient).release(true);
+});
+
+test('set back: a worker grows old', async () => {
+  await start({ checkIntervalMs: 20, recycling: { ageMs: HOUR / 2 } });
+  step(-HOUR);
+  pass(HOUR);
+  expect(await fake.next('worker_recycle')).toMatchObject({ limit: 'ageMs' });
+});
