@@ -29,10 +29,16 @@ const MAX_NAME = 256;
 const MAX_REPEATED = 2_000;
 
 /** The same of one request together, with the parts of its patterns. */
-const MAX_ALL_REPEATED = 20_000;
+const MAX_ALL_REPEATED = 100_000;
+
+/** Alternatives of a pattern whose groups repeat. */
+const MAX_REPEATED_ALTERNATIVES = 30;
+
+/** What may be repeated or left out in one pattern; a row of 250 takes a worker 0.2 s for each token. */
+const MAX_LOOSE = 100;
 
 /** The sum of the cubes of each object's number of optional properties: a worker's time for them. */
-const MAX_CUBES = 200 ** 3;
+const MAX_CUBES = 300 ** 3;
 
 /** Parts once a worker has written out what `allOf`, `$ref` and a list of types repeat, which can double at each level. */
 const MAX_EXPANDED = 5_000;
@@ -114,12 +120,23 @@ class Size {
   }
 
   #addPattern(pattern: string): void {
+    // Each token is tried on all ways through the alternatives, and a repeated group multiplies them.
+    if (/\)[*+{]/.test(pattern) && pattern.split('|').length > MAX_REPEATED_ALTERNATIVES)
+      throw new TooLarge(
+        `has a pattern with repeated groups and over ${MAX_REPEATED_ALTERNATIVES} alternatives`,
+      );
+    if (pattern.split(/[*?{]/).length > MAX_LOOSE)
+      throw new TooLarge(`has a pattern of more than ${MAX_LOOSE} repetitions`);
     if (!isSmallGrammar(pattern)) throw new TooLarge('has a pattern of too many groups or repetitions');
     this.#addRepeated(grammarParts(pattern));
   }
 
   #addRepeated(count: number): void {
-    limit((this.#repeated += Math.max(0, count)), MAX_ALL_REPEATED, 'repetitions in lengths, items and patterns');
+    limit(
+      (this.#repeated += Math.max(0, count)),
+      MAX_ALL_REPEATED,
+      'repetitions in lengths, items and patterns',
+    );
   }
 }
 
@@ -139,10 +156,24 @@ class Expansion {
   visit(node: Json | undefined): void {
     if (!isObject(node)) return;
     this.#count();
+    this.#countAlternatives(node, []);
     if (typeof node.$ref === 'string') return this.#followOnce(node.$ref);
     const alternatives = node.oneOf ?? node.anyOf;
     if (Array.isArray(alternatives)) return alternatives.forEach((part) => this.visit(part));
     for (const type of Array.isArray(node.type) ? node.type : [node.type]) this.#visitAs(node, type);
+  }
+
+  /** What may come next: a worker keeps all of it in mind at once, whichever references it is reached by. */
+  #countAlternatives(node: Json | undefined, path: readonly string[]): void {
+    if (!isObject(node)) return;
+    const { $ref: ref } = node;
+    const alternatives = node.oneOf ?? node.anyOf;
+    if (typeof ref === 'string') this.#countAlternatives(this.#target(ref), longer(path, ref));
+    else if (Array.isArray(alternatives))
+      for (const part of alternatives) {
+        this.#count();
+        this.#countAlternatives(part, path);
+      }
   }
 
   #visitAs(node: JsonObject, type: Json | undefined): void {
@@ -181,10 +212,7 @@ class Expansion {
     if (!isObject(node)) return;
     this.#count();
     const { $ref: ref } = node;
-    if (typeof ref === 'string') {
-      if (path.includes(ref)) throw new TooLarge('has references that lead back to themselves');
-      return this.#component(this.#target(ref), [...path, ref]);
-    }
+    if (typeof ref === 'string') return this.#component(this.#target(ref), longer(path, ref));
     const alternatives = node.oneOf ?? node.anyOf;
     if (Array.isArray(alternatives)) alternatives.forEach((part) => this.#component(part, path));
     this.#visitProperties(node.properties, undefined);
@@ -211,4 +239,10 @@ class Expansion {
           : undefined;
     return found;
   }
+}
+
+/** The references that led somewhere, and one more. @throws TooLarge when nothing but references leads back to it. */
+function longer(path: readonly string[], ref: string): readonly string[] {
+  if (path.includes(ref)) throw new TooLarge('has references that lead back to themselves');
+  return [...path, ref];
 }

@@ -42,22 +42,20 @@ export function optional<T extends z.ZodType>(schema: T) {
  * 1 MiB can hold 350,000 of them: seconds and hundreds of megabytes.
  */
 export function list<T extends z.ZodType>(element: T, { max = Infinity, min = 1 } = {}) {
-  return z
-    .custom<unknown[]>(Array.isArray, 'must be a list')
-    .transform((items, context): z.output<T>[] => {
-      if (items.length < min || items.length > max) {
-        const bound = items.length < min ? `at least ${min}` : `at most ${max}`;
-        context.addIssue(`must have ${bound} elements`);
-        return z.NEVER;
-      }
-      const parsed: z.output<T>[] = [];
-      for (const [index, item] of items.entries()) {
-        const result = element.safeParse(item);
-        if (!result.success) return fail(context, index, result.error);
-        parsed.push(result.data);
-      }
-      return parsed;
-    });
+  return z.custom<unknown[]>(Array.isArray, 'must be a list').transform((items, context): z.output<T>[] => {
+    if (items.length < min || items.length > max) {
+      const bound = items.length < min ? `at least ${min}` : `at most ${max}`;
+      context.addIssue(`must have ${bound} elements`);
+      return z.NEVER;
+    }
+    const parsed: z.output<T>[] = [];
+    for (const [index, item] of items.entries()) {
+      const result = element.safeParse(item);
+      if (!result.success) return fail(context, index, result.error);
+      parsed.push(result.data);
+    }
+    return parsed;
+  });
 }
 
 /** An object with any keys, whose check stops at the first wrong key or value, for the same reason. */

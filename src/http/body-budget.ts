@@ -34,7 +34,8 @@ export class BodyBudget {
     const bytes = length === undefined || encoding !== 'identity' ? this.maxBytes : Number(length);
     const caller = callerKey(response);
     const own = this.#ofCallers.get(caller) ?? 0;
-    if (this.#held + bytes > this.#total || own + bytes > this.#total / 2) throw new LMServError('bodies_full');
+    if (this.#held + bytes > this.#total || own + bytes > this.#total / 2)
+      throw new LMServError('bodies_full');
     response.locals.bodyBytes = 0;
     this.#add(response, bytes);
     response.once('close', () => this.#add(response, -response.locals.bodyBytes));
