@@ -43,6 +43,11 @@ const MAX_CUBES = 300 ** 3;
 /** Parts once a worker has written out what `allOf`, `$ref` and a list of types repeat, which can double at each level. */
 const MAX_EXPANDED = 5_000;
 
+/** Schemas within one another, references followed: both sides read them by recursion. */
+const MAX_DEPTH = 400;
+
+const TOO_MUCH = `has more than ${MAX_EXPANDED} parts once its references and types are written out`;
+
 /** Why a worker should not get a schema; undefined when it may. Its time is linear, and bounded by the limits. */
 export function schemaProblem(schema: Json): string | undefined {
   return problemOf([schema], ONE_SCHEMA);
@@ -146,6 +151,7 @@ class Size {
  */
 class Expansion {
   readonly #followed = new Set<string>();
+  #depth = 0;
 
   constructor(
     private readonly root: Json,
@@ -154,6 +160,12 @@ class Expansion {
 
   /** @throws TooLarge. */
   visit(node: Json | undefined): void {
+    if ((this.#depth += 1) > MAX_DEPTH) throw new TooLarge(TOO_MUCH);
+    this.#visit(node);
+    this.#depth -= 1;
+  }
+
+  #visit(node: Json | undefined): void {
     if (!isObject(node)) return;
     this.#count();
     this.#countAlternatives(node, []);
@@ -225,8 +237,7 @@ class Expansion {
   }
 
   #count(): void {
-    if ((this.cost.parts += 1) > MAX_EXPANDED)
-      throw new TooLarge(`has more than ${MAX_EXPANDED} parts once its references and types are written out`);
+    if ((this.cost.parts += 1) > MAX_EXPANDED) throw new TooLarge(TOO_MUCH);
   }
 
   /** What a pointer such as `#/$defs/item` points at, read as a worker reads it. */
