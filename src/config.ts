@@ -21,6 +21,8 @@ export class ConfigError extends Error {
 type Env = Readonly<Record<string, string | undefined>>;
 
 const text = () => z.string();
+/** Clients send anything else in ways of their own, or not at all. */
+const key = () => text().regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without spaces');
 const list = () =>
   z.string().transform((value) =>
     value
@@ -66,7 +68,7 @@ const seconds = () =>
 export const VARIABLES = {
   HOST: text().optional(),
   PORT: int(0, 65_535).optional(),
-  API_KEY: text().optional(),
+  API_KEY: key().optional(),
   API_KEYS_FILE: text().optional(),
   KEYLESS_NETWORKS: networks().optional(),
   ALLOWED_HOSTS: list().default([]),

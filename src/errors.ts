@@ -53,6 +53,12 @@ export const ERRORS = {
   invalid_response: row(502, SERVER, false, 'The model did not answer in the form that was asked for'),
   starting: row(503, UNAVAILABLE, true, 'Server is starting up'),
   draining: row(503, UNAVAILABLE, true, 'Server is shutting down'),
+  bodies_full: row(
+    503,
+    UNAVAILABLE,
+    true,
+    'The bodies of the requests under way fill the memory meant for them',
+  ),
   queue_full: row(503, UNAVAILABLE, true, 'All slots are in use and the queue is full'),
   queue_timeout: row(503, UNAVAILABLE, true, 'No slot came free in time'),
   unavailable: row(503, UNAVAILABLE, true, 'No backend can serve this request now'),

@@ -44,6 +44,7 @@ const ROWS: Record<ErrorCode, Row> = {
   // The pool is the provider; these keep 503 and Retry-After, which every route of LMServ has.
   starting: api,
   draining: api,
+  bodies_full: api,
   queue_full: api,
   queue_timeout: api,
   unavailable: api,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { Json } from '../contract.js';
+import type { Json, JsonObject } from '../contract.js';
 import { isSmallGrammar } from './grammar-size.js';
-import { optional } from './validate.js';
+import { isObject, list, map, optional } from './validate.js';
 
 /** Largest value that llama.cpp reads into its 32-bit integers. */
 const INT32 = 2_147_483_647;
@@ -21,14 +21,15 @@ export const text = z
   .refine((value) => !value.includes('\0'), 'must not contain NUL')
   .refine((value) => value.isWellFormed(), 'must not contain a lone surrogate');
 
-/** An object of any form, its texts and names as those above. */
+/** An object of any form, its texts and names as those above. It was read as JSON, so its values are JSON. */
 export const jsonObject = z
-  .record(z.string(), z.json())
-  .refine((value) => hasWholeTexts(value as Json), 'must contain neither NUL nor a lone surrogate');
+  .custom<JsonObject>(isObject, 'must be an object')
+  .refine(hasWholeTexts, 'must contain neither NUL nor a lone surrogate');
 
 function hasWholeTexts(value: Json): boolean {
   if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();
   if (value === null || typeof value !== 'object') return true;
+  if (Array.isArray(value)) return value.every(hasWholeTexts);
   return Object.entries(value).every(([name, part]) => hasWholeTexts(name) && hasWholeTexts(part));
 }
 
@@ -37,6 +38,9 @@ export const temperature = number(0, 2);
 export const topP = number(0, 1);
 /** A smaller one is 0 to the worker. */
 export const repeatPenalty = optional(z.number().gt(0).min(1e-6).max(BIG));
+
+/** A worker looks for each stop text at every token. */
+const stopText = text.max(1_024);
 
 /**
  * Sampling fields, OpenAI's and llama.cpp's, that every OpenAI-shaped route lets through. What is not here is dropped;
@@ -69,13 +73,13 @@ export const sampling = {
   mirostat_eta: number(0, BIG),
   seed: optional(z.int().transform(foldSeed)),
   ignore_eos: optional(z.boolean()),
-  logit_bias: optional(
-    z.record(z.string().regex(/^\d{1,9}$/, 'must be token ids'), z.number().min(-100).max(100)),
-  ),
+  logit_bias: optional(map(/^\d{1,9}$/, 'must have token ids as keys', z.number().min(-100).max(100))),
   // A worker compiles it before its first token and cannot be stopped meanwhile.
   grammar: optional(text.max(65_536).refine(isSmallGrammar, 'has too many groups or repetitions')),
   stop: optional(
-    z.union([text, z.array(text.min(1)).max(16)]).transform((stop) => (stop === '' ? undefined : stop)),
+    z
+      .union([stopText, list(stopText.min(1), { min: 0, max: 16 })])
+      .transform((stop) => (stop === '' ? undefined : stop)),
   ),
 };
 

@@ -9,15 +9,18 @@ const MAX_PARTS = 100_000;
  * count as if all were inside one another, so this errs on the side of refusing; real ones stay far below.
  */
 export function isSmallGrammar(text: string): boolean {
+  return text.split('(').length <= MAX_GROUPS && grammarParts(text) <= MAX_PARTS;
+}
+
+/** How many parts a grammar or pattern has once its repetitions are written out; white space does not count. */
+export function grammarParts(text: string): number {
   const dense = text.replace(/\s+/g, '');
-  if (dense.split('(').length > MAX_GROUPS) return false;
   let parts = dense.length;
   let times = 1;
-  for (const [, group, least, most] of dense.matchAll(/(\)?)\{(\d+)(?:,(\d*))?\}/g)) {
+  for (const [, group, least, most] of dense.matchAll(/(\)?)\{0*(\d{1,9})(?:,0*(\d{0,9}))?\}/g)) {
     const count = Math.max(1, Number(least), Number(most ?? 0));
     if (group) times *= count;
     else parts += count;
   }
-  // A long text without repetitions is as long as it is.
-  return parts === dense.length || parts * times <= MAX_PARTS;
+  return parts * times;
 }

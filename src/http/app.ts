@@ -5,6 +5,7 @@ import type { Generate, ModelInfo } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { requireCaller, type Authenticate } from './auth.js';
+import { BodyBudget } from './body-budget.js';
 import { jsonBody } from './body.js';
 import { requestContext } from './context.js';
 import { errorHandler } from './errors.js';
@@ -77,10 +78,11 @@ export function createApp(options: AppOptions): Express {
     throw new LMServError('model_not_found');
   });
   read('/usage', usage(options.usage));
+  const budget = new BodyBudget(options.maxBodyBytes);
   for (const { path, dialect } of options.routes ?? ROUTES) {
     const handlers = [
       options.inFlight.track,
-      ...jsonBody(options.maxBodyBytes),
+      ...jsonBody(options.maxBodyBytes, budget),
       generateHandler(dialect, options.generate, options.admit),
     ];
     app.post(path, ...handlers, errorHandler(logger, dialect));

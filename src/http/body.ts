@@ -1,15 +1,21 @@
 import express, { type RequestHandler } from 'express';
 import { LMServError } from '../errors.js';
+import type { BodyBudget } from './body-budget.js';
 import { parseJson } from './json.js';
 
 const isJson = (type = '') =>
   /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type) && !/;\s*charset\s*=\s*"?(?!utf-?8)/i.test(type);
 
-/** Reads a JSON body of at most `maxBytes` into `request.body`; the size counts after decompression. */
-export function jsonBody(maxBytes: number): RequestHandler[] {
+/**
+ * Reads a JSON body of at most `maxBytes` into `request.body`, where the budget has room for it; the size counts after
+ * decompression.
+ */
+export function jsonBody(maxBytes: number, budget: BodyBudget): RequestHandler[] {
   const read = express.raw({ limit: maxBytes, type: () => true });
-  const parse: RequestHandler = (request, _response, next) => {
-    request.body = parseJson(Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0));
+  const parse: RequestHandler = (request, response, next) => {
+    const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+    budget.settle(response, bytes.length);
+    request.body = parseJson(bytes);
     next();
   };
   const checkType: RequestHandler = (request, _response, next) => {
@@ -19,5 +25,5 @@ export function jsonBody(maxBytes: number): RequestHandler[] {
     if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new LMServError('body_too_large');
     next();
   };
-  return [checkType, read, parse];
+  return [checkType, budget.reserve, read, parse];
 }

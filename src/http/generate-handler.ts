@@ -19,6 +19,8 @@ export function generateHandler(dialect: Dialect, generate: Generate, admit: Adm
     const context = contextOf(response);
     context.generated = true;
     const call = dialect.parse(request.body);
+    // The call holds what it needs of it; a reply may take minutes.
+    request.body = undefined;
     const caller = callerOf(response);
     context.tenant = admit(caller, call.request.tenant);
     const { requestId, signal, trace } = context;

@@ -1,11 +1,11 @@
 import { LMServError } from '../errors.js';
-import { checkShape } from './json-shape.js';
+import { checkShape } from '../dialects/json-shape.js';
 
 /**
  * Reads a JSON object.
  *
- * @throws LMServError `invalid_json` for what is not a JSON object in UTF-8, is nested more than 100 deep, or has a key
- *   twice in one object.
+ * @throws LMServError `invalid_json` for what is not a JSON object in UTF-8, is nested more than 100 deep, has a key
+ *   twice in one object, or more values than one body should have.
  */
 export function parseJson(bytes: Buffer): object {
   if (bytes.length === 0)

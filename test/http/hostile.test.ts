@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { BlockList, connect, type AddressInfo } from 'node:net';
 import { pino } from 'pino';
+import { jest } from '@jest/globals';
 import request from 'supertest';
 import type { AppOptions } from '../../src/http/app.js';
 import { keyAuth } from '../../src/http/auth.js';
@@ -95,6 +96,48 @@ describe('half a surrogate pair, or NUL, is 400 wherever it is', () => {
     }
     await post(path, make('a😀'), { generate: saying('{}') }).expect(200);
   });
+});
+
+/** Zod makes an issue of each: 350,000 took seconds and hundreds of megabytes, and those below a list its stack. */
+describe('of a list full of what is wrong only the first is looked at', () => {
+  const many = (element: string) => Array(250_000).fill(element).join(',');
+  test.each([
+    ['messages.0.content.0', CHAT, `{"messages":[{"role":"user","content":[${many('1')}]}]}`],
+    ['messages.0.content.0', CHAT, `{"messages":[{"role":"system","content":[${many('1')}]}]}`],
+    ['messages.0.tool_calls', CHAT, `{"messages":[{"role":"assistant","tool_calls":[${many('1')}]}]}`],
+    ['messages', CHAT, `{"messages":[${many('1')}]}`],
+    ['tools', CHAT, `{"messages":[{"role":"user","content":"a"}],"tools":[${many('1')}]}`],
+    ['prompt.0', '/v1/completions', `{"prompt":[${many('-1')}]}`],
+  ])('%s', async (param, path, body) => {
+    const issues = jest.spyOn(Array.prototype, 'push');
+    const { body: reply } = await send(path, body).expect(400);
+    const pushed = issues.mock.calls.filter(
+      ([item]) => (item as { code?: string } | null)?.code !== undefined,
+    );
+    issues.mockRestore();
+    expect(reply.error).toMatchObject({ code: 'invalid_value', param });
+    expect(pushed.length).toBeLessThan(100);
+  });
+});
+
+test.each([
+  ['300000 values', `{"x":[${'1,'.repeat(300_000)}1]}`],
+  ['300000 values', `{"x":[${'[],'.repeat(150_000)}1]}`],
+  ['20000 keys', `{${Array.from({ length: 20_001 }, (_, i) => `"k${i}":1`).join()}}`],
+  ['20000 keys', `{"x":[${Array(20_001).fill('{"a":1}').join()}]}`],
+])('a body of more than %s is 400 %#', async (what, body) => {
+  const { body: reply } = await send(CHAT, body).expect(400);
+  expect(reply.error).toMatchObject({ code: 'invalid_json', message: `The body has more than ${what}` });
+});
+
+test('a key of a client as long as the body is not in the error', async () => {
+  for (const fields of [
+    { logit_bias: { ['x'.repeat(500_000)]: 1 } },
+    { logit_bias: { ['1'.repeat(9)]: 'x' } },
+  ]) {
+    const { text } = await post(CHAT, { ...user('hi'), ...fields }).expect(400);
+    expect(text.length).toBeLessThan(500);
+  }
 });
 
 /** Each of these ended or stopped a worker of llama.cpp 0.5.0, or would take it minutes. */

@@ -105,3 +105,36 @@ test('text that is a command of llama-cli is as many tokens as it has, and no co
   // A file that was read in would be far longer.
   expect((await count('/read /etc/passwd')) - empty).toBeLessThan(20);
 });
+
+/** Field by field, an object with as many of them. */
+const form = (count: number, field: object, required: boolean) => {
+  const names = Array.from({ length: count }, (_, i) => `field${i}`);
+  const properties = Object.fromEntries(names.map((name) => [name, field]));
+  return { type: 'object', properties, ...(required ? { required: names } : {}) };
+};
+
+const withSchema = (schema: object) => ({
+  ...user('hi'),
+  max_tokens: 3,
+  response_format: { type: 'json_schema', json_schema: { schema } },
+});
+
+test.each([
+  ['allOf in a circle', { allOf: [{ $ref: '#/a' }], a: { $ref: '#/b' }, b: { $ref: '#/a' } }],
+  ['allOf in its own field', { $ref: '#/a', a: { properties: { next: { allOf: [{ $ref: '#/a' }] } } } }],
+  ['a name of 100 KB', { properties: { ['é'.repeat(50_000)]: {} } }],
+  ['a list of 30,000 types', { type: Array(30_000).fill('string') }],
+  ['an enum of 60,000', { enum: Array.from({ length: 60_000 }, (_, i) => `v${i}`) }],
+])('a schema that ended workers is 400 and the worker lives: %s', async (_, schema) => {
+  const reply = await post('/v1/chat/completions', withSchema(schema));
+  expect([reply.status, json(reply).error.code]).toEqual([400, 'invalid_value']);
+});
+
+test.each([
+  ['an enum of 1,900', form(1, { enum: Array.from({ length: 1_900 }, (_, i) => `v${i}`) }, true)],
+  ['290 required fields', form(290, { type: 'string' }, true)],
+  ['290 optional fields', form(290, { type: 'string' }, false)],
+  ['49 long texts', form(49, { type: 'string', maxLength: 2_000 }, true)],
+])('the largest schemas that are taken end no worker: %s', async (_, schema) => {
+  expect((await post('/v1/chat/completions', withSchema(schema))).status).toBe(200);
+});

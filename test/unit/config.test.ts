@@ -62,6 +62,9 @@ test('the command line goes before the environment, which goes before .env', () 
 
 test.each([
   ['PORT', 'abc', 'must be a number'],
+  ['API_KEY', 'schlüssel', 'printable ASCII'],
+  ['API_KEY', 'two words', 'printable ASCII'],
+  ['API_KEY', ' k', 'printable ASCII'],
   ['PORT', '70000', 'must be at most 65535'],
   ['PORT', '1.5', 'must be a whole number'],
   ['LLM_WORKERS', '0', 'must be at least 1'],

@@ -3,14 +3,21 @@ import type { GenerateEvent, JsonObject, TokenLogprob } from '../../contract.js'
 import { collect } from '../collect.js';
 import type { Dialect, ReplyInfo } from '../dialect.js';
 import { askedTokens, choices, compact, modelName, sampling, text } from '../fields.js';
-import { optional, validate } from '../validate.js';
+import { list, optional, validate } from '../validate.js';
 import { OpenAiSse } from './sse-encoder.js';
 import { usageObject } from './usage.js';
 
 /** Larger ones would be others to the worker, whose ids have 32 bits. */
-const tokenId = z.int().min(0).max(2_147_483_647);
+const MAX_TOKEN_ID = 2_147_483_647;
 
-const prompt = z.union([text.min(1), z.array(text.min(1)).length(1), z.array(tokenId).min(1)], {
+/** There may be as many as a context holds: one loop, no zod schema for each. */
+const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) => {
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID);
+  if (wrong >= 0) context.addIssue({ code: 'custom', path: [wrong], message: 'must be a token id' });
+  else if (ids.length === 0) context.addIssue('must not be empty');
+});
+
+const prompt = z.union([text.min(1), list(text.min(1), { max: 1 }), tokenIds], {
   error: 'must be a non-empty string, a list of one, or a list of token ids',
 });
 

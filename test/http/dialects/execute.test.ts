@@ -36,6 +36,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
   invalid_response: [502, 'provider_api_error', 'LLMAPIError'],
   starting: [503, 'provider_api_error', 'LLMAPIError'],
   draining: [503, 'provider_api_error', 'LLMAPIError'],
+  bodies_full: [503, 'provider_api_error', 'LLMAPIError'],
   queue_full: [503, 'provider_api_error', 'LLMAPIError'],
   queue_timeout: [503, 'provider_api_error', 'LLMAPIError'],
   unavailable: [503, 'provider_api_error', 'LLMAPIError'],

@@ -1,7 +1,16 @@
 import { LMServError } from '../errors.js';
 
-/** Deeper nesting than this is no request of anybody's; it only serves to overflow somebody's stack. */
-const MAX_DEPTH = 100;
+/** Deeper nesting than this only serves to overflow somebody's stack: 100,000 levels end a worker. */
+export const MAX_DEPTH = 100;
+
+/**
+ * Items of lists and members of objects in one body: more than any prompt of token ids that a context holds; each of them is
+ * looked at several times in one go.
+ */
+const MAX_VALUES = 300_000;
+
+/** Keys of all objects in one body. Each costs as much as ten items of a list. */
+const MAX_KEYS = 20_000;
 
 /** Up to so many keys of an object are compared one by one, which is quicker than to hash them. */
 const FEW = 8;
@@ -16,31 +25,38 @@ const CLOSE_OBJECT = 0x7d;
 
 /**
  * Looks at a JSON text, in one pass, for what `JSON.parse` takes but nobody should: deep nesting, and a key that is
- * twice in one object, of which each reader on the way might believe another. It holds the keys of open objects only.
+ * twice in one object, of which each reader on the way might believe another; and for more values than one body should
+ * have. It holds the keys of open objects only.
  * A text that is not JSON may pass, or be refused: the parser has the last word.
  *
+ * @param anyKeys whether keys may be repeated, as in what a model wrote.
  * @throws LMServError `invalid_json`; the message says where, and quotes nothing.
  */
-export function checkShape(text: string): void {
+export function checkShape(text: string, anyKeys = false): void {
   const open: (Keys | undefined)[] = [];
   /** The keys of the object whose next string is a key. */
   let keys: Keys | undefined;
+  let values = 0;
+  let names = 0;
   for (let i = 0; i < text.length; i += 1) {
     switch (text.charCodeAt(i)) {
       case QUOTE: {
         const end = endOfString(text, i + 1);
+        if (keys && (names += 1) > MAX_KEYS) throw tooMany(`${MAX_KEYS} keys`);
         if (keys?.add(text.slice(i + 1, end)) === false) throw twice(i);
         keys = undefined;
         i = end;
         break;
       }
       case COMMA:
+        if ((values += 1) > MAX_VALUES) throw tooMany(`${MAX_VALUES} values`);
         keys = open.at(-1);
         break;
       case OPEN_OBJECT:
       case OPEN_LIST:
         if (open.length === MAX_DEPTH) throw tooDeep();
-        keys = text.charCodeAt(i) === OPEN_OBJECT ? new Keys() : undefined;
+        if ((values += 1) > MAX_VALUES) throw tooMany(`${MAX_VALUES} values`);
+        keys = text.charCodeAt(i) === OPEN_OBJECT && !anyKeys ? new Keys() : undefined;
         open.push(keys);
         break;
       case CLOSE_OBJECT:
@@ -92,6 +108,10 @@ function unescaped(raw: string): string {
 
 function tooDeep(): LMServError {
   return new LMServError('invalid_json', `The body is nested more than ${MAX_DEPTH} deep`);
+}
+
+function tooMany(what: string): LMServError {
+  return new LMServError('invalid_json', `The body has more than ${what}`);
 }
 
 /** The key may be anything, a prompt as well: its place says enough. */
