@@ -20,10 +20,20 @@ export interface RequestRecord {
   readonly context: RequestContext;
 }
 
+/** Told that a request has begun, and how to find out its route; what it returns is called at the request's end. */
+export type OnRequest = (route: () => string) => () => void;
+
 /** Calls `onDone` once for each request, when its reply is finished or its client has gone. */
-export function recordRequests(onDone: (record: RequestRecord) => void): RequestHandler {
+export function recordRequests(
+  onDone: (record: RequestRecord) => void,
+  onRequest?: OnRequest,
+): RequestHandler {
   return (request, response, next) => {
-    response.once('close', () => onDone(recordOf(request, response)));
+    const ended = onRequest?.(() => routeOf(request));
+    response.once('close', () => {
+      ended?.();
+      onDone(recordOf(request, response));
+    });
     next();
   };
 }
@@ -77,8 +87,7 @@ function recordOf(request: Request, response: Response): RequestRecord {
   return {
     requestId: context.requestId,
     method: request.method,
-    // The pattern that matched, not what was asked for: a path may hold anything, a query a key.
-    route: (request.route as { path?: string } | undefined)?.path ?? 'unknown',
+    route: routeOf(request),
     status: response.statusCode,
     ms: performance.now() - context.began,
     caller: response.locals.caller as Caller | undefined,
@@ -86,6 +95,11 @@ function recordOf(request: Request, response: Response): RequestRecord {
     delivered: response.headersSent && response.statusCode < 400,
     context,
   };
+}
+
+/** The pattern that matched, not what was asked for: a path may hold anything, a query a key. */
+function routeOf({ route }: Request): string {
+  return (route as { path?: string } | undefined)?.path ?? 'unknown';
 }
 
 function outcomeOf(response: Response, context: RequestContext): Outcome {
