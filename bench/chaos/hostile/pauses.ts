@@ -1,0 +1,71 @@
+/** How long a process could not run its timers, measured inside it, and what of that is its own doing. */
+import { readFileSync } from 'node:fs';
+
+/** A time in which a timer that was due did not run. Times are milliseconds of a clock that all processes share. */
+export interface Pause {
+  readonly from: number;
+  readonly to: number;
+  /** For so much of it the thread was ready and no core was free, milliseconds. */
+  readonly waited: number;
+}
+
+/** A pause of the server that is judged, milliseconds. */
+export interface JudgedPause extends Pause {
+  /** Without the scheduling noise. */
+  readonly net: number;
+}
+
+const TICK_MS = 10;
+
+/** What is shorter is not told. */
+const WORTH_MS = 40;
+
+/** Milliseconds of the system's monotonic clock. */
+export function sharedNow(): number {
+  return Number(process.hrtime.bigint() / 1_000n) / 1_000;
+}
+
+/** Measures this process from now on. */
+export function watchPauses(tell: (pause: Pause) => void): void {
+  let due = sharedNow() + TICK_MS;
+  let waited = waitedMs();
+  const tick = () => {
+    const before = waited;
+    waited = waitedMs();
+    const to = sharedNow();
+    if (to - due > WORTH_MS) tell({ from: due, to, waited: waited - before });
+    due = to + TICK_MS;
+  };
+  setInterval(tick, TICK_MS).unref();
+}
+
+/** Tells the process that started this one; one that is gone is not told. */
+export function report(pause: Pause): void {
+  if (process.connected) process.send!(pause, undefined, undefined, () => undefined);
+}
+
+/**
+ * Takes the noise out of the server's pauses: the time its thread waited for a core, or the pauses of a process that does
+ * nothing in the same window, whichever is longer. The longest first. Pure.
+ */
+export function judgePauses(server: readonly Pause[], control: readonly Pause[]): JudgedPause[] {
+  return server
+    .map((pause) => {
+      const noise = control.reduce((sum, other) => sum + overlap(pause, other), 0);
+      return { ...pause, net: Math.max(0, pause.to - pause.from - Math.max(noise, pause.waited)) };
+    })
+    .sort((a, b) => b.net - a.net);
+}
+
+function overlap(a: Pause, b: Pause): number {
+  return Math.max(0, Math.min(a.to, b.to) - Math.max(a.from, b.from));
+}
+
+/** How long the main thread of this process has waited for a core in all; 0 where the kernel does not say. */
+function waitedMs(): number {
+  try {
+    return Number(readFileSync('/proc/self/schedstat', 'utf8').split(' ')[1] ?? 0) / 1e6;
+  } catch {
+    return 0;
+  }
+}
