@@ -95,7 +95,8 @@ const SHOWN_PAUSES = 8;
 function describe(pause: JudgedPause, { ran }: Findings): string {
   const active = ran.filter((action) => overlaps(action, pause)).map(({ name }) => name);
   const gross = pause.to - pause.from;
-  return `${pause.net.toFixed(0)} ms (${gross.toFixed(0)} with noise) during ${active.join(' + ') || 'nothing'}`;
+  const running = `${pause.ran.toFixed(0)} of them running`;
+  return `${pause.net.toFixed(0)} ms (${gross.toFixed(0)} with noise, ${running}) during ${active.join(' + ') || 'nothing'}`;
 }
 
 function duringFloods({ ran, modest }: Findings): ModestRequest[] {

@@ -7,6 +7,8 @@ export interface Pause {
   readonly to: number;
   /** For so much of it the thread was ready and no core was free, milliseconds. */
   readonly waited: number;
+  /** And for so much it ran. */
+  readonly ran: number;
 }
 
 /** A pause of the server that is judged, milliseconds. */
@@ -28,12 +30,13 @@ export function sharedNow(): number {
 /** Measures this process from now on. */
 export function watchPauses(tell: (pause: Pause) => void): void {
   let due = sharedNow() + TICK_MS;
-  let waited = waitedMs();
+  let thread = threadMs();
   const tick = () => {
-    const before = waited;
-    waited = waitedMs();
+    const before = thread;
+    thread = threadMs();
     const to = sharedNow();
-    if (to - due > WORTH_MS) tell({ from: due, to, waited: waited - before });
+    const [ran, waited] = [thread.ran - before.ran, thread.waited - before.waited];
+    if (to - due > WORTH_MS) tell({ from: due, to, waited, ran });
     due = to + TICK_MS;
   };
   setInterval(tick, TICK_MS).unref();
@@ -61,11 +64,18 @@ function overlap(a: Pause, b: Pause): number {
   return Math.max(0, Math.min(a.to, b.to) - Math.max(a.from, b.from));
 }
 
-/** How long the main thread of this process has waited for a core in all; 0 where the kernel does not say. */
-function waitedMs(): number {
+/** How long the main thread of this process has run and waited for a core in all; 0 where the kernel does not say. */
+function threadMs(): { readonly ran: number; readonly waited: number } {
+  const [ran = 0, waited = 0] = schedstat()
+    .split(' ')
+    .map((nanoseconds) => Number(nanoseconds) / 1e6);
+  return { ran, waited };
+}
+
+function schedstat(): string {
   try {
-    return Number(readFileSync('/proc/self/schedstat', 'utf8').split(' ')[1] ?? 0) / 1e6;
+    return readFileSync('/proc/self/schedstat', 'utf8');
   } catch {
-    return 0;
+    return '';
   }
 }

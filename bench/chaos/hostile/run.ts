@@ -78,7 +78,7 @@ function fillUsage(file: string): void {
   const database = new Database(file);
   database.exec(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ${USAGE_ROWS - 1})
     INSERT INTO usage (tenant, day, model, key, requests, promptTokens, completionTokens, costNano, cancelled, broken, refused)
-    SELECT 't' || i % 300, date('now', '-' || i / 300 || ' days'), 'demo', 'odd', 1, 1, 1, 1, 0, 0, 0 FROM n`);
+    SELECT 't' || (i % 300), date('now', '-' || (i / 300) || ' days'), 'demo', 'odd', 1, 1, 1, 1, 0, 0, 0 FROM n`);
   database.close();
 }
 
@@ -122,6 +122,7 @@ class Hostile {
     await sleep(REST_MS);
     const idle = residentMiB(this.#server.pid)!.now;
     const began = performance.now();
+    const from = sharedNow();
     this.#until = began + seconds * 1_000;
     onStep(`Hostile for ${seconds} s, seed ${seed}`);
     const looks = setInterval(() => this.#look(), LOOK_MS);
@@ -132,6 +133,7 @@ class Hostile {
       );
     });
     await Promise.all([...lanes, this.#beModest()]);
+    const to = sharedNow();
     const lasted = (performance.now() - began) / 1_000;
     onStep('Looking at what is left');
     await this.#settle(undisturbed);
@@ -141,7 +143,10 @@ class Hostile {
     return {
       ...{ seed, seconds: lasted, ran: this.#ran, modest: this.#modest, problems: this.#problems },
       skipped: [...this.#skipped],
-      pauses: judgePauses(this.#pauses, this.#noise),
+      pauses: judgePauses(
+        this.#pauses.filter((pause) => pause.to > from && pause.from < to),
+        this.#noise,
+      ),
       memory: { idle, peak: this.#peak },
     };
   }
@@ -196,7 +201,9 @@ class Hostile {
 
   async #stop(): Promise<void> {
     const { exit } = this.#server;
-    if (exit !== undefined) this.#problem(`the server ended: ${exit.signal ?? `exit code ${exit.code}`}`);
+    const crash = this.#server.log.errors.find((line) => line.includes('"event":"crash"'));
+    if (exit !== undefined)
+      this.#problem(`the server ended: ${exit.signal ?? `exit code ${exit.code}`}, ${crash}`);
     this.#server.signal('SIGTERM');
     const timer = setTimeout(() => {
       this.#problem(`SIGTERM is not obeyed within ${STOP_MS} ms`);

@@ -1,6 +1,6 @@
 import { judgePauses, type Pause } from '../../../../../bench/chaos/hostile/pauses.js';
 
-const pause = (from: number, to: number, waited = 0): Pause => ({ from, to, waited });
+const pause = (from: number, to: number, waited = 0): Pause => ({ from, to, waited, ran: 0 });
 const nets = (server: Pause[], control: Pause[]) => judgePauses(server, control).map(({ net }) => net);
 
 test('pauses come the longest first', () => {
