@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
 import { ChaosError } from './errors.js';
 import type { Target } from './exchange.js';
 import { ServerLog } from './server-log.js';
@@ -23,7 +22,7 @@ export interface ServerOptions {
   /** Variables besides those that every run sets. */
   readonly settings?: Readonly<Record<string, string>>;
   /** A module that is loaded into the server's process before the server, and talks with this one. */
-  readonly preload?: string;
+  readonly preload?: URL;
 }
 
 export interface Exit {
@@ -42,7 +41,7 @@ export class Server {
 
   private constructor({ root, ...options }: ServerOptions) {
     const { folder = mkdtempSync(join(tmpdir(), 'lmserv-chaos-')), preload, settings } = options;
-    const loaded = preload === undefined ? [] : ['--import', pathToFileURL(preload).href];
+    const loaded = preload === undefined ? [] : ['--import', preload.href];
     this.#folder = folder;
     this.#child = spawn(process.execPath, [...loaded, join(root, 'dist/src/cli.js'), 'serve'], {
       cwd: folder,

@@ -64,17 +64,17 @@ function overlap(a: Pause, b: Pause): number {
   return Math.max(0, Math.min(a.to, b.to) - Math.max(a.from, b.from));
 }
 
-/** How long the main thread of this process has run and waited for a core in all; 0 where the kernel does not say. */
-function threadMs(): { readonly ran: number; readonly waited: number } {
-  const [ran = 0, waited = 0] = schedstat()
+/** How long the main thread of a process has run and waited for a core in all, milliseconds; 0 where the kernel does not say. */
+export function threadMs(pid: number | 'self' = 'self'): { readonly ran: number; readonly waited: number } {
+  const [ran = 0, waited = 0] = schedstat(pid)
     .split(' ')
     .map((nanoseconds) => Number(nanoseconds) / 1e6);
   return { ran, waited };
 }
 
-function schedstat(): string {
+function schedstat(pid: number | 'self'): string {
   try {
-    return readFileSync('/proc/self/schedstat', 'utf8');
+    return readFileSync(`/proc/${pid}/schedstat`, 'utf8');
   } catch {
     return '';
   }

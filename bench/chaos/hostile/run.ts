@@ -51,7 +51,7 @@ export async function runHostile(options: HostileOptions): Promise<Findings> {
   const folder = mkdtempSync(join(tmpdir(), 'lmserv-hostile-'));
   const files = new Files(folder);
   const remote = new HostileRemote(new Random(seed, 1), badCertificate(folder));
-  const control = fork(join(root, 'dist/bench/chaos/hostile/control.js'));
+  const control = fork(new URL('control.js', import.meta.url));
   let server: Server | undefined;
   try {
     await remote.start();
@@ -61,7 +61,7 @@ export async function runHostile(options: HostileOptions): Promise<Findings> {
     server = await Server.start({
       ...{ root, folder, workers: total('workers'), queueLimit: QUEUE_LIMIT, graceMs: GRACE_MS },
       settings: { ...SETTINGS, ...files.settings },
-      preload: join(root, 'dist/bench/chaos/hostile/preload.js'),
+      preload: new URL('preload.js', import.meta.url),
     });
     return await new Hostile(options, { server, files, remote, control }).run();
   } finally {

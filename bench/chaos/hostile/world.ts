@@ -9,6 +9,7 @@ import type { Random } from '../random.js';
 import type { LoggedWorker } from '../server-log.js';
 import type { Server } from '../server.js';
 import { ask, type Answer, type Question } from './ask.js';
+import { threadMs } from './pauses.js';
 import { MISBEHAVIOURS, type Certificate, type HostileRemote } from './remote.js';
 
 export const CLASSES = ['clients', 'remotes', 'files', 'clocks'] as const;
@@ -178,15 +179,23 @@ export class World {
     return this.server.log.workers.filter(({ id, ready }) => ready && id.startsWith(`${model}#`));
   }
 
-  /** Asks again and again until it is so; whether it ever was within that many milliseconds. */
+  /**
+   * Asks again and again until it is so; whether it ever was within that many milliseconds, those not counted in which
+   * the server or this process waited for a core.
+   */
   async within(ms: number, isSo: () => boolean | Promise<boolean>): Promise<boolean> {
-    const until = performance.now() + ms;
+    const began = this.#clock();
     while (this.server.exit === undefined) {
+      const late = this.#clock() - began > ms;
       if (await isSo()) return true;
-      if (performance.now() > until) return false;
+      if (late) return false;
       await sleep(100);
     }
     return true;
+  }
+
+  #clock(): number {
+    return performance.now() - threadMs(this.server.pid).waited - threadMs().waited;
   }
 }
 
