@@ -93,7 +93,7 @@ export function configText(root: string, files: Files, remote: HostileRemote, ma
     ...{ baseUrl, model, timeouts: TIMEOUTS, retries: { attempts: 1, budgetSecs: 1 } },
     price: { prompt: 1, completion: 1 },
   });
-  const bad = Object.keys(MISBEHAVIOURS).map((name) => [name, remoteOf(remote.baseUrl, name)]);
+  const bad = Object.keys(MISBEHAVIOURS).map((name) => [name, remoteOf(remote.baseUrl, name)] as const);
   return JSON.stringify({
     models: {
       demo: { ...local, ...MODELS.demo, path: demo },
