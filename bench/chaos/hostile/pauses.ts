@@ -19,8 +19,11 @@ export interface JudgedPause extends Pause {
 
 const TICK_MS = 10;
 
-/** What is shorter is not told. */
+/** What is shorter is not judged. */
 const WORTH_MS = 40;
+
+/** Shorter ones are told so often all the same, as a sign of life, ticks. */
+const BEAT = 50;
 
 /** Milliseconds of the system's monotonic clock. */
 export function sharedNow(): number {
@@ -31,12 +34,13 @@ export function sharedNow(): number {
 export function watchPauses(tell: (pause: Pause) => void): void {
   let due = sharedNow() + TICK_MS;
   let thread = threadMs();
+  let ticks = 0;
   const tick = () => {
     const before = thread;
     thread = threadMs();
     const to = sharedNow();
     const [ran, waited] = [thread.ran - before.ran, thread.waited - before.waited];
-    if (to - due > WORTH_MS) tell({ from: due, to, waited, ran });
+    if (to - due > WORTH_MS || ticks++ % BEAT === 0) tell({ from: due, to, waited, ran });
     due = to + TICK_MS;
   };
   setInterval(tick, TICK_MS).unref();
@@ -53,6 +57,7 @@ export function report(pause: Pause): void {
  */
 export function judgePauses(server: readonly Pause[], control: readonly Pause[]): JudgedPause[] {
   return server
+    .filter(({ from, to }) => to - from > WORTH_MS)
     .map((pause) => {
       const noise = control.reduce((sum, other) => sum + overlap(pause, other), 0);
       return { ...pause, net: Math.max(0, pause.to - pause.from - Math.max(noise, pause.waited)) };

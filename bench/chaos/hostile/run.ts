@@ -8,7 +8,6 @@ import { openUsageStore } from '../../../src/usage/store.js';
 import { residentMiB, stillLlama } from '../processes.js';
 import { Random } from '../random.js';
 import { Server } from '../server.js';
-import { untilIdle } from '../settle.js';
 import { Dealer } from './actions.js';
 import type { Findings, ModestRequest, Ran } from './findings.js';
 import { judgePauses, sharedNow, type Pause } from './pauses.js';
@@ -38,6 +37,9 @@ const GRACE_MS = 2_000;
 const REST_MS = 2_000;
 const LOOK_MS = 500;
 const STOP_MS = 15_000;
+
+/** Until all that is open has ended and all workers are back, milliseconds. */
+const SETTLE_MS = 20_000;
 
 const total = (count: 'workers' | 'slots') =>
   Object.values(MODELS).reduce(
@@ -192,9 +194,13 @@ class Hostile {
   /** All of the server must be as it was before. */
   async #settle(undisturbed: string): Promise<void> {
     if (this.#server.exit !== undefined) return;
-    const { idle, total: there } = await untilIdle(this.#server.target);
-    if (idle !== total('slots') || there !== idle)
-      this.#problem(`${idle} of ${total('slots')} slots are free after the run (${there} there)`);
+    let ready = '';
+    const isIdle = async () => {
+      ready = (await this.#world.ask('/ready')).text;
+      return ready.includes(`"slots":{"total":${total('slots')},"idle":${total('slots')}}`);
+    };
+    if (!(await this.#world.within(SETTLE_MS, isIdle)))
+      this.#problem(`not all ${total('slots')} slots are free ${SETTLE_MS} ms after the run: ${ready}`);
     const reply = await this.#reply();
     if (reply !== undisturbed) this.#problem(`after the run the reply is ${reply}, before it ${undisturbed}`);
   }
@@ -207,6 +213,9 @@ class Hostile {
     this.#server.signal('SIGTERM');
     const timer = setTimeout(() => {
       this.#problem(`SIGTERM is not obeyed within ${STOP_MS} ms`);
+      // One that is still going on is told by nobody.
+      const from = this.#pauses.at(-1)?.to ?? 0;
+      this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0 });
       this.#server.signal('SIGKILL');
     }, STOP_MS);
     await this.#server.exited;
