@@ -21,6 +21,7 @@ import { Models } from './models.js';
 import { stdoutOutput } from './observe/log-output.js';
 import { createLogger, type Logger } from './observe/logger.js';
 import { Metrics } from './observe/metrics/metrics.js';
+import { StallMonitor } from './observe/stall-monitor.js';
 import { ROOT } from './root.js';
 import { RoutingPolicyError, type RoutingPolicy } from './routing-policy.js';
 import { Accounting } from './usage/accounting.js';
@@ -64,6 +65,7 @@ export class LMServ {
   readonly #extensions: Extensions;
   readonly #inFlight = new InFlight();
   readonly #metrics: Metrics;
+  readonly #stalls = new StallMonitor({ onStall: (ms, routes) => this.#onStall(ms, routes) });
   #parts: Parts | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -138,6 +140,7 @@ export class LMServ {
       throw error;
     }
     const { address: host, port } = this.address as AddressInfo;
+    this.#stalls.start();
     logger.info({ event: 'listening', host, port, version: VERSION }, 'listening');
   }
 
@@ -204,6 +207,7 @@ export class LMServ {
 
   #close(): void {
     const { keyring, usage, configFile } = this.#running;
+    this.#stalls.stop();
     configFile?.close();
     keyring.close();
     usage.close();
@@ -278,6 +282,7 @@ export class LMServ {
       health: () =>
         healthOf(models.status(), this.#inFlight.draining, models.registry.standardId ?? '', VERSION),
       models: () => models.registry.list(),
+      onRequest: this.#stalls.requestBegan,
       onRequestDone: (record) => this.#onRequestDone(record, accounting),
       inFlight: this.#inFlight,
       logger: this.logger,
@@ -310,6 +315,12 @@ export class LMServ {
       isKnownModel: (name: string) => models.registry.has(name),
       ...(policy ? { route: (taskType: string) => routeOf(policy, taskType) } : {}),
     };
+  }
+
+  #onStall(ms: number, routes: readonly string[]): void {
+    this.#metrics.stalled(ms);
+    const line = { event: 'event_loop_stalled', ms: Math.round(ms), routes };
+    this.logger.warn(line, 'no request could be served for a while');
   }
 
   #onRequestDone(record: RequestRecord, accounting: Accounting): void {

@@ -3,19 +3,22 @@ import { writeFile } from 'node:fs/promises';
 import { startProgress, type Progress } from '../../scripts/progress.js';
 import { ChaosError } from './errors.js';
 import { passed } from './figures.js';
-import { BODIES, parseChaosArgs, USAGE, type ChaosOptions } from './options.js';
+import { interruptible } from './interrupt.js';
+import { BODIES, HOSTILE, parseChaosArgs, USAGE, type ChaosOptions } from './options.js';
 import { reportJson, reportText } from './report.js';
 import { runChaos } from './run.js';
 
 /** Exits with 0 only when nothing was lost, cut, misrouted or orphaned. */
 export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
   try {
-    const rest = withoutBodies(args);
+    const bodies = withoutPreset(BODIES, args);
     // It needs a development dependency; the other presets do not.
-    if (rest) return await (await import('../bodies/main.js')).main(rest, { root });
+    if (bodies) return await (await import('../bodies/main.js')).main(bodies, { root });
+    const hostile = withoutPreset(HOSTILE, args);
+    if (hostile) return await (await import('./hostile/main.js')).main(hostile, { root });
     const options = parseChaosArgs(args);
     if (options === undefined) process.stdout.write(`${USAGE}\n`);
-    else await run(options, root);
+    else await interruptible((signal) => run(options, { root, signal }));
   } catch (error) {
     if (!(error instanceof ChaosError)) throw error;
     process.stderr.write(`chaos: ${error.message}\n`);
@@ -23,26 +26,24 @@ export async function main(args: readonly string[], { root }: { root: string }):
   }
 }
 
-/** The arguments of `--preset bodies` without it, which has options of its own; undefined where it is another preset. */
-function withoutBodies(args: readonly string[]): string[] | undefined {
-  const at = args.findIndex((arg, index) => arg === `--preset=${BODIES}` || isPair(args, index));
+/** The arguments without `--preset NAME`, of a preset with options of its own; undefined where it is another one. */
+function withoutPreset(name: string, args: readonly string[]): string[] | undefined {
+  const isPair = (at: number) => args[at] === '--preset' && args[at + 1] === name;
+  const at = args.findIndex((arg, index) => arg === `--preset=${name}` || isPair(index));
   if (at < 0) return undefined;
-  return args.filter((_, index) => index !== at && !(index === at + 1 && isPair(args, at)));
+  return args.filter((_, index) => index !== at && !(index === at + 1 && isPair(at)));
 }
 
-const isPair = (args: readonly string[], at: number): boolean =>
-  args[at] === '--preset' && args[at + 1] === BODIES;
-
-async function run(options: ChaosOptions, root: string): Promise<void> {
-  const stop = new AbortController();
-  const onSignal = () => interrupt(stop);
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+async function run(
+  options: ChaosOptions,
+  { root, signal }: { readonly root: string; readonly signal: AbortSignal },
+): Promise<void> {
   const shown = new Shown();
   try {
     shown.step(`Preset ${options.preset}, seed ${options.seed}`);
     const found = await runChaos(options, {
       root,
-      signal: stop.signal,
+      signal,
       onStep: (text) => shown.step(text),
       onProgress: (share, detail) => shown.progress(share, detail),
     });
@@ -53,15 +54,7 @@ async function run(options: ChaosOptions, root: string): Promise<void> {
     process.exitCode = passed(found) ? 0 : 1;
   } finally {
     shown.close();
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
-}
-
-/** The first one ends the load, and what has been found is printed; the second ends all at once. */
-function interrupt(stop: AbortController): void {
-  if (stop.signal.aborted) process.exit(130);
-  process.stderr.write('\nEnding early; once more to end at once.\n');
-  stop.abort(new ChaosError('ended before it began'));
 }
 
 /** Steps are lines, the load is a bar. */

@@ -3,11 +3,13 @@ import { parseArgs } from 'node:util';
 import { ChaosError } from './errors.js';
 import { PRESETS, type Preset, type PresetName } from './presets.js';
 
-/** The preset with a run and options of its own: `bench/bodies`. */
+/** The presets with a run and options of their own: `bench/bodies` and `hostile/`. */
 export const BODIES = 'bodies';
+export const HOSTILE = 'hostile';
 
 export const USAGE = `npm run chaos -- [options]: asks a server of its own while it is being broken, and counts what its clients saw
-  --preset NAME        mixed (the default), kills or soak; or bodies, which takes --requests, --seed and --concurrency
+  --preset NAME        mixed (the default), kills or soak; or bodies, which takes --requests, --seed and --concurrency,
+                       or hostile, which takes --seconds and --seed
   --seconds N          end after so many seconds
   --requests N         end after so many requests
   --concurrency N      requests at a time
@@ -82,7 +84,7 @@ function parse(args: readonly string[]) {
 
 function presetName(given: string): PresetName {
   if (Object.hasOwn(PRESETS, given)) return given as PresetName;
-  throw new ChaosError(`--preset: is one of ${[...Object.keys(PRESETS), BODIES].join(', ')}`);
+  throw new ChaosError(`--preset: is one of ${[...Object.keys(PRESETS), BODIES, HOSTILE].join(', ')}`);
 }
 
 function number(

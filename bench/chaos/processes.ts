@@ -7,6 +7,13 @@ export function anonymousMiB(pid: number): number | undefined {
   return kib === undefined ? undefined : Number(kib) / 1024;
 }
 
+/** Memory that is resident now, and the most that ever was, MiB. undefined when the process is gone. */
+export function residentMiB(pid: number): { readonly now: number; readonly peak: number } | undefined {
+  const status = read(`/proc/${pid}/status`);
+  const mib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) / 1024;
+  return status.includes('\nVmHWM:') ? { now: mib('VmRSS'), peak: mib('VmHWM') } : undefined;
+}
+
 /** Open file descriptors. */
 export function descriptors(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type Serializable } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,12 @@ export interface ServerOptions {
   readonly queueLimit: number;
   /** How long open replies may take at the end, milliseconds. */
   readonly graceMs: number;
+  /** Where it runs and keeps its data; removed after its end. A new one by default. */
+  readonly folder?: string;
+  /** Variables besides those that every run sets. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** A module that is loaded into the server's process before the server, and talks with this one. */
+  readonly preload?: URL;
 }
 
 export interface Exit {
@@ -29,15 +35,18 @@ export class Server {
   readonly log = new ServerLog();
   readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'lmserv-chaos-'));
+  readonly #folder: string;
   readonly #key = randomBytes(16).toString('hex');
   #exit: Exit | undefined;
 
   private constructor({ root, ...options }: ServerOptions) {
-    this.#child = spawn(process.execPath, [join(root, 'dist/src/cli.js'), 'serve'], {
-      cwd: this.#folder,
-      env: { ...environment(root, options), API_KEY: this.#key, DATA_DIR: this.#folder },
-      stdio: ['ignore', 'pipe', 'ignore'],
+    const { folder = mkdtempSync(join(tmpdir(), 'lmserv-chaos-')), preload, settings } = options;
+    const loaded = preload === undefined ? [] : ['--import', preload.href];
+    this.#folder = folder;
+    this.#child = spawn(process.execPath, [...loaded, join(root, 'dist/src/cli.js'), 'serve'], {
+      cwd: folder,
+      env: { ...environment(root, options), API_KEY: this.#key, DATA_DIR: folder, ...settings },
+      stdio: ['ignore', 'pipe', 'ignore', ...(preload === undefined ? [] : ['ipc' as const])],
       // Ctrl-C is meant for the run, which ends the server in good order.
       detached: true,
     });
@@ -76,6 +85,17 @@ export class Server {
 
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
+  }
+
+  /** Tells the module that was loaded first something. */
+  tell(message: Serializable): void {
+    // A server that has ended is noticed elsewhere.
+    if (this.#child.connected) this.#child.send(message, () => undefined);
+  }
+
+  /** What that module tells. */
+  onTold(callback: (message: Serializable) => void): void {
+    this.#child.on('message', callback);
   }
 
   readonly #killAtExit = (): void => {

@@ -16,7 +16,7 @@ import { metrics, type ReadMetrics } from './metrics.js';
 import { only } from './only.js';
 import { health, model, models, root, type Health } from './ops.js';
 import { perCallerLimit } from './rate-limit.js';
-import { recordRequests, type RequestRecord } from './request-log.js';
+import { recordRequests, type OnRequest, type RequestRecord } from './request-log.js';
 import { ROUTES, type Route } from './routes.js';
 import { usage, type ReadUsage } from './usage.js';
 
@@ -32,6 +32,7 @@ export interface AppOptions {
   readonly authenticate: Authenticate;
   readonly health: () => Health;
   readonly models: () => readonly ModelInfo[];
+  readonly onRequest?: OnRequest | undefined;
   readonly onRequestDone: (record: RequestRecord) => void;
   readonly inFlight: InFlight;
   readonly logger: Logger;
@@ -51,7 +52,7 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by');
   app.set('trust proxy', options.trustProxy);
   app.set('etag', false);
-  app.use(requestContext, recordRequests(options.onRequestDone, logger));
+  app.use(requestContext, recordRequests(options.onRequestDone, logger, options.onRequest));
   // Whether a host is to be reached by TLS alone is for the proxy that ends TLS to say.
   app.use(
     helmet({ strictTransportSecurity: false }),

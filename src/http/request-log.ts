@@ -20,15 +20,24 @@ export interface RequestRecord {
   readonly context: RequestContext;
 }
 
+/** Called when a request begins, with what finds out its route; what it returns is called at the request's end. */
+export type OnRequest = (route: () => string) => () => void;
+
 /**
- * Calls `onDone` once for each request, when its reply is finished or its client has gone. What it throws is logged:
- * thrown by a listener it would end the server.
+ * Calls `onDone` once for each request, when its reply is finished or its client has gone. What it throws is logged,
+ * because an error in a listener would end the server.
  */
-export function recordRequests(onDone: (record: RequestRecord) => void, logger: Logger): RequestHandler {
+export function recordRequests(
+  onDone: (record: RequestRecord) => void,
+  logger: Logger,
+  onRequest?: OnRequest,
+): RequestHandler {
   const countsOf = soundCounts(logger);
   return (request, response, next) => {
+    const ended = onRequest?.(() => routeOf(request));
     response.once('close', () => {
       try {
+        ended?.();
         Object.assign(contextOf(response).trace, countsOf(contextOf(response).trace));
         onDone(recordOf(request, response));
       } catch (err) {
@@ -118,8 +127,7 @@ function recordOf(request: Request, response: Response): RequestRecord {
   return {
     requestId: context.requestId,
     method: request.method,
-    // The pattern that matched, not what was asked for: a path may hold anything, a query a key.
-    route: (request.route as { path?: string } | undefined)?.path ?? 'unknown',
+    route: routeOf(request),
     status: response.statusCode,
     ms: performance.now() - context.began,
     caller: response.locals.caller as Caller | undefined,
@@ -127,6 +135,11 @@ function recordOf(request: Request, response: Response): RequestRecord {
     delivered: response.headersSent && response.statusCode < 400,
     context,
   };
+}
+
+/** The pattern that matched, not what was asked for: a path may hold anything, a query a key. */
+function routeOf({ route }: Request): string {
+  return (route as { path?: string } | undefined)?.path ?? 'unknown';
 }
 
 function outcomeOf(response: Response, context: RequestContext): Outcome {

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { PoolObserver } from '../pool-observer.js';
 import { GenerationMetrics } from './generations.js';
 import { ModelNames } from './model-names.js';
@@ -40,6 +40,12 @@ export class Metrics {
     labelNames: ['model', 'code'],
     registers: [this.#registry],
   });
+  readonly #stalls = new Histogram({
+    name: 'lmserv_event_loop_stall_seconds',
+    help: 'Times in which the event loop was held up for more than a second, so that no request was served.',
+    buckets: [2.5, 5, 10, 30, 60],
+    registers: [this.#registry],
+  });
   #scrape: Promise<Exposition> | undefined;
 
   constructor(options: MetricsOptions) {
@@ -63,6 +69,11 @@ export class Metrics {
 
   backendFailed(failure: { readonly model: string; readonly error: { readonly code: string } }): void {
     this.#failures.inc({ model: this.#names.labelOf(failure.model), code: failure.error.code });
+  }
+
+  /** Nothing could run for so many milliseconds. */
+  stalled(ms: number): void {
+    this.#stalls.observe(ms / 1000);
   }
 
   /** All series as they are now. Who asks while another is being answered gets the same answer. */

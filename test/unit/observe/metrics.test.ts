@@ -146,6 +146,16 @@ describe('what serves now', () => {
     expect(read.value('lmserv_log_lines_dropped_total')).toBe(3);
   });
 
+  test('stalls of the event loop, in seconds', async () => {
+    const metrics = testMetrics();
+    metrics.stalled(1_500);
+    metrics.stalled(6_000);
+    const read = await metrics.read();
+    expect(read.value('lmserv_event_loop_stall_seconds_count')).toBe(2);
+    expect(read.value('lmserv_event_loop_stall_seconds_sum')).toBe(7.5);
+    expect(read.value('lmserv_event_loop_stall_seconds_bucket', { le: '2.5' })).toBe(1);
+  });
+
   test('each worker by its place: memory, requests, start', async () => {
     const read = await testMetrics().read();
     const memory = (name: string, kind: string) =>

@@ -24,7 +24,7 @@ test.each([
 
 test.each([
   [['--preset', 'toString'], '--preset'],
-  [['--preset', 'nope'], 'one of mixed, kills, soak, bodies'],
+  [['--preset', 'nope'], 'one of mixed, kills, soak, bodies, hostile'],
   [['--requests', '0'], '--requests'],
   [['--requests', '1.5'], '--requests'],
   [['--seconds', ''], '--seconds'],
