@@ -2,32 +2,60 @@ import { createTypeScriptImportResolver } from 'eslint-import-resolver-typescrip
 import { importX } from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
 
-/** Which folders each folder may import: `docs/architecture.md` has the same table in words. */
+/**
+ * Which folders each folder may import, from the bottom up: an import never points to a folder further down this list.
+ * `docs/architecture.md` has the same table in words.
+ */
 const ALLOWED = {
   'src/wire': [],
-  'src/dialects': ['src/wire'],
   'src/observe': [],
-  'src/generate': ['src/observe'],
-  'src/http': ['src/dialects', 'src/observe', 'src/generate/trace.ts'],
-  'src/pool': ['src/observe', 'workers'],
-  'src/backends': ['src/wire', 'src/pool', 'src/observe', 'workers'],
-  'src/client': ['src/wire'],
-  'src/usage': [],
-  'src/files': [],
-  'src/keys': ['src/files', 'src/usage'],
-  'src/profiles': ['src/dialects'],
-  'src/config-file': ['src/files', 'src/generate', 'src/backends/remote', 'src/usage/budget.ts'],
   workers: ['src/wire'],
+  'src/pool': ['workers', 'src/observe'],
+  'src/backends': ['workers', 'src/wire', 'src/observe', 'src/pool'],
+  'src/generate': ['src/observe'],
+  'src/dialects': ['src/wire'],
+  'src/files': [],
+  'src/accounts': ['src/files'],
+  'src/config': [
+    'src/accounts/usage/budget.ts',
+    'src/backends/remote/options.ts',
+    'src/accounts/keys/rate.ts',
+    'src/dialects',
+    'src/files',
+    'src/generate/groups.ts',
+  ],
+  'src/http': ['src/dialects', 'src/generate/trace.ts', 'src/observe'],
+  'src/install': ['workers', 'src/config'],
+  'src/app': [
+    'workers',
+    'src/accounts',
+    'src/backends',
+    'src/config',
+    'src/dialects',
+    'src/files',
+    'src/generate',
+    'src/http',
+    'src/install',
+    'src/observe',
+    'src/pool',
+  ],
+  'src/doctor': ['workers', 'src/accounts', 'src/config', 'src/dialects', 'src/files', 'src/install'],
+  'src/client': ['src/wire'],
+  'src/commands': ['workers', 'src'],
+  src: ['workers'],
+  scripts: ['src/install/early'],
+  bench: ['workers', 'src'],
+  test: ['workers', 'src', 'bench', 'scripts'],
 };
 
 /** Modules every folder may import. */
-const COMMON = ['src/contract.ts', 'src/errors.ts', 'src/redact.ts', 'src/coalesce.ts'];
+const COMMON = ['src/contract.ts', 'src/errors.ts'];
 
 const FOLDERS = ['src', 'workers', 'scripts', 'test', 'bench'];
 
 /** A zone forbids `target` all of `from` but the exceptions, which are paths inside `from`. */
 const zones = Object.entries(ALLOWED).flatMap(([target, allowed]) =>
-  FOLDERS.map((from) => ({
+  FOLDERS.filter((from) => !allowed.includes(from) && from !== target).map((from) => ({
     target: `./${target}`,
     from: `./${from}`,
     except: [target, ...allowed, ...COMMON]
@@ -43,7 +71,7 @@ function within(path, folder) {
 
 const ENVIRONMENT = {
   selector: "MemberExpression[object.name='process'][property.name='env']",
-  message: 'Only src/config.ts reads the environment.',
+  message: 'Only src/config reads the environment.',
 };
 
 const WALL_CLOCK = ["MemberExpression[object.name='Date'][property.name='now']", '[callee.name="Date"]'].map(
@@ -55,14 +83,14 @@ const WALL_CLOCK = ["MemberExpression[object.name='Date'][property.name='now']",
 
 /** Files that read the date: for clients, for the usage of a day, for headers that hold one. */
 const DATES = [
-  'src/models.ts',
+  'src/app/backends.ts',
   'src/http/generate-handler.ts',
   'src/backends/remote/connection.ts',
   'src/client/http.ts',
-  'src/keys/manage.ts',
-  'src/usage/accounting.ts',
-  'src/usage/day.ts',
-  'src/usage/store.ts',
+  'src/accounts/keys/manage.ts',
+  'src/accounts/usage/accounting.ts',
+  'src/accounts/usage/day.ts',
+  'src/accounts/usage/store.ts',
 ];
 
 export default tseslint.config(
@@ -92,7 +120,7 @@ export default tseslint.config(
   },
   { files: DATES, rules: { 'no-restricted-syntax': ['error', ENVIRONMENT] } },
   {
-    files: ['src/config.ts', 'src/client/**/*.ts'],
+    files: ['src/config/config.ts', 'src/client/**/*.ts', 'src/commands/**/*.ts', 'src/install/**/*.ts'],
     ignores: DATES,
     rules: { 'no-restricted-syntax': ['error', ...WALL_CLOCK] },
   },

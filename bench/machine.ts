@@ -1,5 +1,5 @@
 import { cpus, loadavg, totalmem } from 'node:os';
-import { outputOf } from '../scripts/setup/programs.js';
+import { outputOf } from '../src/install/llama/programs.js';
 
 /** Where figures were obtained: without it they say little. */
 export interface Machine {

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import type { GenerateContext, GenerateRequest, JsonObject } from '../src/contract.js';
-import { LocalBackend } from '../src/backends/local.js';
+import { LocalBackend } from '../src/backends/local/backend.js';
 import { newTrace } from '../src/generate/trace.js';
 import { Pool } from '../src/pool/pool.js';
 import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';

@@ -8,9 +8,9 @@ import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { compile, isCompiled } from './bootstrap/compile.mjs';
 import { installDependencies, isInstalled } from './bootstrap/dependencies.mjs';
-import { interruptible } from './bootstrap/interrupt.mjs';
-import { checkoutLock, withLock } from './bootstrap/lock.mjs';
-import { unsupportedNode } from './bootstrap/node-version.mjs';
+import { interruptible } from '../src/install/early/interrupt.mjs';
+import { checkoutLock, withLock } from '../src/install/early/lock.mjs';
+import { unsupportedNode } from '../src/install/early/node-version.mjs';
 import { say, StepError } from './bootstrap/steps.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
@@ -31,7 +31,7 @@ async function prepare(signal) {
 }
 
 async function prepareLlama(signal) {
-  const { ensureLlama } = await compiled('scripts/setup/ensure.js');
+  const { ensureLlama } = await compiled('src/install/llama/ensure.js');
   return ensureLlama({ root, signal });
 }
 
@@ -44,11 +44,11 @@ async function handOver() {
 
 /** Commands that are scripts of their own rather than part of the server's command line. */
 const SCRIPTS = {
-  setup: 'scripts/setup/main.js',
-  model: 'scripts/model/main.js',
-  'install-service': 'scripts/service/main.js',
+  setup: 'src/commands/setup.js',
+  model: 'src/commands/model.js',
+  'install-service': 'src/commands/install-service.js',
   bench: 'bench/main.js',
-  chaos: 'bench/chaos/main.js',
+  chaos: 'test/chaos/main.js',
 };
 
 /** Commands that run workers, and the tests, which do so too. */

@@ -1,4 +1,4 @@
-import type { WorkerExit } from './ending.js';
+import type { WorkerExit } from './exit.js';
 
 /** Why a worker failed a request or never became ready. */
 export class WorkerFailure extends Error {

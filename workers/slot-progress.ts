@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Endpoint } from './options.js';
-import { fetchJson } from './talk.js';
+import { fetchJson } from './child-http.js';
 
 /** Between two looks; a model that takes longer for a token would have to be very slow. Milliseconds. */
 const BETWEEN_MS = 400;

@@ -1,11 +1,11 @@
-import { Checkup } from './checkup.js';
+import { Checkup } from './liveness-probe.js';
 import { LlamaChild, type ExitCause } from './child.js';
-import { describeExit, endingOf, isOurs, type Ending, type WorkerExit } from './ending.js';
+import { describeExit, endingOf, isOurs, type Ending, type WorkerExit } from './exit.js';
 import { WorkerFailure } from './failure.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch, type Phase } from './progress.js';
 import { slotsMove } from './slot-progress.js';
-import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './talk.js';
+import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './child-http.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
 

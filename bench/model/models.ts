@@ -1,7 +1,7 @@
 import { mkdir, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { cacheDir } from '../../scripts/bootstrap/lock.mjs';
-import { exists } from '../../scripts/files.js';
+import { cacheDir } from '../../src/install/early/lock.mjs';
+import { exists } from '../../src/install/files.js';
 import { writeGguf } from './gguf-writer.js';
 import { randomModel, type Shape } from './random-model.js';
 

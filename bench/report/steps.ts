@@ -1,4 +1,4 @@
-import { startProgress } from '../../scripts/progress.js';
+import { startProgress } from '../../src/install/progress.js';
 import type { Stoppable } from '../program.js';
 
 export interface Steps extends Stoppable {

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { findProgram } from '../../scripts/setup/programs.js';
+import { findProgram } from '../../src/install/llama/programs.js';
 import { BenchError } from '../errors.js';
 import { treeOf } from '../proc.js';
 import { Program } from '../program.js';

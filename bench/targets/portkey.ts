@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
-import { exists } from '../../scripts/files.js';
+import { exists } from '../../src/install/files.js';
 import { BenchError } from '../errors.js';
 import { benchCache } from '../model/models.js';
 import { Program } from '../program.js';

@@ -13,10 +13,10 @@ import {
 import path from 'node:path';
 import { runProgram, say, StepError } from './steps.mjs';
 
-const SOURCES = ['src', 'workers', 'scripts', 'examples', 'bench'];
+const SOURCES = ['src', 'workers', 'examples', 'bench', 'test/chaos'];
 const SETTINGS = ['tsconfig.json', 'tsconfig.build.json', 'package.json', 'package-lock.json'];
 /** Plain JavaScript that compiled files import; the compiler leaves it out. */
-const COPIED = path.join('scripts', 'bootstrap');
+const COPIED = path.join('src', 'install', 'early');
 const STAMP = 'dist/.lmserv-stamp';
 const BUILD_INFO = 'dist/.tsbuildinfo';
 

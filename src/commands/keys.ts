@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command } from 'commander';
-import { addKey, formatAddedKey, formatKeys, listKeys, revokeKey } from '../keys/manage.js';
+import { addKey, formatAddedKey, formatKeys, listKeys, revokeKey } from '../accounts/keys/manage.js';
 
 interface AddOptions {
   readonly tenant: string[];

@@ -1,13 +1,13 @@
 import { Command } from 'commander';
-import { ModelError } from '../../scripts/model/errors.js';
+import { ModelError } from '../install/models/errors.js';
 import { BinaryError } from '../../workers/binary.js';
-import { ConfigFileError } from '../config-file/index.js';
-import { ConfigError, keysFilePath } from '../config.js';
+import { ConfigFileError } from '../config/file/index.js';
+import { ConfigError, keysFilePath } from '../config/config.js';
 import { GroupError } from '../generate/groups.js';
-import { KeyFileError } from '../keys/file.js';
-import { ProfileError } from '../profiles/profile.js';
-import { VERSION } from '../server.js';
-import { UsageFileError } from '../usage/store.js';
+import { KeyFileError } from '../accounts/keys/file.js';
+import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
+import { VERSION } from '../app/server.js';
+import { UsageFileError } from '../accounts/usage/store.js';
 import { addKeysCommand } from './keys.js';
 import { serve, type ServeOptions } from './serve.js';
 
@@ -80,7 +80,7 @@ function addAskCommand(program: Command, exit: Exit): void {
     .action(async (prompt: string | undefined, flags: AskFlags) => {
       const interrupted = new AbortController();
       process.once('SIGINT', () => interrupted.abort());
-      const { runAsk } = await import('../client/ask.js');
+      const { runAsk } = await import('./ask/ask.js');
       exit(await runAsk(prompt, { ...flags, signal: interrupted.signal }));
     });
 }

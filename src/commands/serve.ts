@@ -1,12 +1,19 @@
-import { interruptible } from '../../scripts/bootstrap/interrupt.mjs';
-import { ensureLlama } from '../../scripts/setup/ensure.js';
-import { coalesce } from '../coalesce.js';
-import { DEFAULT_KEY, loadConfig, processEnv, serviceEnv, type Config, type ServiceEnv } from '../config.js';
+import { interruptible } from '../install/early/interrupt.mjs';
+import { ensureLlama } from '../install/llama/ensure.js';
+import { coalesce } from '../files/coalesce.js';
+import {
+  DEFAULT_KEY,
+  loadConfig,
+  processEnv,
+  serviceEnv,
+  type Config,
+  type ServiceEnv,
+} from '../config/config.js';
 import { checkSelf } from '../observe/self-check.js';
 import { ServiceManager } from '../observe/service-manager.js';
 import { systemdNotify } from '../observe/systemd-notify.js';
-import { ROOT } from '../root.js';
-import { LMServ } from '../server.js';
+import { ROOT } from '../config/root.js';
+import { LMServ } from '../app/server.js';
 
 export interface ServeOptions {
   readonly host?: string;

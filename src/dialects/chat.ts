@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { FinishReason } from '../contract.js';
-import type { Dialect, StreamEncoder } from './dialect.js';
-import { compact, maxTokens, modelName, repeatPenalty, temperature, text, topP } from './fields.js';
-import { validate } from './validate.js';
+import type { Dialect, StreamEncoder } from './shared/dialect.js';
+import { compact, maxTokens, modelName, repeatPenalty, temperature, text, topP } from './shared/fields.js';
+import { validate } from './shared/validate.js';
 
 const schema = z.object({
   prompt: text.min(1),

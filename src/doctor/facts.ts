@@ -1,5 +1,5 @@
 import type { ResolvedBinary } from '../../workers/binary.js';
-import { partOf } from '../../scripts/model/choose.js';
+import { partOf } from '../install/models/choose.js';
 import { readGguf, GgufError } from './gguf.js';
 import { modelFacts, type ModelFacts } from './model-facts.js';
 import type { Probe } from './probe.js';

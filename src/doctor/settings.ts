@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse as parseDotenv } from 'dotenv';
-import { ConfigError, DEFAULT_KEY, loadConfig, slotsOf, threadsOf, type Config } from '../config.js';
+import { ConfigError, DEFAULT_KEY, loadConfig, slotsOf, threadsOf, type Config } from '../config/config.js';
 import { readTextSync } from '../files/read-text.js';
-import { ProfileError } from '../profiles/profile.js';
+import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
 
 /** A model that this machine is to serve. */
 export interface CheckedModel {

@@ -6,13 +6,13 @@ import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { freeBytes } from '../../scripts/download/disk.js';
-import { findDownloaded } from '../../scripts/model/record.js';
-import { parseModelSpec, specKey } from '../../scripts/model/spec.js';
-import { findProgram } from '../../scripts/setup/programs.js';
+import { freeBytes } from '../install/download/disk.js';
+import { findDownloaded } from '../install/models/record.js';
+import { parseModelSpec, specKey } from '../install/models/spec.js';
+import { findProgram } from '../install/llama/programs.js';
 import { resolveBinary } from '../../workers/binary.js';
 import { readText } from '../files/read-text.js';
-import { ROOT } from '../root.js';
+import { ROOT } from '../config/root.js';
 import type { MemoryFacts, PathFacts, Probe } from './probe.js';
 
 /** nvidia-smi takes seconds where the driver has to wake up. Milliseconds. */

@@ -1,7 +1,7 @@
 /** Noticing that a file has other contents, whatever was done to it, its links and its folders. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { coalesce } from '../coalesce.js';
+import { coalesce } from './coalesce.js';
 import type { TextFile } from './read-text.js';
 
 /** Between two looks, milliseconds. */

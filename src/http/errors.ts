@@ -1,5 +1,5 @@
 import type { ErrorRequestHandler } from 'express';
-import type { Dialect } from '../dialects/dialect.js';
+import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { contextOf } from './context.js';

@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express';
 import type { Caller, Generate } from '../contract.js';
-import type { Dialect } from '../dialects/dialect.js';
+import type { Dialect } from '../dialects/shared/dialect.js';
 import { toLMServError } from '../errors.js';
 import { callerOf, contextOf } from './context.js';
 import { generationOptions, queueHeaders } from './generation-headers.js';

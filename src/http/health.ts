@@ -1,5 +1,5 @@
 import type { BackendStatus } from '../contract.js';
-import type { Health, HealthStatus } from './ops.js';
+import type { Health, HealthStatus } from './read-routes.js';
 
 /** The health of the whole: one backend that can serve makes it ok. */
 export function healthOf(

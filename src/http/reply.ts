@@ -1,6 +1,6 @@
 import type { Response } from 'express';
 import type { GenerateEvent } from '../contract.js';
-import type { StreamEncoder } from '../dialects/dialect.js';
+import type { StreamEncoder } from '../dialects/shared/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { contextOf } from './context.js';
 import { queueHeaders } from './generation-headers.js';

@@ -1,8 +1,8 @@
 import { chat } from '../dialects/chat.js';
-import { complete, completeStream } from '../dialects/complete.js';
-import type { Dialect } from '../dialects/dialect.js';
-import { execute, type ExecuteOptions } from '../dialects/execute.js';
-import { llm } from '../dialects/llm.js';
+import { complete, completeStream } from '../dialects/konstruct.js';
+import type { Dialect } from '../dialects/shared/dialect.js';
+import { execute, type ExecuteOptions } from '../dialects/llm-connect/execute.js';
+import { llm } from '../dialects/awa/llm.js';
 import { chatCompletions } from '../dialects/openai/chat-completions.js';
 import { completions } from '../dialects/openai/completions.js';
 

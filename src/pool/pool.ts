@@ -2,7 +2,7 @@ import PQueue from 'p-queue';
 import type { BackendStatus, JsonObject, RequestSlots } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import type { Ending } from '../../workers/ending.js';
+import type { Ending } from '../../workers/exit.js';
 import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
 import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';

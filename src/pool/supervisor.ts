@@ -2,7 +2,7 @@ import type { Logger } from '../observe/logger.js';
 import { readMemory } from '../observe/process-memory.js';
 import type { WorkerOptions } from '../../workers/options.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
-import type { Ending, WorkerExit } from '../../workers/ending.js';
+import type { Ending, WorkerExit } from '../../workers/exit.js';
 import { Worker } from '../../workers/worker.js';
 import { fileStamp, isSameFile, type FileStamp } from './model-file.js';
 import type { PoolObserver } from '../observe/pool-observer.js';

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { figuresOf, passed } from '../../bench/chaos/figures.js';
-import { parseChaosArgs } from '../../bench/chaos/options.js';
-import { runChaos } from '../../bench/chaos/run.js';
-import { ROOT } from '../../src/root.js';
+import { figuresOf, passed } from '../chaos/figures.js';
+import { parseChaosArgs } from '../chaos/options.js';
+import { runChaos } from '../chaos/run.js';
+import { ROOT } from '../../src/config/root.js';
 
 /** A small chaos run: its own checks, and that what it breaks is really broken. */
 

@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose';
-import { ROOT } from '../../src/root.js';
+import { ROOT } from '../../src/config/root.js';
 import { exchange, get, json, lines } from '../support/exchange.js';
 import { LIVE_KEY, LiveProcess, newFolder } from '../support/live.js';
 

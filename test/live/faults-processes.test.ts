@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ROOT } from '../../src/root.js';
+import { ROOT } from '../../src/config/root.js';
 import { Exchange, get, json } from '../support/exchange.js';
 import {
   compile,

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { execa } from 'execa';
-import { ROOT } from '../../src/root.js';
+import { ROOT } from '../../src/config/root.js';
 import { Exchange, get, json, type Reply } from '../support/exchange.js';
 import {
   compile,

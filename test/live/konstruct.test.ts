@@ -1,7 +1,7 @@
 import { BadRemote } from '../support/bad-remote.js';
 import { chunkTexts, exchange, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
 import { demoModel, LIVE_KEY, LiveServer, newFolder, writeConfig } from '../support/live.js';
-import { addKey } from '../../src/keys/manage.js';
+import { addKey } from '../../src/accounts/keys/manage.js';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 

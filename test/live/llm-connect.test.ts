@@ -1,6 +1,6 @@
-import { withoutWorkers } from '../../src/backends/without-workers.js';
+import { withoutWorkers } from '../../src/backends/status.js';
 import type { Backend } from '../../src/contract.js';
-import { RoutingPolicy } from '../../src/routing-policy.js';
+import { RoutingPolicy } from '../../src/dialects/llm-connect/routing-policy.js';
 import { BadRemote } from '../support/bad-remote.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
 import { demoModel, killWorkersUntil, LiveServer, writeConfig } from '../support/live.js';

@@ -1,6 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { addKey, revokeKey } from '../../src/keys/manage.js';
+import { addKey, revokeKey } from '../../src/accounts/keys/manage.js';
 import { exchange, Exchange, get, json, type Reply } from '../support/exchange.js';
 import { demoModel, LIVE_KEY, LiveProcess, LiveServer, newFolder, writeConfig } from '../support/live.js';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
-import { ROOT } from '../../src/root.js';
+import { ROOT } from '../../src/config/root.js';
 import { isAlive } from '../support/pool.js';
 import { DEMO_MODEL, ENDLESS, LIVE_KEY, LiveServer, llamaServer } from '../support/live.js';
 

@@ -1,7 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
-import { addKey } from '../../src/keys/manage.js';
+import { addKey } from '../../src/accounts/keys/manage.js';
 import { chunkTexts, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
 import {
   demoModel,

@@ -6,8 +6,8 @@ import type { Generate, GenerateEvent } from '../../src/contract.js';
 import { createApp, type AppOptions } from '../../src/http/app.js';
 import { keyAuth } from '../../src/http/auth.js';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { Health } from '../../src/http/ops.js';
-import { Keyring } from '../../src/keys/keyring.js';
+import type { Health } from '../../src/http/read-routes.js';
+import { Keyring } from '../../src/accounts/keys/keyring.js';
 
 export const KEY = 'test-key';
 

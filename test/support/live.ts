@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
-import { createServer, type CreateServerOptions } from '../../src/create-server.js';
-import { ROOT } from '../../src/root.js';
-import type { LMServ } from '../../src/server.js';
+import { createServer, type CreateServerOptions } from '../../src/app/create-server.js';
+import { ROOT } from '../../src/config/root.js';
+import type { LMServ } from '../../src/app/server.js';
 import { resolveBinary } from '../../workers/binary.js';
 import { isAlive } from './pool.js';
 

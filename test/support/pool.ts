@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import type { GenerateContext, GenerateEvent, GenerateRequest, JsonObject } from '../../src/contract.js';
-import { LocalBackend } from '../../src/backends/local.js';
+import { LocalBackend } from '../../src/backends/local/backend.js';
 import { newTrace } from '../../src/generate/trace.js';
 import { Pool, type PoolOptions } from '../../src/pool/pool.js';
 import type { WorkerOptions } from '../../workers/options.js';

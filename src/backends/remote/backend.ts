@@ -9,7 +9,7 @@ import type {
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import { decodeSse, DONE } from '../../wire/sse.js';
-import { withoutWorkers } from '../without-workers.js';
+import { withoutWorkers } from '../status.js';
 import { Circuit, type Ticket } from './circuit.js';
 import { systemClock, wait, type Clock } from './clock.js';
 import {
@@ -24,7 +24,7 @@ import {
 } from './connection.js';
 import { broken, fromConnection, fromRefusal, RemoteFailure, type Provider } from './failure.js';
 import type { RemoteOptions } from './options.js';
-import { withoutPrompt } from '../without-prompt.js';
+import { withoutPrompt } from '../redact-prompt.js';
 import { createRedactor } from './redact.js';
 import { ReplyReader } from './reply-reader.js';
 import { toRemoteRequest } from './remote-request.js';

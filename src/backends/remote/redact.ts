@@ -1,4 +1,4 @@
-import { redact, REDACTED } from '../../redact.js';
+import { redact, REDACTED } from '../../wire/redact.js';
 
 /** Taking credentials out of what a remote server wrote, before anybody sees or logs it. Pure. */
 

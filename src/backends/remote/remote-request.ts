@@ -1,5 +1,5 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
-import { toChildRequest } from '../child-request.js';
+import { toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
 
 /** Where and what to post to a remote server for a request. */

@@ -1,5 +1,5 @@
 import type { GenerateEvent, ToolCallDelta } from '../../contract.js';
-import type { ReplyInfo } from '../dialect.js';
+import type { ReplyInfo } from '../shared/dialect.js';
 import { OpenAiSse } from './sse-encoder.js';
 
 /** Chunks of `/v1/chat/completions`: role, then deltas, then the finish reason, for each choice. */

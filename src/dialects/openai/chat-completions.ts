@@ -1,5 +1,5 @@
-import type { Dialect } from '../dialect.js';
-import { collect, toolCalls, type Choice } from '../collect.js';
+import type { Dialect } from '../shared/dialect.js';
+import { collect, toolCalls, type Choice } from '../shared/collect.js';
 import { chatFields, parseChatBody, priorityOf } from './chat-request.js';
 import { ChatChunks } from './chat-chunks.js';
 import { usageObject } from './usage.js';

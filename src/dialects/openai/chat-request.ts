@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { askedTokens, choices, compact, modelName, sampling, text } from '../fields.js';
-import { boundedSchema } from '../schema-size.js';
-import { optional, validate } from '../validate.js';
+import { askedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { boundedSchema } from '../shared/schema-size.js';
+import { optional, validate } from '../shared/validate.js';
 import { messages, toolChoice, tools } from './messages.js';
 
 const responseFormat = z.discriminatedUnion('type', [

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import type { GenerateEvent, JsonObject, TokenLogprob } from '../../contract.js';
-import { collect } from '../collect.js';
-import type { Dialect, ReplyInfo } from '../dialect.js';
-import { askedTokens, choices, compact, modelName, sampling, text } from '../fields.js';
-import { list, optional, validate } from '../validate.js';
+import { collect } from '../shared/collect.js';
+import type { Dialect, ReplyInfo } from '../shared/dialect.js';
+import { askedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './sse-encoder.js';
 import { usageObject } from './usage.js';
 

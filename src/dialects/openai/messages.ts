@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { text } from '../fields.js';
-import { checkShape, MAX_DEPTH } from '../json-shape.js';
-import { boundedSchema, toolsProblem } from '../schema-size.js';
-import { list, optional } from '../validate.js';
+import { text } from '../shared/fields.js';
+import { checkShape, MAX_DEPTH } from '../shared/json-shape.js';
+import { boundedSchema, toolsProblem } from '../shared/schema-size.js';
+import { list, optional } from '../shared/validate.js';
 
 /** OpenAI's chat messages and tools, reduced to what is allow-listed. */
 

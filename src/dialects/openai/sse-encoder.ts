@@ -1,7 +1,7 @@
 import type { GenerateEvent } from '../../contract.js';
 import { openAiError, type LMServError } from '../../errors.js';
 import { DONE, encodeSse, PING } from '../../wire/sse.js';
-import type { ReplyInfo, StreamEncoder } from '../dialect.js';
+import type { ReplyInfo, StreamEncoder } from '../shared/dialect.js';
 import { usageObject } from './usage.js';
 
 /** The frame that both of OpenAI's streams share; a subclass writes the choices. */

@@ -1,6 +1,6 @@
 /** Keys: who may come in, and who can read the files that keys are in. None is ever shown. */
-import { DEFAULT_KEY } from '../../config.js';
-import { KeyFileError, parseKeys } from '../../keys/file.js';
+import { DEFAULT_KEY } from '../../config/config.js';
+import { KeyFileError, parseKeys } from '../../accounts/keys/file.js';
 import type { Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../finding.js';
 import type { PathFacts } from '../probe.js';

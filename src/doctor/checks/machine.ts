@@ -1,6 +1,6 @@
 /** Disk, port, open files and cores. */
 import { dirname } from 'node:path';
-import { formatBytes } from '../../../scripts/progress.js';
+import { formatBytes } from '../../install/progress.js';
 import { ownUrl, type Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../finding.js';
 

@@ -1,9 +1,9 @@
 /** Node, the configuration, the binary and what stands beside it. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isOlder } from '../../../scripts/bootstrap/node-version.mjs';
+import { isOlder } from '../../install/early/node-version.mjs';
 import { BUILD_FOLDERS, BinaryError, type ResolvedBinary } from '../../../workers/binary.js';
-import { ROOT } from '../../root.js';
+import { ROOT } from '../../config/root.js';
 import type { Device, Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../finding.js';
 import type { CheckedModel } from '../settings.js';

@@ -2,7 +2,7 @@ import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
 import request from 'supertest';
 import { events, failing, KEY, saying, testApp } from '../../support/app.js';
 import { routes } from '../../../src/http/routes.js';
-import { loadProfiles } from '../../../src/profiles/load.js';
+import { loadProfiles } from '../../../src/dialects/llm-connect/profiles/load.js';
 import { post } from './post.js';
 
 const asked = { prompt: 'Hello' };

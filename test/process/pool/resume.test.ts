@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GenerateEvent } from '../../../src/contract.js';
-import { LocalBackend } from '../../../src/backends/local.js';
+import { LocalBackend } from '../../../src/backends/local/backend.js';
 import { pino } from 'pino';
 import { firstText, TestPool, textOf } from '../../support/pool.js';
 

@@ -4,7 +4,7 @@ import { EventEmitter, on, once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { writeProgram } from '../scripts/support/temp.js';
+import { writeProgram } from '../install/support/temp.js';
 import { build, CLI, Program, settings } from './serve.js';
 
 /** A real `serve`, and in the place of systemd-notify a program that hands on its arguments and what it was given. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FAKE } from '../../support/pool.js';
 import { membersOf } from '../../support/processes.js';
-import { writeProgram } from '../scripts/support/temp.js';
+import { writeProgram } from '../install/support/temp.js';
 import { build, CLI, Program, settings } from './serve.js';
 
 /** A real `serve` whose LLM_BIN_PATH is a script that runs the program without exec, as scripts of users do. */

@@ -3,7 +3,7 @@ import { EventEmitter, on, once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { ROOT } from '../../../src/root.js';
+import { ROOT } from '../../../src/config/root.js';
 
 export const CLI = join(ROOT, 'dist/src/cli.js');
 export const KEY = 'service-test-key';

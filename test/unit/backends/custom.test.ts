@@ -1,5 +1,5 @@
 import { CustomBackend } from '../../../src/backends/custom.js';
-import { withoutWorkers } from '../../../src/backends/without-workers.js';
+import { withoutWorkers } from '../../../src/backends/status.js';
 import type { Backend, GenerateEvent } from '../../../src/contract.js';
 import { chat, context, run } from './remote/helpers.js';
 

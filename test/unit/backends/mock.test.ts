@@ -1,7 +1,7 @@
 import type { GenerateContext, GenerateEvent, JsonObject } from '../../../src/contract.js';
-import { MockBackend } from '../../../src/backends/mock.js';
-import { collect } from '../../../src/dialects/collect.js';
-import { compileSchema } from '../../../src/dialects/json-schema.js';
+import { MockBackend } from '../../../src/backends/mock/backend.js';
+import { collect } from '../../../src/dialects/shared/collect.js';
+import { compileSchema } from '../../../src/dialects/shared/json-schema.js';
 import { newTrace } from '../../../src/generate/trace.js';
 
 const messages = [{ role: 'user', content: 'CANARY' }];

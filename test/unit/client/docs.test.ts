@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ASK_EXIT } from '../../../src/client/ask.js';
+import { ASK_EXIT } from '../../../src/commands/ask/ask.js';
 import * as client from '../../../src/client/index.js';
 import { FakeServer, completion, delta, done, sse, stopServers } from './fake-server.js';
 import { runModule, webContext } from './load-module.js';

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { VARIABLES } from '../../../src/config.js';
+import { VARIABLES } from '../../../src/config/config.js';
 import { ERRORS } from '../../../src/errors.js';
-import { PROFILE_VARIABLES } from '../../../src/profiles/load.js';
-import { ROOT } from '../../../src/root.js';
+import { PROFILE_VARIABLES } from '../../../src/dialects/llm-connect/profiles/load.js';
+import { ROOT } from '../../../src/config/root.js';
 
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
 
@@ -27,8 +27,8 @@ test('docs/configuration.md has a row for each variable of the code', () => {
 });
 
 test('the client library reads those that are said to be its own', () => {
-  const source = ['env', 'ask-env', 'plan', 'target', 'client']
-    .map((name) => read(`src/client/${name}.ts`))
+  const source = ['client/env', 'commands/ask/env', 'client/plan', 'client/target', 'client/client']
+    .map((name) => read(`src/${name}.ts`))
     .join('');
   for (const name of CLIENT) expect(source).toContain(name);
 });

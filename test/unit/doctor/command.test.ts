@@ -5,7 +5,7 @@ import { resolveBinary } from '../../../workers/binary.js';
 import { runDoctor } from '../../../src/commands/doctor.js';
 import type { Line } from '../../../src/doctor/run.js';
 import { CHECKS } from '../../../src/doctor/table.js';
-import { ROOT } from '../../../src/root.js';
+import { ROOT } from '../../../src/config/root.js';
 
 const CANARY = 'canary-0123456789abcdef';
 const DEMO_MODEL = join(ROOT, 'models/lmserv-demo.gguf');

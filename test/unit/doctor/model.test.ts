@@ -1,4 +1,4 @@
-import { ModelError } from '../../../scripts/model/errors.js';
+import { ModelError } from '../../../src/install/models/errors.js';
 import {
   checkGpuMemory,
   checkMemory,

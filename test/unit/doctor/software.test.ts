@@ -9,7 +9,7 @@ import {
   checkSetpriv,
 } from '../../../src/doctor/checks/software.js';
 import type { Probe } from '../../../src/doctor/probe.js';
-import { ROOT } from '../../../src/root.js';
+import { ROOT } from '../../../src/config/root.js';
 import { checkedModel, facts, FILE, only, type Machine } from './fakes.js';
 
 const CUDA_BUILD = join(ROOT, 'vendor/llama.cpp/build-cuda/bin/llama-cli');

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
 import { ERRORS } from '../../../src/errors.js';
-import { ROOT } from '../../../src/root.js';
+import { ROOT } from '../../../src/config/root.js';
 
 /** Stands for what varies, in the page and in the texts of the source. */
 const VARIES = '…';

@@ -2,10 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadConfigFile } from '../../../src/config-file/index.js';
-import { loadConfig } from '../../../src/config.js';
+import { loadConfigFile } from '../../../src/config/file/index.js';
+import { loadConfig } from '../../../src/config/config.js';
 import { readText, readTextSync, MAX_FILE_BYTES } from '../../../src/files/read-text.js';
-import { Keyring } from '../../../src/keys/keyring.js';
+import { Keyring } from '../../../src/accounts/keys/keyring.js';
 
 let folder: string;
 let file: string;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../../../src/root.js';
+import { ROOT } from '../../../src/config/root.js';
 import type { Metrics } from '../../support/exposition.js';
 import { finished, gaps, MODEL, testMetrics } from './helpers.js';
 

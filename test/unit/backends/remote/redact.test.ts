@@ -1,5 +1,5 @@
 import { createRedactor } from '../../../../src/backends/remote/redact.js';
-import { withoutPrompt } from '../../../../src/backends/without-prompt.js';
+import { withoutPrompt } from '../../../../src/backends/redact-prompt.js';
 
 const redact = createRedactor(['s3cret value']);
 

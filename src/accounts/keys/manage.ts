@@ -1,0 +1,142 @@
+/** `lmserv keys add | list | revoke`: changing the key file from the command line while a server reads it. */
+
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { MAX_FILE_BYTES } from '../../files/read-text.js';
+import type { BudgetFields } from '../usage/budget.js';
+import {
+  hashKey,
+  KEY_PREFIX,
+  KeyFileError,
+  nameSchema,
+  parseKeys,
+  readKeyFileSync,
+  type KeyEntry,
+} from './file.js';
+import { withLock, writeAtomically } from './replace.js';
+
+export interface AddKeyOptions {
+  readonly name: string;
+  /** Tenants it may spend for and read, besides its own name; `*` is any. */
+  readonly tenants?: readonly string[] | undefined;
+  readonly admin?: boolean | undefined;
+  /** Requests per second; 0 is no limit, undefined the server's own. */
+  readonly rateLimitQps?: number | undefined;
+  readonly budget?: BudgetFields | undefined;
+  /** Unix time, milliseconds. */
+  readonly now?: number;
+}
+
+/** A key without its hash, fit to be shown. */
+export type KeyInfo = Omit<KeyEntry, 'sha256'>;
+
+export interface AddedKey {
+  /** The key itself. This is the only time it is seen. */
+  readonly key: string;
+  readonly info: KeyInfo;
+}
+
+function infoOf({ sha256: _, ...info }: KeyEntry): KeyInfo {
+  return info;
+}
+
+const read = (file: string): KeyEntry[] => parseKeys(readKeyFileSync(file).text, file);
+
+const render = (keys: unknown[]): string => `${JSON.stringify({ keys }, null, 2)}\n`;
+
+/** The entry without fields that say nothing. */
+function newEntry(options: AddKeyOptions, key: string): KeyEntry {
+  const { name, tenants = [], admin = false, rateLimitQps, budget = {}, now = Date.now() } = options;
+  return {
+    name,
+    sha256: hashKey(key).toString('hex'),
+    ...(tenants.length > 0 && { tenants: [...tenants] }),
+    ...(admin && { admin }),
+    ...(rateLimitQps !== undefined && { rateLimitQps }),
+    ...(Object.values(budget).some((limit) => limit !== undefined) && { budget }),
+    created: new Date(now).toISOString(),
+  };
+}
+
+/**
+ * Makes a key of 256 random bits and writes its SHA-256 to the file, which is created when missing.
+ *
+ * @throws KeyFileError when the name is taken or not allowed, an option is not valid, or the file cannot be changed.
+ */
+export async function addKey(file: string, options: AddKeyOptions): Promise<AddedKey> {
+  const name = nameSchema.safeParse(options.name);
+  if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
+  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
+  const entry = newEntry(options, key);
+  await withLock(file, () => {
+    const keys = existsSync(file) ? read(file) : [];
+    if (keys.some((known) => known.name === entry.name)) {
+      throw new KeyFileError(`The key file ${file} has a key of that name already`);
+    }
+    const text = render([...keys, entry]);
+    // What the options would make of the file is checked like any file.
+    parseKeys(text, file);
+    if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+      throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
+    }
+    writeAtomically(file, text);
+  });
+  return { key, info: infoOf(entry) };
+}
+
+/**
+ * The keys of the file, in its order, without hashes.
+ *
+ * @throws KeyFileError
+ */
+export function listKeys(file: string): KeyInfo[] {
+  return read(file).map(infoOf);
+}
+
+/**
+ * Takes the key of that name out of the file. A running server that watches the file refuses it from then on.
+ *
+ * @throws KeyFileError when there is none, or the file cannot be changed.
+ */
+export async function revokeKey(file: string, name: string): Promise<KeyInfo> {
+  return withLock(file, () => {
+    const keys = read(file);
+    const revoked = keys.find((entry) => entry.name === name);
+    // Not repeating the name: it may be the key itself, given by mistake.
+    if (revoked === undefined) throw new KeyFileError(`The key file ${file} has no key of that name`);
+    writeAtomically(file, render(keys.filter((entry) => entry !== revoked)));
+    return infoOf(revoked);
+  });
+}
+
+/** What `keys add` prints. */
+export function formatAddedKey({ key, info }: AddedKey): string {
+  return `Key ${info.name}: ${key}\nIt is shown this once; only its SHA-256 is kept.\n`;
+}
+
+function budgetText(budget: BudgetFields = {}): string {
+  const { day, month, dayTokens, monthTokens } = budget;
+  const limits = [
+    day !== undefined && `${day}/day`,
+    month !== undefined && `${month}/month`,
+    dayTokens !== undefined && `${dayTokens} tokens/day`,
+    monthTokens !== undefined && `${monthTokens} tokens/month`,
+  ];
+  return limits.filter(Boolean).join(' ') || '-';
+}
+
+/** What `keys list` prints: a table, one line a key. */
+export function formatKeys(keys: readonly KeyInfo[]): string {
+  const rows = keys.map((key) => [
+    key.name,
+    key.admin === true ? 'yes' : 'no',
+    key.tenants?.map((tenant) => JSON.stringify(tenant).slice(1, -1)).join(',') || '-',
+    key.rateLimitQps === undefined ? '-' : String(key.rateLimitQps),
+    budgetText(key.budget),
+    key.created?.slice(0, 10) ?? '-',
+  ]);
+  const table = [['NAME', 'ADMIN', 'TENANTS', 'QPS', 'BUDGET', 'CREATED'], ...rows];
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  const line = (row: string[]): string => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
+  return table.map((row) => `${line(row).trimEnd()}\n`).join('');
+}

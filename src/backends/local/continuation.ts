@@ -1,0 +1,62 @@
+import type { JsonObject } from '../../contract.js';
+import { ChildRefusal } from '../../../workers/child-http.js';
+import type { Worker } from '../../../workers/worker.js';
+import { continuationFields, toChildRequest, type ChildRequest } from './child-request.js';
+import type { ReplySoFar } from './reply-so-far.js';
+
+/**
+ * How another worker goes on with a reply. Where the tokens that were handed on are known by id, the prompt is the
+ * original one as text followed by those ids, so that the model sees exactly what it would have seen; otherwise the text
+ * so far becomes the assistant's turn, which may be split into other tokens than those it was made of.
+ *
+ * Corrects the reply's count of tokens.
+ *
+ * @throws WorkerFailure, or the signal's reason.
+ */
+export async function continuationOf(
+  reply: ReplySoFar,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<ChildRequest> {
+  const tokens = await tokenize(worker, reply.pieces, signal);
+  const ids = spells(tokens, reply.text) ? tokens.map(({ id }) => id) : undefined;
+  if (ids) reply.recount(ids.length);
+  else reply.estimate((await tokenize(worker, [reply.text], signal)).length);
+  const prompt = ids && reply.isTextOnly ? await promptOf(reply, worker, signal) : undefined;
+  if (ids === undefined || prompt === undefined) return toChildRequest(reply.next());
+  const { messages: _, chat_template_kwargs: __, ...settings } = reply.next().body;
+  return toChildRequest({ ...reply.request, kind: 'raw', body: { ...settings, prompt: [prompt, ...ids] } });
+}
+
+/** A token with the bytes it stands for, as text where they are valid UTF-8. */
+interface Token {
+  readonly id: number;
+  readonly piece: string | readonly number[];
+}
+
+/** Splits each piece by itself: a token's own text gives that token back, which the joined text need not. */
+async function tokenize(worker: Worker, pieces: readonly string[], signal: AbortSignal): Promise<Token[]> {
+  const body = { content: [...pieces], parse_special: false, with_pieces: true };
+  const reply = (await worker.fetch('POST', '/tokenize', body, signal)) as { tokens: Token[] };
+  return reply.tokens;
+}
+
+/** Some vocabularies put a space before each text: then the ids are not those of the reply. */
+function spells(tokens: readonly Token[], text: string): boolean {
+  const bytes = tokens.map(({ piece }) => Buffer.from(piece as string));
+  return Buffer.concat(bytes).equals(Buffer.from(text));
+}
+
+/** The original prompt as the model was given it; undefined when the worker cannot say. */
+async function promptOf(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<string | undefined> {
+  const { kind, body } = reply.request;
+  if (kind === 'raw') return body.prompt as string;
+  const asked: JsonObject = { messages: body.messages!, ...continuationFields(body) };
+  if (body.chat_template_kwargs !== undefined) asked.chat_template_kwargs = body.chat_template_kwargs;
+  try {
+    return ((await worker.fetch('POST', '/apply-template', asked, signal)) as { prompt: string }).prompt;
+  } catch (error) {
+    if (error instanceof ChildRefusal) return undefined;
+    throw error;
+  }
+}

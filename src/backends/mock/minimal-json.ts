@@ -1,0 +1,79 @@
+import type { Json, JsonObject } from '../../contract.js';
+
+/** Values in one result; a schema that refers to itself, or asks for lists of lists, would never end. */
+const MAX_VALUES = 1000;
+
+/** Characters of a text and items of a list, whatever a schema asks for. */
+const LONGEST = 1000;
+
+type Make = (schema: Json | undefined) => Json;
+
+/**
+ * A smallest value for a simple JSON schema: required properties only, first alternatives, lower bounds. Keywords that
+ * constrain a text (`pattern`, `format`) or combine schemas (`allOf`, `not`) are not looked at.
+ */
+export function minimalJson(schema: Json): Json {
+  let left = MAX_VALUES;
+  const make: Make = (part) => {
+    if (!isObject(part) || left <= 0) return null;
+    left -= 1;
+    if (typeof part.$ref === 'string') return make(lookUp(part.$ref, schema));
+    if (part.const !== undefined) return part.const;
+    if (Array.isArray(part.enum)) return part.enum[0] ?? null;
+    const alternatives = part.anyOf ?? part.oneOf;
+    return Array.isArray(alternatives) ? make(alternatives[0]) : ofType(part, make);
+  };
+  return make(schema);
+}
+
+function ofType(schema: JsonObject, make: Make): Json {
+  const type = Array.isArray(schema.type) ? schema.type[0] : schema.type;
+  switch (type) {
+    case 'string':
+      return 'mock'.padEnd(count(schema.minLength), 'x').slice(0, count(schema.maxLength, LONGEST));
+    case 'integer':
+    case 'number':
+      return smallestNumber(schema);
+    case 'boolean':
+      return false;
+    case 'array':
+      return Array.from({ length: count(schema.minItems) }, () => make(schema.items));
+    case 'null':
+      return null;
+    default:
+      return requiredOf(schema, make);
+  }
+}
+
+function requiredOf(schema: JsonObject, make: Make): JsonObject {
+  const properties = isObject(schema.properties) ? schema.properties : {};
+  const names = Array.isArray(schema.required)
+    ? schema.required.filter((name) => typeof name === 'string')
+    : [];
+  return Object.fromEntries(names.map((name) => [name, make(properties[name] ?? {})]));
+}
+
+function smallestNumber(schema: JsonObject): number {
+  if (typeof schema.minimum === 'number') return schema.minimum;
+  if (typeof schema.exclusiveMinimum === 'number') return schema.exclusiveMinimum + 1;
+  return typeof schema.maximum === 'number' ? Math.min(0, schema.maximum) : 0;
+}
+
+/** A length out of a schema. */
+function count(value: Json | undefined, standard = 0): number {
+  return typeof value === 'number' ? Math.min(Math.max(0, value), LONGEST) : standard;
+}
+
+/** Follows a pointer such as `#/$defs/item`. */
+function lookUp(ref: string, root: Json): Json | undefined {
+  let found: Json | undefined = root;
+  for (const name of ref.split('/').slice(1)) {
+    const key = name.replaceAll('~1', '/').replaceAll('~0', '~');
+    found = isObject(found) && Object.hasOwn(found, key) ? found[key] : undefined;
+  }
+  return found;
+}
+
+function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

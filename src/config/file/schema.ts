@@ -1,0 +1,152 @@
+/** The configuration file: what it may hold. What one part says of another is checked in `check.ts`. */
+
+import { z } from 'zod';
+import { amountUpTo, budgetSchema } from '../../accounts/usage/budget.js';
+import { int, list, name, seconds, serverUrl, text, variable } from './fields.js';
+
+const MAX_TOKENS = 16_777_216;
+
+const amount = amountUpTo(1_000_000);
+
+const price = z
+  .strictObject({
+    prompt: amount.describe('A thousand prompt tokens.'),
+    completion: amount.describe('A thousand completion tokens.'),
+  })
+  .describe('What a thousand tokens cost, in the currency of the budgets. Without it they cost nothing.');
+
+const maxTokens = int(1, MAX_TOKENS).describe('Tokens of a reply when the request names none.');
+const maxTokensCap = int(1, MAX_TOKENS).describe('More than this is lowered to it.');
+const aliases = list(name)
+  .default([])
+  .describe('Further names of the same, for clients that are set to them.');
+
+/** What a model has whoever serves it; none of it touches the running backend. */
+const common = {
+  aliases,
+  price: price.optional(),
+  maxTokens: maxTokens.optional(),
+  maxTokensCap: maxTokensCap.optional(),
+};
+
+export const modelSchema = z
+  .strictObject({
+    path: text.describe(
+      'A GGUF file, relative to this file, or hf:org/repo:quant, which is fetched at the first start.',
+    ),
+    binPath: text.optional().describe('llama-cli or llama-server; by default as LLM_BIN_PATH has it.'),
+    workers: int(1, 256).default(1).describe('Persistent processes.'),
+    slots: int(1, 256)
+      .optional()
+      .describe('Sequences each of them decodes together; by default as many as pay.'),
+    context: int(64, MAX_TOKENS).default(4096).describe('Context of a slot, tokens.'),
+    gpuLayers: int(0, 10_000).optional().describe('Layers on the GPU; llama.cpp chooses by default.'),
+    gpus: list(z.string('must be a text').regex(/^[\w:.-]+$/, 'must be the id of a GPU such as "0"'))
+      .default([])
+      .describe('Ids of GPUs, dealt out to the workers in turn.'),
+    threads: int(1, 4096).optional().describe('Of each worker; by default the cores are shared out.'),
+    cacheRamMb: int(0, MAX_TOKENS)
+      .optional()
+      .describe('Prompt cache over all workers of this model, MiB; 0 is off.'),
+    extraArgs: list(z.string('must be a text'))
+      .default([])
+      .describe('Further arguments of llama.cpp, such as ["--rpc", "10.0.0.2:50052"].'),
+    ...common,
+  })
+  .describe('A model served by llama.cpp on this machine.');
+
+const timeouts = z
+  .strictObject({
+    connectSecs: seconds.default(5).describe('To connect, TLS included.'),
+    firstTokenSecs: seconds.default(60).describe('Without progress before the first token.'),
+    tokenSecs: seconds.default(15).describe('Without a token after the first one.'),
+    totalSecs: seconds.default(600).describe('For the whole reply, further attempts included.'),
+  })
+  .describe('Longest times, seconds.');
+
+const retries = z
+  .strictObject({
+    attempts: int(0, 10).default(2).describe('Further attempts after the first one fails.'),
+    budgetSecs: z
+      .number('must be a number of seconds from 0 to 600')
+      .min(0, 'must be a number of seconds from 0 to 600')
+      .max(600, 'must be a number of seconds from 0 to 600')
+      .default(5)
+      .describe('No attempt begins later than this after the first one.'),
+  })
+  .describe('Further attempts while no token has come.');
+
+export const remoteSchema = z
+  .strictObject({
+    baseUrl: serverUrl.describe(
+      'The server: http://10.0.0.2:8000, which gets /v1 added, or with its path, as https://openrouter.ai/api/v1.',
+    ),
+    model: text.describe("The model's name over there."),
+    kind: z
+      .enum(['llama', 'openai'], 'must be "llama" or "openai"')
+      .default('openai')
+      .describe(
+        "llama: also takes llama.cpp's fields (LMServ, llama-server, vLLM, Ollama); openai: only OpenAI's own are sent.",
+      ),
+    provider: name
+      .optional()
+      .describe(
+        'The provider this belongs to, for requests that name one; by default the name of this remote.',
+      ),
+    apiKeyEnv: variable.optional().describe('The environment variable that holds the key.'),
+    maxTokensField: z
+      .enum(['max_tokens', 'max_completion_tokens'], 'must be "max_tokens" or "max_completion_tokens"')
+      .default('max_tokens')
+      .describe("Where the token limit is sent; OpenAI's reasoning models take only max_completion_tokens."),
+    proxy: serverUrl.optional().describe('An HTTP proxy to go through.'),
+    timeouts: timeouts.prefault({}),
+    retries: retries.prefault({}),
+    ...common,
+  })
+  .describe("A model served by another server that speaks OpenAI's protocol.");
+
+export const groupSchema = z
+  .strictObject({
+    members: list(name)
+      .min(1, 'must name at least one model or remote')
+      .describe('Models and remotes in the order they are tried.'),
+    fallback: list(name).default([]).describe('Groups that are tried after all members have failed.'),
+    firstTokenSecs: seconds
+      .default(120)
+      .describe('Longest time to the first token over all of them, seconds.'),
+    aliases,
+  })
+  .describe('A name for several models, tried in order until one has given its first token.');
+
+const tenantSchema = z.strictObject({
+  budget: budgetSchema
+    .optional()
+    .describe(
+      'day and month in the currency of the prices, dayTokens and monthTokens in tokens; absent is unlimited.',
+    ),
+});
+
+const record = <T extends z.ZodType>(value: T) => z.record(name, value);
+
+export const fileSchema = z
+  .strictObject({
+    $schema: z.string().optional().describe('For editors.'),
+    models: record(modelSchema).prefault({}).describe('Models on this machine, by name.'),
+    remotes: record(remoteSchema).prefault({}).describe('Models on other servers, by name.'),
+    groups: record(groupSchema).prefault({}).describe('Groups, by name.'),
+    default: name
+      .optional()
+      .describe('The model or group for requests that name none; by default the first model.'),
+    tenants: z
+      .record(z.string().min(1).max(128), tenantSchema)
+      .prefault({})
+      .describe('Tenants with a budget, by name.'),
+    maxTokens: maxTokens.optional(),
+    maxTokensCap: maxTokensCap.optional(),
+  })
+  .describe('LMServ: models, remote servers, groups, prices and budgets.');
+
+export type ConfigFile = z.output<typeof fileSchema>;
+export type ModelSettings = z.output<typeof modelSchema>;
+export type RemoteSettings = z.output<typeof remoteSchema>;
+export type GroupSettings = z.output<typeof groupSchema>;

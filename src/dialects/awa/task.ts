@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import type { GenerateRequest, JsonObject } from '../../contract.js';
+import { LMServError } from '../../errors.js';
+import { collect, type Choice } from '../shared/collect.js';
+import type { Call } from '../shared/dialect.js';
+import { jsonObject, maxTokens, modelName, temperature, text } from '../shared/fields.js';
+import { jsonReply } from '../shared/json-reply.js';
+import { compileSchema, type Check } from '../shared/json-schema.js';
+import { optional, validate } from '../shared/validate.js';
+
+const schema = z.object({
+  task: z.enum(['chat_completion', 'classify_email', 'parse_price_list']),
+  provider: optional(z.enum(['local', 'cloud'])),
+  model: modelName,
+  input: jsonObject,
+  temperature,
+  max_tokens: maxTokens,
+  schema: optional(jsonObject),
+  priority: optional(text.max(64)),
+});
+
+const chatInput = z.object({ input: z.object({ prompt: text.min(1) }) });
+
+type Task = z.output<typeof schema>;
+
+/** What clients call the two ends of a queue; any other word is the middle. */
+const PRIORITIES = new Map([
+  ['high', 1],
+  ['interactive', 1],
+  ['urgent', 1],
+  ['low', -1],
+  ['batch', -1],
+  ['background', -1],
+]);
+
+/** The task form of `POST /llm`: a named task on an input, its result the text or the parsed JSON. */
+export function parseTask(body: unknown): Call {
+  const task = validate(schema, body);
+  const { provider = 'local' } = task;
+  const messages = messagesOf(task, body);
+  const check = task.schema === undefined ? undefined : compileSchema(task.schema);
+  return {
+    request: toRequest(task, messages),
+    collect: async (events) => {
+      const { choices } = await collect(events);
+      const choice = choices[0]!;
+      const result = resultOf(task, choice, check);
+      return { task: task.task, provider, result, finish_reason: choice.finishReason };
+    },
+  };
+}
+
+function toRequest(task: Task, messages: JsonObject[]): GenerateRequest {
+  const format = responseFormat(task);
+  return {
+    kind: 'chat',
+    n: 1,
+    model: task.model,
+    body: {
+      messages,
+      temperature: task.temperature ?? 0,
+      max_tokens: task.max_tokens ?? 800,
+      ...(format ? { response_format: format } : {}),
+    },
+    unknownModel: 'default',
+    provider: task.provider === 'cloud' ? 'cloud' : undefined,
+    priority: PRIORITIES.get(task.priority?.toLowerCase() ?? ''),
+  };
+}
+
+/** A chat is the prompt itself; the other tasks are told in words, their input as JSON. */
+function messagesOf(task: Task, body: unknown): JsonObject[] {
+  if (task.task === 'chat_completion') {
+    return [{ role: 'user', content: validate(chatInput, body).input.prompt }];
+  }
+  const form = task.schema === undefined ? '' : ` that fits this JSON schema: ${JSON.stringify(task.schema)}`;
+  return [
+    {
+      role: 'system',
+      content: `Do the task that the user names on the input given with it. Answer with JSON alone, one object${form}`,
+    },
+    { role: 'user', content: JSON.stringify({ task: task.task, input: task.input }) },
+  ];
+}
+
+function responseFormat(task: Task): JsonObject | undefined {
+  if (task.schema !== undefined) {
+    return { type: 'json_schema', json_schema: { name: task.task, schema: task.schema } };
+  }
+  return task.task === 'chat_completion' ? undefined : { type: 'json_object' };
+}
+
+/** @throws LMServError `invalid_response` for what is not JSON, does not fit the schema, or is no object without one. */
+function resultOf(task: Task, choice: Choice, check: Check | undefined): unknown {
+  if (task.task === 'chat_completion' && !check) return choice.text;
+  const result = jsonReply(choice);
+  const problem = check ? check(result) : objectProblem(result);
+  if (problem === undefined) return result;
+  throw new LMServError('invalid_response', `The model's answer does not fit what was asked for: ${problem}`);
+}
+
+function objectProblem(value: unknown): string | undefined {
+  return value !== null && typeof value === 'object' && !Array.isArray(value)
+    ? undefined
+    : 'it must be an object';
+}

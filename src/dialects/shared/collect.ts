@@ -1,0 +1,101 @@
+import type { FinishReason, GenerateEvent, TokenLogprob, Usage } from '../../contract.js';
+import { LMServError } from '../../errors.js';
+
+/** Characters of a reply in one piece, all choices together; a log probability counts as the 64 its JSON has at least. */
+const MAX_SIZE = 16 * 1024 * 1024;
+const LOGPROB_SIZE = 64;
+
+const TOO_LARGE = 'The reply is larger than 16 Mi characters; stream it';
+
+export interface ToolCall {
+  readonly id: string;
+  readonly type: 'function';
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** One choice of a finished reply. */
+export interface Choice {
+  text: string;
+  reasoning: string;
+  logprobs: TokenLogprob[];
+  toolCalls: { id: string; name: string; arguments: string }[];
+  finishReason: FinishReason;
+}
+
+export interface Collected {
+  readonly choices: readonly Choice[];
+  readonly usage: Usage;
+}
+
+/**
+ * Reads a generation to its end.
+ *
+ * @throws LMServError `generation_failed` when it is larger than 16 Mi characters; what the generation throws.
+ */
+export async function collect(events: AsyncIterable<GenerateEvent>, n = 1): Promise<Collected> {
+  const choices = Array.from({ length: n }, newChoice);
+  let usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+  let size = 0;
+  for await (const event of events) {
+    if (event.type === 'usage') usage = event.usage;
+    else if (event.type !== 'prefill') {
+      size += sizeOf(event);
+      if (size > MAX_SIZE) throw new LMServError('generation_failed', TOO_LARGE);
+      add(choices[event.index]!, event);
+    }
+  }
+  return { choices, usage };
+}
+
+/** OpenAI's shape of a message's finished tool calls. */
+export function toolCalls(choice: Choice): ToolCall[] {
+  return choice.toolCalls.map((call) => ({
+    id: call.id,
+    type: 'function',
+    function: { name: call.name, arguments: call.arguments },
+  }));
+}
+
+function newChoice(): Choice {
+  return { text: '', reasoning: '', logprobs: [], toolCalls: [], finishReason: 'stop' };
+}
+
+type ChoiceEvent = Exclude<GenerateEvent, { type: 'usage' | 'prefill' }>;
+
+function sizeOf(event: ChoiceEvent): number {
+  switch (event.type) {
+    case 'text':
+      return event.text.length + (event.logprobs?.reduce(addLogprob, 0) ?? 0);
+    case 'reasoning':
+      return event.text.length;
+    case 'tool_call':
+      return event.call.arguments?.length ?? 0;
+    case 'finish':
+      return 0;
+  }
+}
+
+function addLogprob(size: number, { top_logprobs: top }: TokenLogprob): number {
+  return size + LOGPROB_SIZE * (1 + (Array.isArray(top) ? top.length : 0));
+}
+
+function add(choice: Choice, event: ChoiceEvent): void {
+  switch (event.type) {
+    case 'text':
+      choice.text += event.text;
+      for (const logprob of event.logprobs ?? []) choice.logprobs.push(logprob);
+      break;
+    case 'reasoning':
+      choice.reasoning += event.text;
+      break;
+    case 'finish':
+      choice.finishReason = event.reason;
+      break;
+    case 'tool_call': {
+      const call = (choice.toolCalls[event.call.index] ??= { id: '', name: '', arguments: '' });
+      call.id ||= event.call.id ?? '';
+      call.name ||= event.call.name ?? '';
+      call.arguments += event.call.arguments ?? '';
+    }
+  }
+}

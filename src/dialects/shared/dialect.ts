@@ -1,0 +1,42 @@
+import type { GenerateEvent, GenerateRequest, Trace } from '../../contract.js';
+import type { LMServError } from '../../errors.js';
+
+/** What an encoder may know of the reply it writes. */
+export interface ReplyInfo {
+  readonly requestId: string;
+  /** Unix time of the request, seconds. */
+  readonly created: number;
+  /** `trace.model` is known by the first event. */
+  readonly trace: Readonly<Trace>;
+}
+
+/** Turns events into what goes over the wire. One encoder serves one reply. */
+export interface StreamEncoder {
+  readonly contentType: string;
+  /** Text for one event; empty when it shows nothing to the client. */
+  event(event: GenerateEvent): string;
+  /** Text that ends a reply in good order. */
+  end(): string;
+  /** Text that tells of a failure after the reply began; undefined where only a cut connection can. */
+  error(error: LMServError): string | undefined;
+  /** What may be sent while nothing comes, to keep the connection alive. */
+  readonly ping?: string;
+  /** HTTP trailers, asked for at the end; the names must be known before. */
+  readonly trailers?: { readonly names: readonly string[]; values(): Record<string, string> };
+  /** A failure before the first event is told inside the stream as well, with status 200. */
+  readonly errorsAsStream?: boolean;
+}
+
+/** One parsed request and how its answer is written: a stream or one JSON body. */
+export type Call = { readonly request: GenerateRequest } & (
+  | { readonly stream: (info: ReplyInfo) => StreamEncoder }
+  | { readonly collect: (events: AsyncIterable<GenerateEvent>, info: ReplyInfo) => Promise<unknown> }
+);
+
+/** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */
+export interface Dialect {
+  /** @throws LMServError `invalid_value` naming the field. */
+  parse(body: unknown): Call;
+  /** The JSON body of an error reply; OpenAI's where a dialect has none of its own. `status` replaces the error's. */
+  errorBody?(error: LMServError): { readonly body: unknown; readonly status?: number };
+}

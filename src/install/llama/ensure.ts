@@ -1,0 +1,52 @@
+/** At `npm start`: builds llama.cpp only when no usable binary is there. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { parse } from 'dotenv';
+import { BinaryError, resolveBinary } from '../../../workers/binary.js';
+import type { ProgressStream } from '../progress.js';
+import { SetupError } from './errors.js';
+import type { SetupOptions } from './setup.js';
+
+/** LLM_BIN_PATH from the environment, else from the checkout's .env. */
+async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  if (env['LLM_BIN_PATH'] !== undefined) return env['LLM_BIN_PATH'] || undefined;
+  const text = await readFile(path.join(root, '.env'), 'utf8').catch(() => '');
+  return parse(text)['LLM_BIN_PATH'] || undefined;
+}
+
+const write = (options: SetupOptions, text: string): void => {
+  const output: ProgressStream = options.output ?? process.stderr;
+  output.write(`${text}\n`);
+};
+
+/** @returns whether there is a usable binary now; otherwise what to do has been written */
+export async function ensureLlama(options: SetupOptions): Promise<boolean> {
+  const { root, env = process.env } = options;
+  const configured = await configuredBinary(root, env);
+  try {
+    await resolveBinary({ root, configured, searchPath: env['PATH'], env });
+    return true;
+  } catch (error) {
+    if (!(error instanceof BinaryError)) throw error;
+    if (configured === undefined) return setUp(options, error);
+    write(options, error.message);
+    return false;
+  }
+}
+
+/** Says why, when a binary was there but of no use, and how long it takes. */
+async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean> {
+  if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
+  write(options, 'There is no usable llama.cpp yet. Building it takes minutes, once for all clones.');
+  try {
+    // Loaded only now: at every other start it would cost more than all the rest.
+    const { setup } = await import('./setup.js');
+    const { binary } = await setup(options);
+    write(options, `llama.cpp is ready: ${path.relative(options.root, binary)}`);
+    return true;
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    write(options, error.report());
+    return false;
+  }
+}

@@ -1,0 +1,109 @@
+/** Gets and builds llama.cpp: pinned source, cached build, links in the checkout. */
+import { mkdir, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { withLock } from '../early/lock.mjs';
+import { requireSpace } from '../download/disk.js';
+import { exists } from '../files.js';
+import type { ProgressStream } from '../progress.js';
+import { build } from './build.js';
+import type { SetupContext } from './context.js';
+import { SetupError } from './errors.js';
+import { cmakeFlags, detectFlavour, flagsHash, type Flavour } from './flavour.js';
+import { finishBuild, linkInto } from './install.js';
+import { layoutOf } from './layout.js';
+import { readPin } from './pin.js';
+import { obtainSource } from './source.js';
+import { requireTools } from './tools.js';
+
+export interface SetupOptions {
+  /** The checkout. */
+  root: string;
+  gpu?: Flavour | 'auto';
+  /** Compilers at once; as many as cores and memory allow unless told. */
+  jobs?: number | undefined;
+  /** Builds anew even when there is a build. */
+  force?: boolean;
+  /** The npm package's tarball, when the network is not to be used. */
+  tarball?: string | undefined;
+  env?: NodeJS.ProcessEnv;
+  signal?: AbortSignal | undefined;
+  output?: ProgressStream;
+}
+
+export interface SetupResult {
+  flavour: Flavour;
+  /** llama-cli's path in the checkout. */
+  binary: string;
+  /** Whether an earlier build of the cache was used. */
+  cached: boolean;
+}
+
+/** The largest of llama.cpp's files takes about this much memory to compile. */
+const MEMORY_PER_JOB = 1.5e9;
+/** Bytes a first build takes at its height, measured for the CPU and with room to grow. */
+const SPACE_NEEDED: Record<Flavour, number> = { cpu: 0.6e9, metal: 0.8e9, vulkan: 1.5e9, cuda: 4e9 };
+
+/** As many compilers as there are cores, unless memory is short. */
+export function defaultJobs(cores = os.availableParallelism(), memory = process.availableMemory()): number {
+  return Math.max(1, Math.min(cores, Math.floor(memory / MEMORY_PER_JOB)));
+}
+
+async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Promise<Flavour> {
+  if (options.gpu !== undefined && options.gpu !== 'auto') return options.gpu;
+  const { flavour, note } = await detectFlavour(env);
+  if (note !== undefined) (options.output ?? process.stderr).write(`${note}\n`);
+  return flavour;
+}
+
+async function contextOf(options: SetupOptions): Promise<SetupContext> {
+  const { root, env = process.env, signal, output = process.stderr } = options;
+  const [pin, flavour] = [await readPin(root), await chooseFlavour(options, env)];
+  const flags = await cmakeFlags(flavour, env);
+  const layout = layoutOf(pin, flavour, await flagsHash(flags), root, env);
+  return { root, env, signal, output, pin, flavour, flags, layout, jobs: options.jobs ?? defaultJobs() };
+}
+
+/** The build itself, under the cache's lock: of two clones the second finds the first one's build. */
+async function buildOnce(context: SetupContext, options: SetupOptions): Promise<boolean> {
+  const { layout } = context;
+  if (options.force) {
+    await Promise.all(
+      [layout.build, layout.source].map((folder) => rm(folder, { recursive: true, force: true })),
+    );
+  }
+  if (await exists(layout.stamp)) return true;
+  await requireTools(context.flavour, context.env);
+  await requireRoom(context);
+  await obtainSource(context, options.tarball);
+  await build(context);
+  await finishBuild(context);
+  return false;
+}
+
+/** An unfinished build has already taken its room. */
+async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
+  if (await exists(layout.build)) return;
+  await requireSpace(layout.base, SPACE_NEEDED[flavour]).catch((error: Error) => {
+    throw new SetupError(error.message, [
+      'Free some room, or set LMSERV_CACHE_DIR to a folder on another disk.',
+    ]);
+  });
+}
+
+/**
+ * Makes the checkout have a llama-cli and llama-server of the wanted flavour.
+ * @throws SetupError to show to the user; what the signal was aborted with
+ */
+export async function setup(options: SetupOptions): Promise<SetupResult> {
+  const context = await contextOf(options);
+  const { layout, output, signal, flavour } = context;
+  await mkdir(layout.base, { recursive: true });
+  const onWait = (holder: number | string): void => {
+    output.write(`Another setup (process ${holder}) is using ${layout.base}; waiting for it.\n`);
+  };
+  const cached = await withLock(layout.lock, { signal, onWait }, () => buildOnce(context, options));
+  await linkInto(layout.buildLink, layout.build);
+  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source);
+  return { flavour, cached, binary: path.join(layout.buildLink, 'bin/llama-cli') };
+}

@@ -1,0 +1,83 @@
+/** A llama.cpp that the service's user can run. */
+import { cp, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { interruptible } from '../early/interrupt.mjs';
+import { exists } from '../files.js';
+import { ensureLlama } from '../llama/ensure.js';
+import { resolveBinary } from '../../../workers/binary.js';
+import type { ServiceUser } from './account.js';
+import { ServiceError } from './errors.js';
+import type { System } from './system.js';
+
+/** Where services look for programs. */
+const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin';
+
+const runs = async (system: System, user: ServiceUser, binary: string): Promise<boolean> =>
+  (await system.run(binary, ['--version'], user)).ok;
+
+/** The checkout's llama.cpp, built when there is none. @throws ServiceError when it cannot be built */
+export async function findBinary(root: string): Promise<string> {
+  if (!(await interruptible((signal) => ensureLlama({ root, signal })))) {
+    throw new ServiceError('Without llama.cpp there is nothing to install: see above');
+  }
+  return realpath((await resolveBinary({ root, searchPath: SEARCH_PATH })).path);
+}
+
+/** In whole milliseconds, which is what a copy keeps. */
+const modified = async (file: string): Promise<number | undefined> =>
+  (await stat(file).catch(() => undefined))?.mtime.getTime();
+
+/** Puts a folder in the place of another, which running programs may still have open. */
+async function replace(folder: string, fresh: string): Promise<void> {
+  await rm(`${folder}.old`, { recursive: true, force: true });
+  if (await exists(folder)) await rename(folder, `${folder}.old`);
+  await rename(fresh, folder);
+  await rm(`${folder}.old`, { recursive: true, force: true });
+}
+
+/**
+ * Copies a build of setup's, which looks for its libraries beside itself; one that is there already stays. Owned by
+ * root, because a server should not be able to change its own programs.
+ *
+ * @returns the copied program's path
+ */
+export async function copyBuild(binary: string, folder: string): Promise<string> {
+  const source = path.dirname(path.dirname(binary));
+  const build = path.join(folder, 'llama.cpp', path.basename(source));
+  const copy = path.join(build, 'bin', path.basename(binary));
+  if ((await modified(copy)) === (await modified(binary))) return copy;
+  await mkdir(path.dirname(build), { recursive: true });
+  await rm(`${build}.new`, { recursive: true, force: true });
+  await cp(source, `${build}.new`, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+  await replace(build, `${build}.new`);
+  return copy;
+}
+
+/** Whether a program is of a build of setup's, rather than one among many in a folder such as /usr/bin. */
+const isOurBuild = (binary: string): Promise<boolean> =>
+  exists(path.join(path.dirname(binary), '../lmserv-build.json'));
+
+/** @throws ServiceError when a binary that was named is not for this user to run */
+export async function requireBinary(system: System, user: ServiceUser, binary: string): Promise<void> {
+  if (await runs(system, user, binary)) return;
+  throw new ServiceError(`User ${user.name} cannot run ${binary}: put it where everybody may run it`);
+}
+
+/**
+ * The build lies in the cache of who made it, which is rarely open to others; then a copy is made.
+ *
+ * @param folder for copies
+ * @returns the copy; undefined when the user can run the checkout's own
+ * @throws ServiceError when neither can be run
+ */
+export async function reachableBinary(
+  system: System,
+  user: ServiceUser,
+  binary: string,
+  folder: string,
+): Promise<string | undefined> {
+  if (await runs(system, user, binary)) return undefined;
+  const copy = (await isOurBuild(binary)) ? await copyBuild(binary, folder) : binary;
+  await requireBinary(system, user, copy);
+  return copy;
+}

@@ -1,0 +1,238 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'libsql';
+import { openUsageStore } from '../../../src/accounts/usage/store.js';
+import { residentMiB, stillLlama } from '../processes.js';
+import { Random } from '../random.js';
+import { Server } from '../server.js';
+import { Dealer } from './actions.js';
+import type { Findings, ModestRequest, Ran } from './findings.js';
+import { judgePauses, sharedNow, type Pause } from './pauses.js';
+import { HostileRemote } from './remote.js';
+import { badCertificate, CLASSES, configText, Files, MODELS, SETTINGS, World, type Class } from './world.js';
+
+export interface HostileOptions {
+  /** The checkout, compiled. */
+  readonly root: string;
+  readonly seed: number;
+  readonly seconds: number;
+  /** Ends the run early; what has been found is returned. */
+  readonly signal: AbortSignal;
+  readonly onStep: (text: string) => void;
+}
+
+/** How many actions of a class go on at a time: files and clocks are changed by one alone. */
+const LANES: Readonly<Record<Class, number>> = { clients: 2, remotes: 2, files: 1, clocks: 1 };
+
+/** Rows of the usage table before the run begins. */
+const USAGE_ROWS = 300_000;
+
+const QUEUE_LIMIT = 16;
+const GRACE_MS = 2_000;
+
+/** Milliseconds: before memory at rest is read, between looks at it, and until a server that does not stop is killed. */
+const REST_MS = 2_000;
+const LOOK_MS = 500;
+const STOP_MS = 15_000;
+
+/** Until all that is open has ended and all workers are back, milliseconds. */
+const SETTLE_MS = 20_000;
+
+const total = (count: 'workers' | 'slots') =>
+  Object.values(MODELS).reduce(
+    (sum, model) => sum + model.workers * (count === 'slots' ? model.slots : 1),
+    0,
+  );
+
+/** Starts a server, is hostile to it, and sees how it is after that. @throws ChaosError when it does not start. */
+export async function runHostile(options: HostileOptions): Promise<Findings> {
+  const { root, seed } = options;
+  const folder = mkdtempSync(join(tmpdir(), 'lmserv-hostile-'));
+  const files = new Files(folder);
+  const remote = new HostileRemote(new Random(seed, 1), badCertificate(folder));
+  const control = fork(new URL('control.js', import.meta.url));
+  let server: Server | undefined;
+  try {
+    await remote.start();
+    files.prepare(join(root, 'models/lmserv-demo.gguf'), configText(root, files, remote, 'first'));
+    fillUsage(files.usage);
+    options.onStep('Starting a server');
+    server = await Server.start({
+      ...{ root, folder, workers: total('workers'), queueLimit: QUEUE_LIMIT, graceMs: GRACE_MS },
+      settings: { ...SETTINGS, ...files.settings },
+      preload: new URL('preload.js', import.meta.url),
+    });
+    return await new Hostile(options, { server, files, remote, control }).run();
+  } finally {
+    if (server?.exit === undefined) server?.signal('SIGKILL');
+    await server?.exited;
+    control.kill('SIGKILL');
+    remote.stop();
+  }
+}
+
+/** As a server has them after years: most of what GET /usage reads. */
+function fillUsage(file: string): void {
+  openUsageStore({ file, onError: () => undefined }).close();
+  const database = new Database(file);
+  database.exec(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ${USAGE_ROWS - 1})
+    INSERT INTO usage (tenant, day, model, key, requests, promptTokens, completionTokens, costNano, cancelled, broken, refused)
+    SELECT 't' || (i % 300), date('now', '-' || (i / 300) || ' days'), 'demo', 'odd', 1, 1, 1, 1, 0, 0, 0 FROM n`);
+  database.close();
+}
+
+interface Parts {
+  readonly server: Server;
+  readonly files: Files;
+  readonly remote: HostileRemote;
+  readonly control: ChildProcess;
+}
+
+class Hostile {
+  readonly #options: HostileOptions;
+  readonly #server: Server;
+  readonly #world: World;
+  readonly #pauses: Pause[] = [];
+  readonly #noise: Pause[] = [];
+  readonly #ran: Ran[] = [];
+  /** Since when each action that is going on does. */
+  readonly #active = new Map<Promise<unknown>, Omit<Ran, 'to'>>();
+  readonly #modest: ModestRequest[] = [];
+  readonly #problems: string[] = [];
+  readonly #skipped = new Set<string>();
+  #until = 0;
+  #peak: number | undefined;
+
+  constructor(options: HostileOptions, { server, files, remote, control }: Parts) {
+    this.#options = options;
+    this.#server = server;
+    this.#world = new World({
+      ...{ root: options.root, server, files, remote },
+      onProblem: (text) => this.#problem(text),
+      onSkip: (text) => this.#skipped.add(text),
+    });
+    server.onTold((pause) => this.#pauses.push(pause as unknown as Pause));
+    control.on('message', (pause) => this.#noise.push(pause as unknown as Pause));
+  }
+
+  async run(): Promise<Findings> {
+    const { seed, seconds, onStep } = this.#options;
+    const undisturbed = await this.#reply();
+    await sleep(REST_MS);
+    const idle = residentMiB(this.#server.pid)!.now;
+    const began = performance.now();
+    const from = sharedNow();
+    this.#until = began + seconds * 1_000;
+    onStep(`Hostile for ${seconds} s, seed ${seed}`);
+    const looks = setInterval(() => this.#look(), LOOK_MS);
+    const lanes = CLASSES.flatMap((cls, stream) => {
+      const dealer = new Dealer(cls, new Random(seed, 2, stream));
+      return Array.from({ length: LANES[cls] }, (_, lane) =>
+        this.#lane(dealer, new Random(seed, 3, stream, lane)),
+      );
+    });
+    await Promise.all([...lanes, this.#beModest()]);
+    const to = sharedNow();
+    const lasted = (performance.now() - began) / 1_000;
+    onStep('Looking at what is left');
+    await this.#settle(undisturbed);
+    this.#look();
+    clearInterval(looks);
+    await this.#stop();
+    return {
+      ...{ seed, seconds: lasted, ran: this.#ran, modest: this.#modest, problems: this.#problems },
+      skipped: [...this.#skipped],
+      pauses: judgePauses(
+        this.#pauses.filter((pause) => pause.to > from && pause.from < to),
+        this.#noise,
+      ),
+      memory: { idle, peak: this.#peak },
+    };
+  }
+
+  get #over(): boolean {
+    return this.#options.signal.aborted || this.#server.exit !== undefined || performance.now() > this.#until;
+  }
+
+  async #lane(dealer: Dealer, random: Random): Promise<void> {
+    while (!this.#over) {
+      const { name, run } = dealer.next();
+      const from = sharedNow();
+      const done = run(this.#world, random).catch((error: unknown) =>
+        this.#problem(`${name} failed: ${String(error)}`),
+      );
+      this.#active.set(done, { name, from });
+      await done;
+      this.#active.delete(done);
+      this.#ran.push({ name, from, to: sharedNow() });
+    }
+  }
+
+  /** A key that asks for little, and for the next only when it has got the one before. */
+  async #beModest(): Promise<void> {
+    const body = { messages: [{ role: 'user', content: 'Hello' }], max_tokens: 8 };
+    while (!this.#over) {
+      const from = sharedNow();
+      const { status, text, whole } = await this.#world.chat(body, { as: 'modest', withinMs: 15_000 });
+      const code = /"code":"(\w+)"/.exec(text)?.[1];
+      const outcome = `${status ?? 'no answer'}${code === undefined ? '' : ` ${code}`}`;
+      this.#modest.push({ from, to: sharedNow(), served: status === 200 && whole, outcome });
+      await sleep(100);
+    }
+  }
+
+  #reply(): Promise<string> {
+    const messages = [{ role: 'user', content: 'Who are you?' }];
+    return this.#world
+      .chat({ messages, temperature: 0, max_tokens: 40 }, { withinMs: 15_000 })
+      .then(({ status, text }) => `${status} ${/"content":"(.*?)"[,}]/.exec(text)?.[1]}`);
+  }
+
+  /** All of the server must be as it was before. */
+  async #settle(undisturbed: string): Promise<void> {
+    if (this.#server.exit !== undefined) return;
+    let ready = '';
+    const isIdle = async () => {
+      ready = (await this.#world.ask('/ready')).text;
+      return ready.includes(`"slots":{"total":${total('slots')},"idle":${total('slots')}}`);
+    };
+    if (!(await this.#world.within(SETTLE_MS, isIdle)))
+      this.#problem(`not all ${total('slots')} slots are free ${SETTLE_MS} ms after the run: ${ready}`);
+    const reply = await this.#reply();
+    if (reply !== undisturbed) this.#problem(`after the run the reply is ${reply}, before it ${undisturbed}`);
+  }
+
+  async #stop(): Promise<void> {
+    const { exit } = this.#server;
+    const crash = this.#server.log.errors.find((line) => line.includes('"event":"crash"'));
+    if (exit !== undefined)
+      this.#problem(`the server ended: ${exit.signal ?? `exit code ${exit.code}`}, ${crash}`);
+    this.#server.signal('SIGTERM');
+    const timer = setTimeout(() => {
+      this.#problem(`SIGTERM is not obeyed within ${STOP_MS} ms`);
+      // One that is still going on is told by nobody.
+      const from = this.#pauses.at(-1)?.to ?? 0;
+      this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0 });
+      this.#server.signal('SIGKILL');
+    }, STOP_MS);
+    await this.#server.exited;
+    clearTimeout(timer);
+    const orphans = stillLlama(this.#server.log.pids);
+    for (const pid of orphans) process.kill(pid, 'SIGKILL');
+    if (orphans.length > 0) this.#problem(`${orphans.length} workers were left behind`);
+  }
+
+  #look(): void {
+    this.#peak = residentMiB(this.#server.pid)?.peak ?? this.#peak;
+  }
+
+  #problem(text: string): void {
+    const active = [...this.#active.values()].map(({ name }) => name);
+    const known = `${text}${active.length > 0 ? ` (during ${active.join(' + ')})` : ''}`;
+    this.#problems.push(known);
+    this.#options.onStep(`! ${known}`);
+  }
+}

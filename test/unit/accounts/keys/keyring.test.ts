@@ -1,0 +1,408 @@
+import {
+  chmodSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Keyring, KeyFileError, type KeyringOptions } from '../../../../src/accounts/keys/keyring.js';
+import { keyText, replaceFile, sha256, temporaryFolder, writePrivate } from './helpers.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+let file: string;
+let open: Keyring[];
+
+beforeEach(() => {
+  folder = temporaryFolder();
+  file = join(folder.path, 'keys.json');
+  open = [];
+});
+
+afterEach(() => {
+  for (const keyring of open) keyring.close();
+  folder.remove();
+});
+
+function keyring(options: KeyringOptions = { file }): Keyring {
+  const ring = new Keyring(options);
+  open.push(ring);
+  return ring;
+}
+
+const CANARY = 'canary-key-7f3a';
+const entry = (name: string, fields: object = {}): object => ({
+  name,
+  sha256: sha256(`key of ${name}`),
+  ...fields,
+});
+
+describe('authenticate', () => {
+  test('knows each key of the file and no other', () => {
+    writePrivate(
+      file,
+      keyText(entry('a'), entry('b', { rateLimitQps: 2.5 }), entry('root', { admin: true })),
+    );
+    const ring = keyring();
+    expect(ring.size).toBe(3);
+    expect(ring.authenticate('key of a')).toEqual({ name: 'a', admin: false, tenants: ['a'] });
+    expect(ring.authenticate('key of b')).toEqual({
+      name: 'b',
+      admin: false,
+      tenants: ['b'],
+      rateLimitQps: 2.5,
+    });
+    expect(ring.authenticate('key of root')).toEqual({ name: 'root', admin: true });
+    for (const wrong of [
+      '',
+      'key of c',
+      'key of A',
+      'key of a ',
+      sha256('key of a'),
+      '\ud800',
+      'x'.repeat(100_000),
+    ]) {
+      expect(ring.authenticate(wrong)).toBeUndefined();
+    }
+  });
+
+  test('a key spends for its own name and the tenants it lists, with * for any', () => {
+    writePrivate(
+      file,
+      keyText(
+        entry('shop', { tenants: ['acme', 'zeta', 'shop'] }),
+        entry('gateway', { tenants: ['*'] }),
+        entry('root', { admin: true, tenants: ['acme'] }),
+      ),
+    );
+    const ring = keyring();
+    expect(ring.authenticate('key of shop')?.tenants).toEqual(['shop', 'acme', 'zeta']);
+    expect(ring.authenticate('key of gateway')).toEqual({ name: 'gateway', admin: false });
+    expect(ring.authenticate('key of root')).toEqual({ name: 'root', admin: true });
+  });
+
+  test('API_KEY alone is an admin’s', () => {
+    expect(Keyring.fromSingleKey(CANARY).authenticate(CANARY)).toEqual({ name: 'default', admin: true });
+    expect(Keyring.fromSingleKey(CANARY, 'ops').authenticate(CANARY)).toEqual({ name: 'ops', admin: true });
+    expect(Keyring.fromSingleKey(CANARY).authenticate(`${CANARY}x`)).toBeUndefined();
+  });
+
+  test('API_KEY and the file go together', async () => {
+    writePrivate(file, keyText(entry('a')));
+    const ring = keyring({ apiKey: CANARY, file });
+    expect([ring.authenticate(CANARY)?.name, ring.authenticate('key of a')?.name]).toEqual(['default', 'a']);
+    replaceFile(file, keyText());
+    await ring.reload();
+    expect(ring.authenticate(CANARY)?.name).toBe('default');
+    expect(ring.authenticate('key of a')).toBeUndefined();
+  });
+
+  test('no keys let nobody in, not even an empty one', () => {
+    const none = keyring({ apiKey: '' });
+    expect(none.size).toBe(0);
+    expect(none.authenticate('')).toBeUndefined();
+    writePrivate(file, keyText({ name: 'empty', sha256: sha256('') }));
+    expect(keyring().authenticate('')).toBeUndefined();
+  });
+
+  test('a hash in capitals is the same hash', () => {
+    writePrivate(file, keyText({ name: 'a', sha256: sha256(CANARY).toUpperCase() }));
+    expect(keyring().authenticate(CANARY)?.name).toBe('a');
+  });
+});
+
+test('budgets are those of the file, in nanos', () => {
+  writePrivate(file, keyText(entry('a', { budget: { day: 0.5, monthTokens: 9 } }), entry('b')));
+  const ring = keyring();
+  expect(ring.budgetOf('a')).toEqual({
+    day: { costNano: 500_000_000n, tokens: undefined },
+    month: { costNano: undefined, tokens: 9n },
+  });
+  expect([ring.budgetOf('b'), ring.budgetOf('c')]).toEqual([undefined, undefined]);
+});
+
+describe('a bad file', () => {
+  const good = entry('a') as { sha256: string };
+  test.each([
+    ['no JSON', '{"keys": [\n{"name": canary}]}', 'is not valid JSON'],
+    ['a list', '[]', 'the top level: '],
+    ['no keys', '{}', 'keys: '],
+    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: has a field that is not known'],
+    [
+      'the key itself',
+      keyText({ name: 'a', key: CANARY, sha256: CANARY }),
+      'keys.0.sha256: must be 64 hexadecimal',
+    ],
+    ['no hash', keyText({ name: 'a' }), 'keys.0.sha256: must be a text'],
+    ['a name with spaces', keyText({ ...good, name: `${CANARY} x` }), 'keys.0.name: must be 1 to 64'],
+    ['a key for a name', keyText({ ...good, name: `lms_${CANARY}` }), 'keys.0.name: must be'],
+    ['a reserved name', keyText({ ...good, name: 'anonymous' }), 'keys.0.name: must be'],
+    ['tenants that are no list', keyText({ ...good, tenants: CANARY }), 'keys.0.tenants: '],
+    ['an empty tenant', keyText({ ...good, tenants: ['x', ''] }), 'keys.0.tenants.1: '],
+    ['admin as text', keyText({ ...good, admin: CANARY }), 'keys.0.admin: '],
+    ['a negative rate', keyText({ ...good, rateLimitQps: -1 }), 'keys.0.rateLimitQps: '],
+    [
+      'a rate near nothing',
+      keyText({ ...good, rateLimitQps: 1e-300 }),
+      'keys.0.rateLimitQps: must be 0, which',
+    ],
+    ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0, which'],
+    ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
+    ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
+    [
+      'a name twice',
+      keyText(entry('a'), { ...good, sha256: sha256('b') }),
+      'keys.1.name: is that of keys.0 too',
+    ],
+    [
+      'a hash twice',
+      keyText(entry('b', good), { ...good, name: 'c' }),
+      'keys.1.sha256: is that of keys.0 too',
+    ],
+  ])('with %s names the place and quotes nothing', (_, text, expected) => {
+    writePrivate(file, text);
+    let thrown: unknown;
+    try {
+      keyring();
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toBeInstanceOf(KeyFileError);
+    const shown = `${(thrown as Error).stack} ${JSON.stringify((thrown as Error).cause)}`;
+    expect((thrown as Error).message).toContain(`The key file ${file}`);
+    expect((thrown as Error).message).toContain(expected);
+    expect(shown).not.toContain('canary');
+    expect(shown).not.toContain(good.sha256);
+  });
+
+  test('of broken JSON is located by its line', () => {
+    writePrivate(file, '{"keys": [\n\n {"name": "a" "b"}]}');
+    expect(() => keyring()).toThrow(/is not valid JSON, line 3$/);
+  });
+
+  test('that is missing stops the start too', () => {
+    expect(() => keyring()).toThrow(`The key file ${file} cannot be read (ENOENT)`);
+  });
+
+  test('may not take the name of API_KEY’s key', () => {
+    writePrivate(file, keyText(entry('default')));
+    expect(() => keyring({ file, apiKey: CANARY })).toThrow(
+      'has a key of the name that the key of API_KEY has',
+    );
+  });
+
+  test('with a byte order mark is not bad', () => {
+    writePrivate(file, `\uFEFF${keyText(entry('a'))}`);
+    expect(keyring().size).toBe(1);
+  });
+});
+
+describe('the mode of the file', () => {
+  test.each([0o644, 0o640, 0o604])('looser than 0600 is warned of: %o', (mode) => {
+    writePrivate(file, keyText(entry('a')));
+    chmodSync(file, mode);
+    const warnings: string[] = [];
+    keyring({ file, onWarning: (message) => warnings.push(message) });
+    expect(warnings).toEqual([expect.stringContaining(`${file} has mode 0${mode.toString(8)}`)]);
+  });
+
+  test.each([0o600, 0o400])('as it should be is not: %o', (mode) => {
+    writePrivate(file, keyText(entry('a')));
+    chmodSync(file, mode);
+    const warnings: string[] = [];
+    keyring({ file, onWarning: (message) => warnings.push(message) });
+    expect(warnings).toEqual([]);
+  });
+});
+
+test('a file with too many keys, or too much wrong, is told of briefly', () => {
+  const keys = Array.from({ length: 10_001 }, (_, index) => ({ name: `${index}`, sha256: 'x' }));
+  writePrivate(file, keyText(...keys));
+  expect(() => keyring()).toThrow(/: keys: has more than 10000 keys$/);
+  writePrivate(file, keyText(...keys.slice(1)));
+  expect(() => keyring()).toThrow(/keys\.9\.sha256: must be 64 hexadecimal digits; and 9990 more$/);
+});
+
+test('a reload of ten thousand keys lets other work in between', async () => {
+  writePrivate(file, keyText(entry('a')));
+  const ring = keyring();
+  replaceFile(file, keyText(...Array.from({ length: 10_000 }, (_, index) => entry(`key-${index}`))));
+  const reloading = ring.reload();
+  let turns = 0;
+  while (ring.authenticate('key of a')) {
+    await setImmediate();
+    turns += 1;
+  }
+  await reloading;
+  expect(ring.size).toBe(10_000);
+  expect(turns).toBeGreaterThan(20);
+  expect(ring.authenticate('key of key-9999')?.name).toBe('key-9999');
+});
+
+describe('reload', () => {
+  test('takes new keys, drops revoked ones and changes rights at once', async () => {
+    writePrivate(file, keyText(entry('a'), entry('b')));
+    const ring = keyring();
+    replaceFile(file, keyText(entry('b', { admin: true }), entry('c')));
+    expect(ring.authenticate('key of a')?.name).toBe('a');
+    await ring.reload();
+    expect(ring.authenticate('key of a')).toBeUndefined();
+    expect(ring.authenticate('key of b')?.admin).toBe(true);
+    expect(ring.authenticate('key of c')?.name).toBe('c');
+  });
+
+  test.each([
+    ['is bad', () => replaceFile(file, `{"keys": "${CANARY}"}`)],
+    ['is gone', () => rmSync(file)],
+    [
+      'has the name of the key of API_KEY',
+      () => replaceFile(file, keyText({ name: 'default', sha256: sha256('b') })),
+    ],
+  ])('keeps the old keys when the file %s, and says why', async (_, spoil) => {
+    writePrivate(file, keyText(entry('a', { budget: { day: 1 } })));
+    const errors: Error[] = [];
+    const ring = keyring({ file, apiKey: 'key of API', onError: (error) => errors.push(error) });
+    spoil();
+    await ring.reload();
+    expect(errors.map(String)).toEqual([expect.stringContaining(file)]);
+    expect(String(errors[0])).not.toContain(CANARY);
+    expect(ring.authenticate('key of a')?.name).toBe('a');
+    expect(ring.budgetOf('a')?.day.costNano).toBe(1_000_000_000n);
+  });
+});
+
+describe('watch', () => {
+  /** A watching keyring whose seconds are turns of the event loop, and what it reported. */
+  function watching(path = file) {
+    const reported: (number | string)[] = [];
+    const ring = keyring({
+      file: path,
+      onReload: (size) => reported.push(size),
+      onError: (error) => reported.push(error.message),
+      wait: () => setImmediate(),
+    });
+    ring.watch();
+    return { ring, reported };
+  }
+
+  const until = async (condition: () => boolean): Promise<void> => {
+    while (!condition()) await setImmediate();
+  };
+
+  const withA = keyText(entry('a'), entry('b'));
+  const withoutA = keyText(entry('b'));
+  const inner = () => join(folder.path, 'inner');
+  const path = () => join(inner(), 'keys.json');
+
+  function writeFolder(name: string, text: string): void {
+    mkdirSync(join(folder.path, name));
+    writePrivate(join(folder.path, name, 'keys.json'), text);
+  }
+
+  beforeEach(() => writeFolder('inner', withA));
+
+  /** Ways to revoke a key in inner/keys.json. */
+  const CHANGES: [string, () => void][] = [
+    ['replaces the file', () => replaceFile(path(), withoutA)],
+    ['writes it in place', () => writeFileSync(path(), withoutA)],
+    ['writes it in place with the same size and time', () => rewriteUnseen(path())],
+    [
+      'swaps the folder',
+      () => {
+        writeFolder('new', withoutA);
+        renameSync(inner(), join(folder.path, 'old'));
+        renameSync(join(folder.path, 'new'), inner());
+      },
+    ],
+    [
+      'deletes the folder and makes it again',
+      () => {
+        rmSync(inner(), { recursive: true });
+        writeFolder('inner', withoutA);
+      },
+    ],
+    [
+      'deletes the file and makes it again',
+      () => {
+        rmSync(path());
+        writePrivate(path(), withoutA);
+      },
+    ],
+    [
+      'puts a link in its place, to a link to the file',
+      () => {
+        writePrivate(join(folder.path, 'target'), withoutA);
+        symlinkSync('target', join(folder.path, 'link'));
+        rmSync(path());
+        symlinkSync('../link', path());
+      },
+    ],
+  ];
+
+  /** Another text of the same length in the same file with the same modification time. */
+  function rewriteUnseen(target: string): void {
+    const { atime, mtime } = statSync(target);
+    writeFileSync(target, withA.replace('"name":"a"', '"name":"z"').replace(sha256('key of a'), sha256('z')));
+    utimesSync(target, atime, mtime);
+  }
+
+  test.each(CHANGES)('a key is revoked when an operator %s', async (_, change) => {
+    const { ring } = watching(path());
+    expect(ring.authenticate('key of a')?.name).toBe('a');
+    change();
+    await until(() => ring.authenticate('key of a') === undefined);
+    expect(ring.authenticate('key of b')?.name).toBe('b');
+  });
+
+  test.each(CHANGES)('after a swap of the folder a key is revoked when an operator %s', async (_, change) => {
+    const { ring, reported } = watching(path());
+    writeFolder('new', keyText(entry('a'), entry('b'), entry('c')));
+    renameSync(inner(), join(folder.path, 'first'));
+    renameSync(join(folder.path, 'new'), inner());
+    await until(() => reported.includes(3));
+    change();
+    await until(() => ring.authenticate('key of a') === undefined);
+  });
+
+  test('a key is revoked by a swapped link, as in a mounted secret', async () => {
+    writeFolder('..2025', withA);
+    writeFolder('..2026', withoutA);
+    symlinkSync('..2025', join(folder.path, '..data'));
+    symlinkSync('..data/keys.json', file);
+    const { ring } = watching(file);
+    symlinkSync('..2026', join(folder.path, '..data.new'));
+    renameSync(join(folder.path, '..data.new'), join(folder.path, '..data'));
+    await until(() => ring.authenticate('key of a') === undefined);
+  });
+
+  test.each([
+    ['gone', () => rmSync(path()), 'ENOENT'],
+    ['gone with its folder', () => rmSync(inner(), { recursive: true }), 'ENOENT'],
+    ['empty', () => truncateSync(path()), 'is not valid JSON'],
+    ['half of it', () => truncateSync(path(), 50), 'is not valid JSON'],
+    ['not a file', () => (rmSync(path()), mkdirSync(path())), 'not a regular file'],
+  ])('a file that is %s keeps its keys and is reported once', async (_, spoil, reason) => {
+    const { ring, reported } = watching(path());
+    spoil();
+    await until(() => reported.length > 0);
+    for (let turn = 0; turn < 100; turn += 1) await setImmediate();
+    expect(reported).toEqual([expect.stringContaining(reason)]);
+    expect(ring.authenticate('key of a')?.name).toBe('a');
+    rmSync(inner(), { recursive: true, force: true });
+    writeFolder('inner', withoutA);
+    await until(() => ring.authenticate('key of a') === undefined);
+  });
+
+  test('a change between reading and watching is not missed', async () => {
+    const ring = keyring({ file: path(), wait: () => setImmediate() });
+    replaceFile(path(), keyText());
+    ring.watch();
+    await until(() => ring.size === 0);
+  });
+});

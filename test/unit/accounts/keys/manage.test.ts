@@ -1,0 +1,235 @@
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Keyring } from '../../../../src/accounts/keys/keyring.js';
+import {
+  addKey,
+  formatAddedKey,
+  formatKeys,
+  listKeys,
+  revokeKey,
+} from '../../../../src/accounts/keys/manage.js';
+import { withLock } from '../../../../src/accounts/keys/replace.js';
+import { keyText, sha256, temporaryFolder, writePrivate } from './helpers.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+let file: string;
+
+beforeEach(() => {
+  folder = temporaryFolder();
+  file = join(folder.path, 'new', 'keys.json');
+});
+
+afterEach(() => folder.remove());
+
+const NOW = Date.parse('2025-03-01T10:00:00Z');
+
+describe('addKey', () => {
+  test('makes a key that works, and keeps its SHA-256 alone', async () => {
+    const { key, info } = await addKey(file, {
+      name: 'shop',
+      tenants: ['acme'],
+      admin: false,
+      rateLimitQps: 5,
+      budget: { day: 1.5, month: 20 },
+      now: NOW,
+    });
+    expect(key).toMatch(/^lms_[A-Za-z0-9_-]{43}$/);
+    const stored = {
+      name: 'shop',
+      tenants: ['acme'],
+      rateLimitQps: 5,
+      budget: { day: 1.5, month: 20 },
+      created: '2025-03-01T10:00:00.000Z',
+    };
+    expect(info).toEqual(stored);
+    const text = readFileSync(file, 'utf8');
+    expect(JSON.parse(text)).toEqual({ keys: [{ ...stored, sha256: sha256(key) }] });
+    expect(text).not.toContain(key.slice(4));
+    expect(new Keyring({ file }).authenticate(key)).toEqual({
+      name: 'shop',
+      admin: false,
+      tenants: ['shop', 'acme'],
+      rateLimitQps: 5,
+    });
+  });
+
+  test('makes the file and its folder for their owner alone, and keeps a mode that was chosen', async () => {
+    await addKey(file, { name: 'a' });
+    const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
+    expect([mode(file), mode(join(folder.path, 'new'))]).toEqual(['600', '700']);
+    chmodSync(file, 0o640);
+    await addKey(file, { name: 'b' });
+    expect(mode(file)).toBe('640');
+    expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
+  });
+
+  test('refuses a name that is taken, and leaves the file', async () => {
+    await addKey(file, { name: 'a' });
+    const before = readFileSync(file, 'utf8');
+    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow('has a key of that name already');
+    expect(readFileSync(file, 'utf8')).toBe(before);
+  });
+
+  test('twenty at once are all there, each with a key of its own', async () => {
+    const names = Array.from({ length: 20 }, (_, index) => `key-${index}`);
+    const added = await Promise.all(names.map((name) => addKey(file, { name })));
+    expect(new Set(added.map(({ key }) => key)).size).toBe(20);
+    const ring = new Keyring({ file });
+    expect(added.map(({ key }) => ring.authenticate(key)?.name)).toEqual(names);
+    expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
+  });
+
+  test('of the same name at once, one wins', async () => {
+    const tries = await Promise.allSettled([1, 2, 3].map(() => addKey(file, { name: 'same' })));
+    expect(tries.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
+    expect(listKeys(file)).toHaveLength(1);
+  });
+
+  test('waits for another process to let go of the lock', async () => {
+    await addKey(file, { name: 'a' });
+    writeFileSync(`${file}.lock`, '1\n');
+    const adding = addKey(file, { name: 'b' });
+    expect(listKeys(file).map(({ name }) => name)).toEqual(['a']);
+    rmSync(`${file}.lock`);
+    await adding;
+    expect(listKeys(file).map(({ name }) => name)).toEqual(['a', 'b']);
+  });
+
+  test('a lock that is never let go is named, and left', async () => {
+    writePrivate(join(folder.path, 'keys.json.lock'), '1\n');
+    const change = jest.fn();
+    const waiting = withLock(join(folder.path, 'keys.json'), change, 1);
+    await expect(waiting).rejects.toThrow('keys.json.lock is held by another process');
+    expect(change).not.toHaveBeenCalled();
+    expect(readdirSync(folder.path)).toEqual(['keys.json.lock']);
+  });
+
+  test.each([
+    [{ name: 'two words' }, /^The name must be/],
+    [{ name: 'lms_x' }, /^The name must be/],
+    [{ name: 'a', rateLimitQps: NaN }, /keys\.0\.rateLimitQps: /],
+    [{ name: 'a', budget: { day: -1 } }, /keys\.0\.budget\.day: /],
+    [{ name: 'a', tenants: [''] }, /keys\.0\.tenants\.0: /],
+  ])('refuses %j and makes no file', async (options, message) => {
+    await expect(addKey(file, options)).rejects.toThrow(message);
+    expect(existsSync(file)).toBe(false);
+  });
+
+  test('does not write over a file that is not valid', async () => {
+    const bad = join(folder.path, 'bad.json');
+    writePrivate(bad, '{"keys": [');
+    await expect(addKey(bad, { name: 'a' })).rejects.toThrow('is not valid JSON');
+    expect(readFileSync(bad, 'utf8')).toBe('{"keys": [');
+    expect(readdirSync(folder.path)).toEqual(['bad.json']);
+  });
+
+  test('keeps what the file has, and a link a link', async () => {
+    const target = join(folder.path, 'target.json');
+    const link = join(folder.path, 'link.json');
+    const old = { name: 'old', sha256: sha256('old'), budget: { monthTokens: 7 }, admin: true };
+    writePrivate(target, keyText(old));
+    symlinkSync('target.json', link);
+    const { key } = await addKey(link, { name: 'new' });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(JSON.parse(readFileSync(target, 'utf8')).keys[0]).toEqual(old);
+    expect(new Keyring({ file: target }).authenticate(key)?.name).toBe('new');
+  });
+
+  test('makes the file that a link leads to', async () => {
+    const link = join(folder.path, 'link.json');
+    symlinkSync('target.json', link);
+    const { key } = await addKey(link, { name: 'new' });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(new Keyring({ file: join(folder.path, 'target.json') }).authenticate(key)?.name).toBe('new');
+  });
+
+  test('makes no file that the server would refuse for its size', async () => {
+    const full = join(folder.path, 'full.json');
+    const tenants = Array.from({ length: 70_000 }, (_, index) => `${index}`.padStart(110, 't'));
+    writePrivate(full, keyText({ name: 'old', sha256: sha256('old'), tenants }));
+    const before = readFileSync(full, 'utf8');
+    await expect(addKey(full, { name: 'a', tenants })).rejects.toThrow('would be larger than 8 MiB');
+    expect(readFileSync(full, 'utf8')).toBe(before);
+    expect(readdirSync(folder.path)).toEqual(['full.json']);
+  });
+
+  test('that cannot write names the file', async () => {
+    writeFileSync(join(folder.path, 'plain'), '');
+    const blocked = join(folder.path, 'plain', 'keys.json');
+    await expect(addKey(blocked, { name: 'a' })).rejects.toThrow(
+      `The key file ${blocked} cannot be written (`,
+    );
+  });
+});
+
+describe('revokeKey', () => {
+  test('takes one key out; it no longer works', async () => {
+    const [a, b] = [await addKey(file, { name: 'a' }), await addKey(file, { name: 'b' })];
+    const ring = new Keyring({ file });
+    expect((await revokeKey(file, 'a')).name).toBe('a');
+    await ring.reload();
+    expect([a, b].map(({ key }) => ring.authenticate(key)?.name)).toEqual([undefined, 'b']);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  test('of a name that is not there says so without repeating it', async () => {
+    const { key } = await addKey(file, { name: 'a' });
+    const error: unknown = await revokeKey(file, key).catch((thrown: unknown) => thrown);
+    expect(String(error)).toContain('has no key of that name');
+    expect(String(error)).not.toContain(key);
+    await expect(revokeKey(join(folder.path, 'none.json'), 'a')).rejects.toThrow('ENOENT');
+  });
+});
+
+describe('what is shown', () => {
+  test('list has names, rights and limits, and nothing of a key or hash', async () => {
+    const added = await addKey(file, {
+      name: 'shop',
+      tenants: ['acme', 'esc\u001b[31m'],
+      rateLimitQps: 0.5,
+      budget: { day: 1, month: 20, dayTokens: 300, monthTokens: 4000 },
+      now: NOW,
+    });
+    const other = await addKey(file, { name: 'root', admin: true, now: NOW });
+    const keys = listKeys(file);
+    const text = formatKeys(keys);
+    expect(text).toBe(
+      [
+        'NAME  ADMIN  TENANTS             QPS  BUDGET                                           CREATED',
+        'shop  no     acme,esc\\u001b[31m  0.5  1/day 20/month 300 tokens/day 4000 tokens/month  2025-03-01',
+        'root  yes    -                   -    -                                                2025-03-01',
+        '',
+      ].join('\n'),
+    );
+    const shown = JSON.stringify(keys) + text;
+    for (const { key } of [added, other]) {
+      expect(shown).not.toContain(key.slice(4));
+      expect(shown).not.toContain(sha256(key).slice(0, 16));
+    }
+  });
+
+  test('add shows the key once', async () => {
+    const added = await addKey(file, { name: 'shop' });
+    const text = formatAddedKey(added);
+    expect(text.split(added.key)).toHaveLength(2);
+    expect(text).toContain('Key shop: ');
+    expect(JSON.stringify(added.info)).not.toContain(sha256(added.key));
+  });
+
+  test('an empty file lists its header', () => {
+    const empty = join(folder.path, 'empty.json');
+    writePrivate(empty, keyText());
+    expect(formatKeys(listKeys(empty))).toBe('NAME  ADMIN  TENANTS  QPS  BUDGET  CREATED\n');
+  });
+});

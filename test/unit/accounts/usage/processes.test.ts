@@ -1,0 +1,132 @@
+/** The usage file and processes that share it or are killed over it: real processes on the compiled sources. */
+
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { openUsageStore } from '../../../../src/accounts/usage/store.js';
+import {
+  compileSources,
+  entry,
+  nextMessage,
+  requestsOnDisk,
+  rowsOf,
+  runScript,
+  startScript,
+  temporaryFolder,
+} from './helpers.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+
+beforeAll(() => {
+  folder = temporaryFolder();
+  compileSources(['src', 'src/accounts/usage'], folder.path);
+});
+
+afterAll(() => folder.remove());
+
+const opening = (file: string): string => `
+  import { openUsageStore } from './src/accounts/usage/store.js';
+  import Database from 'libsql';
+  const file = ${JSON.stringify(file)};
+  const errors = [];
+  const store = openUsageStore({ file, flushMs: 20, onError: (error) => errors.push(error.message) });
+  const record = () => store.record(${JSON.stringify(entry())});`;
+
+test('three processes on one file, new at first, lose no count', async () => {
+  const file = join(folder.path, 'shared.sqlite');
+  const script = `${opening(file)}
+    for (let i = 0; i < 600; i += 1) {
+      record();
+      // A turn of the event loop now and then, so that timed flushes of the three meet.
+      if (i % 10 === 0) await new Promise((done) => setImmediate(done));
+      if (i % 50 === 0) [...store.pages()];
+    }
+    store.close();`;
+  await Promise.all([1, 2, 3].map(() => runScript(folder.path, script)));
+  const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
+  expect(rowsOf(store)).toMatchObject([
+    { requests: 1800, promptTokens: 18_000, completionTokens: 9_000, costNano: 180_000 },
+  ]);
+  store.close();
+});
+
+test('kill -9 loses nothing that was recorded before the last flush', async () => {
+  const file = join(folder.path, 'killed.sqlite');
+  const child = startScript(
+    folder.path,
+    `${opening(file)}
+    for (let i = 0; i < 250; i += 1) record();
+    const look = new Database(file);
+    const rows = look.prepare('SELECT total(requests) FROM usage').raw();
+    const wait = () => rows.get()[0] === 250 ? process.send('written') : setImmediate(wait);
+    wait();
+    setInterval(() => {}, 1e6);`,
+  );
+  await nextMessage(child);
+  child.kill('SIGKILL');
+  expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
+  const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
+  expect(rowsOf(store)).toMatchObject([{ requests: 250, costNano: 25_000 }]);
+  store.close();
+});
+
+test('kill -9 in the midst of writing leaves whole transactions and a file that opens', async () => {
+  const file = join(folder.path, 'torn.sqlite');
+  const child = startScript(
+    folder.path,
+    `${opening(file)}
+    const pair = () => {
+      for (const tenant of ['a', 'b']) store.record({ ...${JSON.stringify(entry())}, tenant });
+      [...store.pages()];
+      process.send('pair');
+      setImmediate(pair);
+    };
+    pair();`,
+  );
+  for (let pairs = 0; pairs < 50; pairs += 1) await nextMessage(child);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
+  const [a, b] = rowsOf(store);
+  expect(a?.requests).toBeGreaterThanOrEqual(50);
+  expect(b?.requests).toBe(a?.requests);
+  store.close();
+  expect(requestsOnDisk(file)).toBe(2 * a!.requests);
+});
+
+test('an open store does not keep a process alive', async () => {
+  const file = join(folder.path, 'idle.sqlite');
+  // No close: the script ends only if the flush timer lets it, or this test runs into its limit.
+  const printed = await runScript(folder.path, `${opening(file)} record(); console.log('end');`);
+  expect(printed).toBe('end\n');
+});
+
+test('a full disk ends nothing: what was counted meanwhile is written once when there is room again', async () => {
+  const file = join(folder.path, 'full.sqlite');
+  const child = startScript(
+    folder.path,
+    `import { execFileSync } from 'node:child_process';
+    ${opening(file)}
+    // The most that any file of this process may grow to; raised again later.
+    const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':']);
+    limit(65536);
+    for (let i = 0; i < 2000; i += 1) store.record({ ...${JSON.stringify(entry())}, tenant: 'tenant ' + i });
+    const look = setInterval(() => {
+      if (errors.length === 0) return;
+      clearInterval(look);
+      process.send({ rows: store.backlog.rows, errors });
+      limit('unlimited');
+    }, 5);
+    const end = setInterval(() => {
+      if (store.backlog.rows > 0 || errors.length === 0) return;
+      clearInterval(end);
+      store.close();
+      process.disconnect();
+    }, 5);`,
+  );
+  const full = (await nextMessage(child)) as { rows: number; errors: string[] };
+  expect(full.rows).toBeGreaterThan(0);
+  expect(full.errors).toEqual([expect.stringMatching(/kept in memory \(SQLITE_(FULL|IOERR)/)]);
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  expect(requestsOnDisk(file)).toBe(2000);
+});

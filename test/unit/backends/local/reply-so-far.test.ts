@@ -1,0 +1,95 @@
+import { ReplySoFar } from '../../../../src/backends/local/reply-so-far.js';
+import type { GenerateEvent, GenerateRequest, JsonObject } from '../../../../src/contract.js';
+
+const user = { role: 'user', content: 'hi' };
+const chat = (body: JsonObject = {}): GenerateRequest => ({
+  kind: 'chat',
+  n: 1,
+  body: { messages: [user], ...body },
+});
+const text = (value: string): GenerateEvent => ({ type: 'text', index: 0, text: value });
+
+function after(request: GenerateRequest, ...events: GenerateEvent[]): ReplySoFar {
+  const reply = new ReplySoFar(request);
+  for (const event of events) reply.note(event);
+  return reply;
+}
+
+test('while nothing was handed on the request is the same', () => {
+  const request = chat();
+  expect(after(request, { type: 'prefill', promptTokens: 3 }).next()).toBe(request);
+});
+
+test("the text so far becomes the assistant's turn", () => {
+  expect(after(chat(), text('Cev'), text('iche ')).next().body.messages).toEqual([
+    user,
+    { role: 'assistant', content: 'Ceviche ' },
+  ]);
+});
+
+test('a turn that the client began is gone on with, in the same turn', () => {
+  const begun = { role: 'assistant', content: [{ type: 'text', text: 'My ' }] };
+  expect(after(chat({ messages: [user, begun] }), text('dish')).next().body.messages).toEqual([
+    user,
+    { role: 'assistant', content: 'My dish' },
+  ]);
+});
+
+test('reasoning is carried', () => {
+  const reply = after(chat(), { type: 'reasoning', index: 0, text: 'hm' }, text('so'));
+  expect((reply.next().body.messages as JsonObject[]).at(-1)).toEqual({
+    role: 'assistant',
+    content: 'so',
+    reasoning_content: 'hm',
+  });
+});
+
+test('the token limit shrinks, and with none left there is nothing to go on with', () => {
+  expect(after(chat({ max_tokens: 5 }), text('a'), text('b')).next().body.max_tokens).toBe(3);
+  expect(after(chat({ max_tokens: 1 }), text('a')).full).toBe(true);
+  expect(after(chat({ max_tokens: 2 }), text('a')).full).toBe(false);
+  expect(after(chat(), text('a')).full).toBe(false);
+});
+
+test('one event may have brought several tokens', () => {
+  const reply = after(chat({ max_tokens: 9 }), text('a b c'));
+  reply.recount(3);
+  expect(reply.next().body.max_tokens).toBe(6);
+  reply.recount(1);
+  expect(reply.tokens).toBe(3);
+});
+
+test.each(['tools', 'response_format', 'grammar', 'logprobs'])('not with %s', (field) => {
+  expect(after(chat({ max_tokens: 9, [field]: 'x' }), text('a')).resumable).toBe(false);
+  expect(after(chat({ max_tokens: 9 }), text('a')).resumable).toBe(true);
+});
+
+test('a raw prompt grows; one of token ids cannot', () => {
+  const raw = (prompt: string | number[]): GenerateRequest => ({
+    kind: 'raw',
+    n: 1,
+    body: { prompt, max_tokens: 9 },
+  });
+  expect(after(raw('Once'), text(' upon')).next().body.prompt).toBe('Once upon');
+  expect(after(raw([1, 2]), text('a')).resumable).toBe(false);
+});
+
+test('the usage counts the prompt as it was sent and all tokens that came', () => {
+  const reply = after(chat(), { type: 'prefill', promptTokens: 10 }, text('a'), text('b'));
+  reply.next();
+  reply.note(text('c'));
+  expect(
+    reply.note({ type: 'usage', usage: { promptTokens: 12, completionTokens: 1, cachedTokens: 11 } }),
+  ).toEqual({
+    type: 'usage',
+    usage: { promptTokens: 10, completionTokens: 3, cachedTokens: 10 },
+  });
+});
+
+test('an estimate of the tokens never makes a reply full, a count may', () => {
+  const reply = after(chat({ max_tokens: 10 }), text('a'), text('b'));
+  reply.estimate(40);
+  expect([reply.tokens, reply.full]).toEqual([9, false]);
+  reply.recount(10);
+  expect(reply.full).toBe(true);
+});

@@ -1,0 +1,223 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { remoteOptions } from '../../../../src/config/file/remote-options.js';
+import { schemaText } from '../../../../src/config/file/json-schema.js';
+import { loadConfigFile, parseConfigFile } from '../../../../src/config/file/load.js';
+import { local, parse, remote, temporaryFolder, type Folder } from './helpers.js';
+
+const ROOT = resolve(import.meta.dirname, '../../../..');
+
+let folder: Folder;
+beforeEach(() => (folder = temporaryFolder()));
+afterEach(() => folder.remove());
+
+test('what is not said has its default', () => {
+  expect(
+    parse({ models: { a: local() }, remotes: { b: remote() }, groups: { c: { members: ['a'] } } }),
+  ).toEqual({
+    models: {
+      a: {
+        ...{ path: 'hf:org/repo', workers: 1, context: 4096 },
+        ...{ gpus: [], extraArgs: [], aliases: [] },
+      },
+    },
+    remotes: {
+      b: {
+        ...{ baseUrl: 'http://box:8000', model: 'm', kind: 'openai', maxTokensField: 'max_tokens' },
+        timeouts: { connectSecs: 5, firstTokenSecs: 60, tokenSecs: 15, totalSecs: 600 },
+        retries: { attempts: 2, budgetSecs: 5 },
+        aliases: [],
+      },
+    },
+    groups: { c: { members: ['a'], fallback: [], firstTokenSecs: 120, aliases: [] } },
+    tenants: {},
+  });
+});
+
+test('paths are relative to the file', () => {
+  folder.write({ models: { a: { path: 'm.gguf', binPath: './m.gguf' } } });
+  const path = join(folder.path, 'm.gguf');
+  expect(loadConfigFile(folder.file).models.a).toMatchObject({ path, binPath: path });
+});
+
+test('a byte order mark does no harm', () => {
+  folder.write(`\uFEFF${JSON.stringify({ remotes: { a: remote() } })}`);
+  expect(Object.keys(loadConfigFile(folder.file).remotes)).toEqual(['a']);
+});
+
+const models = { a: local() };
+
+test.each([
+  [{}, 'needs at least one entry in "models" or "remotes"'],
+  [[], 'Invalid input: expected object, received array'],
+  [{ models, modles: {} }, 'modles: is no field this file may have'],
+  [{ models: { a: local({ worker: 2 }) } }, 'models.a.worker: is no field this file may have'],
+  [{ models: { a: {} } }, 'models.a.path: is required'],
+  [{ models: { a: { path: '' } } }, 'models.a.path: must not be empty'],
+  [{ models: { a: { path: 'gone.gguf' } } }, 'models.a.path: there is no file gone.gguf'],
+  [{ models: { a: local({ binPath: 'gone' }) } }, 'models.a.binPath: there is no file gone'],
+  [{ models: { a: local({ workers: 0 }) } }, 'models.a.workers: must be a whole number from 1 to 256'],
+  [{ models: { a: local({ workers: '4' }) } }, 'models.a.workers: must be a whole number from 1 to 256'],
+  [{ models: { a: local({ workers: 1.5 }) } }, 'models.a.workers: must be a whole number from 1 to 256'],
+  [{ models: { a: local({ gpus: '0' }) } }, 'models.a.gpus: must be a list'],
+  [{ models: { a: local({ gpus: [0] }) } }, 'models.a.gpus.0: must be a text'],
+  [{ models: { a: local({ extraArgs: ['-x', 1] }) } }, 'models.a.extraArgs.1: must be a text'],
+  [{ models: { a: local({ price: { prompt: 1 } }) } }, 'models.a.price.completion: is required'],
+  [
+    { models: { a: local({ price: { prompt: -1, completion: 0 } }) } },
+    'models.a.price.prompt: must be a number from 0 to 1000000 with at most nine decimals',
+  ],
+  ...[1e300, 1e-10, 5e-324, 1_000_000.1].map((completion): [unknown, string] => [
+    { models: { a: local({ price: { prompt: 0, completion } }) } },
+    'models.a.price.completion: must be a number from 0 to 1000000 with at most nine decimals',
+  ]),
+  [
+    { models: { '../a': local() } },
+    'models.../a: as a name, it must be 1 to 128 letters, digits or . _ - : / @ and begin with a letter or digit',
+  ],
+  [{ remotes: { a: { model: 'm' } } }, 'remotes.a.baseUrl: is required'],
+  [
+    { remotes: { a: remote({ baseUrl: 'http://u:p@box' }) } },
+    'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
+  ],
+  [
+    { remotes: { a: remote({ baseUrl: 'http://box?key=1' }) } },
+    'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
+  ],
+  [
+    { remotes: { a: remote({ baseUrl: 'box:8000' }) } },
+    'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
+  ],
+  [{ remotes: { a: remote({ kind: 'vllm' }) } }, 'remotes.a.kind: must be "llama" or "openai"'],
+  [
+    { remotes: { a: remote({ timeouts: { tokenSecs: 0 } }) } },
+    'remotes.a.timeouts.tokenSecs: must be a number of seconds, more than 0 and at most 86400',
+  ],
+  [{ models, groups: { g: { members: [] } } }, 'groups.g.members: must name at least one model or remote'],
+  [{ models, groups: { g: { members: ['x'] } } }, 'groups.g.members.0: there is no model named "x"'],
+  [
+    { models, groups: { g: { members: ['a'], fallback: ['x'] } } },
+    'groups.g.fallback.0: there is no group named "x"',
+  ],
+  [
+    { models, groups: { g: { members: ['a'], fallback: ['h'] }, h: { members: ['a'], fallback: ['g'] } } },
+    'groups.h.fallback.0: comes back to itself: g → h → g',
+  ],
+  [{ models, remotes: { a: remote() } }, 'remotes.a: "a" is the name of models.a too'],
+  [{ models, groups: { a: { members: ['a'] } } }, 'groups.a: "a" is the name of models.a too'],
+  [
+    { models: { a: local({ aliases: ['b'] }), b: local() } },
+    'models.a.aliases.0: "b" is the name of models.b too',
+  ],
+  [
+    { models: { a: local({ aliases: ['x', 'x'] }) } },
+    'models.a.aliases.1: "x" is the name of models.a.aliases.0 too',
+  ],
+  [{ models, default: 'x' }, 'default: there is no model or group named "x"'],
+  [
+    { models, tenants: { t: { budget: { week: 1 } } } },
+    'tenants.t.budget.week: is no field this file may have',
+  ],
+  [{ models, maxTokens: 0 }, 'maxTokens: must be a whole number from 1 to 16777216'],
+])('%j is refused: %s', (content, message) => {
+  expect(() => parse(content)).toThrow(
+    expect.objectContaining({ name: 'ConfigFileError', message: `lmserv.config.json: ${message}` }),
+  );
+});
+
+test('the error tells the field apart from the reason', () => {
+  expect(() => parse({ models: { a: local({ slots: 0 }) } })).toThrow(
+    expect.objectContaining({ path: 'models.a.slots', reason: 'must be a whole number from 1 to 256' }),
+  );
+});
+
+test.each([
+  ['{\n  "models": {,}\n}', /is not valid JSON( \(line 2, column 14\))?$/],
+  ['{"models": ', /is not valid JSON/],
+  ['', /is not valid JSON/],
+])('%j is refused with its place, and never quoted', (text, message) => {
+  expect(() => parseConfigFile(text, 'lmserv.config.json')).toThrow(message);
+});
+
+test('a file that is not there is told', () => {
+  expect(() => loadConfigFile(join(folder.path, 'none.json'))).toThrow('none.json: cannot be read (ENOENT)');
+});
+
+describe('keys', () => {
+  const CANARY = 'sk-canary-51c7';
+
+  test.each([
+    [
+      remote({ apiKey: CANARY }),
+      'remotes.a.apiKey: is no field this file may have; name the variable that holds the key in apiKeyEnv',
+    ],
+    [
+      remote({ apiKeyEnv: CANARY }),
+      'remotes.a.apiKeyEnv: must be the name of an environment variable such as OPENAI_API_KEY, not the key itself',
+    ],
+    [
+      remote({ baseUrl: `http://u:${CANARY}@box` }),
+      'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
+    ],
+  ])('do not belong into the file, and errors do not show them (%#)', (entry, message) => {
+    expect(() => parse({ remotes: { a: entry } })).toThrow(
+      expect.objectContaining({ message: `lmserv.config.json: ${message}` }),
+    );
+    expect(message).not.toContain(CANARY);
+  });
+
+  test('come from the variable that is named', () => {
+    const { a, b } = parse({ remotes: { a: remote({ apiKeyEnv: 'FAR_KEY' }), b: remote() } }).remotes;
+    const lookup = (name: string) => (name === 'FAR_KEY' ? ' the-key\n' : 'another');
+    expect(remoteOptions('a', a!, lookup)).toMatchObject({
+      ...{ name: 'a', apiKey: 'the-key', apiKeyEnv: 'FAR_KEY' },
+      timeouts: { connectMs: 5_000, firstTokenMs: 60_000, tokenMs: 15_000, totalMs: 600_000 },
+      retries: { attempts: 2, budgetMs: 5_000 },
+    });
+    expect(remoteOptions('b', b!, lookup).apiKey).toBeUndefined();
+  });
+});
+
+// After a change: npm run build && node dist/src/config/file/write-schema.js && npx prettier --write lmserv.schema.json
+test('lmserv.schema.json is what the code reads', () => {
+  expect(JSON.parse(readFileSync(join(ROOT, 'lmserv.schema.json'), 'utf8'))).toEqual(
+    JSON.parse(schemaText()),
+  );
+});
+
+describe.each(['models-and-groups.md', 'scaling.md'])('docs/%s', (page) => {
+  const text = readFileSync(join(ROOT, 'docs', page), 'utf8');
+  const examples = [...text.matchAll(/```json\n(.*?)```/gs)].map((match) => match[1]!);
+
+  test('has examples, and they can be read', () => {
+    expect(examples.length).toBeGreaterThan(0);
+    for (const example of examples) {
+      const json = JSON.parse(example) as { models?: Record<string, { path: string; binPath?: string }> };
+      // The models' files are not here.
+      for (const model of Object.values(json.models ?? {})) {
+        model.path = 'hf:org/repo';
+        delete model.binPath;
+      }
+      expect(() => parse(json)).not.toThrow();
+    }
+  });
+
+  test('links to pages that are there', () => {
+    const links = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map((match) => match[1]!);
+    expect(links.filter((link) => !existsSync(resolve(ROOT, 'docs', link)))).toEqual([]);
+  });
+});
+
+test('docs/models-and-groups.md names every field', () => {
+  const text = readFileSync(join(ROOT, 'docs/models-and-groups.md'), 'utf8');
+  const names = new Set<string>();
+  JSON.parse(schemaText(), (_key, value: unknown) => {
+    const properties = (value as { properties?: object } | null)?.properties;
+    for (const name of Object.keys(properties ?? {})) names.add(name);
+    return value;
+  });
+  expect(names.size).toBeGreaterThan(40);
+  expect(
+    [...names].filter((name) => !new RegExp(`[\`".]\\$?${name.replace('$', '')}\\b`).test(text)),
+  ).toEqual([]);
+});

@@ -1,0 +1,134 @@
+import { loadProfiles, PROFILE_VARIABLES } from '../../../../src/dialects/llm-connect/profiles/load.js';
+import { ProfileError } from '../../../../src/dialects/llm-connect/profiles/profile.js';
+import { Profiles } from '../../../../src/dialects/llm-connect/profiles/profiles.js';
+
+const TRIAGE = 'custodian-triage-balanced';
+const PREFIX = 'LLM_CONNECT_CUSTODIAN_TRIAGE_';
+
+const noFile = (_path: string): string => {
+  throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+};
+const load = (env: Record<string, string>, readFile = noFile) => loadProfiles(env, readFile);
+const json = (profiles: object) => ({ LLM_CONNECT_PROFILES_JSON: JSON.stringify(profiles) });
+
+const BUILT_IN = {
+  provider: 'openrouter',
+  model: 'anthropic/claude-sonnet-4',
+  temperature: 0.2,
+  max_tokens: 1800,
+  max_depth: 2,
+  timeout_seconds: 300,
+  model_params: { reasoning_effort: 'medium' },
+};
+
+describe('the built-in profile', () => {
+  test('is there with its values', () => {
+    const profiles = load({});
+    expect(profiles.names).toEqual([TRIAGE]);
+    expect(profiles.resolve(TRIAGE, {})).toEqual(BUILT_IN);
+  });
+
+  test.each<[string, string, object]>([
+    ['PROVIDER', 'mock', { provider: 'mock' }],
+    ['MODEL', 'openai/gpt-5', { model: 'openai/gpt-5' }],
+    ['TEMPERATURE', '0', { temperature: 0 }],
+    ['MAX_TOKENS', '7', { max_tokens: 7 }],
+    ['MAX_DEPTH', '0', { max_depth: 0 }],
+    ['TIMEOUT_SECONDS', '1.5', { timeout_seconds: 1.5 }],
+    ['REASONING_EFFORT', 'low', { model_params: { reasoning_effort: 'low' } }],
+  ])('%s replaces its value alone', (field, value, expected) => {
+    expect(load({ [PREFIX + field]: value }).resolve(TRIAGE, {})).toEqual({ ...BUILT_IN, ...expected });
+  });
+
+  test('an empty variable is as good as none', () => {
+    expect(load({ [`${PREFIX}TEMPERATURE`]: '' }).resolve(TRIAGE, {})).toEqual(BUILT_IN);
+  });
+
+  test.each([
+    ['TEMPERATURE', 'warm'],
+    ['TEMPERATURE', '3'],
+    ['TEMPERATURE', '0x1'],
+    ['MAX_TOKENS', '0'],
+    ['MAX_TOKENS', '1.5'],
+    ['MAX_DEPTH', '-1'],
+    ['TIMEOUT_SECONDS', '0'],
+    ['REASONING_EFFORT', 'enormous'],
+  ])('a bad %s (%s) is named', (field, value) => {
+    const run = () => load({ [PREFIX + field]: value });
+    expect(run).toThrow(ProfileError);
+    expect(run).toThrow(`${PREFIX}${field}`);
+  });
+});
+
+describe('profiles of one’s own', () => {
+  test('come from LLM_CONNECT_PROFILES_JSON', () => {
+    const profiles = load(json({ cheap: { model: 'fast', model_params: { top_p: 0.5 } } }));
+    expect(profiles.names).toEqual([TRIAGE, 'cheap']);
+    expect(profiles.resolve('cheap', {})).toEqual({ model: 'fast', model_params: { top_p: 0.5 } });
+  });
+
+  test('come from the file that LLM_CONNECT_PROFILE_FILE names', () => {
+    const files: Record<string, string> = {
+      '/etc/p.json': '{"slow":{"model":"quality","provider":"cloud"}}',
+    };
+    const profiles = load({ LLM_CONNECT_PROFILE_FILE: '/etc/p.json' }, (path) => files[path]!);
+    expect(profiles.resolve('slow', {})).toMatchObject({ model: 'quality', provider: 'cloud' });
+  });
+
+  test('the variable goes before the file, and both before the built-in one, as a whole', () => {
+    const env = { ...json({ a: { model: 'json' } }), LLM_CONNECT_PROFILE_FILE: 'f' };
+    const profiles = load(env, () =>
+      JSON.stringify({ a: { model: 'file', max_tokens: 1 }, [TRIAGE]: { model: 'own' } }),
+    );
+    expect(profiles.resolve('a', {})).toEqual({ model: 'json', model_params: {} });
+    expect(profiles.resolve(TRIAGE, {})).toEqual({ model: 'own', model_params: {} });
+  });
+
+  test.each<[string, Record<string, string>]>([
+    ['LLM_CONNECT_PROFILES_JSON: is not valid JSON', { LLM_CONNECT_PROFILES_JSON: '{SECRET' }],
+    ['LLM_CONNECT_PROFILES_JSON: must be a JSON object', { LLM_CONNECT_PROFILES_JSON: '[]' }],
+    ['LLM_CONNECT_PROFILES_JSON: a.model: ', json({ a: {} })],
+    ['LLM_CONNECT_PROFILES_JSON: a.temperature: ', json({ a: { model: 'm', temperature: 'hot' } })],
+    [
+      'LLM_CONNECT_PROFILES_JSON: a.model_params.top_p: ',
+      json({ a: { model: 'm', model_params: { top_p: 9 } } }),
+    ],
+    ['LLM_CONNECT_PROFILES_JSON: a: ', json({ a: 'fast' })],
+    ['"temprature"', json({ a: { model: 'm', temprature: 1 } })],
+    ['"id_slot"', json({ a: { model: 'm', model_params: { id_slot: 1 } } })],
+    ['LLM_CONNECT_PROFILE_FILE: cannot be read (ENOENT)', { LLM_CONNECT_PROFILE_FILE: '/none' }],
+  ])('a bad one stops the start: %s', (message, env) => {
+    const run = () => load(env);
+    expect(run).toThrow(ProfileError);
+    expect(run).toThrow(message);
+    expect(run).not.toThrow('SECRET');
+  });
+});
+
+describe('resolve', () => {
+  test('knows no other names, inherited ones neither', () => {
+    for (const name of ['gpt-4', 'constructor', '__proto__', ''])
+      expect(load({}).resolve(name, {})).toBeUndefined();
+    expect(Profiles.none.resolve(TRIAGE, {})).toBeUndefined();
+  });
+
+  test('what is given wins; undefined is not given', () => {
+    const call = load({}).resolve(TRIAGE, {
+      temperature: 0,
+      max_tokens: undefined,
+      model_params: { seed: 1, reasoning_effort: undefined },
+    });
+    expect(call).toEqual({
+      ...BUILT_IN,
+      temperature: 0,
+      model_params: { reasoning_effort: 'medium', seed: 1 },
+    });
+  });
+});
+
+test('the list of variables names each one that is read', () => {
+  const read = new Set<string>();
+  const env = new Proxy({}, { get: (_target, name) => void read.add(String(name)) });
+  loadProfiles(env, noFile);
+  expect([...PROFILE_VARIABLES].sort()).toEqual([...read].sort());
+});
