@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs nginx and Caddy with the configurations of this folder in front of an LMServ with the demo model, on loopback
-# and free ports, and prints what a client sees through each. Changes nothing outside a temporary folder and ends what
-# it started. Exit code 1: something is not as docs/security.md says. 2: a program is missing.
+# Runs nginx and Caddy with the configurations in this folder in front of LMServ with the demo model, on free loopback
+# ports, and prints what a client sees through each. Changes nothing outside a temporary folder and stops what it
+# started. Exit code 1: a result differs from docs/security.md. 2: a program is missing.
 #
 #   deploy/check.sh [nginx|caddy]
 set -euo pipefail
@@ -15,7 +15,7 @@ work=$(mktemp -d)
 pids=()
 failures=0
 
-# Ends a process of ours and waits until it is gone.
+# Stops a process we started and waits until it is gone.
 end() {
   kill "$1" 2>/dev/null || true
   wait "$1" 2>/dev/null || true
@@ -30,7 +30,7 @@ trap finish EXIT
 
 say() { printf '  %-58s %s\n' "$1" "$2"; }
 
-# expect WHAT WANTED SEEN: WANTED is a pattern of bash.
+# expect WHAT EXPECTED SEEN: EXPECTED is a bash pattern.
 expect() {
   # shellcheck disable=SC2053
   if [[ $3 == $2 ]]; then say "$1" "$3"; else
@@ -51,25 +51,25 @@ free_port() {
   node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})'
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds.
+# wait_for SECONDS COMMAND...: waits until the command succeeds.
 wait_for() {
   local tries=$(($1 * 10))
   shift
   until "$@" >/dev/null 2>&1; do
-    ((tries-- > 0)) || { echo "check.sh: waited in vain for: $*" >&2; return 1; }
+    ((tries-- > 0)) || { echo "check.sh: timed out waiting for: $*" >&2; return 1; }
     sleep 0.1
   done
 }
 
 # --- LMServ
 
-# Replies never end by themselves, and one that breaks is not gone on with, so that breaks can be seen.
+# Replies never end by themselves, and broken ones are not resumed, so that clients see the break.
 start_lmserv() {
   local hash
   hash=$(printf %s "$slow_key" | sha256sum | cut -d' ' -f1)
   (umask 077 && echo "{\"keys\":[{\"name\":\"slow\",\"sha256\":\"$hash\",\"rateLimitQps\":0.1}]}" >"$work/keys.json")
   : >"$work/lmserv.log"
-  # From a folder without a .env or a configuration file.
+  # Started in a folder without a .env or a configuration file.
   cd "$work"
   HOST=127.0.0.1 PORT=0 API_KEY=$key API_KEYS_FILE=$work/keys.json DATA_DIR=$work/data \
     ALLOWED_HOSTS=$name TRUST_PROXY=loopback KEYLESS_NETWORKS=10.9.8.7 REPLY_RESUME=off SHUTDOWN_GRACE_SECS=0 \
@@ -84,13 +84,13 @@ start_lmserv() {
 
 worker_pid() { sed -n 's/.*"event":"worker_ready".*"pid":\([0-9]*\).*/\1/p' "$work/lmserv.log" | tail -1; }
 
-# The outcome in the last log line of a route.
+# Prints the outcome in the last log line of a route.
 outcome() { grep "\"route\":\"$1\"" "$work/lmserv.log" | tail -1 | sed 's/.*"outcome":"\([a-z]*\)".*/\1/'; }
 lines_of() { grep -c "\"route\":\"$1\"" "$work/lmserv.log" || true; }
 more_lines_of() { (($(lines_of "$1") > $2)); }
 idle() { curl -s "http://127.0.0.1:$lmserv_port/health" | grep -q 'idle: 1'; }
 
-# --- the proxies, each with ports and files of its own in the place of those in its configuration
+# --- the proxies, each with its own ports and files instead of those in its configuration
 
 start_nginx() {
   local folder=$work/nginx
@@ -100,7 +100,7 @@ start_nginx() {
   sed -e "s|listen 443|listen 127.0.0.1:$port|" -e "s|127.0.0.1:8000|127.0.0.1:$lmserv_port|" \
     -e "s|/etc/ssl/lmserv/|$folder/|" -e "s|/var/log/nginx/|$folder/|" "$here/nginx/lmserv.conf" >"$folder/lmserv.conf"
   {
-    # Started by root, its workers would have another account, which may not enter our folder.
+    # Started by root, nginx would run its workers under another account, which cannot enter our folder.
     ((EUID != 0)) || echo "user root;"
     echo "daemon off; pid $folder/nginx.pid; error_log $folder/error.log; events {}"
     echo "http { client_body_temp_path $folder/b; proxy_temp_path $folder/p; fastcgi_temp_path $folder/f;"
@@ -124,9 +124,9 @@ start_caddy() {
   pids+=($!)
   ca=$folder/caddy/pki/authorities/local/root.crt
   proxy_logs=$folder
-  # Caddy serves its own names alone and says nothing to others.
+  # Caddy serves only its own names and returns an empty reply for others.
   foreign=200
-  # It passes a body on as it comes; where LMServ has refused it before its end, Caddy may not get to read the answer.
+  # Caddy streams the body. If LMServ refuses it early, Caddy may not get to read the reply.
   too_large='@(413|502|000|100)'
   wait_for 20 test -s "$ca"
 }
@@ -138,7 +138,7 @@ web() {
   curl -sS --cacert "$ca" --resolve "$name:$port:127.0.0.1" -H "X-API-Key: ${as-$key}" \
     -H 'Content-Type: application/json' "$@"
 }
-# In the place of a process of its own, which can be killed.
+# The subshell turns into curl, so that $client is the process to kill.
 web_in_background() {
   : >"$work/text"
   (
@@ -190,7 +190,7 @@ check_openai_client() {
       console.log(`${pieces} pieces, ${reason}`);' 2>&1 | tail -1)"
 }
 
-# A client that leaves in the middle: what it had got proves that nothing is held back.
+# A client that disconnects in the middle: the text it received proves that nothing is held back.
 check_abort() {
   local version before client
   for version in --http1.1 --http2; do
@@ -203,7 +203,7 @@ check_abort() {
   done
 }
 
-# break_off ROUTE BODY CURL-OPTION...: kills the worker in the middle of a reply; leaves the text and curl's exit code.
+# break_off ROUTE BODY CURL-OPTION...: kills the worker in the middle of a reply; sets the text and curl's exit code.
 break_off() {
   local route=$1 body=$2 client before worker
   shift 2
@@ -229,7 +229,7 @@ check_break() {
   expect '  /v1/chat/completions: last line' 'data: {"error":*' "$(grep . "$work/text" | tail -1 | cut -c1-60)"
 }
 
-# What X-Forwarded-For may do: KEYLESS_NETWORKS is 10.9.8.7.
+# The effect of X-Forwarded-For: KEYLESS_NETWORKS is 10.9.8.7.
 check_forwarded_for() {
   local forged=(-H 'X-Forwarded-For: 10.9.8.7') models=/v1/models
   expect 'no key' 401 "$(as='' status "$url$models")"
@@ -249,7 +249,7 @@ check_limits() {
   expect 'one just below it, with a wrong field' 400 "$(status --http1.1 --data-binary "@$work/large" "$url/chat")"
 }
 
-# LMServ is gone, which proxies log at length.
+# LMServ is stopped, which proxies log at length.
 check_down() {
   end "$lmserv"
   expect 'LMServ is down' 502 "$(status "$url/v1/models?key=in-query-3e8a")"
