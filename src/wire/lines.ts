@@ -2,14 +2,14 @@
 export type ByteSource = AsyncIterable<Uint8Array | string>;
 
 /** Characters of the longest line or event that is read: a peer that never ends one must not fill our memory. */
-export const MAX_EVENT = 4 * 1024 * 1024;
+export const MAX_EVENT = 1024 * 1024;
 
 /** A peer sent a line or an event that is longer than any sane one. */
 export class StreamTooLong extends RangeError {
   override readonly name = 'StreamTooLong';
 
   constructor() {
-    super('an event of the stream is longer than 4 Mi characters');
+    super('an event of the stream is longer than 1 Mi characters');
   }
 }
 
@@ -27,7 +27,7 @@ export class LineSplitter {
   /**
    * Takes the next chunk and yields the lines it ends.
    *
-   * @throws StreamTooLong when a line is longer than 4 Mi characters.
+   * @throws StreamTooLong when a line is longer than 1 Mi characters.
    */
   *push(chunk: Uint8Array | string): Generator<string> {
     const text = typeof chunk === 'string' ? chunk : this.#decoder.decode(chunk, { stream: true });

@@ -28,7 +28,7 @@ export class SseDecoder {
   /**
    * Takes the next chunk and yields the payloads it completes.
    *
-   * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 4 Mi
+   * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 1 Mi
    *   characters.
    */
   *push(chunk: Uint8Array | string): Generator<string> {

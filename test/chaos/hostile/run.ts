@@ -9,7 +9,7 @@ import { ChaosError } from '../errors.js';
 import { residentMiB, stillLlama } from '../processes.js';
 import { Random } from '../random.js';
 import { Server } from '../server.js';
-import { Dealer } from './actions.js';
+import { actionsNamed, Dealer } from './actions.js';
 import type { Findings, ModestRequest, Ran } from './findings.js';
 import { judgePauses, sharedNow, type Pause } from './pauses.js';
 import { HostileRemote } from './remote.js';
@@ -20,6 +20,8 @@ export interface HostileOptions {
   readonly root: string;
   readonly seed: number;
   readonly seconds: number;
+  /** Runs only the actions whose name contains this; all of them by default. */
+  readonly only?: string | undefined;
   /** Ends the run early; what has been found is returned. */
   readonly signal: AbortSignal;
   readonly onStep: (text: string) => void;
@@ -120,7 +122,8 @@ class Hostile {
   }
 
   async run(): Promise<Findings> {
-    const { seed, seconds, onStep } = this.#options;
+    const { seed, seconds, only = '', onStep } = this.#options;
+    const actions = actionsNamed(only);
     const undisturbed = await this.#reply();
     if (!undisturbed.startsWith('200')) throw new ChaosError(`the undisturbed reply is ${undisturbed}`);
     await sleep(REST_MS);
@@ -131,7 +134,8 @@ class Hostile {
     onStep(`Hostile for ${seconds} s, seed ${seed}`);
     const looks = setInterval(() => this.#look(), LOOK_MS);
     const lanes = CLASSES.flatMap((cls, stream) => {
-      const dealer = new Dealer(cls, new Random(seed, 2, stream));
+      if (!actions.some((action) => action.cls === cls)) return [];
+      const dealer = new Dealer(cls, new Random(seed, 2, stream), actions);
       return Array.from({ length: LANES[cls] }, (_, lane) =>
         this.#lane(dealer, new Random(seed, 3, stream, lane)),
       );
