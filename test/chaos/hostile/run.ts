@@ -221,7 +221,7 @@ class Hostile {
       this.#problem(`SIGTERM is not obeyed within ${STOP_MS} ms`);
       // One that is still going on is told by nobody.
       const from = this.#pauses.at(-1)?.to ?? 0;
-      this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0 });
+      this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0, starved: 0 });
       this.#server.signal('SIGKILL');
     }, STOP_MS);
     await this.#server.exited;

@@ -81,7 +81,7 @@ test.each([
 });
 
 test('what came before does not count', async () => {
-  const long = 'x'.repeat(1024 * 1024);
+  const long = 'x'.repeat(256 * 1024);
   const events = Array.from({ length: 9 }, () => encodeSse(long));
   expect(await decode(...events)).toHaveLength(9);
 });

@@ -1,4 +1,4 @@
-import { LMServError } from '../../errors.js';
+import { LMServError } from '../errors.js';
 
 /** Deeper nesting than this only serves to overflow somebody's stack: 100,000 levels end a worker. */
 export const MAX_DEPTH = 100;
