@@ -11,12 +11,16 @@ export type ReadUsage = (
   query: Readonly<Record<string, unknown>>,
 ) => Promise<{ readonly contentType: string; readonly pieces: AsyncIterable<string> }>;
 
-/** `GET /usage`, as fast as the client reads it; a client that leaves ends the report. */
+/** How long a client may read nothing at all of a report, milliseconds. */
+const STALL_MS = 30_000;
+
+/** `GET /usage`, as fast as the client reads it; a client that leaves, or reads nothing for 30 s, ends the report. */
 export function usage(read: ReadUsage): RequestHandler {
   return async (request, response) => {
     const { contentType, pieces } = await read(callerOf(response), request.query);
     response.setHeader('Content-Type', contentType);
     if (request.method === 'HEAD') return void response.end();
+    response.setTimeout(STALL_MS, () => response.destroy());
     // A report that fails now is cut off, as its headers are out; one whose client leaves just ends.
     await pipeline(Readable.from(noting(pieces, contextOf(response))), response).catch(() => undefined);
   };

@@ -69,7 +69,10 @@ function followSpawns(): void {
       return spawn.call(this, options);
     } finally {
       const after = threadMs();
-      spawning += Math.max(0, sharedNow() - began - (after.ran - before.ran) - (after.waited - before.waited));
+      spawning += Math.max(
+        0,
+        sharedNow() - began - (after.ran - before.ran) - (after.waited - before.waited),
+      );
     }
   };
 }
@@ -77,7 +80,9 @@ function followSpawns(): void {
 /** The threads that Node starts with: V8's, which collect garbage. */
 function threadsBesides(main: number): number[] {
   try {
-    return readdirSync('/proc/self/task').map(Number).filter((id) => id !== main);
+    return readdirSync('/proc/self/task')
+      .map(Number)
+      .filter((id) => id !== main);
   } catch {
     return [];
   }

@@ -1,5 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -54,6 +54,9 @@ const total = (count: 'workers' | 'slots') =>
 export async function runHostile(options: HostileOptions): Promise<Findings> {
   const { root, seed } = options;
   const folder = mkdtempSync(join(tmpdir(), 'lmserv-hostile-'));
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true });
+  // A second Ctrl-C ends this process at once.
+  process.once('exit', removeFolder);
   const files = new Files(folder);
   const remote = new HostileRemote(new Random(seed, 1), badCertificate(folder));
   const control = fork(new URL('control.js', import.meta.url));
@@ -74,6 +77,8 @@ export async function runHostile(options: HostileOptions): Promise<Findings> {
     await server?.exited;
     control.kill('SIGKILL');
     remote.stop();
+    process.off('exit', removeFolder);
+    removeFolder();
   }
 }
 
