@@ -1,5 +1,5 @@
 import { LMServError, type ErrorCode, type ErrorDetails } from '../../errors.js';
-import { StreamTooLong } from '../../wire/lines.js';
+import { StreamTooLong } from '../../wire/sse.js';
 import type { Redact } from './redact.js';
 
 /** An attempt failed: what the client is told, and what the backend makes of it. */
