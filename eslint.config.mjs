@@ -85,6 +85,7 @@ const WALL_CLOCK = ["MemberExpression[object.name='Date'][property.name='now']",
 const DATES = [
   'src/app/backends.ts',
   'src/http/generate-handler.ts',
+  'src/http/rate-limit.ts',
   'src/backends/remote/connection.ts',
   'src/client/http.ts',
   'src/accounts/keys/manage.ts',

@@ -35,7 +35,9 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({ args: [...args], options: OPTIONS }).values;
   } catch (error) {
-    throw new ChaosError(`${(error as Error).message}; --preset hostile takes --seconds and --seed, and --only`);
+    throw new ChaosError(
+      `${(error as Error).message}; --preset hostile takes --seconds and --seed, and --only`,
+    );
   }
 }
 

@@ -95,7 +95,7 @@ export function report(pause: Pause): void {
 
 /**
  * Takes the noise out of the server's pauses: the time its thread, or what it slept for, had no core, or the
- * pauses of a process that does nothing in the same window, whichever is longer. The longest first. Pure.
+ * pauses of a process that does nothing in the same window, whichever is longer; for what the thread ran there is no excuse. The longest first. Pure.
  */
 export function judgePauses(server: readonly Pause[], control: readonly Pause[]): JudgedPause[] {
   return server
@@ -103,7 +103,8 @@ export function judgePauses(server: readonly Pause[], control: readonly Pause[])
     .map((pause) => {
       const noise = control.reduce((sum, other) => sum + overlap(pause, other), 0);
       const own = pause.waited + pause.starved;
-      return { ...pause, net: Math.max(0, pause.to - pause.from - Math.max(noise, own)) };
+      const gross = pause.to - pause.from;
+      return { ...pause, net: Math.max(gross - Math.max(noise, own), Math.min(gross, pause.ran)) };
     })
     .sort((a, b) => b.net - a.net);
 }

@@ -35,5 +35,7 @@ test('the seed chooses the order', () => {
 test('actions are found by a part of their name', () => {
   expect(actionsNamed('')).toHaveLength(ACTIONS.length);
   expect(actionsNamed('deep-json').map(({ name }) => name)).toEqual(['remote: deep-json']);
-  expect(() => actionsNamed('nothing like it')).toThrow('--only: no action has "nothing like it" in its name');
+  expect(() => actionsNamed('nothing like it')).toThrow(
+    '--only: no action has "nothing like it" in its name',
+  );
 });

@@ -31,3 +31,9 @@ test('so is a sleep for want of a core, besides the wait', () => {
   expect(nets([pause(100, 400, 120, 80)], [])).toEqual([100]);
   expect(nets([pause(100, 400, 0, 80)], [pause(100, 200)])).toEqual([200]);
 });
+
+test('what the thread ran counts, whatever else happened', () => {
+  const busy = { ...pause(100, 400, 200), ran: 250 };
+  expect(nets([busy], [pause(0, 500)])).toEqual([250]);
+  expect(nets([{ ...busy, ran: 310 }], [])).toEqual([300]);
+});
