@@ -24,7 +24,7 @@ const ALLOWED = {
     'src/files',
     'src/generate/groups.ts',
   ],
-  'src/http': ['src/dialects', 'src/generate/trace.ts', 'src/observe'],
+  'src/http': ['src/dialects', 'src/generate/trace.ts', 'src/observe', 'src/wire'],
   'src/install': ['workers', 'src/config'],
   'src/app': [
     'workers',
@@ -85,6 +85,7 @@ const WALL_CLOCK = ["MemberExpression[object.name='Date'][property.name='now']",
 const DATES = [
   'src/app/backends.ts',
   'src/http/generate-handler.ts',
+  'src/http/rate-limit.ts',
   'src/backends/remote/connection.ts',
   'src/client/http.ts',
   'src/accounts/keys/manage.ts',

@@ -47,8 +47,10 @@ export async function* postStream(
     if (response.statusCode !== 200) throw await refusal(response);
     const arrivals = new Arrivals(response);
     const events = new SseDecoder();
+    const ready: string[] = [];
     for (let text = await arrivals.take(); text !== undefined; text = await arrivals.take()) {
-      for (const data of events.push(text)) {
+      events.push(text, (data) => ready.push(data));
+      for (const data of ready.splice(0)) {
         if (data === DONE) return;
         yield data;
         signal.throwIfAborted();

@@ -38,7 +38,9 @@ const GPU_BATCH = 512;
 
 /** The child's arguments. For a llama-server, `listen` is the socket it is told to use. */
 export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined): string[] {
-  const batch = String((options.gpuLayers ?? 0) > 0 || options.gpu !== undefined ? GPU_BATCH : BATCH);
+  const usual = (options.gpuLayers ?? 0) > 0 || options.gpu !== undefined ? GPU_BATCH : BATCH;
+  // Each slot decodes a token of the batch: llama.cpp aborts when there are more slots than that.
+  const batch = String(Math.max(usual, options.slots));
   const args = [
     ['-m', options.modelPath],
     ['-np', String(options.slots)],

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { FinishReason, GenerateRequest } from '../contract.js';
 import { LMServError, openAiError } from '../errors.js';
-import { encodeNdjson } from '../wire/ndjson.js';
 import { collect, toolCalls } from './shared/collect.js';
 import type { Dialect, StreamEncoder } from './shared/dialect.js';
 import { text } from './shared/fields.js';
@@ -61,6 +60,9 @@ function parseBody(body: unknown): { request: GenerateRequest; given: ChatReques
   return { given, request: { kind: 'chat', n: 1, model, body: chatFields(given), tenant } };
 }
 
+/** One line of newline-delimited JSON, which a text has no line break in. */
+const lineOf = (value: object): string => `${JSON.stringify(value)}\n`;
+
 /** A reply that ends otherwise than by itself says so in its last line. */
 function lines(): StreamEncoder {
   let reason: FinishReason = 'stop';
@@ -68,12 +70,10 @@ function lines(): StreamEncoder {
     contentType: 'application/x-ndjson',
     event(event) {
       if (event.type === 'finish') reason = event.reason;
-      return event.type === 'text' && event.text !== ''
-        ? encodeNdjson({ type: 'chunk', text: event.text })
-        : '';
+      return event.type === 'text' && event.text !== '' ? lineOf({ type: 'chunk', text: event.text }) : '';
     },
-    end: () => encodeNdjson({ type: 'done', ...(reason === 'stop' ? {} : { finish_reason: reason }) }),
-    error: (error) => encodeNdjson({ type: 'error', ...lineError(error) }),
+    end: () => lineOf({ type: 'done', ...(reason === 'stop' ? {} : { finish_reason: reason }) }),
+    error: (error) => lineOf({ type: 'error', ...lineError(error) }),
     errorsAsStream: true,
   };
 }

@@ -29,7 +29,9 @@ export function flattenGroups(
   isModel: (name: string) => boolean,
 ): Map<string, string[]> {
   for (const [name, group] of groups) checkMembers(name, group, isModel);
-  return new Map([...groups.keys()].map((name) => [name, [...new Set(modelsOf(name, groups, [], [name]))]]));
+  const flat = new Map<string, string[]>();
+  for (const name of groups.keys()) modelsOf(name, groups, flat, [], [name]);
+  return flat;
 }
 
 function checkMembers(name: string, group: Group, isModel: (name: string) => boolean): void {
@@ -39,12 +41,16 @@ function checkMembers(name: string, group: Group, isModel: (name: string) => boo
   });
 }
 
+/** @param flat the groups that are known already: one that many fall back to is looked at once. */
 function modelsOf(
   name: string,
   groups: ReadonlyMap<string, Group>,
+  flat: Map<string, string[]>,
   path: readonly (string | number)[],
   way: readonly string[],
 ): string[] {
+  const known = flat.get(name);
+  if (known) return known;
   const group = groups.get(name);
   if (!group) throw new GroupError(path, `there is no group named ${JSON.stringify(name)}`);
   const rest = group.fallback.flatMap((next, position) => {
@@ -52,7 +58,9 @@ function modelsOf(
     if (way.includes(next)) {
       throw new GroupError(here, `comes back to itself: ${[...way, next].join(' → ')}`);
     }
-    return modelsOf(next, groups, here, [...way, next]);
+    return modelsOf(next, groups, flat, here, [...way, next]);
   });
-  return [...group.members, ...rest];
+  const models = [...new Set([...group.members, ...rest])];
+  flat.set(name, models);
+  return models;
 }

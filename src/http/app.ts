@@ -18,6 +18,7 @@ import { health, model, models, root, type Health } from './read-routes.js';
 import { perCallerLimit } from './rate-limit.js';
 import { recordRequests, type OnRequest, type RequestRecord } from './request-log.js';
 import { ROUTES, type Route } from './routes.js';
+import { Turns } from './turns.js';
 import { usage, type ReadUsage } from './usage.js';
 
 export interface AppOptions {
@@ -52,7 +53,8 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by');
   app.set('trust proxy', options.trustProxy);
   app.set('etag', false);
-  app.use(requestContext, recordRequests(options.onRequestDone, logger, options.onRequest));
+  const turns = new Turns();
+  app.use(requestContext, recordRequests(options.onRequestDone, logger, options.onRequest), turns.wait);
   // Whether a host is to be reached by TLS alone is for the proxy that ends TLS to say.
   app.use(
     helmet({ strictTransportSecurity: false }),
@@ -83,7 +85,7 @@ export function createApp(options: AppOptions): Express {
   for (const { path, dialect } of options.routes ?? ROUTES) {
     const handlers = [
       options.inFlight.track,
-      ...jsonBody(options.maxBodyBytes, budget),
+      ...jsonBody(options.maxBodyBytes, budget, turns),
       generateHandler(dialect, options.generate, options.admit),
     ];
     app.post(path, ...handlers, errorHandler(logger, dialect));

@@ -15,6 +15,14 @@ export function closeWithConnection(response: ServerResponse): void {
   response.once('close', () => replies.delete(response));
 }
 
+/** How long a client may take nothing at all of what is sent, milliseconds. */
+export const STALL_MS = 30_000;
+
+/** Cuts a client off that takes nothing for 30 s, so that it does not hold what is written and its connection for ever. */
+export function cutOffWhenStalled(response: ServerResponse): void {
+  response.setTimeout(STALL_MS, () => response.destroy());
+}
+
 function follow(socket: Socket): Set<ServerResponse> {
   const replies = new Set<ServerResponse>();
   open.set(socket, replies);

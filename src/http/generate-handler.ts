@@ -2,6 +2,7 @@ import type { RequestHandler } from 'express';
 import type { Caller, Generate } from '../contract.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { toLMServError } from '../errors.js';
+import { cutOffWhenStalled } from './connection-end.js';
 import { callerOf, contextOf } from './context.js';
 import { generationOptions, queueHeaders } from './generation-headers.js';
 import { writeStream } from './reply.js';
@@ -32,6 +33,7 @@ export function generateHandler(dialect: Dialect, generate: Generate, admit: Adm
       if (failure) context.error = toLMServError(failure);
     } else {
       const reply = await call.collect(events, info);
+      cutOffWhenStalled(response);
       response.set(queueHeaders(trace)).json(reply);
     }
   };

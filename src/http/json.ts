@@ -1,5 +1,5 @@
 import { LMServError } from '../errors.js';
-import { checkShape } from '../dialects/shared/json-shape.js';
+import { checkShape } from '../wire/json-shape.js';
 
 /**
  * Reads a JSON object.

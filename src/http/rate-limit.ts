@@ -14,25 +14,55 @@ export type Clock = () => number;
  * 0 is no limit. Refused requests count too.
  */
 export function perCallerLimit(qps: number, clock: Clock = () => performance.now()): RequestHandler {
-  const limiters = new Map<number, RequestHandler>();
+  const limiters = new Limiters(clock);
   return (request, response, next) => {
     const caller = response.locals.caller as Caller;
     const own = caller.rateLimitQps ?? qps;
     if (own === 0) return next();
-    const limiter = limiters.get(own) ?? limiterFor(own, clock);
-    limiters.set(own, limiter);
-    void limiter(request, response, next);
+    void limiters.of(own)(request, response, next);
   };
 }
 
+interface Limiter {
+  readonly limit: RequestHandler;
+  readonly counts: CallerCounts;
+}
+
+/** A limiter for each rate. When one is added, those are forgotten that count nothing any more: key files change. */
+export class Limiters {
+  readonly #clock: Clock;
+  readonly #byRate = new Map<number, Limiter>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Rates known now. */
+  get size(): number {
+    return this.#byRate.size;
+  }
+
+  of(qps: number): RequestHandler {
+    return (this.#byRate.get(qps) ?? this.#add(qps)).limit;
+  }
+
+  #add(qps: number): Limiter {
+    for (const [rate, { counts }] of this.#byRate) if (counts.over) this.#byRate.delete(rate);
+    const limiter = limiterFor(qps, this.#clock);
+    this.#byRate.set(qps, limiter);
+    return limiter;
+  }
+}
+
 /** Whole requests in just the time that makes them the rate: 1.9 a second is one in 526 ms, 0.5 is one in 2 s. */
-function limiterFor(qps: number, clock: Clock): RequestHandler {
+function limiterFor(qps: number, clock: Clock): Limiter {
   const limit = Math.max(1, Math.floor(qps));
   const windowMs = (limit * 1000) / qps;
-  return rateLimit({
+  const counts = new CallerCounts(windowMs, MAX_CALLERS, clock);
+  const handler = rateLimit({
     windowMs,
     limit,
-    store: new CallerCounts(windowMs, MAX_CALLERS, clock),
+    store: counts,
     standardHeaders: 'draft-7',
     legacyHeaders: false,
     // Made at the first request of a rate, once: keys with rates of their own may be added while we run.
@@ -47,6 +77,7 @@ function limiterFor(qps: number, clock: Clock): RequestHandler {
       next(new LMServError('rate_limit_exceeded', undefined, { retryAfter }));
     },
   });
+  return { limit: handler, counts };
 }
 
 interface Count {
@@ -66,6 +97,8 @@ export class CallerCounts implements Store {
   /** Callers not seen since `#turnedAt`. */
   #earlier = new Map<string, Count>();
   #turnedAt: number;
+  /** When the last window ends, by the clock. */
+  #endsAt = -Infinity;
 
   /** @param maxCallers callers that are surely known; at most twice as many are. */
   constructor(
@@ -81,11 +114,17 @@ export class CallerCounts implements Store {
     return this.#recent.size + this.#earlier.size;
   }
 
+  /** All windows have passed: nothing is lost with it. */
+  get over(): boolean {
+    return this.clock() >= this.#endsAt;
+  }
+
   increment(caller: string): ClientRateLimitInfo {
     const now = this.clock();
     if (this.#recent.size >= this.maxCallers || now - this.#turnedAt >= this.windowMs) this.#turn(now);
     const known = this.#recent.get(caller) ?? this.#earlier.get(caller);
     const count = known && known.endsAt > now ? known : { hits: 0, endsAt: now + this.windowMs };
+    this.#endsAt = Math.max(this.#endsAt, count.endsAt);
     this.#earlier.delete(caller);
     this.#recent.set(caller, count);
     count.hits += 1;

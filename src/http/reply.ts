@@ -2,11 +2,9 @@ import type { Response } from 'express';
 import type { GenerateEvent } from '../contract.js';
 import type { StreamEncoder } from '../dialects/shared/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
+import { STALL_MS } from './connection-end.js';
 import { contextOf } from './context.js';
 import { queueHeaders } from './generation-headers.js';
-
-/** How long a client may read nothing at all of what is sent, milliseconds. */
-const STALL_MS = 30_000;
 
 /** How often something is sent while no token comes, milliseconds. */
 const PING_MS = 15_000;

@@ -1,9 +1,25 @@
 /** Server-sent events as OpenAI's servers use them: only `data:` fields matter, comments are pings. */
 
-import { LineSplitter, MAX_EVENT, StreamTooLong, type ByteSource } from './lines.js';
+/** What a stream of bytes can be read as: a Node stream, a web stream's async iterator, a test's array. */
+export type ByteSource = AsyncIterable<Uint8Array | string>;
+
+/** Characters of the longest event that is read: a peer that never ends one must not fill our memory. */
+const MAX_EVENT = 1024 * 1024;
 
 /** What a `data:` line counts for besides its characters, so that an event of countless empty lines ends too. */
 const LINE_COST = 64;
+
+/** Characters that are gathered before they are joined into one string, which costs less memory than many pieces. */
+const BLOCK = 64 * 1024;
+
+/** A peer sent a line or an event that is longer than any sane one. */
+export class StreamTooLong extends RangeError {
+  override readonly name = 'StreamTooLong';
+
+  constructor() {
+    super('an event of the stream is longer than 1 Mi characters');
+  }
+}
 
 /** The payload that ends an OpenAI stream. */
 export const DONE = '[DONE]';
@@ -17,44 +33,96 @@ export function encodeSse(data: string): string {
 }
 
 /**
- * Reads the payload of each event, `[DONE]` included, as soon as its blank line has come. An event cut off by the end
- * of the stream never comes out: a cut must look like one.
+ * Reads the payload of each event, `[DONE]` included, as soon as its blank line has come, decoding UTF-8 across chunk
+ * borders. Lines end with a line feed, `\r\n` included. An event cut off by the end of the stream never comes out: a cut
+ * must look like one. Takes linear time, however small the chunks are.
  */
 export class SseDecoder {
-  readonly #lines = new LineSplitter();
-  #data: string[] = [];
+  readonly #decoder = new TextDecoder();
+  readonly #unended = new UnendedLine();
+  #data: string | undefined;
   #size = 0;
 
   /**
-   * Takes the next chunk and yields the payloads it completes.
+   * Takes the next chunk and calls `onData` with each payload that it completes; what that throws is thrown. A callback
+   * and no generator, because this runs for every token.
    *
-   * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 4 Mi
+   * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 1 Mi
    *   characters.
    */
-  *push(chunk: Uint8Array | string): Generator<string> {
-    for (const line of this.#lines.push(chunk)) {
-      if (line !== '') this.#readField(line);
-      else if (this.#data.length > 0) {
-        const data = this.#data.length === 1 ? this.#data[0]! : this.#data.join('\n');
-        this.#data = [];
-        this.#size = 0;
-        yield data;
-      }
+  push(chunk: Uint8Array | string, onData: (data: string) => void): void {
+    const text = typeof chunk === 'string' ? chunk : this.#decoder.decode(chunk, { stream: true });
+    let start = 0;
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
+      const line = text.slice(start, end);
+      this.#readLine(this.#unended.isEmpty ? line : this.#unended.endWith(line), onData);
+      start = end + 1;
+    }
+    if (start < text.length) this.#unended.add(text.slice(start));
+  }
+
+  #readLine(ended: string, onData: (data: string) => void): void {
+    const line = ended.endsWith('\r') ? ended.slice(0, -1) : ended;
+    if (line.startsWith('data:')) this.#add(line.slice(line.charCodeAt(5) === 0x20 ? 6 : 5));
+    else if (line === '' && this.#data !== undefined) {
+      const data = this.#data;
+      this.#data = undefined;
+      this.#size = 0;
+      onData(data);
     }
   }
 
-  #readField(line: string): void {
-    if (!line.startsWith('data:')) return;
-    const value = line.slice(line.charCodeAt(5) === 0x20 ? 6 : 5);
-    if (this.#data.length > 0) this.#size += LINE_COST;
+  #add(value: string): void {
     this.#size += value.length;
+    if (this.#data !== undefined) this.#size += LINE_COST;
     if (this.#size > MAX_EVENT) throw new StreamTooLong();
-    this.#data.push(value);
+    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+  }
+}
+
+/** The beginning of a line whose end has not come yet. */
+class UnendedLine {
+  #blocks: string[] = [];
+  #pieces: string[] = [];
+  #piecesLength = 0;
+  #length = 0;
+
+  get isEmpty(): boolean {
+    return this.#length === 0;
+  }
+
+  /** @throws StreamTooLong */
+  add(piece: string): void {
+    this.#length += piece.length;
+    if (this.#length > MAX_EVENT) throw new StreamTooLong();
+    this.#pieces.push(piece);
+    this.#piecesLength += piece.length;
+    if (this.#piecesLength >= BLOCK) this.#join();
+  }
+
+  /** The whole line, given its last piece; the next one begins empty. @throws StreamTooLong */
+  endWith(piece: string): string {
+    this.add(piece);
+    this.#join();
+    const line = this.#blocks.join('');
+    this.#blocks = [];
+    this.#length = 0;
+    return line;
+  }
+
+  #join(): void {
+    this.#blocks.push(this.#pieces.join(''));
+    this.#pieces = [];
+    this.#piecesLength = 0;
   }
 }
 
 /** Yields each payload of a byte stream as `SseDecoder` reads it. @throws as `SseDecoder.push`. */
 export async function* decodeSse(source: ByteSource): AsyncGenerator<string> {
   const events = new SseDecoder();
-  for await (const chunk of source) for (const data of events.push(chunk)) yield data;
+  const ready: string[] = [];
+  for await (const chunk of source) {
+    events.push(chunk, (data) => ready.push(data));
+    yield* ready.splice(0);
+  }
 }

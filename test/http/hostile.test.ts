@@ -100,7 +100,7 @@ describe('half a surrogate pair, or NUL, is 400 wherever it is', () => {
 
 /** Zod makes an issue of each: 350,000 took seconds and hundreds of megabytes, and those below a list its stack. */
 describe('of a list full of what is wrong only the first is looked at', () => {
-  const many = (element: string) => Array(250_000).fill(element).join(',');
+  const many = (element: string) => Array(140_000).fill(element).join(',');
   test.each([
     ['messages.0.content.0', CHAT, `{"messages":[{"role":"user","content":[${many('1')}]}]}`],
     ['messages.0.content.0', CHAT, `{"messages":[{"role":"system","content":[${many('1')}]}]}`],
@@ -121,8 +121,8 @@ describe('of a list full of what is wrong only the first is looked at', () => {
 });
 
 test.each([
-  ['300000 values', `{"x":[${'1,'.repeat(300_000)}1]}`],
-  ['300000 values', `{"x":[${'[],'.repeat(150_000)}1]}`],
+  ['150000 values', `{"x":[${'1,'.repeat(150_000)}1]}`],
+  ['150000 values', `{"x":[${'[],'.repeat(75_000)}1]}`],
   ['20000 keys', `{${Array.from({ length: 20_001 }, (_, i) => `"k${i}":1`).join()}}`],
   ['20000 keys', `{"x":[${Array(20_001).fill('{"a":1}').join()}]}`],
 ])('a body of more than %s is 400 %#', async (what, body) => {

@@ -135,3 +135,34 @@ test('a reply behind another may wait longer than a client may stall', async () 
     jest.useRealTimers();
   }
 });
+
+test('requests that come together are spread over iterations of the event loop, and answered in order', async () => {
+  let iteration = 0;
+  const next = () => {
+    iteration += 1;
+    counting = setImmediate(next);
+  };
+  let counting = setImmediate(next);
+  const seen: { prompt: string; iteration: number }[] = [];
+  await serve({
+    generate: async function* (request) {
+      seen.push({ prompt: promptOf(request), iteration });
+      yield* events(promptOf(request));
+    },
+  });
+  // Each look at the clock takes as long as a request of several milliseconds.
+  let now = performance.now();
+  const clock = jest.spyOn(performance, 'now').mockImplementation(() => (now += 4));
+  try {
+    const prompts = Array.from({ length: 20 }, (_, index) => `p${index}`);
+    send(...prompts);
+    let text = '';
+    while (!text.includes('p19')) text += ((await once(client, 'data')) as [string])[0];
+    expect(seen.map(({ prompt }) => prompt)).toEqual(prompts);
+    expect(text.match(/p\d+/g)).toEqual(prompts);
+    expect(new Set(seen.map((one) => one.iteration)).size).toBeGreaterThan(4);
+  } finally {
+    clock.mockRestore();
+    clearImmediate(counting);
+  }
+});

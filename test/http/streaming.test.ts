@@ -218,6 +218,21 @@ describe('a client that does not read', () => {
       jest.useRealTimers();
     }
   });
+
+  test('is cut off as well when its reply came in one piece', async () => {
+    let recorded!: (record: RequestRecord) => void;
+    const record = new Promise<RequestRecord>((resolve) => (recorded = resolve));
+    await serve({ generate: saying(...Array<string>(200).fill(piece)), onRequestDone: recorded });
+    const taken = once(server, 'connection') as Promise<[Socket]>;
+    const response = await post('/v1/chat/completions', { messages: [{ role: 'user', content: 'x' }] });
+    const [socket] = await taken;
+    expect(socket.writableLength).toBeGreaterThan(0);
+    expect(socket.timeout).toBe(30_000);
+    // What Node does when a socket has moved no byte for that long.
+    socket.emit('timeout');
+    await record;
+    await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+  });
 });
 
 describe('shutting down', () => {

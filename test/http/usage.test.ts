@@ -92,6 +92,28 @@ test('a report that fails midway is cut off, never ended as if it were whole', a
   expect(await record).toMatchObject({ outcome: 'broken', context: { error: { code: 'internal_error' } } });
 });
 
+test('a client that reads nothing of a report for 30 s is cut off', async () => {
+  let ended = false;
+  const pieces = async function* () {
+    try {
+      for (;;) yield PIECE;
+    } finally {
+      ended = true;
+    }
+  };
+  const { onRequestDone, record } = recorded();
+  await serve({ ...reading(pieces), onRequestDone });
+  const connected = once(server, 'connection') as Promise<[Socket]>;
+  const response = await ask();
+  const [socket] = await connected;
+  expect(socket.timeout).toBe(30_000);
+  // What Node does when a socket has moved no byte for that long.
+  socket.emit('timeout');
+  await record;
+  expect(ended).toBe(true);
+  await expect(textOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+});
+
 test('HEAD has the headers and reads no further', async () => {
   const pieces = async function* () {
     throw new Error('nobody asked for this');

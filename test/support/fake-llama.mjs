@@ -81,6 +81,7 @@ function answer(body, response) {
   const at = (word) => text.includes(word);
   log(`request ${text}`);
   response.on('close', () => log(`closed ${text}`));
+  if (at('@refuse-at-length')) return refuse(response, 400, 'invalid_request_error', 'no '.repeat(5_000));
   if (at('@refuse')) return refuse(response, 400, 'invalid_request_error');
   if (at('@long')) return refuse(response, 400, 'exceed_context_size_error');
   if (at('@crash')) process.kill(process.pid, 'SIGSEGV');
@@ -124,7 +125,7 @@ function answer(body, response) {
 }
 
 /** 32 MiB of text, as fast as it is taken; says how much is on its way when nothing more is for 200 ms. */
-function sendLarge(chunk, response, left = 512) {
+function sendLarge(chunk, response, left = 255) {
   const { socket } = response;
   const stuck = () =>
     log(`stuck ${JSON.stringify({ port: server.address().port, sent: socket.bytesWritten })}`);
@@ -153,9 +154,9 @@ function asked({ prompt, messages }) {
   return last.role === 'assistant' ? [messages.at(-2).content, last.content] : [last.content, ''];
 }
 
-function refuse(response, code, type) {
+function refuse(response, code, type, message = 'no') {
   response.writeHead(code, { 'content-type': 'application/json' });
-  response.end(JSON.stringify({ error: { code, type, message: 'no' } }));
+  response.end(JSON.stringify({ error: { code, type, message } }));
 }
 
 const socketPath = has('--host') && args[args.indexOf('--host') + 1];

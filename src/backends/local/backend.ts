@@ -33,6 +33,9 @@ const RESUMES = 8;
 /** Lines of a worker's stderr that go to the log with a failure. */
 const LOG_LINES = 4;
 
+/** Characters of a worker's own words that are handed on. */
+const MAX_MESSAGE = 500;
+
 export interface ResumeOptions {
   /** Replies whose worker fails go on with another one. */
   readonly enabled: boolean;
@@ -253,11 +256,12 @@ const NO_IMAGES = 'messages: this model does not take images';
 
 /** llama.cpp's own words name the field and carry no text of the client's, so 400s are handed on as they are. */
 function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
+  const message = refusal.message.slice(0, MAX_MESSAGE);
   if (refusal.type === 'exceed_context_size_error') {
     const param = 'prompt' in body ? 'prompt' : 'messages';
-    return new LMServError('context_length_exceeded', refusal.message, { param });
+    return new LMServError('context_length_exceeded', message, { param });
   }
-  if (refusal.status >= 400 && refusal.status < 500) return new LMServError('invalid_value', refusal.message);
+  if (refusal.status >= 400 && refusal.status < 500) return new LMServError('invalid_value', message);
   return new LMServError('generation_failed', 'The worker could not generate', { cause: refusal });
 }
 

@@ -1,5 +1,5 @@
 import { LMServError, type ErrorCode, type ErrorDetails } from '../../errors.js';
-import { StreamTooLong } from '../../wire/lines.js';
+import { StreamTooLong } from '../../wire/sse.js';
 import type { Redact } from './redact.js';
 
 /** An attempt failed: what the client is told, and what the backend makes of it. */
@@ -158,7 +158,7 @@ export function fromConnection(provider: Provider, thrown: unknown, answered: bo
     return new RemoteFailure(new LMServError('provider_timeout', message, { cause }), true, true);
   }
   if (thrown instanceof StreamTooLong)
-    return broken(`The provider ${provider.name} sent an event of more than 4 Mi characters`);
+    return broken(`The provider ${provider.name} sent an event of more than 1 Mi characters`);
   if (answered) return broken(`The provider ${provider.name} broke off its reply (${code})`, cause);
   const message = `The provider ${provider.name} cannot be reached (${code})`;
   return new RemoteFailure(new LMServError('provider_api_error', message, { cause }), true, true);

@@ -1,10 +1,14 @@
 import type { GenerateEvent, JsonObject } from '../../contract.js';
+import { checkShape } from '../../wire/json-shape.js';
 import { ChunkReader } from '../chunks.js';
 import { BadReply, ReplyCheck } from '../reply-check.js';
 import { broken, fromStreamedError, type Provider, type RemoteFailure } from './failure.js';
 
 /** Events in a row that carry nothing: some servers keep a connection alive with a few. */
 const MAX_EMPTY = 10_000;
+
+/** Characters of an event whose shape is looked at before it is parsed: deep nesting takes the parser very long. */
+const LARGE = 16 * 1024;
 
 /**
  * Reads a remote server's streamed chunks into events and does not trust them: what is not a chunk breaks the reply, and
@@ -58,6 +62,7 @@ export class ReplyReader {
     let events: GenerateEvent[];
     let error: unknown;
     try {
+      if (data.length > LARGE) checkShape(data, true);
       const chunk = JSON.parse(data) as Chunk;
       error = errorOf(chunk);
       events = error === undefined ? this.#chunks.read(chunk) : [];

@@ -10,6 +10,9 @@ export interface RetryLimits {
 const FIRST_WAIT_MS = 200;
 const LONGEST_WAIT_MS = 5_000;
 
+/** Clients are told to wait for no longer than a day, whatever a server asks for. */
+const MAX_RETRY_AFTER_MS = 86_400_000;
+
 export interface Attempted {
   /** Attempts that have failed, 1 or more. */
   readonly failures: number;
@@ -38,7 +41,7 @@ export function retryWait(
 }
 
 /**
- * Reads `Retry-After` (seconds or a date) or OpenAI's `retry-after-ms`, milliseconds from now.
+ * Reads `Retry-After` (seconds or a date) or OpenAI's `retry-after-ms`, milliseconds from now, a day at most.
  *
  * @param now Unix time, milliseconds.
  */
@@ -46,13 +49,11 @@ export function readRetryAfter(
   header: (name: string) => string | undefined,
   now: number,
 ): number | undefined {
-  const ms = plainNumber(header('retry-after-ms'));
-  if (ms !== undefined) return ms;
   const text = header('retry-after');
-  const seconds = plainNumber(text);
-  if (seconds !== undefined) return seconds * 1000;
-  const date = text === undefined ? NaN : Date.parse(text);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+  const date = text === undefined ? NaN : Date.parse(text) - now;
+  const ms = plainNumber(header('retry-after-ms')) ?? (plainNumber(text) ?? NaN) * 1000;
+  const wait = Number.isNaN(ms) ? date : ms;
+  return Number.isNaN(wait) ? undefined : Math.min(Math.max(0, wait), MAX_RETRY_AFTER_MS);
 }
 
 function plainNumber(text: string | undefined): number | undefined {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { checkShape, MAX_DEPTH } from '../../wire/json-shape.js';
 import { text } from '../shared/fields.js';
-import { checkShape, MAX_DEPTH } from '../shared/json-shape.js';
 import { boundedSchema, toolsProblem } from '../shared/schema-size.js';
 import { list, optional } from '../shared/validate.js';
 

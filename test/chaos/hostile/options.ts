@@ -6,11 +6,14 @@ export interface HostileArguments {
   readonly seconds: number;
   /** The same seed makes the same choices. */
   readonly seed: number;
+  /** Runs only the actions whose name contains this; all of them by default. */
+  readonly only?: string | undefined;
 }
 
 const OPTIONS = {
   seconds: { type: 'string', default: '60' },
   seed: { type: 'string' },
+  only: { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
@@ -24,6 +27,7 @@ export function parseHostileArgs(args: readonly string[]): HostileArguments | un
   return {
     seconds: whole('seconds', values.seconds, 1, MAX_SECONDS),
     seed: values.seed === undefined ? randomInt(MAX_SEED) : whole('seed', values.seed, 0, MAX_SEED),
+    only: values.only,
   };
 }
 
@@ -31,7 +35,9 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({ args: [...args], options: OPTIONS }).values;
   } catch (error) {
-    throw new ChaosError(`${(error as Error).message}; --preset hostile takes --seconds and --seed`);
+    throw new ChaosError(
+      `${(error as Error).message}; --preset hostile takes --seconds and --seed, and --only`,
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 /** How long a process could not run its timers, measured inside it, and what of that is its own doing. */
-import { readFileSync } from 'node:fs';
+import { ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** A time in which a timer that was due did not run. Times are milliseconds of a clock that all processes share. */
 export interface Pause {
@@ -9,6 +10,8 @@ export interface Pause {
   readonly waited: number;
   /** And for so much it ran. */
   readonly ran: number;
+  /** For so much it slept because a process or a thread of its own that it waited for had no core, milliseconds. */
+  readonly starved: number;
 }
 
 /** A pause of the server that is judged, milliseconds. */
@@ -30,20 +33,59 @@ export function sharedNow(): number {
   return Number(process.hrtime.bigint() / 1_000n) / 1_000;
 }
 
-/** Measures this process from now on. */
+/** Sleep in `ChildProcess.spawn` since the last tick, milliseconds. */
+let spawning = 0;
+
+/**
+ * Measures this process from now on. Where all cores are taken its thread also sleeps for want of one: starting a process
+ * returns once that process has run, and the garbage collector waits for threads of its own. The kernel counts that as
+ * theirs, not as this thread's.
+ */
 export function watchPauses(tell: (pause: Pause) => void): void {
-  let due = sharedNow() + TICK_MS;
+  followSpawns();
+  const helpers = threadsBesides(process.pid);
+  let last = sharedNow();
   let thread = threadMs();
+  let waits = helpers.map((id) => threadMs(id).waited);
   let ticks = 0;
   const tick = () => {
-    const before = thread;
-    thread = threadMs();
-    const to = sharedNow();
-    const [ran, waited] = [thread.ran - before.ran, thread.waited - before.waited];
-    if (to - due > WORTH_MS || ticks++ % BEAT === 0) tell({ from: due, to, waited, ran });
-    due = to + TICK_MS;
+    const [to, now, nowWaits] = [sharedNow(), threadMs(), helpers.map((id) => threadMs(id).waited)];
+    const [ran, waited] = [now.ran - thread.ran, now.waited - thread.waited];
+    const longestWait = Math.max(0, ...nowWaits.map((wait, index) => wait - waits[index]!));
+    const starved = Math.max(0, Math.min(to - last - ran - waited, spawning + longestWait));
+    const from = last + TICK_MS;
+    if (to - from > WORTH_MS || ticks++ % BEAT === 0) tell({ from, to, waited, ran, starved });
+    [last, thread, waits, spawning] = [to, now, nowWaits, 0];
   };
   setInterval(tick, TICK_MS).unref();
+}
+
+function followSpawns(): void {
+  const prototype = ChildProcess.prototype as unknown as { spawn: (options: unknown) => unknown };
+  const { spawn } = prototype;
+  prototype.spawn = function (options) {
+    const [began, before] = [sharedNow(), threadMs()];
+    try {
+      return spawn.call(this, options);
+    } finally {
+      const after = threadMs();
+      spawning += Math.max(
+        0,
+        sharedNow() - began - (after.ran - before.ran) - (after.waited - before.waited),
+      );
+    }
+  };
+}
+
+/** The threads that Node starts with: V8's, which collect garbage. */
+function threadsBesides(main: number): number[] {
+  try {
+    return readdirSync('/proc/self/task')
+      .map(Number)
+      .filter((id) => id !== main);
+  } catch {
+    return [];
+  }
 }
 
 /** Tells the process that started this one; one that is gone is not told. */
@@ -52,15 +94,17 @@ export function report(pause: Pause): void {
 }
 
 /**
- * Takes the noise out of the server's pauses: the time its thread waited for a core, or the pauses of a process that does
- * nothing in the same window, whichever is longer. The longest first. Pure.
+ * Takes the noise out of the server's pauses: the time its thread, or what it slept for, had no core, or the
+ * pauses of a process that does nothing in the same window, whichever is longer; for what the thread ran there is no excuse. The longest first. Pure.
  */
 export function judgePauses(server: readonly Pause[], control: readonly Pause[]): JudgedPause[] {
   return server
     .filter(({ from, to }) => to - from > WORTH_MS)
     .map((pause) => {
       const noise = control.reduce((sum, other) => sum + overlap(pause, other), 0);
-      return { ...pause, net: Math.max(0, pause.to - pause.from - Math.max(noise, pause.waited)) };
+      const own = pause.waited + pause.starved;
+      const gross = pause.to - pause.from;
+      return { ...pause, net: Math.max(gross - Math.max(noise, own), Math.min(gross, pause.ran)) };
     })
     .sort((a, b) => b.net - a.net);
 }
@@ -69,7 +113,7 @@ function overlap(a: Pause, b: Pause): number {
   return Math.max(0, Math.min(a.to, b.to) - Math.max(a.from, b.from));
 }
 
-/** How long the main thread of a process has run and waited for a core in all, milliseconds; 0 where the kernel does not say. */
+/** How long a thread, or the main thread of a process, has run and waited for a core in all, milliseconds; 0 where the kernel does not say. */
 export function threadMs(pid: number | 'self' = 'self'): { readonly ran: number; readonly waited: number } {
   const [ran = 0, waited = 0] = schedstat(pid)
     .split(' ')

@@ -1,5 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { ChaosError } from '../errors.js';
 import { residentMiB, stillLlama } from '../processes.js';
 import { Random } from '../random.js';
 import { Server } from '../server.js';
-import { Dealer } from './actions.js';
+import { actionsNamed, Dealer } from './actions.js';
 import type { Findings, ModestRequest, Ran } from './findings.js';
 import { judgePauses, sharedNow, type Pause } from './pauses.js';
 import { HostileRemote } from './remote.js';
@@ -20,6 +20,8 @@ export interface HostileOptions {
   readonly root: string;
   readonly seed: number;
   readonly seconds: number;
+  /** Runs only the actions whose name contains this; all of them by default. */
+  readonly only?: string | undefined;
   /** Ends the run early; what has been found is returned. */
   readonly signal: AbortSignal;
   readonly onStep: (text: string) => void;
@@ -52,6 +54,9 @@ const total = (count: 'workers' | 'slots') =>
 export async function runHostile(options: HostileOptions): Promise<Findings> {
   const { root, seed } = options;
   const folder = mkdtempSync(join(tmpdir(), 'lmserv-hostile-'));
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true });
+  // A second Ctrl-C ends this process at once.
+  process.once('exit', removeFolder);
   const files = new Files(folder);
   const remote = new HostileRemote(new Random(seed, 1), badCertificate(folder));
   const control = fork(new URL('control.js', import.meta.url));
@@ -72,6 +77,8 @@ export async function runHostile(options: HostileOptions): Promise<Findings> {
     await server?.exited;
     control.kill('SIGKILL');
     remote.stop();
+    process.off('exit', removeFolder);
+    removeFolder();
   }
 }
 
@@ -120,7 +127,8 @@ class Hostile {
   }
 
   async run(): Promise<Findings> {
-    const { seed, seconds, onStep } = this.#options;
+    const { seed, seconds, only = '', onStep } = this.#options;
+    const actions = actionsNamed(only);
     const undisturbed = await this.#reply();
     if (!undisturbed.startsWith('200')) throw new ChaosError(`the undisturbed reply is ${undisturbed}`);
     await sleep(REST_MS);
@@ -131,7 +139,8 @@ class Hostile {
     onStep(`Hostile for ${seconds} s, seed ${seed}`);
     const looks = setInterval(() => this.#look(), LOOK_MS);
     const lanes = CLASSES.flatMap((cls, stream) => {
-      const dealer = new Dealer(cls, new Random(seed, 2, stream));
+      if (!actions.some((action) => action.cls === cls)) return [];
+      const dealer = new Dealer(cls, new Random(seed, 2, stream), actions);
       return Array.from({ length: LANES[cls] }, (_, lane) =>
         this.#lane(dealer, new Random(seed, 3, stream, lane)),
       );
@@ -217,7 +226,7 @@ class Hostile {
       this.#problem(`SIGTERM is not obeyed within ${STOP_MS} ms`);
       // One that is still going on is told by nobody.
       const from = this.#pauses.at(-1)?.to ?? 0;
-      this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0 });
+      this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0, starved: 0 });
       this.#server.signal('SIGKILL');
     }, STOP_MS);
     await this.#server.exited;

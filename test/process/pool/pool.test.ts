@@ -306,6 +306,10 @@ test("what the child refuses is told in the table's terms, and the worker is kep
   const fake = await pool();
   const [pid] = fake.pool.pids();
   await expect(fake.ask('@refuse x').text()).rejects.toMatchObject({ code: 'invalid_value', status: 400 });
+  await expect(fake.ask('@refuse-at-length').text()).rejects.toMatchObject({
+    code: 'invalid_value',
+    message: expect.stringMatching(/^(no ?){167}$/),
+  });
   await expect(fake.ask('@long x').text()).rejects.toMatchObject({
     code: 'context_length_exceeded',
     status: 400,

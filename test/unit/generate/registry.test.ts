@@ -131,6 +131,29 @@ describe('groups', () => {
     expect(flat(groups).get('a')).toEqual(['m1', 'm2', 'm3', 'm4']);
   });
 
+  test('that fall back to the same ones again and again are looked at once each', () => {
+    let asked = 0;
+    const names = Array.from({ length: 40 }, (_, i) => `g${i}`);
+    const fallbackOf = (i: number) => (i === 39 ? [] : [`g${i + 1}`, `g${i + 1}`]);
+    const groups = new Map(
+      names.map((name, i) => {
+        const fallback = fallbackOf(i);
+        return [
+          name,
+          {
+            members: [`m${i}`],
+            get fallback() {
+              asked += 1;
+              return fallback;
+            },
+          },
+        ] as const;
+      }),
+    );
+    expect(flattenGroups(groups, () => true).get('g0')).toEqual(names.map((_, i) => `m${i}`));
+    expect(asked).toBe(40);
+  });
+
   test.each([
     [{ a: { members: ['x'], fallback: [] } }, ['a', 'members', 0], 'there is no model named "x"'],
     [{ a: { members: ['m'], fallback: ['x'] } }, ['a', 'fallback', 0], 'there is no group named "x"'],

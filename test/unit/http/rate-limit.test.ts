@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import type { Caller } from '../../../src/contract.js';
 import { LMServError } from '../../../src/errors.js';
-import { CallerCounts, perCallerLimit } from '../../../src/http/rate-limit.js';
+import { CallerCounts, Limiters, perCallerLimit } from '../../../src/http/rate-limit.js';
 
 /** A limit whose clock stands until it is moved. */
 class Limited {
@@ -62,6 +62,23 @@ test('callers count by key or address, and by the rate of their own', async () =
   expect(await limited.send({ ...anonymous, address: '10.0.0.2' })).toBeUndefined();
   expect(await limited.send({ ...anonymous, address: '10.0.0.1' })).toBeDefined();
   for (let n = 0; n < 10; n += 1) expect(await limited.send({ rateLimitQps: 0 })).toBeUndefined();
+});
+
+test('rates that no key has any more are forgotten, those that still count are not', async () => {
+  let now = 0;
+  const limiters = new Limiters(() => now);
+  const send = (qps: number) => {
+    const locals = { caller: { name: 'a', admin: false } };
+    const response = { locals, setHeader: () => undefined, headersSent: false } as unknown as Response;
+    return new Promise((resolve) => void limiters.of(qps)({ headers: {} } as Request, response, resolve));
+  };
+  await send(0.001);
+  for (let qps = 1; qps <= 500; qps += 1) {
+    await send(qps);
+    now += 1_000;
+  }
+  expect(limiters.size).toBeLessThanOrEqual(3);
+  expect(await send(0.001)).toMatchObject({ code: 'rate_limit_exceeded' });
 });
 
 describe('the counts of callers', () => {

@@ -1,6 +1,8 @@
-import { DONE, PING, decodeSse, encodeSse } from '../../../src/wire/sse.js';
-import { StreamTooLong } from '../../../src/wire/lines.js';
+import { DONE, PING, SseDecoder, StreamTooLong, decodeSse, encodeSse } from '../../../src/wire/sse.js';
 import { all, chunks, everySplit, everyTwoSplits } from './splits.js';
+
+/** Two, three and four bytes a character, a joined emoji, a combining mark, an unpaired-looking pair. */
+const HARD = 'né – ツ 🦙 👩‍👩‍👧 e\u0301 \u{10ffff}';
 
 const decode = (...parts: (Uint8Array | string)[]): Promise<string[]> => all(decodeSse(chunks(...parts)));
 
@@ -26,7 +28,15 @@ test.each([
   ['an event without data', 'event: ping\n\ndata: a\n\n', ['a']],
   ['more blank lines than one', '\n\ndata: a\n\n\n\ndata: b\n\n', ['a', 'b']],
   ['a field that only begins like data', 'database: x\n\ndata: a\n\n', ['a']],
-  ['a byte order mark', '\ufeffdata: a\n\n', ['a']],
+  [
+    'a byte order mark, dropped at the start only',
+    '\ufeffdata: a\n\n\ufeffdata: b\n\ndata: \ufeffc\n\n',
+    ['a', '\ufeffc'],
+  ],
+  ['a carriage return within a line', 'data: a\rb\n\n', ['a\rb']],
+  ['two carriage returns', 'data: a\r\r\n\n', ['a\r']],
+  ['separators that are no line feed', 'data: a\u2028b\u0085c\vd\n\n', ['a\u2028b\u0085c\vd']],
+  ['characters of many bytes', `data: ${HARD}\n\ndata: ${HARD}\r\n\r\n`, [HARD, HARD]],
 ])('reads %s', async (_name, text, events) => {
   for (const parts of everySplit(text)) expect(await decode(...parts)).toEqual(events);
 });
@@ -37,6 +47,40 @@ test.each(['data: {"cut', 'data: whole line\n', 'data: [DONE]', 'data: [DONE]\n'
     for (const parts of everySplit(`data: a\n\n${rest}`)) expect(await decode(...parts)).toEqual(['a']);
   },
 );
+
+test('bytes that are no UTF-8 become replacement characters, not an exception', async () => {
+  const bytes = Uint8Array.of(0x61, 0xff, 0xc3, 0x0a, 0x0a);
+  expect(await decode('data: ', bytes)).toEqual(['a\ufffd\ufffd']);
+});
+
+test('takes text as well', async () => {
+  expect(await decode('data: a', 'b\r', '\n\ndata: c', '\n\n')).toEqual(['ab', 'c']);
+});
+
+test('leaving early ends the source', async () => {
+  let ended = false;
+  async function* source(): AsyncGenerator<string> {
+    try {
+      yield 'data: one\n\ndata: two\n\n';
+      yield 'data: three\n\n';
+    } finally {
+      ended = true;
+    }
+  }
+  for await (const data of decodeSse(source())) {
+    expect(data).toBe('one');
+    break;
+  }
+  expect(ended).toBe(true);
+});
+
+test('what a callback throws is thrown', () => {
+  const events = new SseDecoder();
+  const onData = () => {
+    throw new Error('no more');
+  };
+  expect(() => events.push('data: a\n\n', onData)).toThrow('no more');
+});
 
 test('an event is yielded with its blank line, before the next chunk is asked for', async () => {
   const log: string[] = [];
@@ -81,7 +125,21 @@ test.each([
 });
 
 test('what came before does not count', async () => {
-  const long = 'x'.repeat(1024 * 1024);
+  const long = 'x'.repeat(256 * 1024);
   const events = Array.from({ length: 9 }, () => encodeSse(long));
   expect(await decode(...events)).toHaveLength(9);
+});
+
+test('an event is refused above 1 Mi characters, also without an end', async () => {
+  const quarter = 'x'.repeat(256 * 1024);
+  const parts = (count: number) => Array.from({ length: count }, () => quarter);
+  expect((await decode('data:', quarter.slice(5), ...parts(3), '\n\n'))[0]).toHaveLength(1024 * 1024 - 5);
+  await expect(decode('data:', ...parts(4))).rejects.toThrow(StreamTooLong);
+  await expect(decode(`data:${parts(5).join('')}\n\n`)).rejects.toThrow(StreamTooLong);
+});
+
+test('a long event in small chunks comes whole', async () => {
+  const piece = '0123456789'.repeat(100);
+  const events = await decode('data: ', ...Array<string>(1_000).fill(piece), '\r', '\n\ndata: next\n\n');
+  expect(events).toEqual([piece.repeat(1_000), 'next']);
 });

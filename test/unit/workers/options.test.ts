@@ -24,6 +24,11 @@ test('small batches on a CPU, larger ones on a GPU', () => {
   expect(valueOf(buildArgs({ ...options, gpu: '1' }, undefined), '-b')).toBe('512');
 });
 
+test('a batch has room for a token of each slot', () => {
+  const args = buildArgs({ ...options, slots: 200 }, undefined);
+  expect([valueOf(args, '-b'), valueOf(args, '-ub')]).toEqual(['200', '200']);
+});
+
 test('the address is logged, the prompt cache bounded, nothing fetched', () => {
   const args = buildArgs(options, undefined);
   expect(valueOf(args, '-lv')).toBe('3');

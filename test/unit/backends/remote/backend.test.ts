@@ -356,7 +356,7 @@ describe('a server that does not keep to the protocol', () => {
     });
     expect(thrown).toMatchObject({
       code: 'generation_failed',
-      message: 'The provider far sent an event of more than 4 Mi characters',
+      message: 'The provider far sent an event of more than 1 Mi characters',
     });
     await closed;
   });

@@ -40,6 +40,8 @@ describe('readRetryAfter', () => {
     [{ 'retry-after-ms': '250', 'retry-after': '9' }, 250],
     [{ 'retry-after': 'Thu, 01 Jan 2026 00:00:10 GMT' }, 10_000],
     [{ 'retry-after': 'Wed, 31 Dec 2025 00:00:00 GMT' }, 0],
+    [{ 'retry-after': '999999999' }, 86_400_000],
+    [{ 'retry-after': 'Thu, 01 Jan 2099 00:00:10 GMT' }, 86_400_000],
     [{ 'retry-after': 'soon' }, undefined],
     [{ 'retry-after': '-1e9' }, undefined],
     [{}, undefined],

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { ReplyReader } from '../../../../src/backends/remote/reply-reader.js';
 
 const provider = { name: 'far', clean: (text: string) => text, hasKey: false };
@@ -144,6 +145,19 @@ test('events without content are let through up to 10,000 in a row', () => {
 });
 
 test('an error that is nested without end is one like any other', () => {
-  const deep = `{"error":{"message":${'['.repeat(100_000)}${']'.repeat(100_000)}}}`;
-  expect(() => reader().read(deep)).toThrow('The provider far broke off its reply');
+  const deep = (depth: number) => `{"error":{"message":${'['.repeat(depth)}${']'.repeat(depth)}}}`;
+  expect(() => reader().read(deep(5_000))).toThrow('The provider far broke off its reply');
+});
+
+test.each([
+  ['deep', `{"choices":${'['.repeat(10_000)}${']'.repeat(10_000)}}`],
+  ['wide', `{"choices":[${'[],'.repeat(100_000)}[]]}`],
+])('a large event that is too %s is not parsed', (_, data) => {
+  const parse = jest.spyOn(JSON, 'parse');
+  try {
+    expect(() => reader().read(data)).toThrow('The provider far sent something that is not part of a reply');
+    expect(parse).not.toHaveBeenCalled();
+  } finally {
+    parse.mockRestore();
+  }
 });

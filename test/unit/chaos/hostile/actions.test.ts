@@ -1,4 +1,4 @@
-import { ACTIONS, Dealer } from '../../../chaos/hostile/actions.js';
+import { ACTIONS, actionsNamed, Dealer } from '../../../chaos/hostile/actions.js';
 import { FLOODS } from '../../../chaos/hostile/clients.js';
 import { MISBEHAVIOURS } from '../../../chaos/hostile/remote.js';
 import { CLASSES } from '../../../chaos/hostile/world.js';
@@ -30,4 +30,12 @@ test('the seed chooses the order', () => {
   };
   expect(order(1)).toEqual(order(1));
   expect(order(1)).not.toEqual(order(2));
+});
+
+test('actions are found by a part of their name', () => {
+  expect(actionsNamed('')).toHaveLength(ACTIONS.length);
+  expect(actionsNamed('deep-json').map(({ name }) => name)).toEqual(['remote: deep-json']);
+  expect(() => actionsNamed('nothing like it')).toThrow(
+    '--only: no action has "nothing like it" in its name',
+  );
 });

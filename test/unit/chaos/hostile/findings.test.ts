@@ -12,7 +12,7 @@ const requests = (count: number, refused: number, at = 0) =>
 
 const found = (fields: Partial<Findings> = {}): Findings => ({
   ...{ seed: 1, seconds: 60, ran: [], modest: requests(20, 2), problems: [], skipped: [] },
-  pauses: [{ from: 10, to: 400, waited: 190, ran: 30, net: 200 }],
+  pauses: [{ from: 10, to: 400, waited: 190, ran: 30, starved: 0, net: 200 }],
   memory: { idle: 90, peak: 390 },
   ...fields,
 });
@@ -28,7 +28,7 @@ test('a pause is told with the actions that were going on then', () => {
     { name: 'guilty', from: 5, to: 12 },
     { name: 'late', from: 400, to: 500 },
   ];
-  const pauses = [{ from: 10, to: 400, waited: 0, ran: 380, net: 390 }];
+  const pauses = [{ from: 10, to: 400, waited: 0, ran: 380, starved: 0, net: 390 }];
   expect(failuresOf(found({ ran, pauses }))).toEqual([
     'the event loop paused for 390 ms (390 with noise, 380 of them running) during guilty, more than 200 ms',
   ]);

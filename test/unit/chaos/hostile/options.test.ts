@@ -3,6 +3,7 @@ import { parseHostileArgs } from '../../../chaos/hostile/options.js';
 
 test('it takes a time and a seed, and draws a seed of its own', () => {
   expect(parseHostileArgs(['--seconds', '9', '--seed', '0'])).toEqual({ seconds: 9, seed: 0 });
+  expect(parseHostileArgs(['--only', 'remote'])).toMatchObject({ only: 'remote' });
   expect(parseHostileArgs([])).toEqual({ seconds: 60, seed: expect.any(Number) });
   expect(parseHostileArgs(['--help'])).toBeUndefined();
 });

@@ -1,6 +1,9 @@
 import { judgePauses, type Pause } from '../../../chaos/hostile/pauses.js';
 
-const pause = (from: number, to: number, waited = 0): Pause => ({ from, to, waited, ran: 0 });
+const pause = (from: number, to: number, waited = 0, starved = 0): Pause => ({
+  ...{ from, to, waited, starved },
+  ran: 0,
+});
 const nets = (server: Pause[], control: Pause[]) => judgePauses(server, control).map(({ net }) => net);
 
 test('pauses come the longest first, signs of life do not count', () => {
@@ -22,4 +25,15 @@ test('a wait for a core is noise too, and the same noise is not taken off twice'
   expect(nets([pause(100, 400, 120)], [])).toEqual([180]);
   expect(nets([pause(100, 400, 120)], [pause(100, 300)])).toEqual([100]);
   expect(nets([pause(100, 400, 5_000)], [])).toEqual([0]);
+});
+
+test('so is a sleep for want of a core, besides the wait', () => {
+  expect(nets([pause(100, 400, 120, 80)], [])).toEqual([100]);
+  expect(nets([pause(100, 400, 0, 80)], [pause(100, 200)])).toEqual([200]);
+});
+
+test('what the thread ran counts, whatever else happened', () => {
+  const busy = { ...pause(100, 400, 200), ran: 250 };
+  expect(nets([busy], [pause(0, 500)])).toEqual([250]);
+  expect(nets([{ ...busy, ran: 310 }], [])).toEqual([300]);
 });

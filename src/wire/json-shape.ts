@@ -1,4 +1,4 @@
-import { LMServError } from '../../errors.js';
+import { LMServError } from '../errors.js';
 
 /** Deeper nesting than this only serves to overflow somebody's stack: 100,000 levels end a worker. */
 export const MAX_DEPTH = 100;
@@ -7,7 +7,7 @@ export const MAX_DEPTH = 100;
  * Items of lists and members of objects in one body: more than any prompt of token ids that a context holds; each of them is
  * looked at several times in one go.
  */
-const MAX_VALUES = 300_000;
+const MAX_VALUES = 150_000;
 
 /** Keys of all objects in one body. Each costs as much as ten items of a list. */
 const MAX_KEYS = 20_000;
