@@ -2,8 +2,8 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../../workers/binary.js';
-import { CustomBackend } from '../backends/custom.js';
 import { LocalBackend } from '../backends/local/backend.js';
+import { PulledBackend } from '../backends/custom.js';
 import { MockBackend } from '../backends/mock/backend.js';
 import {
   remoteOptions,
@@ -12,7 +12,7 @@ import {
   type RemoteSettings,
 } from '../config/file/index.js';
 import { ConfigError, slotsOf, threadsOf, type Config } from '../config/config.js';
-import type { Backend, BackendStatus } from '../contract.js';
+import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Registry, RegistryEntry } from '../generate/registry.js';
 import type { Logger } from '../observe/logger.js';
@@ -29,7 +29,7 @@ export interface ModelsOptions {
   /** Told what happens in the pools. */
   readonly observer?: PoolObserver | undefined;
   /** Backends of the program's own, by the name of their model. */
-  readonly backends?: Readonly<Record<string, Backend>> | undefined;
+  readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
 }
 
 /** Everything that can generate: made from the configuration, replaced piece by piece when it changes. */
@@ -266,15 +266,11 @@ function defaultCacheMb(): number {
 
 /** The program's own backends, and the mock where it was asked for. */
 function extraEntries({ config, backends = {} }: ModelsOptions): RegistryEntry[] {
-  const custom = Object.entries(backends).map(
-    ([name, backend]) => [name, new CustomBackend(name, backend)] as const,
-  );
-  const named = new Map<string, Backend>(custom);
-  if (config.provider === 'mock') named.set('mock', new MockBackend());
-  return [...named].map(([name, backend]) => ({
+  const named = { ...backends, ...(config.provider === 'mock' ? { mock: new MockBackend() } : {}) };
+  return Object.entries(named).map(([name, backend]) => ({
     info: { id: name, created: Math.floor(Date.now() / 1000), ownedBy: 'lmserv' },
     aliases: [],
-    backends: [backend],
+    backends: [new PulledBackend(name, backend)],
     maxTokens: { standard: config.maxTokens, cap: config.maxTokensCap ?? Number.MAX_SAFE_INTEGER },
     providers: [name],
   }));

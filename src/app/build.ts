@@ -2,7 +2,6 @@
 
 import type { Backend } from '../contract.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
-import { TrackedBackend } from '../generate/tracked.js';
 import { diffConfig } from '../config/file/diff.js';
 import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
 
@@ -38,7 +37,7 @@ export interface BuildOptions {
 /** One of the file's models or remotes with its backend. */
 interface Part {
   readonly made: Made;
-  readonly backend: TrackedBackend;
+  readonly backend: Backend;
 }
 
 export interface Built {
@@ -82,7 +81,7 @@ export async function buildRegistry(file: ConfigFile, options: BuildOptions): Pr
 }
 
 function part(made: Made): Part {
-  return { made, backend: new TrackedBackend(made.backend) };
+  return { made, backend: made.backend };
 }
 
 function keptParts(file: ConfigFile, previous: Built | undefined): ReadonlyMap<string, Part> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Express } from 'express';
 import { parseConfigFile, readConfigFile } from '../config/file/index.js';
 import { ConfigError, DEFAULT_KEY, LOOPBACK, processEnv, type Config } from '../config/config.js';
-import type { Backend } from '../contract.js';
+import type { CustomBackend } from '../contract.js';
 import { WatchedFile } from '../files/watched-file.js';
 import { createGenerate } from '../generate/generate.js';
 import { onAcceptError } from '../http/accept-errors.js';
@@ -41,7 +41,7 @@ export interface Extensions {
   /** Adds any other routes, behind authentication. */
   readonly mount?: ((app: Express) => void) | undefined;
   /** Backends of another kind, by the name of their model. */
-  readonly backends?: Readonly<Record<string, Backend>> | undefined;
+  readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
   /** Chooses the model by `task_type` in /execute. */
   readonly routingPolicy?: RoutingPolicy | undefined;
   /** Descriptor of a listening TCP socket that outlives this process, in the place of HOST and PORT. */

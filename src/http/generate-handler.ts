@@ -1,7 +1,9 @@
 import type { RequestHandler } from 'express';
-import type { Caller, Generate } from '../contract.js';
+import type { Caller, Generate, ReplyEvent, Sink } from '../contract.js';
+import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { toLMServError } from '../errors.js';
+import { ReplyFlow } from '../generate/flow.js';
 import { callerOf, contextOf } from './context.js';
 import { generationOptions, queueHeaders } from './generation-headers.js';
 import { writeStream } from './reply.js';
@@ -25,13 +27,17 @@ export function generateHandler(dialect: Dialect, generate: Generate, admit: Adm
     context.tenant = admit(caller, call.request.tenant);
     const { requestId, signal, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
-    const asked = { ...call.request, ...generationOptions(request.headers) };
-    const events = generate(asked, { requestId, caller, signal, trace });
+    const wanted = { ...call.request, ...generationOptions(request.headers) };
+    const flow = new ReplyFlow();
+    const run = (sink: Sink<ReplyEvent>) =>
+      generate(wanted, { requestId, caller, signal, trace, flow }, sink);
     if ('stream' in call) {
-      const failure = await writeStream(response, call.stream(info), events, signal);
+      const failure = await writeStream(response, call.stream(info), flow, run);
       if (failure) context.error = toLMServError(failure);
     } else {
-      const reply = await call.collect(events, info);
+      const collector = new Collector(call.request.n);
+      await run(collector);
+      const reply = await call.reply(collector.collected(), info);
       response.set(queueHeaders(trace)).json(reply);
     }
   };

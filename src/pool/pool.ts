@@ -146,15 +146,10 @@ export class Pool {
     return [...this.#supervisor.workers];
   }
 
-  /** Refuses new work, lets held leases finish for `graceMs`, then ends all workers. */
-  async stop(graceMs: number): Promise<void> {
+  /** Refuses those that wait and ends all workers, SIGTERM first. */
+  async stop(): Promise<void> {
     this.#stopping = true;
-    this.#supervisor.halt();
     this.#abortWaiting(() => new LMServError('draining'));
-    let timer: NodeJS.Timeout | undefined;
-    const grace = new Promise((resolve) => (timer = setTimeout(resolve, graceMs)));
-    await Promise.race([this.#queue.onPendingZero(), grace]);
-    clearTimeout(timer);
     await this.#supervisor.stop();
   }
 
