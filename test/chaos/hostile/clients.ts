@@ -209,7 +209,7 @@ export const CLIENTS: readonly Action[] = [
   }),
   run('wrong keys', async (world, random) => {
     const wrong = () =>
-      random.pick(['key-', 'k'.repeat(8_000), 'key-greedy ', '\xff', '[]', world.server.target.key.slice(1)]);
+      random.pick(['key-', 'k'.repeat(8_000), 'KEY-greedy', '\xff', '[]', world.server.target.key.slice(1)]);
     const answers = await Promise.all(times(100, () => world.ask('/v1/models', undefined, { key: wrong() })));
     if (answers.some(({ status }) => status === 200)) world.problem('a wrong key was let in');
   }),

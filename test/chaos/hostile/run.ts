@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'libsql';
-import { openUsageStore } from '../../../src/accounts/usage/store.js';
+import { openUsageStore } from '../../../../src/accounts/usage/store.js';
+import { ChaosError } from '../errors.js';
 import { residentMiB, stillLlama } from '../processes.js';
 import { Random } from '../random.js';
 import { Server } from '../server.js';
@@ -121,6 +122,7 @@ class Hostile {
   async run(): Promise<Findings> {
     const { seed, seconds, onStep } = this.#options;
     const undisturbed = await this.#reply();
+    if (!undisturbed.startsWith('200')) throw new ChaosError(`the undisturbed reply is ${undisturbed}`);
     await sleep(REST_MS);
     const idle = residentMiB(this.#server.pid)!.now;
     const began = performance.now();
