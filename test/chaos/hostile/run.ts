@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'libsql';
-import { openUsageStore } from '../../../../src/accounts/usage/store.js';
+import { openUsageStore } from '../../../src/accounts/usage/store.js';
 import { ChaosError } from '../errors.js';
 import { residentMiB, stillLlama } from '../processes.js';
 import { Random } from '../random.js';
