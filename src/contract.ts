@@ -262,3 +262,21 @@ export interface ModelInfo {
   readonly created: number;
   readonly ownedBy: string;
 }
+
+/** How a request ended: delivered in full, given up by the client, broken midway, or refused at once. */
+export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
+
+/** What a thousand tokens cost, in the currency of the budgets. */
+export interface Price {
+  readonly promptPer1k: number;
+  readonly completionPer1k: number;
+}
+
+/**
+ * Why a worker's process has ended: because we wanted it to, because it made no progress, by a signal that was not ours
+ * (also the kernel's when memory is short), by itself, or before it ever took a request.
+ */
+export type WorkerExitCause = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | 'start_failed';
+
+/** How a wait for a slot ended: with a slot, too late, refused because there was no room or no worker, or given up. */
+export type WaitOutcome = 'leased' | 'timeout' | 'refused' | 'left';

@@ -1,6 +1,7 @@
 /** LMServ as a library. */
 export { createServer, type CreateServerOptions } from './app/create-server.js';
-export { LMServ, type Extensions } from './app/server.js';
+export type { Extensions } from './app/compose.js';
+export { LMServ } from './app/server.js';
 export { ConfigError, loadConfig, type Config } from './config/config.js';
 export { LMServError, type ErrorCode } from './errors.js';
 export type { Choice, Collected } from './dialects/shared/collect.js';

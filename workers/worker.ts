@@ -1,6 +1,8 @@
+import type { WorkerExitCause } from '../src/contract.js';
+import { within } from '../src/time.js';
 import { Checkup } from './liveness-probe.js';
 import { LlamaChild, type ExitCause } from './child.js';
-import { describeExit, endingOf, isOurs, type Ending, type WorkerExit } from './exit.js';
+import { describeExit, endingOf, isOurs, type WorkerExit } from './exit.js';
 import { WorkerFailure } from './failure.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch } from './progress.js';
@@ -51,7 +53,7 @@ export class Worker {
   #served = 0;
   #wasReady = false;
   #seesImages = false;
-  #ending: Ending | undefined;
+  #ending: WorkerExitCause | undefined;
   #reason: string | undefined;
   #exit: WorkerExit | undefined;
   readonly #checkup: Checkup;
@@ -237,7 +239,7 @@ export class Worker {
   }
 
   /** Ends the process at once. */
-  kill(ending: Ending, reason?: string): void {
+  kill(ending: WorkerExitCause, reason?: string): void {
     // What is wrong with it goes before a recycling that was under way.
     if (this.#ending !== 'shutdown') this.#ending = ending;
     this.#reason ??= reason;
@@ -312,10 +314,7 @@ export class Worker {
 
   /** The connection breaks a moment before the exit is known; wait for it, so that the cause can be told. */
   async #failure(error: Error, mark: number): Promise<WorkerFailure> {
-    let timer: NodeJS.Timeout | undefined;
-    const lag = new Promise((resolve) => (timer = setTimeout(resolve, EXIT_LAG_MS)));
-    await Promise.race([this.child.exited, lag]);
-    clearTimeout(timer);
+    await within(EXIT_LAG_MS, this.child.exited);
     // The connection broke and the process is there: something is wrong with it.
     if (this.#state === 'ready') this.suspect();
     const hung = this.#ending === 'hung';

@@ -1,4 +1,5 @@
 import { LMServError } from '../errors.js';
+import { within } from '../time.js';
 
 /** Counts what runs on a backend, so that a backend that is stopped can let it finish. */
 export class InUse {
@@ -22,12 +23,6 @@ export class InUse {
   async close(graceMs: number): Promise<void> {
     this.#closed = true;
     if (this.#count === 0 || graceMs <= 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, graceMs);
-      this.#onIdle = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    await within(graceMs, new Promise<void>((resolve) => (this.#onIdle = resolve)));
   }
 }

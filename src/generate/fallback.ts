@@ -1,6 +1,7 @@
 import type { Backend, GenerateContext, GenerateRequest, OpenReply, Sink } from '../contract.js';
 import { LMServError, toLMServError, type ErrorCode } from '../errors.js';
-import { deadline, systemAfter, type After } from './deadline.js';
+import { systemClock, type After } from '../time.js';
+import { deadline } from './deadline.js';
 
 /** One that may serve a request, as its group has it. */
 export interface Member {
@@ -44,7 +45,7 @@ export async function openFirst<M extends Member>(
   sink: Sink,
   options: FallbackOptions = {},
 ): Promise<OpenReply> {
-  const { firstTokenMs, after = systemAfter } = options;
+  const { firstTokenMs, after = systemClock.after } = options;
   const limit = deadline(context.signal, firstTokenMs, noFirstToken, after);
   const failures: LMServError[] = [];
   const tried = new Set<M>();

@@ -1,7 +1,8 @@
 import type { Generate, GenerateRequest, JsonObject, Sink } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { runChoices } from './choices.js';
-import { deadline, systemAfter, type After } from './deadline.js';
+import { systemClock, type After } from '../time.js';
+import { deadline } from './deadline.js';
 import { openFirst, type Member, type MemberFailure } from './fallback.js';
 import { Tracer } from './trace.js';
 
@@ -45,7 +46,7 @@ export interface GenerateOptions {
  */
 export function createGenerate(
   resolve: Resolve,
-  { onFailure, after = systemAfter }: GenerateOptions = {},
+  { onFailure, after = systemClock.after }: GenerateOptions = {},
 ): Generate {
   return async function generate(request, context, sink) {
     const { members, firstTokenMs } = resolve(request.model, request.unknownModel, request.provider);

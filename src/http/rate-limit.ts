@@ -1,23 +1,22 @@
 import { rateLimit, type AugmentedRequest, type ClientRateLimitInfo, type Store } from 'express-rate-limit';
-import type { RequestHandler } from 'express';
-import type { Caller } from '../contract.js';
+import type { RequestHandler, Response } from 'express';
 import { LMServError } from '../errors.js';
+import { callerKey, callerOf } from './context.js';
 
-/** Callers whose requests are counted, for each rate; twice as many for a moment. */
+/** Callers whose requests are counted, per rate; for a moment up to twice as many. */
 const MAX_CALLERS = 100_000;
 
-/** Milliseconds, from any starting point; never set back. */
+/** Milliseconds from any starting point; never runs backwards. */
 export type Clock = () => number;
 
 /**
- * At most `qps` requests a second for each caller, which without a key is an address; a key's own limit goes before it;
- * 0 is no limit. Refused requests count too.
+ * Limits each caller (a key, or an address without one) to `qps` requests per second. The key's own limit takes
+ * precedence; 0 disables it. Refused requests count too.
  */
 export function perCallerLimit(qps: number, clock: Clock = () => performance.now()): RequestHandler {
   const limiters = new Map<number, RequestHandler>();
   return (request, response, next) => {
-    const caller = response.locals.caller as Caller;
-    const own = caller.rateLimitQps ?? qps;
+    const own = callerOf(response).rateLimitQps ?? qps;
     if (own === 0) return next();
     const limiter = limiters.get(own) ?? limiterFor(own, clock);
     limiters.set(own, limiter);
@@ -25,7 +24,7 @@ export function perCallerLimit(qps: number, clock: Clock = () => performance.now
   };
 }
 
-/** Whole requests in just the time that makes them the rate: 1.9 a second is one in 526 ms, 0.5 is one in 2 s. */
+/** A whole number of requests in the time that makes it the rate: 1.9 per second is one in 526 ms, 0.5 is one in 2 s. */
 function limiterFor(qps: number, clock: Clock): RequestHandler {
   const limit = Math.max(1, Math.floor(qps));
   const windowMs = (limit * 1000) / qps;
@@ -35,12 +34,9 @@ function limiterFor(qps: number, clock: Clock): RequestHandler {
     store: new CallerCounts(windowMs, MAX_CALLERS, clock),
     standardHeaders: 'draft-7',
     legacyHeaders: false,
-    // Made at the first request of a rate, once: keys with rates of their own may be added while we run.
+    // Made once, at the first request with that rate: keys with their own rates may be added at any time.
     validate: { creationStack: false },
-    keyGenerator: (_request, response) => {
-      const { name, address } = response.locals.caller as Caller;
-      return address ?? name;
-    },
+    keyGenerator: (_request, response) => callerKey(response as Response),
     handler: (request, _response, next) => {
       const { resetTime } = (request as AugmentedRequest).rateLimit!;
       const retryAfter = Math.max(1, Math.ceil((resetTime!.getTime() - Date.now()) / 1000));
@@ -51,28 +47,30 @@ function limiterFor(qps: number, clock: Clock): RequestHandler {
 
 interface Count {
   hits: number;
-  /** When it begins anew, by the clock. */
+  /** When a new window begins, by the clock. */
   readonly endsAt: number;
 }
 
 /**
- * Counts the requests of each caller in a window that begins with its first one. The library's own store goes by the
- * wall clock, which may be set back, and holds every address it has ever seen within a window. This one forgets those
- * not seen for longest when there are too many; they begin anew.
+ * Counts the requests of each caller in a window that begins with the first one. The library's own store uses the wall
+ * clock, which may be set back, and keeps every address it has seen within a window. This one forgets the callers that
+ * were seen least recently when there are too many; their counts start again.
  */
 export class CallerCounts implements Store {
   readonly localKeys = true;
+  readonly #windowMs: number;
+  readonly #maxCallers: number;
+  readonly #clock: Clock;
   #recent = new Map<string, Count>();
   /** Callers not seen since `#turnedAt`. */
   #earlier = new Map<string, Count>();
   #turnedAt: number;
 
-  /** @param maxCallers callers that are surely known; at most twice as many are. */
-  constructor(
-    private readonly windowMs: number,
-    private readonly maxCallers: number,
-    private readonly clock: Clock,
-  ) {
+  /** @param maxCallers callers that are certainly counted; at most twice as many are held. */
+  constructor(windowMs: number, maxCallers: number, clock: Clock) {
+    this.#windowMs = windowMs;
+    this.#maxCallers = maxCallers;
+    this.#clock = clock;
     this.#turnedAt = clock();
   }
 
@@ -82,10 +80,10 @@ export class CallerCounts implements Store {
   }
 
   increment(caller: string): ClientRateLimitInfo {
-    const now = this.clock();
-    if (this.#recent.size >= this.maxCallers || now - this.#turnedAt >= this.windowMs) this.#turn(now);
+    const now = this.#clock();
+    if (this.#recent.size >= this.#maxCallers || now - this.#turnedAt >= this.#windowMs) this.#turn(now);
     const known = this.#recent.get(caller) ?? this.#earlier.get(caller);
-    const count = known && known.endsAt > now ? known : { hits: 0, endsAt: now + this.windowMs };
+    const count = known && known.endsAt > now ? known : { hits: 0, endsAt: now + this.#windowMs };
     this.#earlier.delete(caller);
     this.#recent.set(caller, count);
     count.hits += 1;

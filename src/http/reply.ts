@@ -3,8 +3,7 @@ import type { ReplyEvent, Sink } from '../contract.js';
 import type { StreamEncoder } from '../dialects/shared/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
 import type { ReplyFlow } from '../generate/flow.js';
-import { contextOf } from './context.js';
-import { queueHeaders } from './generation-headers.js';
+import { queueHeaders } from './context.js';
 
 /** How long a client may read nothing at all of what is sent, milliseconds. */
 const STALL_MS = 30_000;
@@ -134,7 +133,7 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.setHeader('Content-Type', encoder.contentType);
   response.setHeader('Cache-Control', 'no-cache');
   response.setHeader('X-Accel-Buffering', 'no');
-  response.set(queueHeaders(contextOf(response).trace));
+  response.set(queueHeaders(response));
   if (encoder.trailers) response.setHeader('Trailer', encoder.trailers.names.join(', '));
   response.socket?.setNoDelay(true);
 }
@@ -163,7 +162,7 @@ async function writeWhole(
   let text = '';
   await generate({ event: (event) => (text += encoder.event(event)) });
   response.status(200).set({ 'Content-Type': encoder.contentType, ...encoder.trailers?.values() });
-  response.set(queueHeaders(contextOf(response).trace));
+  response.set(queueHeaders(response));
   response.send(text + encoder.end());
 }
 

@@ -1,8 +1,7 @@
 import PQueue from 'p-queue';
-import type { BackendStatus, JsonObject, RequestSlots } from '../contract.js';
+import type { BackendStatus, JsonObject, RequestSlots, WaitOutcome, WorkerExitCause } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import type { Ending } from '../../workers/exit.js';
 import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
 import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';
@@ -100,7 +99,7 @@ export class Pool {
    */
   async lease(signal: AbortSignal, options: LeaseOptions = {}): Promise<Lease> {
     const began = performance.now();
-    const tell = (outcome: Outcome) => {
+    const tell = (outcome: WaitOutcome) => {
       const ms = performance.now() - began;
       this.#options.observer?.waited({ model: this.#options.name, ms, outcome });
     };
@@ -293,7 +292,7 @@ export class Pool {
     this.#announceStarted(true);
   }
 
-  #onExit(worker: Worker, ending: Ending): void {
+  #onExit(worker: Worker, ending: WorkerExitCause): void {
     this.#affinity.forget(worker.id);
     this.#announceStarted(false);
     if (ending === 'crashed') this.#blame(worker);
@@ -341,9 +340,7 @@ export class Pool {
   }
 }
 
-type Outcome = 'leased' | 'timeout' | 'refused' | 'left';
-
-function outcomeOf(error: unknown): Outcome {
+function outcomeOf(error: unknown): WaitOutcome {
   if (!(error instanceof LMServError)) return 'left';
   return error.code === 'queue_timeout' ? 'timeout' : 'refused';
 }

@@ -15,7 +15,7 @@ import { withoutPrompt } from '../redact-prompt.js';
 import { BadReply, ReplyReader } from '../reply-reader.js';
 import { withoutWorkers } from '../status.js';
 import { Circuit, type Ticket } from './circuit.js';
-import { systemClock, wait, type Clock } from './clock.js';
+import { systemClock, wait, type Clock } from '../../time.js';
 import {
   createDispatcher,
   isEncoded,

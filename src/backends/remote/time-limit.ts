@@ -1,4 +1,4 @@
-import type { Clock } from './clock.js';
+import type { Clock } from '../../time.js';
 
 /**
  * A signal that aborts when its parent does or when an armed time has passed. `end` must be called, or the parent keeps

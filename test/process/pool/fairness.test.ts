@@ -2,7 +2,8 @@ import { jest } from '@jest/globals';
 import type { GenerateRequest } from '../../../src/contract.js';
 import { createGenerate } from '../../../src/generate/generate.js';
 import { newTrace } from '../../../src/generate/trace.js';
-import type { PoolObserver, WaitOutcome } from '../../../src/observe/pool-observer.js';
+import type { WaitOutcome } from '../../../src/contract.js';
+import type { PoolObserver } from '../../../src/observe/pool-observer.js';
 import { firstText, TestPool, textOf } from '../../support/pool.js';
 
 /** Who waits for whom, with one slot that is held while the others line up. */

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import type { GenerateContext, GenerateEvent, GenerateRequest } from '../../../../src/contract.js';
 import { RemoteBackend, type RemoteTools } from '../../../../src/backends/remote/backend.js';
-import type { Clock } from '../../../../src/backends/remote/clock.js';
+import type { Clock } from '../../../../src/time.js';
 import type { RemoteOptions } from '../../../../src/backends/remote/options.js';
 import { newTrace } from '../../../../src/generate/trace.js';
 
