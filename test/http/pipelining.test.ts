@@ -3,9 +3,8 @@ import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { jest } from '@jest/globals';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { AppOptions } from '../../src/http/app.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
-import { events, KEY, testApp } from '../support/app.js';
+import { events, KEY, testApp, type TestOptions } from '../support/app.js';
 
 /** Requests that come on one connection before the first of them is answered. */
 
@@ -13,7 +12,7 @@ let server: Server;
 let client: Socket;
 
 /** Serves, and connects the client; resolves with the server's end of the connection. */
-async function serve(options: Partial<AppOptions>): Promise<Socket> {
+async function serve(options: Partial<TestOptions>): Promise<Socket> {
   server = createServer(testApp(options)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const taken = once(server, 'connection') as Promise<[Socket]>;
@@ -40,13 +39,13 @@ function send(...prompts: string[]): void {
 }
 
 /** The user's prompt. */
-const promptOf = (request: Parameters<AppOptions['generate']>[0]) =>
+const promptOf = (request: Parameters<TestOptions['generate']>[0]) =>
   (request.body as { messages: { content: string }[] }).messages.at(-1)!.content;
 
 /** A generation that lasts until it is aborted; the prompt `short` is answered at once. */
 function endless() {
   const signals: AbortSignal[] = [];
-  const generate: AppOptions['generate'] = async function* (request, { signal }) {
+  const generate: TestOptions['generate'] = async function* (request, { signal }) {
     signals.push(signal);
     if (promptOf(request) === 'short') yield* events('done');
     else {
