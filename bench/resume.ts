@@ -50,7 +50,7 @@ async function measureModel(
   const pool = poolOf(model.path, path.join(root, 'vendor/llama.cpp/build/bin/llama-cli'));
   pool.start();
   return withOwned(async (own) => {
-    own({ stop: () => pool.stop(0) });
+    own({ stop: () => pool.stop() });
     await pool.firstReady;
     const steps = own(countSteps(`breaking replies of ${model.name}`, PROMPTS.length * count));
     const backend = new LocalBackend('resume', pool, SILENT, {

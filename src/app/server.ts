@@ -265,6 +265,7 @@ export class LMServ {
     });
     const app = createApp({
       generate: createGenerate((...asked) => models.registry.resolve(...asked), {
+        logger: this.logger,
         onFailure: ({ error, ...failure }) => {
           this.#metrics.backendFailed({ model: failure.model, error });
           // What the operator must mend is said in full; other messages may quote a remote server.

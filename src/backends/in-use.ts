@@ -1,10 +1,16 @@
 import { LMServError } from '../errors.js';
+import { systemClock, type Clock } from './remote/clock.js';
 
 /** Counts what runs on a backend, so that a backend that is stopped can let it finish. */
 export class InUse {
+  readonly #clock: Clock;
   #count = 0;
   #closed = false;
   #onIdle: (() => void) | undefined;
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock;
+  }
 
   /** Runs `task` and counts it while it runs, waiting for a slot included. @throws LMServError `draining` after `close`. */
   async during<T>(task: () => Promise<T>): Promise<T> {
@@ -23,9 +29,9 @@ export class InUse {
     this.#closed = true;
     if (this.#count === 0 || graceMs <= 0) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, graceMs);
+      const cancel = this.#clock.after(graceMs, resolve);
       this.#onIdle = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
     });

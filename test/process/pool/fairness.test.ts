@@ -20,7 +20,7 @@ let order: string[];
 
 afterEach(async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
 });
 
 /** A pool of one slot in use, until the function it returns is called. */

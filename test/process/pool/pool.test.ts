@@ -13,7 +13,7 @@ async function pool(...args: ConstructorParameters<typeof TestPool>): Promise<Te
 
 afterEach(async () => {
   current.pool.kill();
-  await current.pool.stop(0);
+  await current.pool.stop();
 });
 
 test('a request is served, its slot comes back, and the same process serves the next', async () => {
@@ -297,7 +297,7 @@ describe('stopping', () => {
 
   test('SIGTERM ignored: SIGKILL to the group', async () => {
     const fake = await pool({}, { extraArgs: ['--fake-ignore-term'] });
-    await fake.pool.stop(0);
+    await fake.pool.stop();
     expect(fake.lines.at(-1)).toMatchObject({ event: 'worker_exit', signal: 'SIGKILL', reason: 'shutdown' });
   }, 15_000);
 });
