@@ -280,17 +280,31 @@ describe('starting', () => {
 });
 
 describe('stopping', () => {
-  test('waiters are refused, held leases finish, then the processes end', async () => {
+  test('with a grace: replies that run and that wait finish, new requests are refused, then the processes end', async () => {
     const fake = await pool();
     const pids = fake.pool.pids();
     const { events } = fake.ask('@hold x');
     await firstText(events);
     const waiting = fake.ask('y').text();
-    const stopped = fake.pool.stop(60_000);
-    await expect(waiting).rejects.toMatchObject({ code: 'draining' });
+    const stopped = fake.backend.stop(60_000);
     await expect(fake.ask('z').text()).rejects.toMatchObject({ code: 'draining' });
     expect(isAlive(pids[0]!)).toBe(true);
     await events.return(undefined);
+    expect(await waiting).toBe('y');
+    await stopped;
+    expect(isAlive(pids[0]!)).toBe(false);
+  });
+
+  test('without one: requests that wait are refused, replies break, the processes end', async () => {
+    const fake = await pool();
+    const pids = fake.pool.pids();
+    const { events } = fake.ask('@hold x');
+    await firstText(events);
+    const waiting = fake.ask('y').text();
+    const broken = events.next();
+    const stopped = fake.backend.stop(0);
+    await expect(waiting).rejects.toMatchObject({ code: 'draining' });
+    await expect(broken).rejects.toMatchObject({ code: 'draining' });
     await stopped;
     expect(isAlive(pids[0]!)).toBe(false);
   });

@@ -5,6 +5,7 @@ import type { GenerateEvent } from '../../../src/contract.js';
 import { LocalBackend } from '../../../src/backends/local/backend.js';
 import { pino } from 'pino';
 import { firstText, TestPool, textOf } from '../../support/pool.js';
+import { pull } from '../../support/pulled.js';
 
 /** A reply whose worker fails in the middle goes on with another one. */
 
@@ -128,7 +129,7 @@ test('turned off it is broken visibly', async () => {
   });
   const { context } = fake.ask('x');
   const body = { messages: [{ role: 'user', content: dieOnce() }] };
-  const reply = textOf(off.generate({ kind: 'chat', n: 1, body }, context));
+  const reply = textOf(pull(off, { kind: 'chat', n: 1, body }, context));
   await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
 });
 
