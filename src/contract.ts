@@ -96,8 +96,8 @@ export type ProgressEvent =
   | { readonly type: 'queued'; readonly position: number }
   /** The wait is over, with or without a slot. */
   | { readonly type: 'dequeued' }
-  /** A worker has the request. */
-  | { readonly type: 'started'; readonly worker: string }
+  /** A worker has the request; it is expected to hold so many characters of the prompt's beginning in its cache. */
+  | { readonly type: 'started'; readonly worker: string; readonly expectedPrefix: number }
   /** The backend tries again; `resumed`: it continues a reply that had begun. */
   | { readonly type: 'retry'; readonly resumed: boolean };
 

@@ -18,10 +18,14 @@ export const systemClock: Clock = {
 };
 
 /** Settles as `promise` does, or resolves with undefined after `ms` milliseconds. */
-export async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+export async function within<T>(
+  ms: number,
+  promise: Promise<T>,
+  clock: Clock = systemClock,
+): Promise<T | undefined> {
   let cancel!: () => void;
   const late = new Promise<undefined>((resolve) => {
-    cancel = systemClock.after(ms, () => resolve(undefined));
+    cancel = clock.after(ms, () => resolve(undefined));
   });
   try {
     return await Promise.race([promise, late]);

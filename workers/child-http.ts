@@ -90,8 +90,8 @@ function readStream(response: IncomingMessage, { flow, activity, onChunk }: Stre
     let settled = false;
     const lost = (message: string, cause?: unknown) => reject(new ConnectionLost(message, { cause }));
     const take = (bytes: Buffer) => {
-      activity.progressAt = performance.now();
       for (const data of events.push(bytes)) {
+        activity.progressAt = performance.now();
         if (data === DONE) {
           settled = true;
           return resolve();

@@ -168,6 +168,7 @@ function stallMonitor(metrics: Metrics, logger: Logger): StallMonitor {
 
 function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger): Generate {
   return createGenerate((...name) => backends.registry.resolve(...name), {
+    logger,
     onFailure: ({ error, ...failure }) => {
       metrics.backendFailed({ model: failure.model, error });
       // What the operator must fix is logged in full; other messages may quote a remote server.

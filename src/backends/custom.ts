@@ -2,7 +2,6 @@ import type {
   Backend,
   BackendStatus,
   CustomBackend,
-  Flow,
   GenerateContext,
   GenerateRequest,
   OpenReply,
@@ -56,7 +55,7 @@ export class PulledBackend implements Backend {
     try {
       for await (const event of this.#inner.generate(request, context)) {
         reader.event(event);
-        if (context.flow.held) await released(context.flow);
+        if (context.flow.held) await released(context);
         context.signal.throwIfAborted();
       }
       reader.checkFinished();
@@ -68,15 +67,16 @@ export class PulledBackend implements Backend {
   }
 }
 
-/** Resolves when the client reads again. */
-function released(flow: Flow): Promise<void> {
+/** Resolves when the client reads again or has left. */
+export function released({ flow, signal }: Pick<GenerateContext, 'flow' | 'signal'>): Promise<void> {
   return new Promise((resolve) => {
-    const detach = flow.attach({
-      pause: () => undefined,
-      resume: () => {
-        detach();
-        resolve();
-      },
-    });
+    const end = () => {
+      detach();
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const detach = flow.attach({ pause: () => undefined, resume: end });
+    signal.addEventListener('abort', end);
+    if (signal.aborted) end();
   });
 }

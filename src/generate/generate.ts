@@ -1,5 +1,6 @@
-import type { Generate, GenerateRequest, JsonObject, Sink } from '../contract.js';
+import type { Generate, GenerateRequest, JsonObject, ReplyEvent, Sink } from '../contract.js';
 import { LMServError } from '../errors.js';
+import type { Logger } from '../observe/logger.js';
 import { runChoices } from './choices.js';
 import { systemClock, type After } from '../time.js';
 import { deadline } from './deadline.js';
@@ -34,6 +35,8 @@ export type Resolve = (
 export interface GenerateOptions {
   /** Told of each failure that another backend may make good, for the log. */
   readonly onFailure?: (failure: MemberFailure) => void;
+  /** Gets a line of level debug at every decision. */
+  readonly logger?: Logger | undefined;
   readonly after?: After;
 }
 
@@ -46,12 +49,16 @@ export interface GenerateOptions {
  */
 export function createGenerate(
   resolve: Resolve,
-  { onFailure, after = systemClock.after }: GenerateOptions = {},
+  { onFailure, logger, after = systemClock.after }: GenerateOptions = {},
 ): Generate {
   return async function generate(request, context, sink) {
     const { members, firstTokenMs } = resolve(request.model, request.unknownModel, request.provider);
-    const tracer = new Tracer(context.trace, sink);
+    const broken = new AbortController();
+    const tracer = new Tracer(context.trace, abortingSink(sink, broken), (facts, message) =>
+      logger?.debug({ ...facts, requestId: context.requestId }, message),
+    );
     const limit = deadline(context.signal, request.deadlineMs, overdue, after);
+    const signal = AbortSignal.any([limit.signal, broken.signal]);
     const slots = request.n === 1 ? undefined : { held: 0 };
     const choice = async (index: number, signal: AbortSignal, into: Sink) => {
       const requestFor = (member: LimitedMember) => limited(choiceOf(request, index), member.maxTokens);
@@ -61,12 +68,29 @@ export function createGenerate(
       await reply.done;
     };
     try {
-      if (request.n === 1) await choice(0, limit.signal, tracer);
-      else await runChoices(request.n, limit.signal, tracer, choice);
+      if (request.n === 1) await choice(0, signal, tracer);
+      else await runChoices(request.n, signal, tracer, choice);
+      tracer.end();
+    } catch (error) {
+      tracer.end(error);
+      throw error;
     } finally {
       limit.clear();
-      tracer.end();
     }
+  };
+}
+
+/** What the sink throws is nobody's failure but its own: it aborts the generation, so that nothing is tried again. */
+function abortingSink(sink: Sink<ReplyEvent>, broken: AbortController): Sink<ReplyEvent> {
+  return {
+    event: (event) => {
+      try {
+        sink.event(event);
+      } catch (error) {
+        broken.abort(error);
+        throw error;
+      }
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 import type { GenerateEvent, ReplyEvent, Sink, Trace } from '../contract.js';
+import { LMServError } from '../errors.js';
 import { GapCounter } from '../observe/token-gaps.js';
 
 /** A trace in which nothing has happened yet. */
@@ -6,10 +7,23 @@ export function newTrace(): Trace {
   return { promptTokens: 0, completionTokens: 0, cachedTokens: 0, attempts: 1 };
 }
 
+/** Writes a line of the log. */
+export type Log = (facts: Record<string, unknown>, message: string) => void;
+
+/** What the log says of each step. */
+const STEPS = {
+  attempt: 'a backend is tried',
+  queued: 'the request waits for a slot',
+  dequeued: 'the request no longer waits',
+  started: 'a worker has the request',
+  retry: 'the backend tries again',
+} as const;
+
 /** Writes the trace of one generation from its events, and passes on those that belong to the reply. */
 export class Tracer implements Sink {
   readonly #trace: Trace;
   readonly #sink: Sink<ReplyEvent>;
+  readonly #log: Log;
   readonly #began = performance.now();
   readonly #gaps = new GapCounter();
   #firstTokenAt: number | undefined;
@@ -17,9 +31,11 @@ export class Tracer implements Sink {
   #waiting = 0;
   #waitingSince = 0;
 
-  constructor(trace: Trace, sink: Sink<ReplyEvent>) {
+  /** @param log told of each step and of the end. */
+  constructor(trace: Trace, sink: Sink<ReplyEvent>, log: Log = () => undefined) {
     this.#trace = trace;
     this.#sink = sink;
+    this.#log = log;
     trace.tokenGaps = this.#gaps;
   }
 
@@ -47,9 +63,13 @@ export class Tracer implements Sink {
     this.#sink.event(event);
   }
 
-  /** The generation is over, however it ended. */
-  end(): void {
+  /** The generation is over; `error` is what ended it early. */
+  end(error?: unknown): void {
     if (this.#firstTokenAt !== undefined) this.#trace.decodeMs = performance.now() - this.#firstTokenAt;
+    const { finishReason, completionTokens, firstTokenMs, decodeMs } = this.#trace;
+    const code = error instanceof LMServError ? error.code : (error as Error | undefined)?.name;
+    const facts = { finishReason, completionTokens, firstTokenMs, decodeMs, error: code };
+    this.#log({ event: 'generation_end', ...facts }, 'the generation has ended');
   }
 
   #token(index: number): void {
@@ -87,5 +107,7 @@ export class Tracer implements Sink {
         trace.attempts += 1;
         if (event.resumed) trace.resumes = (trace.resumes ?? 0) + 1;
     }
+    const { type, ...facts } = event;
+    this.#log({ event: `generation_${type}`, ...facts }, STEPS[type]);
   }
 }

@@ -119,7 +119,9 @@ class ReplyWriter implements Sink<ReplyEvent> {
       this.#pings.refresh();
       return;
     }
-    this.#pings = setInterval(() => this.#write(ping), PING_MS);
+    this.#pings = setInterval(() => {
+      if (!this.#flow.held) this.#write(ping);
+    }, PING_MS);
   }
 }
 

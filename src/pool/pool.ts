@@ -39,6 +39,8 @@ export interface LeaseOptions {
 /** A slot of a worker, held by one request. `release` must be called and may be called twice. */
 export interface Lease {
   readonly worker: Worker;
+  /** Characters of the prompt's beginning that the worker was expected to hold when it was chosen. */
+  readonly expectedPrefix: number;
   /** `served`: the worker finished the request, so it is no crash loop; `reply`: what it said, as its cache has it now. */
   release(served: boolean, reply?: () => string): void;
 }
@@ -243,6 +245,7 @@ export class Pool {
     this.#held += 1;
     if (slots) slots.held += 1;
     this.#fair.started(caller);
+    const expectedPrefix = this.#affinity.expected(worker.id, key);
     this.#affinity.note(worker.id, key);
     const forget = this.#noteInHand(worker, body);
     const began = performance.now();
@@ -260,7 +263,7 @@ export class Pool {
       this.#syncCapacity();
       done();
     };
-    return { worker, release };
+    return { worker, expectedPrefix, release };
   }
 
   #onServed(worker: Worker, ms: number): void {

@@ -5,6 +5,7 @@ import { jest } from '@jest/globals';
 import { InFlight } from '../../src/http/in-flight.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
 import { events, KEY, testApp, type TestOptions } from '../support/app.js';
+import { scripted } from '../support/pulled.js';
 
 /** Requests that come on one connection before the first of them is answered. */
 
@@ -45,7 +46,7 @@ const promptOf = (request: Parameters<TestOptions['generate']>[0]) =>
 /** A generation that lasts until it is aborted; the prompt `short` is answered at once. */
 function endless() {
   const signals: AbortSignal[] = [];
-  const generate: TestOptions['generate'] = async function* (request, { signal }) {
+  const generate = scripted(async function* (request, { signal }) {
     signals.push(signal);
     if (promptOf(request) === 'short') yield* events('done');
     else {
@@ -53,7 +54,7 @@ function endless() {
       await once(signal, 'abort');
       throw signal.reason as Error;
     }
-  };
+  });
   return { generate, signals };
 }
 
@@ -117,10 +118,10 @@ test('a reply behind another may wait longer than a client may stall', async () 
   jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
   try {
     await serve({
-      generate: async function* (request) {
+      generate: scripted(async function* (request) {
         if (promptOf(request) === 'slow') await finished;
         yield* promptOf(request) === 'slow' ? events('slow') : events(large, 'the end');
-      },
+      }),
     });
     send('slow', 'large');
     // The one timer is that of the reply which waits to be read.

@@ -7,6 +7,7 @@ import { LMServError } from '../../src/errors.js';
 import { InFlight } from '../../src/http/in-flight.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
 import { events, failing, KEY, playing, saying, testApp, type TestOptions } from '../support/app.js';
+import { scripted } from '../support/pulled.js';
 
 /** What only a real connection shows: chunks as they come, cut streams, trailers, clients that go. */
 
@@ -47,7 +48,7 @@ function stepped() {
   let step!: () => void;
   let ended!: (reason: unknown) => void;
   const endedWith = new Promise((resolve) => (ended = resolve));
-  const generate: TestOptions['generate'] = async function* (_request, { signal }) {
+  const generate = scripted(async function* (_request, { signal }) {
     try {
       for (let i = 0; ; i += 1) {
         yield { type: 'text', index: 0, text: `t${i}` } satisfies GenerateEvent;
@@ -60,7 +61,7 @@ function stepped() {
       ended(error);
       throw error;
     }
-  };
+  });
   return { generate, step: () => step(), endedWith };
 }
 
@@ -166,7 +167,7 @@ describe('a client that does not read', () => {
     const quiet = new Promise<void>((resolve) => (onQuiet = resolve));
     // Kept from fake clocks.
     const { setTimeout, clearTimeout } = globalThis;
-    const generate: TestOptions['generate'] = async function* () {
+    const generate = scripted(async function* () {
       let timer: NodeJS.Timeout | undefined;
       try {
         while (state.made < all) {
@@ -179,7 +180,7 @@ describe('a client that does not read', () => {
         state.ended = true;
         onEnd();
       }
-    };
+    });
     return { state, quiet, end, generate };
   }
 
@@ -253,11 +254,11 @@ describe('shutting down', () => {
     let given!: AbortSignal;
     await serve({
       inFlight,
-      generate: async function* (_request, { signal }) {
+      generate: scripted(async function* (_request, { signal }) {
         given = signal;
         yield { type: 'text', index: 0, text: 'half' };
         await new Promise(() => undefined);
-      },
+      }),
     });
     const response = await post('/chat', { prompt: 'x' });
     await once(response, 'data');

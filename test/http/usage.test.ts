@@ -112,9 +112,9 @@ test('counts of a backend that no request can have are bounded, reported once, a
   const records: RequestRecord[] = [];
   let usage = { promptTokens: NaN, completionTokens: 2 ** 60, cachedTokens: -Infinity };
   await serve({
-    generate: (asked, context) => {
+    generate: (asked, context, sink) => {
       Object.assign(context.trace, usage);
-      return saying('a')(asked, context);
+      return saying('a')(asked, context, sink);
     },
     onRequestDone: (record) => {
       metrics.requestDone(record);

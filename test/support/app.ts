@@ -2,13 +2,14 @@ import { BlockList } from 'node:net';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import type { Express } from 'express';
-import type { BackendStatus, Generate, GenerateEvent } from '../../src/contract.js';
+import type { BackendStatus, Generate, ReplyEvent } from '../../src/contract.js';
 import { createApp, type AppOptions, type HttpSettings } from '../../src/http/app.js';
 import { keyAuth } from '../../src/http/auth.js';
 import { InFlight } from '../../src/http/in-flight.js';
 import type { Health, ModelSource } from '../../src/http/read-routes.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
 import { Keyring } from '../../src/accounts/keys/keyring.js';
+import { scripted } from './pulled.js';
 
 export const KEY = 'test-key';
 
@@ -70,25 +71,25 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
 }
 
 /** The events of a reply that says these pieces and stops. */
-export function events(...pieces: string[]): GenerateEvent[] {
+export function events(...pieces: string[]): ReplyEvent[] {
   return [
     { type: 'prefill', promptTokens: 7 },
-    ...pieces.map((text): GenerateEvent => ({ type: 'text', index: 0, text })),
+    ...pieces.map((text): ReplyEvent => ({ type: 'text', index: 0, text })),
     { type: 'finish', index: 0, reason: 'stop' },
     { type: 'usage', usage: { promptTokens: 7, completionTokens: pieces.length, cachedTokens: 3 } },
   ];
 }
 
 /** A generate that plays events and notes what it was asked. */
-export function playing(script: Iterable<GenerateEvent> | (() => AsyncIterable<GenerateEvent>)): Generate & {
+export function playing(script: Iterable<ReplyEvent> | (() => AsyncIterable<ReplyEvent>)): Generate & {
   readonly requests: Parameters<Generate>[0][];
 } {
   const requests: Parameters<Generate>[0][] = [];
-  const generate: Generate = async function* (request, context) {
+  const generate = scripted((request, { trace }) => {
     requests.push(request);
-    context.trace.model = 'test-model';
-    yield* typeof script === 'function' ? script() : script;
-  };
+    trace.model = 'test-model';
+    return typeof script === 'function' ? script() : script;
+  });
   return Object.assign(generate, { requests });
 }
 
@@ -98,7 +99,7 @@ export function saying(...pieces: string[]) {
 }
 
 /** A generate that gives some events and then fails. */
-export function failing(error: Error, ...before: GenerateEvent[]) {
+export function failing(error: Error, ...before: ReplyEvent[]) {
   return playing(async function* () {
     yield* before;
     throw error;

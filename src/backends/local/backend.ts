@@ -208,12 +208,12 @@ export class LocalBackend implements Backend {
     const { reply, reader, sink } = attempt;
     const { signal, flow } = attempt.context;
     const lease = await this.#lease(attempt);
-    const { worker } = lease;
+    const { worker, expectedPrefix } = lease;
     attempt.worker = worker.id;
-    sink.event({ type: 'started', worker: worker.id });
     let refused = false;
     let before = reply.tokens;
     try {
+      sink.event({ type: 'started', worker: worker.id, expectedPrefix });
       const child = await this.#childRequest(reply, worker, signal);
       if (reply.full) return reader.event({ type: 'finish', index: 0, reason: 'length' });
       before = reply.tokens;

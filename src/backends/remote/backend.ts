@@ -79,7 +79,7 @@ export class RemoteBackend implements Backend {
   readonly #circuit: Circuit;
   readonly #redact: (text: string) => string;
   readonly #calls = new Set<Call>();
-  readonly #inUse = new InUse();
+  readonly #inUse: InUse;
   #stopping = false;
 
   /** @throws TypeError when `baseUrl` is no URL. */
@@ -89,6 +89,7 @@ export class RemoteBackend implements Backend {
     this.#options = options;
     this.#logger = tools.logger;
     this.#clock = tools.clock ?? systemClock;
+    this.#inUse = new InUse(this.#clock);
     this.#random = tools.random ?? Math.random;
     this.#dispatcher = tools.dispatcher ?? createDispatcher(options);
     this.#circuit = new Circuit(undefined, this.#random);
@@ -223,6 +224,9 @@ export class RemoteBackend implements Backend {
   async #attempt(call: Call): Promise<void> {
     const ticket = this.#circuit.enter(this.#clock.now());
     if (!ticket) throw this.#circuitOpen();
+    const { requestId } = call.context;
+    if (ticket.probe)
+      this.#logger.debug({ event: 'circuit_probe', requestId, backend: this.name }, 'a request tests a provider');
     const limit = new TimeLimit(this.#clock, call.limit.signal);
     let settle = () => this.#circuit.withdrawn(ticket);
     const reader = new ReplyReader(call.request.body, call.sink, () => {
@@ -235,7 +239,7 @@ export class RemoteBackend implements Backend {
       settle = () => this.#circuit.succeeded(ticket);
     } catch (thrown) {
       if (thrown instanceof RemoteFailure) {
-        settle = () => (thrown.unhealthy ? this.#failed(ticket) : this.#circuit.succeeded(ticket));
+        settle = () => (thrown.unhealthy ? this.#failed(ticket, requestId) : this.#circuit.succeeded(ticket));
       }
       throw thrown;
     } finally {
@@ -245,11 +249,11 @@ export class RemoteBackend implements Backend {
     reader.end();
   }
 
-  #failed(ticket: Ticket): void {
+  #failed(ticket: Ticket, requestId: string): void {
     const ms = this.#circuit.failed(ticket, this.#clock.now());
     if (ms === undefined) return;
     this.#logger.warn(
-      { event: 'circuit_open', backend: this.name, ms: Math.round(ms) },
+      { event: 'circuit_open', requestId, backend: this.name, ms: Math.round(ms) },
       'a provider keeps failing',
     );
   }
@@ -285,7 +289,8 @@ export class RemoteBackend implements Backend {
         flow: call.context.flow,
         onData: (data) => {
           reader.chunk(parseChunk(call.provider, data));
-          this.#armNext(limit, reader);
+          // The event itself may have filled the client's buffers: then the server is not awaited.
+          if (!call.context.flow.held) this.#armNext(limit, reader);
         },
         onHeld: (held) => (held ? limit.disarm() : this.#armNext(limit, reader)),
       });
