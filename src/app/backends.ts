@@ -216,7 +216,9 @@ export class Backends {
     for (const { backend } of added) backend.start();
     for (const { local } of added) {
       if (local && !(await local.started))
-        throw new ConfigError(`models.${local.name}: its worker did not start; see its last lines in the log`);
+        throw new ConfigError(
+          `models.${local.name}: its worker did not start; see its last lines in the log`,
+        );
     }
   }
 

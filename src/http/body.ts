@@ -27,8 +27,7 @@ export function jsonBody(maxBytes: number, budget: BodyBudget): RequestHandler[]
 
 function isJson(type = ''): boolean {
   return (
-    /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type) &&
-    !/;\s*charset\s*=\s*"?(?!utf-?8)/i.test(type)
+    /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type) && !/;\s*charset\s*=\s*"?(?!utf-?8)/i.test(type)
   );
 }
 

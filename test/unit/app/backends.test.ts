@@ -215,7 +215,10 @@ describe('the default model', () => {
 
   test.each([
     [{ defaultModel: 'b' }, 'LLM_CONNECT_MODEL: there is no model b; there are a, gpt'],
-    [{ provider: 'b' }, 'LLM_CONNECT_PROVIDER: b is neither local, mock nor a provider of the configuration file'],
+    [
+      { provider: 'b' },
+      'LLM_CONNECT_PROVIDER: b is neither local, mock nor a provider of the configuration file',
+    ],
   ])('is refused if the variables name nothing: %j', async (config, message) => {
     const { build, made } = builder();
     await expect(build(content, config)).rejects.toThrow(message);
