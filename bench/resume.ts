@@ -3,7 +3,7 @@ import path from 'node:path';
 import { pino } from 'pino';
 import type { GenerateContext, GenerateRequest, JsonObject } from '../src/contract.js';
 import { LocalBackend } from '../src/backends/local/backend.js';
-import { newTrace } from '../src/generate/trace.js';
+import { ReplyFlow } from '../src/generate/flow.js';
 import { Pool } from '../src/pool/pool.js';
 import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
 import type { BenchModel, ModelName } from './model/models.js';
@@ -50,7 +50,7 @@ async function measureModel(
   const pool = poolOf(model.path, path.join(root, 'vendor/llama.cpp/build/bin/llama-cli'));
   pool.start();
   return withOwned(async (own) => {
-    own({ stop: () => pool.stop(0) });
+    own({ stop: () => pool.stop() });
     await pool.firstReady;
     const steps = own(countSteps(`breaking replies of ${model.name}`, PROMPTS.length * count));
     const backend = new LocalBackend('resume', pool, SILENT, {
@@ -121,14 +121,17 @@ async function reply(
     requestId: 'bench',
     caller: { name: 'bench', admin: false },
     signal,
-    trace: newTrace(),
+    flow: new ReplyFlow(),
   };
   const pieces: string[] = [];
-  for await (const event of backend.generate(request, context)) {
-    if (event.type !== 'text') continue;
-    pieces.push(event.text);
-    onPiece(pieces.length, context.trace.worker);
-  }
+  let worker: string | undefined;
+  const { done } = await backend.open(request, context, {
+    event: (event) => {
+      if (event.type === 'started') ({ worker } = event);
+      if (event.type === 'text') onPiece(pieces.push(event.text), worker);
+    },
+  });
+  await done;
   return pieces;
 }
 

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import {
   createServer,
   withoutWorkers,
-  type Backend,
+  type CustomBackend,
   type GenerateContext,
-  type GenerateEvent,
+  type ReplyEvent,
   type GenerateRequest,
   type JsonObject,
 } from 'lmserv';
@@ -18,7 +18,7 @@ function question({ messages, prompt }: JsonObject): string {
 }
 
 /** Answers with the paragraph of a handbook that has most words in common with the question: no model at all. */
-class Handbook implements Backend {
+class Handbook implements CustomBackend {
   readonly name = 'handbook';
   readonly #paragraphs: readonly string[];
   #serving = false;
@@ -41,7 +41,7 @@ class Handbook implements Backend {
     return withoutWorkers(this.#serving);
   }
 
-  async *generate({ body }: GenerateRequest, { signal }: GenerateContext): AsyncGenerator<GenerateEvent> {
+  async *generate({ body }: GenerateRequest, { signal }: GenerateContext): AsyncGenerator<ReplyEvent> {
     const asked = words(question(body));
     yield { type: 'prefill', promptTokens: asked.size };
     const pieces = this.#find(asked).split(/(?= )/);

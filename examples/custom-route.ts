@@ -1,4 +1,4 @@
-import { collect, createServer, LMServError, type Caller, type Dialect } from 'lmserv';
+import { createServer, LMServError, type Caller, type Dialect } from 'lmserv';
 
 /** `POST /haiku {"about": "rain"}` → `{"haiku": "…"}`. */
 const haiku: Dialect = {
@@ -10,7 +10,7 @@ const haiku: Dialect = {
     const messages = [{ role: 'user', content: `Write a haiku about ${about}` }];
     return {
       request: { kind: 'chat', n: 1, body: { messages, max_tokens: 60 } },
-      collect: async (events) => ({ haiku: (await collect(events)).choices[0]!.text }),
+      reply: ({ choices }) => ({ haiku: choices[0]!.text }),
     };
   },
 };

@@ -1,7 +1,7 @@
 /**
- * The internal language of LMServ, types only. A `GenerateRequest` and a signal go down through the layers and one
- * `AsyncIterable<GenerateEvent>` comes back up. The words are OpenAI's, because llama.cpp, every remote server and
- * most clients speak them; a dialect translates to and from this and nothing else does.
+ * The internal language of LMServ, types only. A `GenerateRequest`, a signal and a sink go down through the layers;
+ * events come back up as calls of the sink, one synchronous call per token. The words are OpenAI's, because llama.cpp,
+ * every remote server and most clients speak them. Only dialects translate to and from this language.
  */
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
@@ -45,7 +45,7 @@ export interface GenerateRequest {
   readonly deadlineMs?: number | undefined;
   /** Place among those that wait for a slot: -1 is after everybody, 1 ahead of the caller's own requests; undefined means 0. */
   readonly priority?: number | undefined;
-  /** false: a reply that breaks is not gone on with by another worker. */
+  /** false: no other worker resumes the reply when its worker fails. */
   readonly resume?: boolean | undefined;
 }
 
@@ -71,8 +71,9 @@ export interface Usage {
   readonly cachedTokens: number;
 }
 
-export type GenerateEvent =
-  /** The backend has begun on the prompt; nothing is on the wire yet, falling back is still possible. */
+/** What a reply consists of: the events that dialects encode. */
+export type ReplyEvent =
+  /** The backend has begun to evaluate the prompt. Nothing is on the wire yet, so another backend may still take over. */
   | { readonly type: 'prefill'; readonly promptTokens: number }
   | {
       readonly type: 'text';
@@ -82,10 +83,44 @@ export type GenerateEvent =
     }
   | { readonly type: 'reasoning'; readonly index: number; readonly text: string }
   | { readonly type: 'tool_call'; readonly index: number; readonly call: ToolCallDelta }
-  /** One for each choice. */
+  /** One per choice. */
   | { readonly type: 'finish'; readonly index: number; readonly reason: FinishReason }
   /** The last event, once. */
   | { readonly type: 'usage'; readonly usage: Usage };
+
+/** How a reply is coming about: facts for the trace, a few per request. */
+export type ProgressEvent =
+  /** A backend is about to be tried; `again`: another one has failed before. */
+  | { readonly type: 'attempt'; readonly model: string; readonly backend: string; readonly again: boolean }
+  /** The request has to wait for a slot; its place in the queue, 1 being next. */
+  | { readonly type: 'queued'; readonly position: number }
+  /** The wait is over, with or without a slot. */
+  | { readonly type: 'dequeued' }
+  /** A worker has the request; it is expected to hold so many characters of the prompt's beginning in its cache. */
+  | { readonly type: 'started'; readonly worker: string; readonly expectedPrefix: number }
+  /** The backend tries again; `resumed`: it continues a reply that had begun. */
+  | { readonly type: 'retry'; readonly resumed: boolean };
+
+export type GenerateEvent = ReplyEvent | ProgressEvent;
+
+/** Receives the events of a generation. */
+export interface Sink<E extends GenerateEvent = GenerateEvent> {
+  /** Called synchronously, once per event. What it throws ends the generation. */
+  event(event: E): void;
+}
+
+/** Something that produces events and can be held back; both calls are idempotent. */
+export interface FlowSource {
+  pause(): void;
+  resume(): void;
+}
+
+/** Back-pressure: a client that reads slowly holds back the sources of its reply. */
+export interface Flow {
+  readonly held: boolean;
+  /** Holds `source` back whenever the client does; returns what detaches it. A source that attaches late is paused at once. */
+  attach(source: FlowSource): () => void;
+}
 
 /** How the times between the tokens of a generation are distributed; between those of the same choice where n is above 1. */
 export interface TokenGaps {
@@ -95,13 +130,16 @@ export interface TokenGaps {
   readonly sumMs: number;
 }
 
-/** What became of one generation, filled in as it goes; the request log, the usage table and the metrics read it. */
+/**
+ * What became of one generation. Only `generate/trace.ts` writes it, from the events; the request log, the usage table
+ * and the metrics read it.
+ */
 export interface Trace {
   /** The model that answered, by its id. */
   model?: string;
   backend?: string;
   worker?: string;
-  /** Milliseconds spent waiting for a slot. */
+  /** Milliseconds spent waiting for a slot; with several choices, the time during which at least one of them waited. */
   queueMs?: number;
   /** Place in the queue when it began to wait, 1 being next; absent when it did not wait. */
   queuePosition?: number;
@@ -117,7 +155,7 @@ export interface Trace {
   finishReason?: FinishReason;
   /** Backends or workers tried, 1 when the first one answered. */
   attempts: number;
-  /** How often another worker went on with the reply. */
+  /** How often another worker resumed the reply. */
   resumes?: number;
 }
 
@@ -132,33 +170,58 @@ export interface RequestSlots {
 export interface GenerateContext {
   readonly requestId: string;
   readonly caller: Caller;
-  /** Aborts when the client has gone or the server shuts down: the generation stops and its slot comes free. */
+  /** Aborts when the client has gone or the server shuts down: the generation stops and its slot becomes free. */
   readonly signal: AbortSignal;
-  readonly trace: Trace;
-  /** What the choices of this request have in common while they wait for slots; absent where there is one choice. */
+  readonly flow: Flow;
+  /** What the choices of this request have in common while they wait for slots; absent for a single choice. */
   readonly slots?: RequestSlots;
   /** Another backend could serve this: one that is full says so at once instead of letting the request wait. */
   readonly mayFallBack?: boolean;
 }
 
-export type Generate = (request: GenerateRequest, context: GenerateContext) => AsyncIterable<GenerateEvent>;
+/**
+ * Runs a generation into `sink` and resolves when the reply is complete.
+ *
+ * @throws LMServError, or the signal's reason when it aborts.
+ */
+export type Generate = (
+  request: GenerateRequest,
+  context: GenerateContext & { readonly trace: Trace },
+  sink: Sink<ReplyEvent>,
+) => Promise<void>;
 
-/** Something that can generate: a local pool of workers, a remote server, a mock. */
-export interface Backend {
+/** A reply that has begun. */
+export interface OpenReply {
+  /** Resolves when the reply is complete; rejects when it breaks off. */
+  readonly done: Promise<void>;
+}
+
+interface BackendBase {
   readonly name: string;
-  /**
-   * Runs one choice (`request.n` is 1 here).
-   *
-   * @throws LMServError; `retryable` on it says whether another backend may be tried.
-   */
-  generate(request: GenerateRequest, context: GenerateContext): AsyncIterable<GenerateEvent>;
   status(): BackendStatus;
-  /** Its worker processes; absent where there are none. */
+  /** Its worker processes; absent if it has none. */
   workers?(): readonly WorkerInfo[];
   /** Begins to serve; returns at once, readiness shows in `status()`. */
   start(): void;
-  /** Stops taking work and ends what it holds within `graceMs` milliseconds. */
+  /** Takes no new requests, lets those it has finish within `graceMs` milliseconds, then ends. */
   stop(graceMs: number): Promise<void>;
+}
+
+/** Something that can generate: a local pool of workers or a remote server. */
+export interface Backend extends BackendBase {
+  /**
+   * Runs one choice (`request.n` is 1 here) and resolves once its first token has reached the sink, or at its end if it
+   * has none. Until then retries and fallback are possible; after that only the backend itself can resume the reply.
+   *
+   * @throws LMServError; `retryable` on it says whether another backend may be tried.
+   */
+  open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply>;
+}
+
+/** A backend of the simplest form, for programs that bring their own: its events are pulled one by one. */
+export interface CustomBackend extends BackendBase {
+  /** @throws as `Backend.open`. */
+  generate(request: GenerateRequest, context: GenerateContext): AsyncIterable<ReplyEvent>;
 }
 
 /** Counts for /health; a backend that is not a pool of workers reports zeros and its `ready`. */
@@ -199,3 +262,21 @@ export interface ModelInfo {
   readonly created: number;
   readonly ownedBy: string;
 }
+
+/** How a request ended: delivered in full, given up by the client, broken midway, or refused at once. */
+export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
+
+/** What a thousand tokens cost, in the currency of the budgets. */
+export interface Price {
+  readonly promptPer1k: number;
+  readonly completionPer1k: number;
+}
+
+/**
+ * Why a worker's process has ended: because we wanted it to, because it made no progress, by a signal that was not ours
+ * (also the kernel's when memory is short), by itself, or before it ever took a request.
+ */
+export type WorkerExitCause = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | 'start_failed';
+
+/** How a wait for a slot ended: with a slot, too late, refused because there was no room or no worker, or given up. */
+export type WaitOutcome = 'leased' | 'timeout' | 'refused' | 'left';

@@ -1,9 +1,10 @@
 /** LMServ as a library. */
 export { createServer, type CreateServerOptions } from './app/create-server.js';
-export { LMServ, type Extensions } from './app/server.js';
+export type { Extensions } from './app/compose.js';
+export { LMServ } from './app/server.js';
 export { ConfigError, loadConfig, type Config } from './config/config.js';
 export { LMServError, type ErrorCode } from './errors.js';
-export { collect } from './dialects/shared/collect.js';
+export type { Choice, Collected } from './dialects/shared/collect.js';
 export { withoutWorkers } from './backends/status.js';
 export type { Call, Dialect, ReplyInfo, StreamEncoder } from './dialects/shared/dialect.js';
 export type { Authenticate } from './http/auth.js';

@@ -1,8 +1,9 @@
 import { request, type IncomingMessage } from 'node:http';
+import type { Flow } from '../src/contract.js';
 import { LMServError } from '../src/errors.js';
 import { SseDecoder, DONE } from '../src/wire/sse.js';
-import { Arrivals } from './event-buffer.js';
 import type { Endpoint } from './options.js';
+import type { Activity } from './progress.js';
 
 /** The child answered a request with an error of its own. */
 export class ChildRefusal extends Error {
@@ -27,45 +28,109 @@ const MAX_ERROR_BODY = 64 * 1024;
 /** Bytes of a JSON document that are read. */
 const MAX_DOCUMENT = 128 * 1024 * 1024;
 
+/** One event of a child's reply, parsed. */
+export interface ChildChunk {
+  readonly choices?: readonly unknown[];
+  readonly prompt_progress?: { readonly total: number; readonly cache: number; readonly processed: number };
+  readonly [field: string]: unknown;
+}
+
+export interface StreamOptions {
+  readonly signal: AbortSignal;
+  /** Holds the child's socket back while the client does not read. */
+  readonly flow: Flow;
+  /** Where the arrival of events is noted. */
+  readonly activity: Activity;
+  /** Called synchronously with each event; what it throws ends the reply and is thrown. */
+  readonly onChunk: (chunk: ChildChunk) => void;
+}
+
 /**
- * Posts a request whose reply is an OpenAI stream and yields the data of each event as text, `[DONE]` excluded.
- * A consumer that does not ask holds the child's socket back: no more is read than `Arrivals` keeps.
+ * Posts a request whose reply is an OpenAI stream, and resolves at its end.
  *
- * A fresh connection each time, because the child closes its connections after a streamed reply without saying so.
+ * Each request has a fresh connection, because the child closes connections after a streamed reply without announcing it.
  *
- * @throws ChildRefusal for any status but 200, ConnectionLost for a broken or unfinished stream, LMServError
- *   `unavailable` when we have no descriptor left for it, the signal's reason when it aborts.
+ * @throws ChildRefusal for any status but 200 or an error inside the stream, ConnectionLost for a broken or unfinished
+ *   stream, LMServError `unavailable` when no file descriptor is left, the signal's reason when it aborts.
  */
-export async function* postStream(
+export async function postStream(
   endpoint: Endpoint,
   path: string,
   body: string,
-  signal: AbortSignal,
-): AsyncGenerator<string> {
-  const response = await send(endpoint, 'POST', path, body, signal);
+  options: StreamOptions,
+): Promise<void> {
+  const response = await send(endpoint, 'POST', path, body, options.signal);
   try {
     if (response.statusCode !== 200) throw await refusal(response);
-    const arrivals = new Arrivals(response);
-    const events = new SseDecoder();
-    const ready: string[] = [];
-    for (let text = await arrivals.take(); text !== undefined; text = await arrivals.take()) {
-      events.push(text, (data) => ready.push(data));
-      for (const data of ready.splice(0)) {
-        if (data === DONE) return;
-        yield data;
-        signal.throwIfAborted();
-      }
-    }
+    await readStream(response, options);
   } catch (error) {
-    signal.throwIfAborted();
-    if (error instanceof ChildRefusal) throw error;
-    throw new ConnectionLost('the stream from the worker broke', { cause: error });
+    options.signal.throwIfAborted();
+    throw error;
   } finally {
     // Destroying the connection is how a generation is cancelled.
     response.destroy();
   }
-  signal.throwIfAborted();
-  throw new ConnectionLost('the stream from the worker ended before it was finished');
+}
+
+/** Listens to the socket instead of iterating it: this runs once per token. */
+function readStream(response: IncomingMessage, { flow, activity, onChunk }: StreamOptions): Promise<void> {
+  const events = new SseDecoder();
+  const detach = flow.attach({
+    pause: () => {
+      activity.held = true;
+      response.pause();
+    },
+    resume: () => {
+      activity.held = false;
+      activity.awaitedSince = performance.now();
+      response.resume();
+    },
+  });
+  return new Promise<void>((resolve, reject) => {
+    let settled = false;
+    const fail = (error: Error) => {
+      settled = true;
+      reject(error);
+    };
+    const lost = (message: string, cause?: Error) => {
+      if (!settled) fail(new ConnectionLost(message, { cause }));
+    };
+    const onData = (data: string) => {
+      if (settled) return;
+      activity.progressAt = performance.now();
+      if (data === DONE) {
+        settled = true;
+        return resolve();
+      }
+      const chunk = parseChunk(data);
+      // Prefill events carry progress, or the role that opens a message; everything else is a token.
+      if (chunk.prompt_progress === undefined) activity.phase = 'decode';
+      onChunk(chunk);
+    };
+    response.on('data', (bytes: Buffer) => {
+      try {
+        events.push(bytes, onData);
+      } catch (error) {
+        fail(error as Error);
+      }
+    });
+    response.once('error', (error) => lost('the stream from the worker broke', error));
+    response.once('end', () => lost('the stream from the worker ended before it was finished'));
+    response.once('close', () => lost('the stream from the worker ended before it was finished'));
+  }).finally(detach);
+}
+
+/** @throws ChildRefusal for an error that the child reports in its stream, ConnectionLost for one that is not JSON. */
+function parseChunk(data: string): ChildChunk {
+  let chunk: ChildChunk;
+  try {
+    chunk = JSON.parse(data) as ChildChunk;
+  } catch (cause) {
+    throw new ConnectionLost('the worker sent an event that is not JSON', { cause });
+  }
+  if (chunk.error === undefined || chunk.error === null) return chunk;
+  const { code, type, message } = chunk.error as { code?: number; type?: string; message?: string };
+  throw new ChildRefusal(code ?? 500, type ?? 'unknown', message ?? 'unknown');
 }
 
 /**

@@ -1,10 +1,15 @@
 /** Where one request stands: the prompt is being evaluated, or tokens are coming. */
 export type Phase = 'prefill' | 'decode';
 
-interface Activity {
+/** One request in a worker. Its stream writes these fields as bytes arrive; only `ProgressWatch` reads them. */
+export interface Activity {
   phase: Phase;
-  /** Since when the next event is being waited for; undefined while the client is the slow one. */
-  waitingSince: number | undefined;
+  /** Since when its next event has been awaited. */
+  awaitedSince: number;
+  /** When its last event arrived. */
+  progressAt: number;
+  /** The client reads slowly and holds it back: nothing is awaited. */
+  held: boolean;
 }
 
 export interface ProgressLimits {
@@ -13,51 +18,44 @@ export interface ProgressLimits {
 }
 
 /**
- * Judges whether a worker still moves. Progress of any of its slots counts for all, because they are decoded
- * together; a request whose client does not read is not waited for. Pure: the clock is handed in, milliseconds.
+ * Judges whether a worker still makes progress. Progress on any of its slots counts for all of them, because they are
+ * decoded together; a request whose client does not read is not awaited. Pure: the clock is passed in, milliseconds.
  */
 export class ProgressWatch {
+  readonly #limits: ProgressLimits;
   readonly #activities = new Set<Activity>();
   #progressAt = -Infinity;
 
-  constructor(private readonly limits: ProgressLimits) {}
+  constructor(limits: ProgressLimits) {
+    this.#limits = limits;
+  }
 
   /** A request has been sent to the worker. */
   begin(now: number): Activity {
-    const activity: Activity = { phase: 'prefill', waitingSince: now };
+    const activity: Activity = { phase: 'prefill', awaitedSince: now, progressAt: -Infinity, held: false };
     this.#activities.add(activity);
     return activity;
   }
 
-  /** An event arrived for it; nothing is waited for until `wait`. */
-  progress(activity: Activity, phase: Phase, now: number): void {
-    activity.phase = phase;
-    activity.waitingSince = undefined;
-    this.#progressAt = now;
-  }
-
-  /** The worker has shown otherwise that it moves. */
+  /** The worker has shown progress in another way. */
   alive(now: number): void {
     this.#progressAt = now;
   }
 
-  /** The consumer asks for the next event. */
-  wait(activity: Activity, now: number): void {
-    activity.waitingSince = now;
-  }
-
   end(activity: Activity): void {
+    this.#progressAt = Math.max(this.#progressAt, activity.progressAt);
     this.#activities.delete(activity);
   }
 
-  /** Milliseconds until the first request is overdue, 0 or less when one is; undefined when nothing is waited for. */
+  /** Milliseconds until the first request is overdue, 0 or less when one is; undefined when there is no request. */
   dueIn(now: number): number | undefined {
-    let due: number | undefined;
-    for (const { phase, waitingSince } of this.#activities) {
-      if (waitingSince === undefined) continue;
-      const limit = phase === 'prefill' ? this.limits.firstTokenMs : this.limits.tokenMs;
-      const left = Math.max(waitingSince, this.#progressAt) + limit - now;
-      if (due === undefined || left < due) due = left;
+    if (this.#activities.size === 0) return undefined;
+    let progressAt = this.#progressAt;
+    for (const activity of this.#activities) progressAt = Math.max(progressAt, activity.progressAt);
+    let due = Infinity;
+    for (const { phase, awaitedSince, held } of this.#activities) {
+      const limit = phase === 'prefill' ? this.#limits.firstTokenMs : this.#limits.tokenMs;
+      due = Math.min(due, held ? limit : Math.max(awaitedSince, progressAt) + limit - now);
     }
     return due;
   }

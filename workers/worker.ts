@@ -1,11 +1,13 @@
+import type { WorkerExitCause } from '../src/contract.js';
+import { within } from '../src/time.js';
 import { Checkup } from './liveness-probe.js';
 import { LlamaChild, type ExitCause } from './child.js';
-import { describeExit, endingOf, isOurs, type Ending, type WorkerExit } from './exit.js';
+import { describeExit, endingOf, isOurs, type WorkerExit } from './exit.js';
 import { WorkerFailure } from './failure.js';
 import type { Endpoint, WorkerOptions } from './options.js';
-import { ProgressWatch, type Phase } from './progress.js';
+import { ProgressWatch } from './progress.js';
 import { slotsMove } from './slot-progress.js';
-import { ChildRefusal, ConnectionLost, fetchJson, postStream } from './child-http.js';
+import { ConnectionLost, fetchJson, postStream, type StreamOptions } from './child-http.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
 
@@ -17,13 +19,6 @@ export interface WorkerEvents {
   onChange(worker: Worker): void;
   /** The process is gone. */
   onExit(worker: Worker, exit: WorkerExit): void;
-}
-
-/** One event of a child's reply, parsed. */
-export interface ChildChunk {
-  readonly choices?: readonly unknown[];
-  readonly prompt_progress?: { readonly total: number; readonly cache: number; readonly processed: number };
-  readonly [field: string]: unknown;
 }
 
 /** Characters of stderr that go with a failure. */
@@ -58,7 +53,7 @@ export class Worker {
   #served = 0;
   #wasReady = false;
   #seesImages = false;
-  #ending: Ending | undefined;
+  #ending: WorkerExitCause | undefined;
   #reason: string | undefined;
   #exit: WorkerExit | undefined;
   readonly #checkup: Checkup;
@@ -184,12 +179,13 @@ export class Worker {
   }
 
   /**
-   * Sends a request to the child and yields each event of its reply, prefill progress included.
+   * Sends a request to the child, passes each event of its reply to `onChunk`, prefill progress included, and resolves
+   * at its end.
    *
-   * @throws ChildRefusal when the child rejects the request, WorkerFailure when it dies or hangs, the signal's reason
-   *   when it aborts.
+   * @throws ChildRefusal when the child rejects the request, WorkerFailure when it dies or hangs, what `onChunk` throws,
+   *   the signal's reason when it aborts.
    */
-  async *generate(path: string, body: object, signal: AbortSignal): AsyncGenerator<ChildChunk> {
+  async generate(path: string, body: object, options: Omit<StreamOptions, 'activity'>): Promise<void> {
     const endpoint = this.#endpoint;
     const mark = this.child.stderr.position();
     if (!endpoint || this.#state === 'dead') throw new WorkerFailure('died', 'the worker is gone', '');
@@ -199,14 +195,8 @@ export class Worker {
     this.#open.add(cut);
     try {
       const text = JSON.stringify({ ...body, stream: true, return_progress: true });
-      for await (const data of postStream(endpoint, path, text, AbortSignal.any([signal, cut.signal]))) {
-        const chunk = JSON.parse(data) as ChildChunk;
-        if (chunk.error) throw streamedRefusal(chunk.error);
-        this.#watch.progress(activity, phaseOf(chunk, activity.phase), performance.now());
-        yield chunk;
-        this.#watch.wait(activity, performance.now());
-        this.#armWatch();
-      }
+      const signal = AbortSignal.any([options.signal, cut.signal]);
+      await postStream(endpoint, path, text, { ...options, signal, activity });
     } catch (error) {
       if (!(error instanceof ConnectionLost)) throw error;
       throw await this.#failure(error, mark);
@@ -249,7 +239,7 @@ export class Worker {
   }
 
   /** Ends the process at once. */
-  kill(ending: Ending, reason?: string): void {
+  kill(ending: WorkerExitCause, reason?: string): void {
     // What is wrong with it goes before a recycling that was under way.
     if (this.#ending !== 'shutdown') this.#ending = ending;
     this.#reason ??= reason;
@@ -324,10 +314,7 @@ export class Worker {
 
   /** The connection breaks a moment before the exit is known; wait for it, so that the cause can be told. */
   async #failure(error: Error, mark: number): Promise<WorkerFailure> {
-    let timer: NodeJS.Timeout | undefined;
-    const lag = new Promise((resolve) => (timer = setTimeout(resolve, EXIT_LAG_MS)));
-    await Promise.race([this.child.exited, lag]);
-    clearTimeout(timer);
+    await within(EXIT_LAG_MS, this.child.exited);
     // The connection broke and the process is there: something is wrong with it.
     if (this.#state === 'ready') this.suspect();
     const hung = this.#ending === 'hung';
@@ -335,15 +322,4 @@ export class Worker {
     const stderr = this.child.stderr.since(mark, STDERR_SNIPPET);
     return new WorkerFailure(hung ? 'hung' : 'died', message, stderr, this.#exit, { cause: error });
   }
-}
-
-/** Prefill events carry progress, or the role that opens a message; everything else is a token. */
-function phaseOf(chunk: ChildChunk, before: Phase): Phase {
-  return before === 'prefill' && chunk.prompt_progress !== undefined ? 'prefill' : 'decode';
-}
-
-/** An error the child reports inside a stream it has begun. */
-function streamedRefusal(error: unknown): ChildRefusal {
-  const { code, type, message } = error as { code?: number; type?: string; message?: string };
-  return new ChildRefusal(code ?? 500, type ?? 'unknown', message ?? 'unknown');
 }

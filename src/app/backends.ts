@@ -1,8 +1,9 @@
 import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { resolveBinary } from '../../workers/binary.js';
-import { CustomBackend } from '../backends/custom.js';
+import { PulledBackend } from '../backends/custom.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { MockBackend } from '../backends/mock/backend.js';
 import {
@@ -12,39 +13,75 @@ import {
   type RemoteSettings,
 } from '../config/file/index.js';
 import { ConfigError, slotsOf, threadsOf, type Config } from '../config/config.js';
-import type { Backend, BackendStatus } from '../contract.js';
+import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
-import type { Registry, RegistryEntry } from '../generate/registry.js';
+import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
 import { ROOT } from '../config/root.js';
-import { buildRegistry, type Built, type Made } from './build.js';
 
-export interface ModelsOptions {
+export interface BackendsOptions {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
-  /** Told what happens in the pools. */
+  /** Receives what happens in the pools. */
   readonly observer?: PoolObserver | undefined;
-  /** Backends of the program's own, by the name of their model. */
-  readonly backends?: Readonly<Record<string, Backend>> | undefined;
+  /** Backends of the program that embeds LMServ, by the name of their model. */
+  readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
 }
 
-/** Everything that can generate: made from the configuration, replaced piece by piece when it changes. */
-export class Models {
-  readonly #options: ModelsOptions;
-  readonly #locals = new Set<LocalBackend>();
-  /** By model: the version of its llama.cpp. */
-  readonly #llamaCpp = new Map<string, string>();
-  readonly #extra: readonly RegistryEntry[];
-  #built!: Built;
+/** A model or a remote of the configuration file. */
+export type BackendSpec =
+  | { readonly kind: 'local'; readonly name: string; readonly settings: ModelSettings }
+  | { readonly kind: 'remote'; readonly name: string; readonly settings: RemoteSettings };
+
+/** A backend and what is known of it from the moment it was made. */
+export interface BackendRecord {
+  readonly backend: Backend;
+  /** The same backend if it is a pool of local workers. */
+  readonly local?: LocalBackend;
+  /** Unix time of the model, seconds, for `/v1/models`. */
+  readonly created: number;
+  /** The version of the llama.cpp that the workers run. */
+  readonly llamaCpp?: string;
+}
+
+/** Makes a backend and does not start it. @param workers of all local models together. */
+export type MakeBackend = (spec: BackendSpec, workers: number) => Promise<BackendRecord>;
+
+/** A backend of the program or of the configuration file, under the name of its model. */
+interface NamedBackend {
+  /** Absent for backends of the program: they do not depend on the file. */
+  readonly spec?: BackendSpec;
+  readonly entry: RegistryEntry;
+  readonly record: BackendRecord;
+}
+
+/** What one configuration has in force. */
+interface Serving {
+  readonly file: ConfigFile;
+  readonly registry: Registry;
+  /** Models, then remotes, then the program's own. */
+  readonly backends: readonly NamedBackend[];
+}
+
+/** Everything that can generate: made from the configuration, and replaced piece by piece when it changes. */
+export class Backends {
+  readonly #options: BackendsOptions;
+  readonly #make: MakeBackend;
+  readonly #own: readonly NamedBackend[];
+  /** All backends that were made and have not ended, those of a former configuration included. */
+  readonly #alive = new Set<BackendRecord>();
+  #serving: Serving = { file: NO_FILE, registry: new Registry([], '404'), backends: [] };
   #stopping = false;
 
-  private constructor(options: ModelsOptions) {
+  private constructor(options: BackendsOptions, make: MakeBackend) {
     this.#options = options;
-    this.#extra = extraEntries(options);
+    this.#make = make;
+    this.#own = ownBackends(options);
+    for (const { record } of this.#own) this.#alive.add(record);
   }
 
   /**
@@ -52,211 +89,282 @@ export class Models {
    *
    * @throws BinaryError, ModelError, ConfigError or GroupError.
    */
-  static async build(options: ModelsOptions): Promise<Models> {
-    const models = new Models(options);
-    models.#built = await models.#build(options.config.file);
-    return models;
+  static async create(
+    options: BackendsOptions,
+    make: MakeBackend = (spec, workers) => makeBackend(spec, workers, options),
+  ): Promise<Backends> {
+    const backends = new Backends(options, make);
+    backends.#serving = await backends.#prepare(options.config.file);
+    return backends;
   }
 
   get registry(): Registry {
-    return this.#built.registry;
+    return this.#serving.registry;
   }
 
   /** The configuration in force. */
   get file(): ConfigFile {
-    return this.#built.file;
+    return this.#serving.file;
   }
 
   /** Starts all backends; each serves as soon as it is ready. */
   start(): void {
-    for (const backend of [...this.#built.backends, ...this.#extraBackends()]) backend.start();
+    for (const { record } of this.#serving.backends) record.backend.start();
   }
 
-  /** Resolves when the first worker takes requests; at once where there are no workers. */
+  /** Resolves when the first worker takes requests; at once if there are no workers. */
   get ready(): Promise<void> {
-    const locals = [...this.#locals].map((backend) => backend.ready);
+    const locals = this.#locals().map((local) => local.ready);
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
-  /** Resolves when it is known of a first model whether it can be started; at once where there are no workers. */
+  /** Resolves when it is known for a first model whether it can be started; at once if there are no workers. */
   get started(): Promise<unknown> {
-    const locals = [...this.#locals].map((backend) => backend.started);
+    const locals = this.#locals().map((local) => local.started);
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
   /**
-   * Puts another configuration into force: what is the same goes on, what is new starts, what is gone ends when its
-   * replies are finished. Requests see the new one from here on.
+   * Puts another configuration into force: unchanged backends stay, new ones start, and those that left end when their
+   * replies are finished. Requests see the new configuration once this resolves.
    *
-   * @throws as `build`; then nothing has changed.
+   * @throws as `create`; then nothing has changed.
    */
   async apply(file: ConfigFile): Promise<void> {
-    const previous = this.#built;
-    const next = await this.#build(file, previous);
+    const previous = this.#serving;
+    const next = await this.#prepare(file);
+    const added = missingFrom(previous, next);
     try {
-      await this.#startBeside(next);
+      await this.#startBeside(added);
     } catch (error) {
-      await this.#retire(next.added, next, 0);
+      await this.#end(added, 0);
       throw error;
     }
-    this.#built = next;
-    void this.#retire(next.retired, previous, this.#options.config.shutdownGraceMs);
-  }
-
-  /** Starts what is new while the old still serves, so that no request finds a model that is still loading. */
-  async #startBeside(next: Built): Promise<void> {
-    if (this.#stopping) throw new LMServError('draining');
-    for (const backend of next.added) backend.start();
-    const fresh = [...this.#locals].filter((local) => isPart(next, local) && !isPart(this.#built, local));
-    for (const local of fresh) {
-      if (!(await local.started))
-        throw new ConfigError(`models.${local.name}: its worker did not start; the log has its last words`);
-    }
-  }
-
-  /** Stops backends of `built` and then forgets them; others may still be finishing their replies. */
-  async #retire(backends: readonly Backend[], built: Built, graceMs: number): Promise<void> {
-    await Promise.allSettled(backends.map((backend) => backend.stop(graceMs)));
-    for (const { made, backend } of built.parts.values()) {
-      if (backends.includes(backend)) this.#locals.delete(made.backend as LocalBackend);
-    }
+    this.#serving = next;
+    void this.#end(missingFrom(next, previous), this.#options.config.shutdownGraceMs);
   }
 
   /** Of each backend, for /health. */
   status(): BackendStatus[] {
-    return [...this.#built.backends, ...this.#extraBackends()].map((backend) => backend.status());
+    return this.#serving.backends.map(({ record }) => record.backend.status());
   }
 
   /** Of each model, for the metrics. */
   served(): ServedModel[] {
-    return this.registry.entries.flatMap(({ info: { id }, backends }) =>
-      backends.map((backend) => ({
-        model: id,
-        status: backend.status(),
-        workers: backend.workers?.() ?? [],
-        llamaCpp: this.#llamaCpp.get(id),
-      })),
-    );
+    return this.#serving.backends.map(({ entry, record: { backend, llamaCpp } }) => ({
+      model: entry.info.id,
+      status: backend.status(),
+      workers: backend.workers?.() ?? [],
+      llamaCpp,
+    }));
   }
 
   /** Ends all backends, those of a former configuration included. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    const serving = [...this.#built.backends, ...this.#extraBackends()];
-    const retired = [...this.#locals].filter((local) => !isPart(this.#built, local));
-    await Promise.all([...serving, ...retired].map((backend) => backend.stop(0)));
+    await Promise.all([...this.#alive].map(({ backend }) => backend.stop(0)));
   }
 
   /** Ends all workers at once. */
   kill(): void {
-    for (const local of this.#locals) local.kill();
+    for (const local of this.#locals()) local.kill();
   }
 
   /** Process ids of the living workers. */
   pids(): number[] {
-    return [...this.#locals].flatMap((local) => local.pids());
+    return this.#locals().flatMap((local) => local.pids());
   }
 
-  #extraBackends(): Backend[] {
-    return this.#extra.flatMap((entry) => entry.backends);
+  #locals(): LocalBackend[] {
+    return [...this.#alive].flatMap(({ local }) => local ?? []);
   }
 
-  async #build(file: ConfigFile, previous?: Built): Promise<Built> {
+  /** Makes what a configuration needs and keeps those of the present backends that it does not change. */
+  async #prepare(file: ConfigFile): Promise<Serving> {
     const { config } = this.#options;
     const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
-    const built = await buildRegistry(file, {
-      makeLocal: (name, model) => this.#makeLocal(name, model, workers),
-      makeRemote: (name, remote) => this.#makeRemote(name, remote),
-      unknownModel: config.unknownModel,
-      maxTokens: config.maxTokens,
-      maxTokensCap: config.maxTokensCap,
-      extra: this.#extra,
-      standard: standardName(file, config, this.#extra),
-      previous,
-    });
-    for (const { made } of built.parts.values()) {
-      if (made.backend instanceof LocalBackend) this.#locals.add(made.backend);
+    const made: BackendRecord[] = [];
+    const make = async (spec: BackendSpec) => {
+      const record = await this.#make(spec, workers);
+      this.#alive.add(record);
+      made.push(record);
+      return record;
+    };
+    try {
+      const defaultName = this.#defaultName(file);
+      const backends: NamedBackend[] = [];
+      for (const spec of specs(file)) {
+        const record = this.#unchanged(spec) ?? (await make(spec));
+        backends.push({ spec, record, entry: toEntry(spec, record, file, config) });
+      }
+      backends.push(...this.#own);
+      return { file, backends, registry: toRegistry(file, backends, config, defaultName) };
+    } catch (error) {
+      await this.#end(made, 0);
+      throw error;
     }
-    return built;
   }
 
-  async #makeRemote(name: string, remote: RemoteSettings): Promise<Made> {
-    const { env, logger } = this.#options;
-    const variable = remote.apiKeyEnv;
-    if (variable !== undefined && !env[variable]?.trim()) {
-      logger.warn(
-        { event: 'remote_without_key', remote: name, variable },
-        `remotes.${name}: ${variable} is not set`,
+  /** The backend in force that was made from the same settings. */
+  #unchanged(spec: BackendSpec): BackendRecord | undefined {
+    return this.#serving.backends.find((named) => named.spec && isSameBackend(named.spec, spec))?.record;
+  }
+
+  /** Starts what is new while the old still serves, so that no request meets a model that is still loading. */
+  async #startBeside(added: readonly BackendRecord[]): Promise<void> {
+    if (this.#stopping) throw new LMServError('draining');
+    for (const { backend } of added) backend.start();
+    for (const { local } of added) {
+      if (local && !(await local.started))
+        throw new ConfigError(
+          `models.${local.name}: its worker did not start; see its last lines in the log`,
+        );
+    }
+  }
+
+  /** Stops backends; their replies have `graceMs` milliseconds to finish. Never rejects. */
+  async #end(records: readonly BackendRecord[], graceMs: number): Promise<void> {
+    await Promise.allSettled(records.map(({ backend }) => backend.stop(graceMs)));
+    for (const record of records) this.#alive.delete(record);
+  }
+
+  /**
+   * The name that serves requests which name none: LLM_CONNECT_MODEL or the model of LLM_CONNECT_PROVIDER, else what the
+   * file says, else `default`.
+   *
+   * @throws ConfigError for a variable that names nothing.
+   */
+  #defaultName(file: ConfigFile): string {
+    const { defaultModel, provider } = this.#options.config;
+    const own = this.#own.map(({ entry }) => entry.info.id);
+    if (defaultModel !== undefined) {
+      const names = [...Object.keys({ ...file.models, ...file.remotes, ...file.groups }), ...own];
+      if (names.includes(defaultModel)) return defaultModel;
+      throw new ConfigError(
+        `LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`,
       );
     }
-    const options = remoteOptions(name, remote, (wanted) => env[wanted]);
-    // Loaded only where there is a remote: its HTTP client takes several MiB.
-    const { RemoteBackend } = await import('../backends/remote/index.js');
-    return { backend: new RemoteBackend(options, { logger }), created: Math.floor(Date.now() / 1000) };
+    if (provider === 'local') return file.default ?? 'default';
+    if (own.includes(provider)) return provider;
+    const remote = Object.entries(file.remotes).find(
+      ([name, settings]) => (settings.provider ?? name) === provider,
+    );
+    if (remote) return remote[0];
+    throw new ConfigError(
+      `LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`,
+    );
   }
+}
 
-  async #makeLocal(name: string, model: ModelSettings, workers: number): Promise<Made> {
-    const { config, env, logger, observer } = this.#options;
-    const { context: ctxSize, gpuLayers, extraArgs } = model;
-    const binary = await resolveBinary({
-      root: ROOT,
-      env,
-      ...configured(model.binPath ?? config.binPath),
-      ...(env.PATH === undefined ? {} : { searchPath: env.PATH }),
-    });
-    const modelPath = await this.#modelFile(model.path);
-    const pool = new Pool({
-      name,
-      workers: model.workers,
-      worker: {
-        ...{ binary, modelPath, slots: slotsOf(model, workers, binary.path), ctxSize, gpuLayers, extraArgs },
-        threads: threadsOf(model, workers),
-        cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
-        timeouts: {
-          startMs: config.startTimeoutMs,
-          firstTokenMs: config.firstTokenTimeoutMs,
-          tokenMs: config.tokenTimeoutMs,
-        },
+const NO_FILE: ConfigFile = { models: {}, remotes: {}, groups: {}, tenants: {} };
+
+function missingFrom(serving: Serving, other: Serving): BackendRecord[] {
+  const present = new Set(serving.backends.map(({ record }) => record));
+  return other.backends.map(({ record }) => record).filter((record) => !present.has(record));
+}
+
+/** What the file names, in its order. */
+function specs({ models, remotes }: ConfigFile): BackendSpec[] {
+  return [
+    ...Object.entries(models).map(([name, settings]) => ({ kind: 'local', name, settings }) as const),
+    ...Object.entries(remotes).map(([name, settings]) => ({ kind: 'remote', name, settings }) as const),
+  ];
+}
+
+/** Settings that are the registry's: a change to them keeps the running backend. */
+const REGISTRY_SETTINGS = ['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider'];
+
+function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
+  const [left, right] = [a, b].map(({ kind, name, settings }) => {
+    const own = Object.entries(settings).filter(([field]) => !REGISTRY_SETTINGS.includes(field));
+    return { kind, name, settings: Object.fromEntries(own) };
+  });
+  return isDeepStrictEqual(left, right);
+}
+
+async function makeBackend(
+  spec: BackendSpec,
+  workers: number,
+  options: BackendsOptions,
+): Promise<BackendRecord> {
+  const { name, kind, settings } = spec;
+  return kind === 'local' ? makeLocal(name, settings, workers, options) : makeRemote(name, settings, options);
+}
+
+async function makeRemote(
+  name: string,
+  remote: RemoteSettings,
+  { env, logger }: BackendsOptions,
+): Promise<BackendRecord> {
+  const variable = remote.apiKeyEnv;
+  if (variable !== undefined && !env[variable]?.trim()) {
+    logger.warn(
+      { event: 'remote_without_key', remote: name, variable },
+      `remotes.${name}: ${variable} is not set`,
+    );
+  }
+  const options = remoteOptions(name, remote, (wanted) => env[wanted]);
+  // Loaded only if there is a remote: its HTTP client takes several MiB.
+  const { RemoteBackend } = await import('../backends/remote/index.js');
+  return { backend: new RemoteBackend(options, { logger }), created: unixTime() };
+}
+
+async function makeLocal(
+  name: string,
+  model: ModelSettings,
+  workers: number,
+  { config, env, logger, observer }: BackendsOptions,
+): Promise<BackendRecord> {
+  const configured = model.binPath ?? config.binPath;
+  const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
+  const modelPath = await modelFile(model.path, env);
+  const pool = new Pool({
+    name,
+    workers: model.workers,
+    worker: {
+      binary,
+      modelPath,
+      slots: slotsOf(model, workers, binary.path),
+      ctxSize: model.context,
+      gpuLayers: model.gpuLayers,
+      extraArgs: model.extraArgs,
+      threads: threadsOf(model, workers),
+      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
+      timeouts: {
+        startMs: config.startTimeoutMs,
+        firstTokenMs: config.firstTokenTimeoutMs,
+        tokenMs: config.tokenTimeoutMs,
       },
-      gpus: model.gpus,
-      recycling: config.recycling,
-      queueLimit: config.queueLimit,
-      queueTimeoutMs: config.queueTimeoutMs,
-      env,
-      logger,
-      observer,
-    });
-    logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
-    this.#llamaCpp.set(name, binary.version);
-    const backend = new LocalBackend(name, pool, logger, {
-      resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
-      promptCache: config.promptCache,
-      rejectSpecialTokens: config.specialTokens === 'reject',
-      observer,
-    });
-    return { backend, created: Math.floor(statSync(modelPath).mtimeMs / 1000) };
-  }
-
-  /** A model of the hub's is fetched once; afterwards its file is found without the network. */
-  async #modelFile(path: string): Promise<string> {
-    const { env } = this.#options;
-    if (!path.startsWith('hf:')) return path;
-    // Loaded only for a model of the hub's, as the remotes are.
-    const { ensureModel } = await import('../install/models/ensure.js');
-    return ensureModel(path, {
-      modelsDir: join(ROOT, 'models'),
-      ...(env.HF_ENDPOINT ? { endpoint: env.HF_ENDPOINT } : {}),
-      ...(env.HF_TOKEN ? { token: env.HF_TOKEN } : {}),
-    });
-  }
+    },
+    gpus: model.gpus,
+    recycling: config.recycling,
+    queueLimit: config.queueLimit,
+    queueTimeoutMs: config.queueTimeoutMs,
+    env,
+    logger,
+    observer,
+  });
+  logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
+  const backend = new LocalBackend(name, pool, logger, {
+    resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
+    promptCache: config.promptCache,
+    rejectSpecialTokens: config.specialTokens === 'reject',
+    observer,
+  });
+  const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
+  return { backend, local: backend, created, llamaCpp: binary.version };
 }
 
-function isPart(built: Built, local: LocalBackend): boolean {
-  return [...built.parts.values()].some(({ made }) => made.backend === local);
-}
-
-function configured(path: string | undefined): { configured?: string } {
-  return path === undefined ? {} : { configured: path };
+/** A model of the hub is fetched once; afterwards its file is found without the network. */
+async function modelFile(path: string, env: NodeJS.ProcessEnv): Promise<string> {
+  if (!path.startsWith('hf:')) return path;
+  // Loaded only for a model of the hub, as the remotes are.
+  const { ensureModel } = await import('../install/models/ensure.js');
+  return ensureModel(path, {
+    modelsDir: join(ROOT, 'models'),
+    endpoint: env.HF_ENDPOINT || undefined,
+    token: env.HF_TOKEN || undefined,
+  });
 }
 
 /** An eighth of the memory that is free now: enough for a few conversations, never a surprise. MiB. */
@@ -264,45 +372,69 @@ function defaultCacheMb(): number {
   return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
 }
 
-/** The program's own backends, and the mock where it was asked for. */
-function extraEntries({ config, backends = {} }: ModelsOptions): RegistryEntry[] {
-  const custom = Object.entries(backends).map(
-    ([name, backend]) => [name, new CustomBackend(name, backend)] as const,
-  );
-  const named = new Map<string, Backend>(custom);
-  if (config.provider === 'mock') named.set('mock', new MockBackend());
-  return [...named].map(([name, backend]) => ({
-    info: { id: name, created: Math.floor(Date.now() / 1000), ownedBy: 'lmserv' },
-    aliases: [],
-    backends: [backend],
-    maxTokens: { standard: config.maxTokens, cap: config.maxTokensCap ?? Number.MAX_SAFE_INTEGER },
-    providers: [name],
-  }));
+/** The backends of the program, and the mock if it was asked for. */
+function ownBackends({ config, backends = {} }: BackendsOptions): NamedBackend[] {
+  const named = { ...backends, ...(config.provider === 'mock' ? { mock: new MockBackend() } : {}) };
+  return Object.entries(named).map(([name, inner]) => {
+    const record = { backend: new PulledBackend(name, inner), created: unixTime() };
+    const limits = { standard: config.maxTokens, cap: config.maxTokensCap ?? NO_CAP };
+    return { record, entry: { ...baseEntry(name, record), maxTokens: limits, providers: [name] } };
+  });
 }
 
-/** The model for requests that name none, where the command line or LLM_CONNECT_ says it; else the file decides. */
-function standardName(file: ConfigFile, config: Config, extra: readonly RegistryEntry[]): string | undefined {
-  const { defaultModel, provider } = config;
-  if (defaultModel !== undefined) {
-    const names = [
-      ...Object.keys({ ...file.models, ...file.remotes, ...file.groups }),
-      ...extra.map((e) => e.info.id),
-    ];
-    if (names.includes(defaultModel)) return defaultModel;
-    throw new ConfigError(
-      `LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`,
-    );
-  }
-  if (provider === 'local') return undefined;
-  const own = extra.find((entry) => entry.info.id === provider)?.info.id;
-  const remote = Object.entries(file.remotes).find(
-    ([name, settings]) => (settings.provider ?? name) === provider,
+function unixTime(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+/** Stands for "no limit": the largest number llama.cpp reads. */
+const NO_CAP = 2_147_483_647;
+
+function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, config: Config): RegistryEntry {
+  const { name, kind, settings } = spec;
+  const { aliases, price } = settings;
+  const cap = kind === 'local' ? settings.context : NO_CAP;
+  return {
+    ...baseEntry(name, record),
+    aliases,
+    maxTokens: {
+      standard: settings.maxTokens ?? file.maxTokens ?? config.maxTokens,
+      cap: settings.maxTokensCap ?? file.maxTokensCap ?? config.maxTokensCap ?? cap,
+    },
+    price: price && { promptPer1k: price.prompt, completionPer1k: price.completion },
+    providers: kind === 'local' ? ['local'] : ['cloud', settings.provider ?? name],
+    upstream: kind === 'remote' ? settings.model : undefined,
+  };
+}
+
+function baseEntry(name: string, { backend, created }: BackendRecord) {
+  return { info: { id: name, created, ownedBy: 'lmserv' }, aliases: [], backends: [backend] };
+}
+
+/** Names that the clients of other systems send; the default model has those that nothing else is called. */
+const DEFAULT_NAMES = ['default', 'fast', 'quality'];
+
+/** @param defaultName of the default model or group; the first model is the default if nothing is called that. */
+function toRegistry(
+  file: ConfigFile,
+  backends: readonly NamedBackend[],
+  config: Config,
+  defaultName: string,
+): Registry {
+  const models = backends.map(({ entry }) => ({ ...entry, name: entry.info.id }));
+  const groups = Object.entries(file.groups).map(
+    ([name, { members, fallback, aliases, firstTokenSecs }]): GroupEntry => ({
+      name,
+      members,
+      fallback,
+      aliases,
+      firstTokenMs: firstTokenSecs * 1000,
+    }),
   );
-  const found = own ?? remote?.[0];
-  if (found === undefined) {
-    throw new ConfigError(
-      `LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`,
-    );
-  }
-  return found;
+  const all = [...models, ...groups].map(({ name, aliases }) => ({ name, names: [name, ...aliases] }));
+  const standard = (all.find(({ names }) => names.includes(defaultName)) ?? all[0]!).name;
+  const taken = new Set(all.flatMap(({ names }) => names));
+  const free = DEFAULT_NAMES.filter((name) => !taken.has(name));
+  const named = <T extends { readonly name: string; readonly aliases: readonly string[] }>(target: T): T =>
+    target.name === standard ? { ...target, aliases: [...target.aliases, ...free] } : target;
+  return new Registry(models.map(named), config.unknownModel, { groups: groups.map(named), standard });
 }

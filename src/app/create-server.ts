@@ -1,18 +1,19 @@
 import { loadConfig } from '../config/config.js';
-import { LMServ, type Extensions } from './server.js';
+import type { Extensions } from './compose.js';
+import { LMServ } from './server.js';
 
 export interface CreateServerOptions extends Extensions {
   readonly host?: string;
   /** 0 takes a free port; `server.port` reads it back after `start()`. */
   readonly port?: number;
   readonly apiKey?: string;
-  /** Any variable of `docs/configuration.md`, by name; goes before the environment. */
+  /** Any variable of `docs/configuration.md`, by name; takes precedence over the environment. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly disableProfiles?: boolean;
   readonly strictProfiles?: boolean;
 }
 
-/** An LMServ for use in a program of one's own. @throws ConfigError, ConfigFileError or ProfileError. */
+/** An LMServ inside another program. @throws ConfigError, ConfigFileError or ProfileError. */
 export function createServer(options: CreateServerOptions = {}): LMServ {
   const { host, port, apiKey, env, disableProfiles, strictProfiles, ...extensions } = options;
   const named = { HOST: host, PORT: port === undefined ? undefined : String(port), API_KEY: apiKey };

@@ -1,31 +1,34 @@
 import type {
   Backend,
   BackendStatus,
+  CustomBackend,
   GenerateContext,
-  GenerateEvent,
   GenerateRequest,
+  OpenReply,
+  Sink,
   WorkerInfo,
 } from '../contract.js';
 import { LMServError } from '../errors.js';
-import { BadReply, ReplyCheck } from './reply-check.js';
+import { InUse } from './in-use.js';
+import { opening } from './opening.js';
+import { BadReply, ReplyReader } from './reply-reader.js';
 
-/** A backend of the program that embeds LMServ: its events are checked before anything relies on them. */
-export class CustomBackend implements Backend {
-  readonly #inner: Backend;
+/**
+ * A backend whose events are pulled, such as the mock or one that belongs to the program that embeds LMServ. Its events
+ * are checked before anything relies on them.
+ */
+export class PulledBackend implements Backend {
+  readonly name: string;
+  readonly #inner: CustomBackend;
+  readonly #inUse = new InUse();
 
-  constructor(
-    readonly name: string,
-    inner: Backend,
-  ) {
+  constructor(name: string, inner: CustomBackend) {
+    this.name = name;
     this.#inner = inner;
   }
 
   start(): void {
     this.#inner.start();
-  }
-
-  stop(graceMs: number): Promise<void> {
-    return this.#inner.stop(graceMs);
   }
 
   status(): BackendStatus {
@@ -36,19 +39,44 @@ export class CustomBackend implements Backend {
     return this.#inner.workers?.() ?? [];
   }
 
-  /** @throws LMServError `generation_failed` for a reply that is not well-formed or has no finish; what the backend throws. */
-  async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
-    const check = new ReplyCheck(request.body);
-    try {
-      for await (const event of this.#inner.generate(request, context)) yield* check.take(event);
-    } catch (thrown) {
-      throw thrown instanceof BadReply ? this.#bad(thrown.message) : thrown;
-    }
-    if (!check.finished) throw this.#bad('ended its reply before it was finished');
-    yield check.usage();
+  async stop(graceMs: number): Promise<void> {
+    await this.#inUse.close(graceMs);
+    await this.#inner.stop(0);
   }
 
-  #bad(what: string): LMServError {
-    return new LMServError('generation_failed', `The backend ${this.name} ${what}`);
+  /** @throws LMServError `generation_failed` for a reply that is malformed or has no finish; what the backend throws. */
+  open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
+    return opening((begun) =>
+      this.#inUse.during(() => this.#run(request, context, new ReplyReader(request.body, sink, begun))),
+    );
   }
+
+  async #run(request: GenerateRequest, context: GenerateContext, reader: ReplyReader): Promise<void> {
+    try {
+      for await (const event of this.#inner.generate(request, context)) {
+        reader.event(event);
+        if (context.flow.held) await released(context);
+        context.signal.throwIfAborted();
+      }
+      reader.checkFinished();
+    } catch (thrown) {
+      if (!(thrown instanceof BadReply)) throw thrown;
+      throw new LMServError('generation_failed', `The backend ${this.name} ${thrown.message}`);
+    }
+    reader.end();
+  }
+}
+
+/** Resolves when the client reads again or has left. */
+export function released({ flow, signal }: Pick<GenerateContext, 'flow' | 'signal'>): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      detach();
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const detach = flow.attach({ pause: () => undefined, resume: end });
+    signal.addEventListener('abort', end);
+    if (signal.aborted) end();
+  });
 }

@@ -6,7 +6,7 @@ import { ConfigError, keysFilePath } from '../config/config.js';
 import { GroupError } from '../generate/groups.js';
 import { KeyFileError } from '../accounts/keys/file.js';
 import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
-import { VERSION } from '../app/server.js';
+import { VERSION } from '../app/compose.js';
 import { UsageFileError } from '../accounts/usage/store.js';
 import { addKeysCommand } from './keys.js';
 import { serve, type ServeOptions } from './serve.js';

@@ -10,9 +10,7 @@ import {
   type Config,
   type ServiceEnv,
 } from '../config/config.js';
-import { checkSelf } from '../observe/self-check.js';
-import { ServiceManager } from '../observe/service-manager.js';
-import { systemdNotify } from '../observe/systemd-notify.js';
+import { checkSelf, ServiceManager, systemdNotify } from '../observe/service-manager.js';
 import { ROOT } from '../config/root.js';
 import { LMServ } from '../app/server.js';
 

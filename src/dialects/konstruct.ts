@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { FinishReason, GenerateRequest } from '../contract.js';
 import { LMServError, openAiError } from '../errors.js';
-import { collect, toolCalls } from './shared/collect.js';
+import { toolCalls } from './shared/collect.js';
 import type { Dialect, StreamEncoder } from './shared/dialect.js';
 import { text } from './shared/fields.js';
 import { chatFields, parseChatBody, type ChatRequestBody } from './openai/chat-request.js';
@@ -22,8 +22,7 @@ export const complete: Dialect = {
     const { request } = parseBody(body);
     return {
       request,
-      collect: async (events) => {
-        const { choices, usage } = await collect(events);
+      reply: ({ choices, usage }) => {
         const choice = choices[0]!;
         const calls = toolCalls(choice);
         return {

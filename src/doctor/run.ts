@@ -1,3 +1,4 @@
+import { within } from '../time.js';
 import type { Facts } from './facts.js';
 import { fail, type Finding } from './finding.js';
 import { CHECKS, type Row } from './table.js';
@@ -24,17 +25,11 @@ export async function runChecks(
 }
 
 async function runOne({ check }: Row, facts: Facts, timeLimitMs: number): Promise<readonly Finding[]> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Finding>((resolve) => {
-    const finding = fail(`no answer within ${timeLimitMs / 1000} s`, 'look whether a disk or a driver hangs');
-    timer = setTimeout(() => resolve(finding), timeLimitMs);
-  });
+  const late = fail(`no answer within ${timeLimitMs / 1000} s`, 'check whether a disk or a driver hangs');
   try {
-    const result = await Promise.race([(async () => check(facts))(), late]);
+    const result = (await within(timeLimitMs, (async () => check(facts))())) ?? late;
     return Array.isArray(result) ? (result as readonly Finding[]) : [result as Finding];
   } catch (error) {
     return [fail(`the check itself failed: ${error instanceof Error ? error.message : String(error)}`)];
-  } finally {
-    clearTimeout(timer);
   }
 }

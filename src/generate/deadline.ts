@@ -1,10 +1,4 @@
-/** Runs `done` once after `ms` milliseconds; returns what calls it off. Tests hand in one that they move themselves. */
-export type After = (ms: number, done: () => void) => () => void;
-
-export const systemAfter: After = (ms, done) => {
-  const timer = setTimeout(done, ms);
-  return () => clearTimeout(timer);
-};
+import type { After } from '../time.js';
 
 /** A signal with a time limit. `clear` must be called. */
 export interface Deadline {

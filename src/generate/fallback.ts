@@ -1,6 +1,7 @@
-import type { Backend, GenerateContext, GenerateEvent, GenerateRequest } from '../contract.js';
+import type { Backend, GenerateContext, GenerateRequest, OpenReply, Sink } from '../contract.js';
 import { LMServError, toLMServError, type ErrorCode } from '../errors.js';
-import { deadline, systemAfter, type After } from './deadline.js';
+import { systemClock, type After } from '../time.js';
+import { deadline } from './deadline.js';
 
 /** One that may serve a request, as its group has it. */
 export interface Member {
@@ -20,7 +21,7 @@ export interface MemberFailure {
 export interface FallbackOptions {
   /** Longest time to the first token over all members, milliseconds; undefined leaves it to each member's own limits. */
   readonly firstTokenMs?: number | undefined;
-  /** Told of each failure that another member may make good, for the log. */
+  /** Called with each failure that another member may make good, for the log. */
   readonly onFailure?: ((failure: MemberFailure) => void) | undefined;
   readonly after?: After | undefined;
 }
@@ -29,45 +30,41 @@ export interface FallbackOptions {
 export type RequestFor<M extends Member> = (member: M) => GenerateRequest;
 
 /**
- * Tries one member after the other until one has given its first token; after that there is no other. A member that
- * is full does not hold the request up while others are left; when those have failed too, it waits there after all.
+ * Tries one member after the other until one has given its first token; after that there is no other. A member that is
+ * full refuses at once while others are left; when those have failed too, the request waits there after all.
  *
- * A request that is wrong in itself ends it at once: another server would only say the same.
+ * A request that is invalid in itself ends it at once: another backend would reject it too.
  *
- * @throws LMServError of the member, when only one was tried; `unavailable`, with the most telling failure's words,
- *   when there were more; the signal's reason when it aborts.
+ * @throws LMServError of the member if only one was tried; `unavailable` with the most telling failure's message if
+ *   there were more; the signal's reason when it aborts.
  */
-export async function* withFallback<M extends Member>(
+export async function openFirst<M extends Member>(
   members: readonly M[],
   requestFor: RequestFor<M>,
   context: GenerateContext,
+  sink: Sink,
   options: FallbackOptions = {},
-): AsyncGenerator<GenerateEvent> {
-  const { firstTokenMs, after = systemAfter } = options;
+): Promise<OpenReply> {
+  const { firstTokenMs, after = systemClock.after } = options;
   const limit = deadline(context.signal, firstTokenMs, noFirstToken, after);
   const failures: LMServError[] = [];
   const tried = new Set<M>();
   try {
     for (const { member, mayFallBack } of attempts(members, failures)) {
-      if (failures.length > 0) context.trace.attempts += 1;
+      const { model, backend } = member;
+      sink.event({ type: 'attempt', model, backend: backend.name, again: failures.length > 0 });
       tried.add(member);
-      let begun = false;
       try {
-        const events = run(member, requestFor(member), { ...context, signal: limit.signal, mayFallBack });
-        for await (const event of events) {
-          if (!begun && event.type !== 'prefill') {
-            begun = true;
-            limit.clear();
-          }
-          yield event;
-        }
-        return;
+        return await backend.open(
+          requestFor(member),
+          { ...context, signal: limit.signal, mayFallBack },
+          sink,
+        );
       } catch (thrown) {
-        if (begun || context.signal.aborted) throw thrown;
+        if (context.signal.aborted) throw thrown;
         const error = toLMServError(limit.signal.aborted ? limit.signal.reason : thrown);
         if (isClients(error)) throw error;
         failures.push(error);
-        const { model, backend } = member;
         options.onFailure?.({ requestId: context.requestId, model, backend: backend.name, error });
         if (limit.signal.aborted) break;
       }
@@ -76,16 +73,6 @@ export async function* withFallback<M extends Member>(
     limit.clear();
   }
   throw summary(failures, tried.size);
-}
-
-function run(
-  member: Member,
-  request: GenerateRequest,
-  context: GenerateContext,
-): AsyncIterable<GenerateEvent> {
-  context.trace.model = member.model;
-  context.trace.backend = member.backend.name;
-  return member.backend.generate(request, context);
 }
 
 /** All members in turn, then those that were only full, to wait there; reads the failures as they come in. */

@@ -1,9 +1,11 @@
-import type { Generate, GenerateRequest, JsonObject } from '../contract.js';
+import type { Generate, GenerateRequest, JsonObject, ReplyEvent, Sink } from '../contract.js';
 import { LMServError } from '../errors.js';
-import { mergeChoices } from './choices.js';
-import { deadline, systemAfter, type After } from './deadline.js';
-import { withFallback, type Member, type MemberFailure } from './fallback.js';
-import { traced } from './trace.js';
+import type { Logger } from '../observe/logger.js';
+import { runChoices } from './choices.js';
+import { systemClock, type After } from '../time.js';
+import { deadline } from './deadline.js';
+import { openFirst, type Member, type MemberFailure } from './fallback.js';
+import { Tracer } from './trace.js';
 
 /** A model or group by name: who may answer for it, in the order they are tried. */
 export interface Resolved {
@@ -33,6 +35,8 @@ export type Resolve = (
 export interface GenerateOptions {
   /** Told of each failure that another backend may make good, for the log. */
   readonly onFailure?: (failure: MemberFailure) => void;
+  /** Gets a line of level debug at every decision. */
+  readonly logger?: Logger | undefined;
   readonly after?: After;
 }
 
@@ -40,32 +44,53 @@ export interface GenerateOptions {
  * The one way a generation is run: resolves the model, applies the token limits and the deadline, runs each choice on
  * the first backend that can and merges the choices.
  *
- * @throws LMServError `model_not_found`, `provider_timeout` past the request's own deadline, or what `withFallback`
+ * @throws LMServError `model_not_found`, `provider_timeout` past the request's own deadline, or what `openFirst`
  *   throws.
  */
 export function createGenerate(
   resolve: Resolve,
-  { onFailure, after = systemAfter }: GenerateOptions = {},
+  { onFailure, logger, after = systemClock.after }: GenerateOptions = {},
 ): Generate {
-  return async function* generate(request, context) {
+  return async function generate(request, context, sink) {
     const { members, firstTokenMs } = resolve(request.model, request.unknownModel, request.provider);
-    const { trace } = context;
-    if (members[0]) trace.model = members[0].model;
+    const broken = new AbortController();
+    const tracer = new Tracer(context.trace, abortingSink(sink, broken), (facts, message) =>
+      logger?.debug({ ...facts, requestId: context.requestId }, message),
+    );
     const limit = deadline(context.signal, request.deadlineMs, overdue, after);
+    const signal = AbortSignal.any([limit.signal, broken.signal]);
     const slots = request.n === 1 ? undefined : { held: 0 };
-    const choice = (index: number, signal: AbortSignal) =>
-      withFallback(
-        members,
-        (member) => limited(choiceOf(request, index), member.maxTokens),
-        { ...context, signal, ...(slots && { slots }) },
-        { firstTokenMs, onFailure, after },
-      );
+    const choice = async (index: number, signal: AbortSignal, into: Sink) => {
+      const requestFor = (member: LimitedMember) => limited(choiceOf(request, index), member.maxTokens);
+      const choiceContext = { ...context, signal, ...(slots && { slots }) };
+      const options = { firstTokenMs, onFailure, after };
+      const reply = await openFirst(members, requestFor, choiceContext, into, options);
+      await reply.done;
+    };
     try {
-      const { signal } = limit;
-      yield* traced(request.n === 1 ? choice(0, signal) : mergeChoices(request.n, signal, choice), trace);
+      if (request.n === 1) await choice(0, signal, tracer);
+      else await runChoices(request.n, signal, tracer, choice);
+      tracer.end();
+    } catch (error) {
+      tracer.end(error);
+      throw error;
     } finally {
       limit.clear();
     }
+  };
+}
+
+/** What the sink throws is nobody's failure but its own: it aborts the generation, so that nothing is tried again. */
+function abortingSink(sink: Sink<ReplyEvent>, broken: AbortController): Sink<ReplyEvent> {
+  return {
+    event: (event) => {
+      try {
+        sink.event(event);
+      } catch (error) {
+        broken.abort(error);
+        throw error;
+      }
+    },
   };
 }
 

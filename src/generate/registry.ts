@@ -1,13 +1,7 @@
-import type { Backend, ModelInfo } from '../contract.js';
+import type { Backend, ModelInfo, Price } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Resolve, Resolved, TokenLimits } from './generate.js';
 import { flattenGroups, type Group } from './groups.js';
-
-/** What a thousand tokens cost, in the currency of the budgets. */
-export interface Price {
-  readonly promptPer1k: number;
-  readonly completionPer1k: number;
-}
 
 /** A model: a name that requests may use, and what serves it. */
 export interface RegistryEntry {

@@ -1,4 +1,5 @@
-import type { GenerateEvent, Trace } from '../contract.js';
+import type { GenerateEvent, ReplyEvent, Sink, Trace } from '../contract.js';
+import { LMServError } from '../errors.js';
 import { GapCounter } from '../observe/token-gaps.js';
 
 /** A trace in which nothing has happened yet. */
@@ -6,39 +7,107 @@ export function newTrace(): Trace {
   return { promptTokens: 0, completionTokens: 0, cachedTokens: 0, attempts: 1 };
 }
 
-/** Hands the events through and notes in the trace when the first token came, how many there were and how it ended. */
-export async function* traced(
-  events: AsyncIterable<GenerateEvent>,
-  trace: Trace,
-): AsyncGenerator<GenerateEvent> {
-  const began = performance.now();
-  const gaps = (trace.tokenGaps = new GapCounter());
-  let first: number | undefined;
-  try {
-    for await (const event of events) {
-      switch (event.type) {
-        case 'prefill':
-          trace.promptTokens = event.promptTokens;
-          break;
-        case 'finish':
-          trace.finishReason = event.reason;
-          break;
-        case 'usage':
-          trace.promptTokens = event.usage.promptTokens;
-          trace.completionTokens = event.usage.completionTokens;
-          trace.cachedTokens = event.usage.cachedTokens;
-          break;
-        default:
-          trace.completionTokens += 1;
-          gaps.note(event.index, performance.now());
-          if (first === undefined) {
-            first = performance.now();
-            trace.firstTokenMs = first - began;
-          }
-      }
-      yield event;
+/** Writes a line of the log. */
+export type Log = (facts: Record<string, unknown>, message: string) => void;
+
+/** What the log says of each step. */
+const STEPS = {
+  attempt: 'a backend is tried',
+  queued: 'the request waits for a slot',
+  dequeued: 'the request no longer waits',
+  started: 'a worker has the request',
+  retry: 'the backend tries again',
+} as const;
+
+/** Writes the trace of one generation from its events, and passes on those that belong to the reply. */
+export class Tracer implements Sink {
+  readonly #trace: Trace;
+  readonly #sink: Sink<ReplyEvent>;
+  readonly #log: Log;
+  readonly #began = performance.now();
+  readonly #gaps = new GapCounter();
+  #firstTokenAt: number | undefined;
+  /** Choices that wait for a slot now. */
+  #waiting = 0;
+  #waitingSince = 0;
+
+  /** @param log told of each step and of the end. */
+  constructor(trace: Trace, sink: Sink<ReplyEvent>, log: Log = () => undefined) {
+    this.#trace = trace;
+    this.#sink = sink;
+    this.#log = log;
+    trace.tokenGaps = this.#gaps;
+  }
+
+  event(event: GenerateEvent): void {
+    switch (event.type) {
+      case 'text':
+      case 'reasoning':
+      case 'tool_call':
+        this.#token(event.index);
+        break;
+      case 'prefill':
+        this.#trace.promptTokens = event.promptTokens;
+        break;
+      case 'finish':
+        this.#trace.finishReason = event.reason;
+        break;
+      case 'usage':
+        this.#trace.promptTokens = event.usage.promptTokens;
+        this.#trace.completionTokens = event.usage.completionTokens;
+        this.#trace.cachedTokens = event.usage.cachedTokens;
+        break;
+      default:
+        return this.#progress(event);
     }
-  } finally {
-    if (first !== undefined) trace.decodeMs = performance.now() - first;
+    this.#sink.event(event);
+  }
+
+  /** The generation is over; `error` is what ended it early. */
+  end(error?: unknown): void {
+    if (this.#firstTokenAt !== undefined) this.#trace.decodeMs = performance.now() - this.#firstTokenAt;
+    const { finishReason, completionTokens, firstTokenMs, decodeMs } = this.#trace;
+    const code = error instanceof LMServError ? error.code : (error as Error | undefined)?.name;
+    const facts = { finishReason, completionTokens, firstTokenMs, decodeMs, error: code };
+    this.#log({ event: 'generation_end', ...facts }, 'the generation has ended');
+  }
+
+  #token(index: number): void {
+    const now = performance.now();
+    this.#trace.completionTokens += 1;
+    this.#gaps.note(index, now);
+    if (this.#firstTokenAt !== undefined) return;
+    this.#firstTokenAt = now;
+    this.#trace.firstTokenMs = now - this.#began;
+  }
+
+  #progress(event: Exclude<GenerateEvent, ReplyEvent>): void {
+    const trace = this.#trace;
+    switch (event.type) {
+      case 'attempt':
+        trace.model = event.model;
+        trace.backend = event.backend;
+        if (event.again) trace.attempts += 1;
+        break;
+      case 'queued':
+        trace.queuePosition ??= event.position;
+        if (this.#waiting === 0) this.#waitingSince = performance.now();
+        this.#waiting += 1;
+        break;
+      case 'dequeued':
+        this.#waiting -= 1;
+        if (this.#waiting === 0)
+          trace.queueMs = (trace.queueMs ?? 0) + performance.now() - this.#waitingSince;
+        break;
+      case 'started':
+        trace.worker = event.worker;
+        trace.queueMs ??= 0;
+        break;
+      case 'retry':
+        trace.attempts += 1;
+        if (event.resumed) trace.resumes = (trace.resumes ?? 0) + 1;
+    }
+    const { type, ...facts } = event;
+    this.#log({ event: `generation_${type}`, ...facts }, STEPS[type]);
   }
 }

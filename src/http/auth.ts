@@ -6,25 +6,23 @@ import { ipKeyGenerator } from 'express-rate-limit';
 import type { Caller } from '../contract.js';
 import { LMServError } from '../errors.js';
 
-/**
- * Who sends this request; undefined when nobody known does. May be replaced by one's own (`createServer({authenticate})`).
- */
+/** Identifies the caller; undefined if it is unknown. A program may bring its own (`createServer({authenticate})`). */
 export type Authenticate = (request: IncomingMessage) => Caller | undefined | Promise<Caller | undefined>;
 
 export interface KeyAuthOptions {
-  /** The caller that holds a key; must take the same time for a wrong key as for a right one. */
+  /** The caller that a key belongs to; must take the same time for a wrong key as for a right one. */
   readonly lookup: (key: string) => Caller | undefined;
-  /** No key is asked for at all. */
+  /** No key is needed at all. */
   readonly open: boolean;
   /** Networks whose clients need no key. */
   readonly keyless: BlockList;
 }
 
-/** Who comes without a key is known by address alone; when keys are off everybody may do everything. */
+/** Callers without a key are identified by address; with authentication disabled they are admins. */
 const anonymous = (request: IncomingMessage, admin: boolean): Caller => ({
   name: 'anonymous',
   admin,
-  // One network of IPv6 is one client: it has more addresses than anybody can count.
+  // An IPv6 network is one client: it has more addresses than could be counted.
   address: ipKeyGenerator(addressOf(request)),
 });
 
@@ -38,7 +36,7 @@ export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate
   };
 }
 
-/** Puts the caller into `response.locals.caller` or answers 401. */
+/** Puts the caller into `response.locals`, or refuses with 401. */
 export function requireCaller(authenticate: Authenticate): RequestHandler {
   return (request, response, next) => {
     void Promise.resolve(authenticate(request)).then((caller) => {
@@ -65,7 +63,7 @@ function isKeyless(request: IncomingMessage, keyless: BlockList): boolean {
   return address !== '' && keyless.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }
 
-/** Express' request.ip honours TRUST_PROXY; the socket's address is all there is without it. */
+/** Express's request.ip honours TRUST_PROXY; outside Express there is only the address of the socket. */
 function addressOf(request: IncomingMessage): string {
   const address = (request as Request).ip ?? request.socket.remoteAddress ?? '';
   return address.startsWith('::ffff:') ? address.slice(7) : address;

@@ -1,15 +1,12 @@
-import express, { type RequestHandler } from 'express';
+import express, { type RequestHandler, type Response } from 'express';
 import { LMServError } from '../errors.js';
-import type { BodyBudget } from './body-budget.js';
-import { parseJson } from './json.js';
+import { checkShape } from '../wire/json-shape.js';
+import { callerKey } from './context.js';
 import type { Turns } from './turns.js';
 
-const isJson = (type = '') =>
-  /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type) && !/;\s*charset\s*=\s*"?(?!utf-?8)/i.test(type);
-
 /**
- * Reads a JSON body of at most `maxBytes` into `request.body`, where the budget has room for it; the size counts after
- * decompression. Bodies are parsed in turns, and what follows is done in the same turn.
+ * Reads a JSON body of at most `maxBytes`, counted after decompression, into `request.body`. 503 `bodies_full` if the
+ * budget has no room for it. Bodies are parsed in turns, and what follows is done in the same turn.
  */
 export function jsonBody(maxBytes: number, budget: BodyBudget, turns: Turns): RequestHandler[] {
   const read = express.raw({ limit: maxBytes, type: () => true });
@@ -29,9 +26,103 @@ export function jsonBody(maxBytes: number, budget: BodyBudget, turns: Turns): Re
   const checkType: RequestHandler = (request, _response, next) => {
     const type = request.headers['content-type'];
     if (!isJson(type)) throw new LMServError('unsupported_media_type');
-    // Told before the body is read, where the length is announced.
+    // Refused before the body is read, if its length is announced.
     if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new LMServError('body_too_large');
     next();
   };
   return [checkType, budget.reserve, read, parse];
+}
+
+function isJson(type = ''): boolean {
+  return (
+    /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type) && !/;\s*charset\s*=\s*"?(?!utf-?8)/i.test(type)
+  );
+}
+
+/** Bytes of all bodies in progress; in memory each is a few times as large. */
+const MIN_TOTAL = 67_108_864;
+
+/**
+ * What the bodies of all requests in progress may take together, from before they are read until their replies have
+ * ended. A caller holds at most half of it, so that the uploads of one caller do not shut the others out.
+ */
+export class BodyBudget {
+  readonly #maxBytes: number;
+  readonly #total: number;
+  #held = 0;
+  readonly #byCaller = new Map<string, number>();
+
+  /** @param maxBytes of one body; two of them always fit. */
+  constructor(maxBytes: number, minTotal = MIN_TOTAL) {
+    this.#maxBytes = maxBytes;
+    this.#total = Math.max(minTotal, 2 * maxBytes);
+  }
+
+  /** Bytes held now. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Sets aside what the body may come to; 503 `bodies_full` if that is too much, before anything is read. */
+  readonly reserve: RequestHandler = (request, response, next) => {
+    const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
+    // The size of a chunked or compressed body is not known beforehand.
+    const bytes = length === undefined || encoding !== 'identity' ? this.#maxBytes : Number(length);
+    const own = this.#byCaller.get(callerKey(response)) ?? 0;
+    if (this.#held + bytes > this.#total || own + bytes > this.#total / 2)
+      throw new LMServError('bodies_full');
+    response.locals.bodyBytes = 0;
+    this.#add(response, bytes);
+    response.once('close', () => this.#add(response, -response.locals.bodyBytes));
+    next();
+  };
+
+  /** Corrects what was set aside to the size of the body, which is now known. */
+  settle(response: Response, bytes: number): void {
+    if (!response.closed) this.#add(response, bytes - response.locals.bodyBytes);
+  }
+
+  #add(response: Response, bytes: number): void {
+    const caller = callerKey(response);
+    const own = (this.#byCaller.get(caller) ?? 0) + bytes;
+    this.#held += bytes;
+    response.locals.bodyBytes += bytes;
+    if (own === 0) this.#byCaller.delete(caller);
+    else this.#byCaller.set(caller, own);
+  }
+}
+
+/**
+ * Parses a JSON object.
+ *
+ * @throws LMServError `invalid_json` for anything but a JSON object in UTF-8, and for one that is nested more than 100
+ *   deep, repeats a key in one object, or has more values than a body should have.
+ */
+export function parseJson(bytes: Buffer): object {
+  if (bytes.length === 0)
+    throw new LMServError('invalid_json', 'The body is empty; a JSON object is expected');
+  const text = decode(bytes);
+  checkShape(text);
+  const value = parse(text);
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    throw new LMServError('invalid_json', 'The body must be a JSON object');
+  }
+  return value;
+}
+
+function decode(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new LMServError('invalid_json', 'The body is not valid UTF-8');
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // V8's message quotes the body; ours does not.
+    throw new LMServError('invalid_json');
+  }
 }

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { RequestHandler, Response } from 'express';
 import type { Caller, Trace } from '../contract.js';
+import { compact } from '../dialects/shared/fields.js';
 import type { LMServError } from '../errors.js';
 import { newTrace } from '../generate/trace.js';
-import { closeWithConnection } from './connection-end.js';
+import { closeWithConnection } from './server.js';
 
-/** What is known of one HTTP request while it is served; lives in `response.locals.context`. */
+/** What is known of one HTTP request while it is served. */
 export interface RequestContext {
   readonly requestId: string;
   /** `performance.now()` at its start. */
@@ -17,7 +18,7 @@ export interface RequestContext {
   readonly abort: (reason: LMServError) => void;
   /** The request went to a route that generates. */
   generated: boolean;
-  /** Who pays for it; known once it was admitted. */
+  /** Pays for the request; known once it was admitted. */
   tenant?: string;
   error?: LMServError;
 }
@@ -42,10 +43,33 @@ export const requestContext: RequestHandler = (_request, response, next) => {
   next();
 };
 
-export function contextOf(response: Response): RequestContext {
-  return response.locals.context as RequestContext;
+declare module 'express-serve-static-core' {
+  interface Locals {
+    context: RequestContext;
+    /** Absent until the request is authenticated. */
+    caller?: Caller;
+    /** What the body budget has set aside. */
+    bodyBytes: number;
+  }
 }
 
+export function contextOf(response: Response): RequestContext {
+  return response.locals.context;
+}
+
+/** The caller of an authenticated request. */
 export function callerOf(response: Response): Caller {
-  return response.locals.caller as Caller;
+  return response.locals.caller!;
+}
+
+/** What tells callers apart for limits: the address if there is no key. */
+export function callerKey(response: Response): string {
+  const { address, name } = callerOf(response);
+  return address ?? name;
+}
+
+/** How long the request waited for a slot, and its place in the queue if it had to wait. */
+export function queueHeaders(response: Response): Record<string, string> {
+  const { queueMs, queuePosition } = contextOf(response).trace;
+  return compact({ 'X-Queue-Time-Ms': queueMs?.toFixed(1), 'X-Queue-Position': queuePosition?.toString() });
 }

@@ -2,12 +2,11 @@ import type { ErrorRequestHandler } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import { contextOf } from './context.js';
-import { queueHeaders } from './generation-headers.js';
+import { contextOf, queueHeaders } from './context.js';
 
-/** Writes an error as the dialect has it, OpenAI's way where it has none, and leaves it for the request's log line. */
+/** Writes an error in the dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request. */
 export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHandler {
-  // Express knows an error handler by its four parameters.
+  // Express recognises an error handler by its four parameters.
   return (thrown: unknown, _request, response, _next) => {
     const context = contextOf(response);
     if (response.destroyed || response.headersSent) {
@@ -19,10 +18,10 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
     if (error.code === 'internal_error') {
       logger.error(
         { event: 'internal_error', requestId: context.requestId, err: error.cause },
-        'unplanned error',
+        'unexpected error',
       );
     }
-    response.set(queueHeaders(context.trace));
+    response.set(queueHeaders(response));
     if (error.retryAfter !== undefined) response.setHeader('Retry-After', error.retryAfter);
     const { body, status = error.status } = dialect?.errorBody?.(error) ?? {
       body: { error: openAiError(error) },
@@ -30,7 +29,7 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
     try {
       response.status(status).json(body);
     } catch (err) {
-      // Express' own last handler would throw at nobody what cannot be written.
+      // Express's default handler would throw again if the body cannot be serialised.
       logger.error(
         { event: 'internal_error', requestId: context.requestId, err },
         'an error could not be sent',
@@ -40,7 +39,7 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
   };
 }
 
-/** Errors of Express' body reader and router, by the type they carry, never by their text. */
+/** Translates the errors of Express's body reader and router by the type they carry, never by their text. */
 function translate(thrown: unknown): LMServError {
   const type = (thrown as { type?: string } | undefined)?.type;
   if (type === 'entity.too.large') return new LMServError('body_too_large');
@@ -49,7 +48,7 @@ function translate(thrown: unknown): LMServError {
   const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };
   if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400) {
     if (thrown instanceof URIError) return new LMServError('invalid_http', 'The path does not decode');
-    // A body that does not decompress: the client's fault all the same.
+    // A body that does not decompress is the client's mistake, too.
     return new LMServError('invalid_json');
   }
   return toLMServError(thrown);

@@ -1,21 +1,27 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
-import type { Caller, Generate } from '../contract.js';
+import type { Caller, Generate, GenerateRequest, ReplyEvent, Sink } from '../contract.js';
+import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
-import { toLMServError } from '../errors.js';
-import { cutOffWhenStalled } from './connection-end.js';
-import { callerOf, contextOf } from './context.js';
-import { generationOptions, queueHeaders } from './generation-headers.js';
+import { compact } from '../dialects/shared/fields.js';
+import { LMServError, toLMServError } from '../errors.js';
+import { ReplyFlow } from '../generate/flow.js';
+import { callerOf, contextOf, queueHeaders } from './context.js';
 import { writeStream } from './reply.js';
+import { cutOffWhenStalled } from './server.js';
 
-/**
- * Finds who pays for a request.
- *
- * @throws LMServError when the caller may not spend for that tenant or its budget is used up.
- */
-export type Admit = (caller: Caller, tenant: string | undefined) => string;
+/** Decides who pays for a request. */
+export interface Admission {
+  /**
+   * The tenant that pays.
+   *
+   * @throws LMServError if the caller may not spend for that tenant or a budget is used up.
+   */
+  admit(caller: Caller, tenant: string | undefined): string;
+}
 
 /** Serves one generating route: body → dialect → admission → generate → reply. */
-export function generateHandler(dialect: Dialect, generate: Generate, admit: Admit): RequestHandler {
+export function generateHandler(dialect: Dialect, generate: Generate, admission: Admission): RequestHandler {
   return async (request, response) => {
     const context = contextOf(response);
     context.generated = true;
@@ -23,18 +29,60 @@ export function generateHandler(dialect: Dialect, generate: Generate, admit: Adm
     // The call holds what it needs of it; a reply may take minutes.
     request.body = undefined;
     const caller = callerOf(response);
-    context.tenant = admit(caller, call.request.tenant);
+    context.tenant = admission.admit(caller, call.request.tenant);
     const { requestId, signal, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
-    const asked = { ...call.request, ...generationOptions(request.headers) };
-    const events = generate(asked, { requestId, caller, signal, trace });
+    const wanted = { ...call.request, ...generationOptions(request.headers) };
+    const flow = new ReplyFlow();
+    const run = (sink: Sink<ReplyEvent>) =>
+      generate(wanted, { requestId, caller, signal, trace, flow }, sink);
     if ('stream' in call) {
-      const failure = await writeStream(response, call.stream(info), events, signal);
+      const failure = await writeStream(response, call.stream(info), flow, run);
       if (failure) context.error = toLMServError(failure);
     } else {
-      const reply = await call.collect(events, info);
+      const collector = new Collector(call.request.n);
+      await run(collector);
+      const reply = await call.reply(collector.collected(), info);
       cutOffWhenStalled(response);
-      response.set(queueHeaders(trace)).json(reply);
+      response.set(queueHeaders(response)).json(reply);
     }
   };
+}
+
+/** Batch work waits behind everything that somebody is waiting for. */
+const PRIORITIES: ReadonlyMap<string, number> = new Map([
+  ['interactive', 0],
+  ['batch', -1],
+]);
+
+const RESUME: ReadonlyMap<string, boolean> = new Map([
+  ['on', true],
+  ['off', false],
+]);
+
+/**
+ * What a client may set by header on every route: `X-Priority: batch` and `X-Reply-Resume: off`.
+ *
+ * @throws LMServError `invalid_value` naming the header.
+ */
+function generationOptions(headers: IncomingHttpHeaders): Pick<GenerateRequest, 'priority' | 'resume'> {
+  return compact({
+    priority: readHeader(headers, 'X-Priority', PRIORITIES),
+    resume: readHeader(headers, 'X-Reply-Resume', RESUME),
+  });
+}
+
+function readHeader<T>(
+  headers: IncomingHttpHeaders,
+  name: string,
+  values: ReadonlyMap<string, T>,
+): T | undefined {
+  const header = headers[name.toLowerCase()];
+  if (header === undefined) return undefined;
+  const value = values.get(String(header).toLowerCase());
+  if (value === undefined) {
+    const known = [...values.keys()].join(' or ');
+    throw new LMServError('invalid_value', `${name}: must be ${known}`, { param: name });
+  }
+  return value;
 }

@@ -4,8 +4,8 @@ import type { RequestHandler } from 'express';
 import { LMServError } from '../errors.js';
 
 /**
- * Answers 421 to a Host header that is not ours, so that a web page cannot reach a server in the LAN under a name of
- * its own (DNS rebinding). Addresses are always accepted: rebinding needs a name. HTTP/1.1 without one is 400.
+ * Refuses a Host header that is not ours with 421, so that a web page cannot reach a server in the LAN under a name of
+ * its own (DNS rebinding). Addresses are always accepted: rebinding needs a name. HTTP/1.1 without the header is 400.
  */
 export function hostCheck(allowed: readonly string[]): RequestHandler {
   const own = hostname().toLowerCase();
@@ -27,7 +27,7 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
   };
 }
 
-/** Headers that decide who may do what: of two, each reader on the way might believe another. */
+/** Headers that decide what a caller may do: if one is sent twice, a proxy might believe the other value. */
 const SINGLE = ['host', 'authorization', 'x-api-key', 'content-type'];
 
 function refuseDuplicates(rawHeaders: readonly string[]): void {
@@ -36,7 +36,7 @@ function refuseDuplicates(rawHeaders: readonly string[]): void {
   if (twice) throw new LMServError('invalid_value', `The header ${twice} was sent twice`);
 }
 
-/** Without the port and an IPv6 address's brackets. */
+/** The host without its port and the brackets of an IPv6 address. */
 function bareHost(header: string): string {
   const match = /^(?:\[([^\]]+)\]|([^:]*))(?::\d+)?$/.exec(header.toLowerCase());
   return match?.[1] ?? match?.[2] ?? '';

@@ -1,23 +1,22 @@
 import { rateLimit, type AugmentedRequest, type ClientRateLimitInfo, type Store } from 'express-rate-limit';
-import type { RequestHandler } from 'express';
-import type { Caller } from '../contract.js';
+import type { RequestHandler, Response } from 'express';
 import { LMServError } from '../errors.js';
+import { callerKey, callerOf } from './context.js';
 
-/** Callers whose requests are counted, for each rate; twice as many for a moment. */
+/** Callers whose requests are counted, per rate; for a moment up to twice as many. */
 const MAX_CALLERS = 100_000;
 
-/** Milliseconds, from any starting point; never set back. */
+/** Milliseconds from any starting point; never runs backwards. */
 export type Clock = () => number;
 
 /**
- * At most `qps` requests a second for each caller, which without a key is an address; a key's own limit goes before it;
- * 0 is no limit. Refused requests count too.
+ * Limits each caller (a key, or an address without one) to `qps` requests per second. The key's own limit takes
+ * precedence; 0 disables it. Refused requests count too.
  */
 export function perCallerLimit(qps: number, clock: Clock = () => performance.now()): RequestHandler {
   const limiters = new Limiters(clock);
   return (request, response, next) => {
-    const caller = response.locals.caller as Caller;
-    const own = caller.rateLimitQps ?? qps;
+    const own = callerOf(response).rateLimitQps ?? qps;
     if (own === 0) return next();
     void limiters.of(own)(request, response, next);
   };
@@ -28,7 +27,7 @@ interface Limiter {
   readonly counts: CallerCounts;
 }
 
-/** A limiter for each rate. When one is added, those are forgotten that count nothing any more: key files change. */
+/** One limiter per rate. Adding one drops those that count nothing any more, because key files change. */
 export class Limiters {
   readonly #clock: Clock;
   readonly #byRate = new Map<number, Limiter>();
@@ -54,7 +53,7 @@ export class Limiters {
   }
 }
 
-/** Whole requests in just the time that makes them the rate: 1.9 a second is one in 526 ms, 0.5 is one in 2 s. */
+/** A whole number of requests in the time that makes it the rate: 1.9 per second is one in 526 ms, 0.5 is one in 2 s. */
 function limiterFor(qps: number, clock: Clock): Limiter {
   const limit = Math.max(1, Math.floor(qps));
   const windowMs = (limit * 1000) / qps;
@@ -65,12 +64,9 @@ function limiterFor(qps: number, clock: Clock): Limiter {
     store: counts,
     standardHeaders: 'draft-7',
     legacyHeaders: false,
-    // Made at the first request of a rate, once: keys with rates of their own may be added while we run.
+    // Made once, at the first request with that rate: keys with their own rates may be added at any time.
     validate: { creationStack: false },
-    keyGenerator: (_request, response) => {
-      const { name, address } = response.locals.caller as Caller;
-      return address ?? name;
-    },
+    keyGenerator: (_request, response) => callerKey(response as Response),
     handler: (request, _response, next) => {
       const { resetTime } = (request as AugmentedRequest).rateLimit!;
       const retryAfter = Math.max(1, Math.ceil((resetTime!.getTime() - Date.now()) / 1000));
@@ -82,17 +78,20 @@ function limiterFor(qps: number, clock: Clock): Limiter {
 
 interface Count {
   hits: number;
-  /** When it begins anew, by the clock. */
+  /** When a new window begins, by the clock. */
   readonly endsAt: number;
 }
 
 /**
- * Counts the requests of each caller in a window that begins with its first one. The library's own store goes by the
- * wall clock, which may be set back, and holds every address it has ever seen within a window. This one forgets those
- * not seen for longest when there are too many; they begin anew.
+ * Counts the requests of each caller in a window that begins with the first one. The library's own store uses the wall
+ * clock, which may be set back, and keeps every address it has seen within a window. This one forgets the callers that
+ * were seen least recently when there are too many; their counts start again.
  */
 export class CallerCounts implements Store {
   readonly localKeys = true;
+  readonly #windowMs: number;
+  readonly #maxCallers: number;
+  readonly #clock: Clock;
   #recent = new Map<string, Count>();
   /** Callers not seen since `#turnedAt`. */
   #earlier = new Map<string, Count>();
@@ -100,12 +99,11 @@ export class CallerCounts implements Store {
   /** When the last window ends, by the clock. */
   #endsAt = -Infinity;
 
-  /** @param maxCallers callers that are surely known; at most twice as many are. */
-  constructor(
-    private readonly windowMs: number,
-    private readonly maxCallers: number,
-    private readonly clock: Clock,
-  ) {
+  /** @param maxCallers callers that are certainly counted; at most twice as many are held. */
+  constructor(windowMs: number, maxCallers: number, clock: Clock) {
+    this.#windowMs = windowMs;
+    this.#maxCallers = maxCallers;
+    this.#clock = clock;
     this.#turnedAt = clock();
   }
 
@@ -114,16 +112,16 @@ export class CallerCounts implements Store {
     return this.#recent.size + this.#earlier.size;
   }
 
-  /** All windows have passed: nothing is lost with it. */
+  /** All windows have passed: nothing would be lost with it. */
   get over(): boolean {
-    return this.clock() >= this.#endsAt;
+    return this.#clock() >= this.#endsAt;
   }
 
   increment(caller: string): ClientRateLimitInfo {
-    const now = this.clock();
-    if (this.#recent.size >= this.maxCallers || now - this.#turnedAt >= this.windowMs) this.#turn(now);
+    const now = this.#clock();
+    if (this.#recent.size >= this.#maxCallers || now - this.#turnedAt >= this.#windowMs) this.#turn(now);
     const known = this.#recent.get(caller) ?? this.#earlier.get(caller);
-    const count = known && known.endsAt > now ? known : { hits: 0, endsAt: now + this.windowMs };
+    const count = known && known.endsAt > now ? known : { hits: 0, endsAt: now + this.#windowMs };
     this.#endsAt = Math.max(this.#endsAt, count.endsAt);
     this.#earlier.delete(caller);
     this.#recent.set(caller, count);

@@ -1,10 +1,39 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { RequestHandler } from 'express';
-import type { BackendStatus, ModelInfo } from '../contract.js';
+import type { BackendStatus, Caller, ModelInfo } from '../contract.js';
+import { LMServError, toLMServError } from '../errors.js';
+import { callerOf, contextOf, type RequestContext } from './context.js';
+import { cutOffWhenStalled } from './server.js';
 
-export type HealthStatus = 'ok' | 'starting' | 'unavailable' | 'draining';
+/** What serves the models, as far as it is read here. */
+export interface ModelSource {
+  /** Of each backend. */
+  status(): readonly BackendStatus[];
+  readonly registry: {
+    /** Models, groups and their aliases. */
+    list(): readonly ModelInfo[];
+    /** The model or group that serves requests which name none. */
+    readonly standardId: string | undefined;
+  };
+}
+
+/** All metrics in Prometheus' text form. */
+export interface MetricsSource {
+  expose(): Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
+/** Reports of usage. */
+export interface UsageSource {
+  /** @throws LMServError for a bad query or another caller's tenant. */
+  report(
+    caller: Caller,
+    query: Readonly<Record<string, unknown>>,
+  ): Promise<{ readonly contentType: string; readonly pieces: AsyncIterable<string> }>;
+}
 
 export interface Health extends Omit<BackendStatus, 'ready' | 'starting'> {
-  readonly status: HealthStatus;
+  readonly status: 'ok' | 'starting' | 'unavailable' | 'draining';
   readonly model: string;
   readonly version: string;
 }
@@ -14,7 +43,33 @@ export const root: RequestHandler = (_request, response) => {
   response.type('text/plain').send('LMServ is running.');
 };
 
-/** `GET /health`: text for people and load balancers, JSON for who asks for it or where `format` says so. */
+/** The health of the whole server: one backend that can serve makes it ok. */
+export function healthOf(source: ModelSource, draining: boolean, version: string): Health {
+  const states = source.status();
+  const sum = (pick: (state: BackendStatus) => number) =>
+    states.reduce((total, state) => total + pick(state), 0);
+  return {
+    status: draining ? 'draining' : readiness(states),
+    workers: {
+      total: sum(({ workers }) => workers.total),
+      idle: sum(({ workers }) => workers.idle),
+      busy: sum(({ workers }) => workers.busy),
+      starting: sum(({ workers }) => workers.starting),
+      dead: sum(({ workers }) => workers.dead),
+    },
+    slots: { total: sum(({ slots }) => slots.total), idle: sum(({ slots }) => slots.idle) },
+    queue: { waiting: sum(({ queue }) => queue.waiting), limit: sum(({ queue }) => queue.limit) },
+    model: source.registry.standardId ?? '',
+    version,
+  };
+}
+
+function readiness(states: readonly BackendStatus[]): Health['status'] {
+  if (states.some((state) => state.ready)) return 'ok';
+  return states.some((state) => state.starting) ? 'starting' : 'unavailable';
+}
+
+/** `GET /health`: text for people and load balancers, JSON if the client asks for it or `format` says so. */
 export function health(read: () => Health, format: 'text' | 'json'): RequestHandler {
   return (request, response) => {
     const state = read();
@@ -30,22 +85,61 @@ export function health(read: () => Health, format: 'text' | 'json'): RequestHand
 }
 
 /** `GET /v1/models`. */
-export function models(list: () => readonly ModelInfo[]): RequestHandler {
+export function models(source: ModelSource): RequestHandler {
   return (_request, response) => {
-    response.json({ object: 'list', data: list().map(modelObject) });
+    response.json({ object: 'list', data: source.registry.list().map(modelObject) });
   };
 }
 
-/** `GET /v1/models/:id`; an id may hold slashes. Calls `next` for one that is unknown. */
-export function model(list: () => readonly ModelInfo[]): RequestHandler {
-  return (request, response, next) => {
+/** `GET /v1/models/:id`; an id may contain slashes. @throws LMServError `model_not_found`. */
+export function model(source: ModelSource): RequestHandler {
+  return (request, response) => {
     const id = ([] as string[]).concat(request.params.id ?? []).join('/');
-    const found = list().find((candidate) => candidate.id === id);
-    if (found) response.json(modelObject(found));
-    else next();
+    const found = source.registry.list().find((candidate) => candidate.id === id);
+    if (!found) throw new LMServError('model_not_found');
+    response.json(modelObject(found));
   };
 }
 
 function modelObject(info: ModelInfo) {
   return { id: info.id, object: 'model', created: info.created, owned_by: info.ownedBy };
+}
+
+/** `GET /metrics`. */
+export function metrics(source: MetricsSource): RequestHandler {
+  return async (_request, response) => {
+    const { contentType, body } = await source.expose();
+    response.setHeader('Content-Type', contentType);
+    // As bytes: Express would rewrite the content type of a string.
+    response.send(Buffer.from(body));
+  };
+}
+
+/** `GET /usage`, as fast as the client reads it; a client that leaves, or reads nothing for 30 s, ends the report. */
+export function usage(source: UsageSource): RequestHandler {
+  return async (request, response) => {
+    const { contentType, pieces } = await source.report(callerOf(response), request.query);
+    response.setHeader('Content-Type', contentType);
+    if (request.method === 'HEAD') return void response.end();
+    cutOffWhenStalled(response);
+    // The headers are out: a report that fails now is cut off, and one whose client leaves just ends.
+    await pipeline(Readable.from(noteError(pieces, contextOf(response))), response).catch(() => undefined);
+  };
+}
+
+async function* noteError(pieces: AsyncIterable<string>, context: RequestContext): AsyncGenerator<string> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    context.error = toLMServError(error);
+    throw error;
+  }
+}
+
+/** The last handler of a route: 405 for every other method, with those it takes. */
+export function allowOnly(...methods: readonly string[]): RequestHandler {
+  return (_request, response) => {
+    response.setHeader('Allow', methods.join(', '));
+    throw new LMServError('method_not_allowed');
+  };
 }

@@ -1,12 +1,9 @@
 import type { RequestHandler, Request, Response } from 'express';
-import type { Caller, Trace } from '../contract.js';
+import type { Caller, Outcome, Trace } from '../contract.js';
 import type { Logger } from '../observe/logger.js';
 import { contextOf, type RequestContext } from './context.js';
 
-/** How a request that generated ended: all of it delivered, given up by the client, broken, or refused at once. */
-export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
-
-/** What a finished request is known by: for the log line and the usage table. Times are milliseconds. */
+/** A request that has ended, for the log, the usage table and the metrics. Times are milliseconds. */
 export interface RequestRecord {
   readonly requestId: string;
   readonly method: string;
@@ -15,31 +12,29 @@ export interface RequestRecord {
   readonly ms: number;
   readonly caller: Caller | undefined;
   readonly outcome: Outcome;
-  /** Something of the answer was sent. A reply in one piece that failed, or came too late, delivered no token. */
+  /** Some of the reply was sent. A reply in one piece that failed, or came too late, delivered no token. */
   readonly delivered: boolean;
   readonly context: RequestContext;
 }
 
-/** Called when a request begins, with what finds out its route; what it returns is called at the request's end. */
-export type OnRequest = (route: () => string) => () => void;
+/** Observes every request. */
+export interface RequestObserver {
+  /** @param route finds the route, which is not known yet. @returns called when the request ends. */
+  requestBegan(route: () => string): () => void;
+  /** Called once, when the reply is finished or the client has gone. */
+  requestDone(record: RequestRecord): void;
+}
 
-/**
- * Calls `onDone` once for each request, when its reply is finished or its client has gone. What it throws is logged,
- * because an error in a listener would end the server.
- */
-export function recordRequests(
-  onDone: (record: RequestRecord) => void,
-  logger: Logger,
-  onRequest?: OnRequest,
-): RequestHandler {
-  const countsOf = soundCounts(logger);
+/** Reports every request to `observer`. What it throws is logged, because an error in a listener would end the server. */
+export function recordRequests(observer: RequestObserver, logger: Logger): RequestHandler {
+  const countsOf = plausibleCounts(logger);
   return (request, response, next) => {
-    const ended = onRequest?.(() => routeOf(request));
+    const ended = observer.requestBegan(() => routeOf(request));
     response.once('close', () => {
       try {
-        ended?.();
+        ended();
         Object.assign(contextOf(response).trace, countsOf(contextOf(response).trace));
-        onDone(recordOf(request, response));
+        observer.requestDone(toRecord(request, response));
       } catch (err) {
         logger.error({ event: 'request_not_recorded', err }, 'a request was not recorded');
       }
@@ -48,37 +43,37 @@ export function recordRequests(
   };
 }
 
-/** The most tokens believed of one request. */
+/** More tokens than any request can have. */
 const MAX_TOKENS = 1e9;
 
-/** Makes whole numbers of the token counts of any backend, and says so the first time that they are not. */
-function soundCounts(logger: Logger) {
+/** Makes the token counts of any backend whole numbers within bounds, and logs the first that are not. */
+function plausibleCounts(logger: Logger) {
   let reported = false;
   return (trace: Trace) => {
     const { promptTokens, completionTokens, cachedTokens } = trace;
     const counts = { promptTokens, completionTokens, cachedTokens };
-    const sound = {
-      promptTokens: soundCount(promptTokens),
-      completionTokens: soundCount(completionTokens),
-      cachedTokens: soundCount(cachedTokens),
+    const plausible = {
+      promptTokens: plausibleCount(promptTokens),
+      completionTokens: plausibleCount(completionTokens),
+      cachedTokens: plausibleCount(cachedTokens),
     };
-    if (!reported && Object.values(counts).some((count) => count !== soundCount(count))) {
+    if (!reported && Object.values(counts).some((count) => count !== plausibleCount(count))) {
       reported = true;
       const { model, backend } = trace;
       logger.warn(
         { event: 'usage_unsound', model, backend, ...counts },
-        'a backend counts tokens that cannot be',
+        'a backend reported impossible token counts',
       );
     }
-    return sound;
+    return plausible;
   };
 }
 
-function soundCount(value: number): number {
+function plausibleCount(value: number): number {
   return value > 0 ? Math.min(Math.trunc(value), MAX_TOKENS) : 0;
 }
 
-/** One line a request: who, what, how long; never what was said. */
+/** Logs one line per request: the caller, the route, the times; never the contents. */
 export function logRequest(logger: Logger, record: RequestRecord): void {
   const { context, caller, delivered: _, ...plain } = record;
   const { trace, error } = context;
@@ -93,7 +88,7 @@ export function logRequest(logger: Logger, record: RequestRecord): void {
   logger[levelOf(record)](line, `${record.method} ${record.route} ${record.status}`);
 }
 
-/** What load balancers and Prometheus ask every few seconds; a line each would bury the others. */
+/** Load balancers and Prometheus poll these every few seconds; their lines would bury the others. */
 const POLLED: ReadonlySet<string> = new Set(['/', '/health', '/ready', '/metrics']);
 
 function levelOf({ route, status, outcome }: RequestRecord): 'debug' | 'info' | 'warn' {
@@ -113,7 +108,7 @@ function generationFields(trace: RequestContext['trace']) {
     queueMs: round(trace.queueMs),
     queuePosition: trace.queuePosition,
     ttftMs: round(firstTokenMs),
-    // The first token is the prefill's work; the rate is that of the others.
+    // The first token belongs to the prefill; this is the rate of the others.
     tokensPerSec:
       decodeMs && completionTokens > 1 ? round(((completionTokens - 1) * 1000) / decodeMs) : undefined,
     finishReason: trace.finishReason,
@@ -122,7 +117,7 @@ function generationFields(trace: RequestContext['trace']) {
   };
 }
 
-function recordOf(request: Request, response: Response): RequestRecord {
+function toRecord(request: Request, response: Response): RequestRecord {
   const context = contextOf(response);
   return {
     requestId: context.requestId,
@@ -130,14 +125,14 @@ function recordOf(request: Request, response: Response): RequestRecord {
     route: routeOf(request),
     status: response.statusCode,
     ms: performance.now() - context.began,
-    caller: response.locals.caller as Caller | undefined,
+    caller: response.locals.caller,
     outcome: outcomeOf(response, context),
     delivered: response.headersSent && response.statusCode < 400,
     context,
   };
 }
 
-/** The pattern that matched, not what was asked for: a path may hold anything, a query a key. */
+/** The pattern that matched, not the URL: a path may contain anything, a query a key. */
 function routeOf({ route }: Request): string {
   return (route as { path?: string } | undefined)?.path ?? 'unknown';
 }

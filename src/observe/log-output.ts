@@ -1,12 +1,12 @@
 import { writeSync } from 'node:fs';
 
-/** Bytes of lines that may wait until they can be written. */
+/** Bytes of lines that may wait to be written. */
 const BACKLOG = 1024 * 1024;
 
-/** How often they are tried again, milliseconds. */
+/** How often writing is retried, milliseconds. */
 const RETRY_MS = 100;
 
-/** How long a process that ends goes on trying, milliseconds. */
+/** How long a process that exits keeps retrying, milliseconds. */
 const EXIT_WAIT_MS = 250;
 const EXIT_STEP_MS = 10;
 
@@ -18,10 +18,10 @@ export type WriteBytes = (bytes: Uint8Array) => number;
  * (disk full, a pipe whose reader is slow or gone) waits in a bounded backlog; lines beyond that are dropped and
  * counted. Nothing is thrown and nothing blocks.
  *
- * pino's own destination would throw on a full disk, end for good with a broken pipe, and try for ever at the exit.
+ * pino's own destination would throw on a full disk, stop for good after a broken pipe, and retry for ever at exit.
  */
 export class LogOutput {
-  /** Told how many lines were dropped once all that waited is written. */
+  /** Called with the number of dropped lines once the backlog is written. */
   onRecovered: (dropped: number) => void = () => undefined;
   readonly #writeBytes: WriteBytes;
   readonly #backlog: Uint8Array[] = [];
@@ -52,7 +52,7 @@ export class LogOutput {
     try {
       while (rest.length > 0) rest = rest.subarray(this.#writeBytes(rest));
     } catch {
-      // There is nowhere to tell it; it is tried again.
+      // There is nowhere to report it; writing is retried.
     }
     return rest;
   }
@@ -72,7 +72,7 @@ export class LogOutput {
     process.on('exit', this.#flushAtExit);
   }
 
-  /** Writes what waits, as far as that goes; true when nothing is left. */
+  /** Writes as much of the backlog as it can; true when nothing is left. */
   #flush(): boolean {
     while (this.#backlog.length > 0) {
       const rest = this.#attempt(this.#backlog[0]!);
@@ -106,7 +106,7 @@ export function stdoutOutput(): LogOutput {
   return new LogOutput((bytes) => writeSync(fd, bytes));
 }
 
-/** Blocks the thread: for a process that ends. */
+/** Blocks the thread: for a process that is exiting. */
 function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

@@ -19,8 +19,8 @@ export interface LoggerOptions {
 }
 
 /**
- * One JSON line an event on stdout, or readable ones on a terminal. Where lines had to be dropped, a line
- * `log_dropped` says how many.
+ * One JSON line per event on stdout, or readable lines on a terminal. If lines had to be dropped, a line `log_dropped`
+ * says how many.
  */
 export function createLogger({ level, readable }: LoggerOptions, output: LogOutput = stdoutOutput()): Logger {
   const format = readable ? readableLine : (line: string) => line;

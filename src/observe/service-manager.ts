@@ -1,11 +1,16 @@
+import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { hrtime } from 'node:process';
+import { json } from 'node:stream/consumers';
+import { execa } from 'execa';
 
-/** What systemd is told of this service, as sd_notify(3) has it; without a service manager nothing is done. */
+/** Messages to systemd by sd_notify(3), and the check of ourselves that they report. Without a service manager nothing is done. */
 
 /** Sends one message, such as `['READY=1', 'STATUS=ok']`. Never rejects. */
 export type Notify = (fields: readonly string[]) => Promise<void>;
 
-/** What a self-check found: the server answers, and perhaps it can serve. */
+/** What a self-check found: the server replies, and perhaps it can serve. */
 export interface Vitals {
   readonly ready: boolean;
   /** One line for people. */
@@ -13,59 +18,59 @@ export interface Vitals {
 }
 
 export interface ServiceManagerOptions {
-  /** undefined: there is no service manager. */
+  /** undefined if there is no service manager. */
   readonly notify: Notify | undefined;
-  /** Silence after which the service manager kills the service, milliseconds; undefined where it does not. */
+  /** Silence after which the service manager kills the service, milliseconds; undefined if it never does. */
   readonly watchdogMs: number | undefined;
-  /** Asks the server over its own port; undefined when no answer came in that many milliseconds. Never rejects. */
+  /** Checks the server over its own port; undefined if there was no reply within so many milliseconds. Never rejects. */
   readonly check: (timeoutMs: number) => Promise<Vitals | undefined>;
 }
 
-/** Between looks where no watchdog says otherwise, milliseconds. */
-const LOOK_EVERY_MS = 30_000;
+/** Time between checks without a watchdog, milliseconds. */
+const CHECK_EVERY_MS = 30_000;
 
-/** After a look that failed: one lost answer is no reason for a restart. Milliseconds. */
-const LOOK_AGAIN_MS = 1_000;
+/** Time until the next check after one that failed: a single lost reply is not a reason to restart. Milliseconds. */
+const CHECK_AGAIN_MS = 1_000;
 
-/** What may take longer than the grace of a shutdown: workers that need SIGKILL, and some room. Milliseconds. */
+/** What a shutdown may take beyond its grace: workers that need SIGKILL, and some margin. Milliseconds. */
 const STOP_MARGIN_MS = 15_000;
 
 /** Tells the service manager that the server is ready, alive, reloading or stopping. */
 export class ServiceManager {
   readonly #options: ServiceManagerOptions;
-  /** Between looks: half the watchdog's time, milliseconds. */
+  /** Time between checks: half the watchdog's, milliseconds. */
   readonly #every: number;
   #timer: NodeJS.Timeout | undefined;
-  /** Messages go one after another, or READY and STOPPING could change places. */
+  /** Messages are sent one after another, or READY and STOPPING could arrive in the wrong order. */
   #sent: Promise<void> = Promise.resolve();
   #ready = false;
   #stopping = false;
 
   constructor(options: ServiceManagerOptions) {
     this.#options = options;
-    this.#every = options.watchdogMs === undefined ? LOOK_EVERY_MS : options.watchdogMs / 2;
+    this.#every = options.watchdogMs === undefined ? CHECK_EVERY_MS : options.watchdogMs / 2;
   }
 
-  /** Looks now and from then on at half the watchdog's time. */
+  /** Checks the server now and from then on in half the watchdog's time. */
   async watch(): Promise<void> {
     if (this.#options.notify === undefined) return;
     clearTimeout(this.#timer);
-    const passed = await this.#look();
+    const passed = await this.#check();
     if (this.#stopping) return;
     clearTimeout(this.#timer);
-    const wait = passed ? this.#every : Math.min(this.#every, LOOK_AGAIN_MS);
+    const wait = passed ? this.#every : Math.min(this.#every, CHECK_AGAIN_MS);
     this.#timer = setTimeout(() => void this.watch(), wait).unref();
   }
 
-  /** Runs a reload, with its begin and end told. */
+  /** Runs a reload and announces its beginning and end. */
   async reload(work: () => Promise<void>): Promise<void> {
-    // Before the first READY there is nothing that could be reloaded, and a READY now would be untrue.
+    // Before the first READY there is nothing to reload, and a READY now would not be true.
     if (!this.#ready) return work();
     void this.#send('RELOADING=1', `MONOTONIC_USEC=${hrtime.bigint() / 1000n}`);
     try {
       await work();
     } finally {
-      // Waited for, so that a storm of reloads cannot pile up messages before the signs of life.
+      // Awaited, so that a storm of reloads cannot pile up messages ahead of the watchdog's.
       if (!this.#stopping) await this.#send('READY=1');
     }
   }
@@ -73,7 +78,7 @@ export class ServiceManager {
   /**
    * The shutdown has begun. Asks for the time that it may take, whatever the unit says.
    *
-   * @param graceMs that open replies have, milliseconds.
+   * @param graceMs the time open replies have, milliseconds.
    * @returns when the message has been sent.
    */
   stopping(graceMs: number): Promise<void> {
@@ -83,8 +88,8 @@ export class ServiceManager {
     return this.#send('STOPPING=1', 'STATUS=finishing open replies', `EXTEND_TIMEOUT_USEC=${micros}`);
   }
 
-  /** Only a server that has just answered is alive. @returns whether it has. */
-  async #look(): Promise<boolean> {
+  /** Only a server that has just replied is alive. @returns whether it has. */
+  async #check(): Promise<boolean> {
     const vitals = await this.#options.check(this.#every / 2);
     if (vitals === undefined || this.#stopping) return false;
     const first = vitals.ready && !this.#ready;
@@ -101,4 +106,76 @@ export class ServiceManager {
     if (notify !== undefined) this.#sent = this.#sent.then(() => notify(fields));
     return this.#sent;
   }
+}
+
+export interface SystemdNotifyOptions {
+  /** NOTIFY_SOCKET: where systemd listens. */
+  readonly socket: string;
+  /** PATH, on which the program is found. */
+  readonly searchPath: string | undefined;
+  /** Called for each message that systemd did not take. */
+  readonly onError: (reason: string) => void;
+}
+
+/** Longest time for one message, milliseconds. */
+const SEND_TIMEOUT_MS = 5_000;
+
+/**
+ * Messages through the program `systemd-notify`, because Node has no UNIX datagram sockets. It waits until systemd has
+ * taken the message (so no --no-block): systemd must still find the sender's process to know its unit. The unit needs
+ * `NotifyAccess=all`, because the sender is a child.
+ */
+export function systemdNotify({ socket, searchPath, onError }: SystemdNotifyOptions): Notify {
+  const env = { NOTIFY_SOCKET: socket, PATH: searchPath };
+  return async (fields) => {
+    const options = {
+      env,
+      extendEnv: false,
+      stdin: 'ignore',
+      reject: false,
+      timeout: SEND_TIMEOUT_MS,
+      // Our own folder may have been removed, and execa would throw.
+      cwd: '/',
+    } as const;
+    const result = await execa('systemd-notify', fields, { ...options, killSignal: 'SIGKILL' });
+    if (result.failed) onError(result.shortMessage ?? result.stderr);
+  };
+}
+
+/** The part of the health report that is shown. */
+interface Report {
+  readonly status: string;
+  readonly workers: { readonly total: number; readonly idle: number; readonly busy: number };
+}
+
+/**
+ * Asks a server for its health as a client would, on a fresh connection. Any status will do.
+ *
+ * @param address null if it does not listen.
+ * @param timeoutMs for the whole reply, milliseconds.
+ * @returns undefined if there was no reply in time.
+ */
+export async function checkSelf(address: AddressInfo | null, timeoutMs: number): Promise<Vitals | undefined> {
+  if (address === null) return undefined;
+  const where = { host: reachable(address), port: address.port, path: '/health', agent: false } as const;
+  const headers = { Accept: 'application/json', Connection: 'close' };
+  try {
+    const request = get({ ...where, headers, signal: AbortSignal.timeout(timeoutMs) });
+    // A time-out in the middle of the reply emits an error here, too.
+    request.on('error', () => undefined);
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    return { ready: response.statusCode === 200, status: describe((await json(response)) as Report) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where to reach a server that listens on this address from its own machine. */
+function reachable({ address }: AddressInfo): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  return address === '::' ? '::1' : address;
+}
+
+function describe({ status, workers }: Report): string {
+  return `${status}: ${workers.idle + workers.busy} of ${workers.total} workers ready, ${workers.busy} busy`;
 }

@@ -1,9 +1,9 @@
 export interface StallMonitorOptions {
   /**
-   * Told after each time that nothing could run for more than a second.
+   * Called after the event loop was held up for more than a second.
    *
    * @param ms how long at most, milliseconds.
-   * @param routes of the requests that were open then: a pattern each, nothing that a client sent.
+   * @param routes of the requests that were open: patterns, nothing that a client sent.
    */
   readonly onStall: (ms: number, routes: readonly string[]) => void;
   /** Monotonic, milliseconds. */
@@ -16,12 +16,12 @@ const STALL_MS = 1_000;
 /** Five wake-ups a second cost an idle server about 0.01 % of a core. Milliseconds. */
 const TICK_MS = 200;
 
-/** Notices when something keeps the event loop busy, so that no request is served meanwhile. */
+/** Notices when something holds up the event loop, so that no request is served meanwhile. */
 export class StallMonitor {
   readonly #onStall: StallMonitorOptions['onStall'];
   readonly #now: () => number;
   readonly #open = new Set<() => string>();
-  /** Routes of requests that have ended since the last tick: one that stalls the loop may end before the timer runs. */
+  /** Routes of requests that ended since the last tick: the one that stalls the loop may end before the timer runs. */
   readonly #ended = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #last = 0;
@@ -44,8 +44,8 @@ export class StallMonitor {
   /**
    * A request has begun.
    *
-   * @param route is asked for its route once that matters, because it is not matched yet.
-   * @returns to be called when it has ended.
+   * @param route finds its route, called once that matters because it is not matched yet.
+   * @returns to be called when the request has ended.
    */
   readonly requestBegan = (route: () => string): (() => void) => {
     this.#open.add(route);

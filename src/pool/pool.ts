@@ -1,8 +1,7 @@
 import PQueue from 'p-queue';
-import type { BackendStatus, JsonObject, RequestSlots } from '../contract.js';
+import type { BackendStatus, JsonObject, RequestSlots, WaitOutcome, WorkerExitCause } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import type { Ending } from '../../workers/exit.js';
 import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
 import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';
@@ -40,6 +39,8 @@ export interface LeaseOptions {
 /** A slot of a worker, held by one request. `release` must be called and may be called twice. */
 export interface Lease {
   readonly worker: Worker;
+  /** Characters of the prompt's beginning that the worker was expected to hold when it was chosen. */
+  readonly expectedPrefix: number;
   /** `served`: the worker finished the request, so it is no crash loop; `reply`: what it said, as its cache has it now. */
   release(served: boolean, reply?: () => string): void;
 }
@@ -100,7 +101,7 @@ export class Pool {
    */
   async lease(signal: AbortSignal, options: LeaseOptions = {}): Promise<Lease> {
     const began = performance.now();
-    const tell = (outcome: Outcome) => {
+    const tell = (outcome: WaitOutcome) => {
       const ms = performance.now() - began;
       this.#options.observer?.waited({ model: this.#options.name, ms, outcome });
     };
@@ -146,15 +147,10 @@ export class Pool {
     return [...this.#supervisor.workers];
   }
 
-  /** Refuses new work, lets held leases finish for `graceMs`, then ends all workers. */
-  async stop(graceMs: number): Promise<void> {
+  /** Refuses those that wait and ends all workers, SIGTERM first. */
+  async stop(): Promise<void> {
     this.#stopping = true;
-    this.#supervisor.halt();
     this.#abortWaiting(() => new LMServError('draining'));
-    let timer: NodeJS.Timeout | undefined;
-    const grace = new Promise((resolve) => (timer = setTimeout(resolve, graceMs)));
-    await Promise.race([this.#queue.onPendingZero(), grace]);
-    clearTimeout(timer);
     await this.#supervisor.stop();
   }
 
@@ -249,6 +245,7 @@ export class Pool {
     this.#held += 1;
     if (slots) slots.held += 1;
     this.#fair.started(caller);
+    const expectedPrefix = this.#affinity.expected(worker.id, key);
     this.#affinity.note(worker.id, key);
     const forget = this.#noteInHand(worker, body);
     const began = performance.now();
@@ -266,7 +263,7 @@ export class Pool {
       this.#syncCapacity();
       done();
     };
-    return { worker, release };
+    return { worker, expectedPrefix, release };
   }
 
   #onServed(worker: Worker, ms: number): void {
@@ -298,7 +295,7 @@ export class Pool {
     this.#announceStarted(true);
   }
 
-  #onExit(worker: Worker, ending: Ending): void {
+  #onExit(worker: Worker, ending: WorkerExitCause): void {
     this.#affinity.forget(worker.id);
     this.#announceStarted(false);
     if (ending === 'crashed') this.#blame(worker);
@@ -346,9 +343,7 @@ export class Pool {
   }
 }
 
-type Outcome = 'leased' | 'timeout' | 'refused' | 'left';
-
-function outcomeOf(error: unknown): Outcome {
+function outcomeOf(error: unknown): WaitOutcome {
   if (!(error instanceof LMServError)) return 'left';
   return error.code === 'queue_timeout' ? 'timeout' : 'refused';
 }

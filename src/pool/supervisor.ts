@@ -1,8 +1,9 @@
+import type { WorkerExitCause } from '../contract.js';
 import type { Logger } from '../observe/logger.js';
 import { readMemory } from '../observe/process-memory.js';
 import type { WorkerOptions } from '../../workers/options.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
-import type { Ending, WorkerExit } from '../../workers/exit.js';
+import type { WorkerExit } from '../../workers/exit.js';
 import { Worker } from '../../workers/worker.js';
 import { fileStamp, isSameFile, type FileStamp } from './model-file.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
@@ -32,7 +33,7 @@ export interface SupervisorEvents {
   onReady(): void;
   /** The number of free slots may have changed. */
   onChange(): void;
-  onExit(worker: Worker, ending: Ending): void;
+  onExit(worker: Worker, ending: WorkerExitCause): void;
 }
 
 /** Lines of a dead worker's stderr that go to the log. */

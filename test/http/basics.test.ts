@@ -5,10 +5,11 @@ import request from 'supertest';
 import { gzipSync } from 'node:zlib';
 import type { Caller } from '../../src/contract.js';
 import { keyAuth } from '../../src/http/auth.js';
+import { InFlight } from '../../src/http/in-flight.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
 import { logRequest } from '../../src/http/request-log.js';
 import { pino } from 'pino';
-import { HEALTHY, KEY, lookup, saying, testApp } from '../support/app.js';
+import { fakeBackends, HEALTHY, KEY, lookup, saying, testApp } from '../support/app.js';
 
 const post = (body: string | object, app = testApp()) =>
   request(app).post('/chat').set('X-API-Key', KEY).set('Content-Type', 'application/json').send(body);
@@ -35,7 +36,10 @@ describe('open routes', () => {
   });
 
   test.each(['starting', 'unavailable', 'draining'] as const)('health is 503 while %s', async (status) => {
-    const app = testApp({ health: () => ({ ...HEALTHY, status }) });
+    const inFlight = new InFlight();
+    if (status === 'draining') await inFlight.drain(0);
+    const backends = fakeBackends({ ready: status === 'draining', starting: status === 'starting' });
+    const app = testApp({ backends, inFlight });
     expect((await request(app).get('/health').expect(503)).text).toBe(status);
     expect((await request(app).get('/ready').expect(503)).body.status).toBe(status);
   });

@@ -2,9 +2,8 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { BlockList, connect, type AddressInfo, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import type { AppOptions } from '../../src/http/app.js';
 import { keyAuth } from '../../src/http/auth.js';
-import { playing, saying, testApp } from '../support/app.js';
+import { playing, saying, testApp, type TestOptions } from '../support/app.js';
 
 /** What all bodies under way may take: 64 MiB, of which one caller has half. */
 
@@ -14,7 +13,7 @@ const CALLERS = ['alice', 'bob', 'carol'];
 let server: Server;
 let sockets: Socket[];
 
-async function listen(options: Partial<AppOptions>): Promise<void> {
+async function listen(options: Partial<TestOptions>): Promise<void> {
   const lookup = (name: string) => (CALLERS.includes(name) ? { name, admin: false } : undefined);
   const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
   server = createServer(testApp({ authenticate, maxBodyBytes: 16 * MIB, ...options })).listen(0, '127.0.0.1');

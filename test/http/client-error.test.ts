@@ -1,15 +1,14 @@
 import { once } from 'node:events';
 import type { Server, ServerOptions } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import type { AppOptions } from '../../src/http/app.js';
-import { httpServer } from '../../src/http/http-server.js';
-import { KEY, testApp } from '../support/app.js';
+import { httpServer } from '../../src/http/server.js';
+import { KEY, testApp, type TestOptions } from '../support/app.js';
 
 /** What is wrong before there is a request, or what Node would answer by itself. */
 
 let server: Server;
 
-async function serve(options: ServerOptions = {}, app: Partial<AppOptions> = {}): Promise<void> {
+async function serve(options: ServerOptions = {}, app: Partial<TestOptions> = {}): Promise<void> {
   server = httpServer(testApp(app), { connectionsCheckingInterval: 10, ...options });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

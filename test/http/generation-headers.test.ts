@@ -1,7 +1,8 @@
 import supertest from 'supertest';
-import type { Generate, GenerateContext } from '../../src/contract.js';
+import type { Generate } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
 import { events, KEY, playing, testApp } from '../support/app.js';
+import { scripted } from '../support/pulled.js';
 
 /** What a client may say of a generation by header, and what it is told of its wait. */
 
@@ -24,12 +25,12 @@ const post = (generate: Generate, path: string, body: object, headers: Record<st
 
 /** Waited in the queue, then says hello. */
 const waited = (position?: number): Generate =>
-  async function* (_request, { trace }: GenerateContext) {
+  scripted(async function* (_request, { trace }) {
     trace.model = 'test-model';
     trace.queueMs = 12.34;
     if (position !== undefined) trace.queuePosition = position;
     yield* events('Hello');
-  };
+  });
 
 test.each(ROUTES)('%s takes the priority and whether to resume', async (path, body) => {
   const generate = playing(events('Hello'));
@@ -64,11 +65,11 @@ test.each(ROUTES)('%s tells how long the request waited, and from which place', 
 });
 
 test('so does a refusal', async () => {
-  const late: Generate = async function* (_request, { trace }) {
+  const late = scripted(async function* (_request, { trace }) {
     trace.queueMs = 30_000;
     yield* [];
     throw new LMServError('queue_timeout', undefined, { retryAfter: 7 });
-  };
+  });
   const { headers } = await post(late, '/chat', { prompt: 'x' }).expect(503);
   expect([headers['x-queue-time-ms'], headers['retry-after']]).toEqual(['30000.0', '7']);
 });

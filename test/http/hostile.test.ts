@@ -4,23 +4,22 @@ import { BlockList, connect, type AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import { jest } from '@jest/globals';
 import request from 'supertest';
-import type { AppOptions } from '../../src/http/app.js';
 import { keyAuth } from '../../src/http/auth.js';
 import { logRequest, type RequestRecord } from '../../src/http/request-log.js';
-import { KEY, lookup, saying, testApp } from '../support/app.js';
+import { KEY, lookup, saying, testApp, type TestOptions } from '../support/app.js';
 
 /** What a client with bad intentions sends. */
 
 const MIB = 2 ** 20;
 
-const send = (path: string, body: string, options: Partial<AppOptions> = {}) =>
+const send = (path: string, body: string, options: Partial<TestOptions> = {}) =>
   request(testApp({ maxBodyBytes: MIB, ...options }))
     .post(path)
     .set('X-API-Key', KEY)
     .set('Content-Type', 'application/json')
     .send(body);
 
-const post = (path: string, body: object, options?: Partial<AppOptions>) =>
+const post = (path: string, body: object, options?: Partial<TestOptions>) =>
   send(path, JSON.stringify(body), options);
 
 const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });

@@ -3,19 +3,18 @@ import request from 'supertest';
 import type { Express } from 'express';
 import { LMServError } from '../../src/errors.js';
 import { keyAuth } from '../../src/http/auth.js';
-import type { AppOptions } from '../../src/http/app.js';
 import { InFlight } from '../../src/http/in-flight.js';
 import { Metrics } from '../../src/observe/metrics/metrics.js';
-import { events, failing, KEY, lookup, testApp } from '../support/app.js';
+import { events, failing, KEY, lookup, testApp, type TestOptions } from '../support/app.js';
 import { parseExposition } from '../support/exposition.js';
 
 /** The app with metrics of its own; `done(n)` resolves when n requests have ended. */
-function observed(options: Partial<AppOptions> = {}) {
+function observed(options: Partial<TestOptions> = {}) {
   const metrics = new Metrics({ version: '1.2.3', models: () => [] });
   let ended = 0;
   let tell = () => undefined as void;
   const app = testApp({
-    metrics: () => metrics.expose(),
+    metrics,
     onRequestDone: (record) => {
       metrics.requestDone(record);
       ended += 1;

@@ -1,5 +1,5 @@
 import request from 'supertest';
-import type { GenerateEvent } from '../../src/contract.js';
+import type { ReplyEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
 import { events, failing, KEY, playing, saying, sseData, testApp } from '../support/app.js';
 
@@ -47,7 +47,7 @@ describe('chat completions, streamed', () => {
   });
 
   test('tool calls: the first delta names the call, later ones carry fragments', async () => {
-    const script: GenerateEvent[] = [
+    const script: ReplyEvent[] = [
       { type: 'tool_call', index: 0, call: { index: 0, id: 'call_1', name: 'get_weather', arguments: '' } },
       { type: 'tool_call', index: 0, call: { index: 0, arguments: '{"city":' } },
       { type: 'tool_call', index: 0, call: { index: 0, arguments: '"Lima"}' } },
@@ -64,7 +64,7 @@ describe('chat completions, streamed', () => {
   });
 
   test('reasoning goes in its own delta', async () => {
-    const script: GenerateEvent[] = [{ type: 'reasoning', index: 0, text: 'hm' }, ...events('ok')];
+    const script: ReplyEvent[] = [{ type: 'reasoning', index: 0, text: 'hm' }, ...events('ok')];
     const chunks = sseData((await ask(playing(script), { messages, stream: true })).text);
     expect(chunks[1].choices[0].delta).toEqual({ reasoning_content: 'hm' });
   });
@@ -125,7 +125,7 @@ describe('chat completions, not streamed', () => {
   });
 
   test('n choices, each with its own text', async () => {
-    const script: GenerateEvent[] = [
+    const script: ReplyEvent[] = [
       { type: 'text', index: 1, text: 'b' },
       { type: 'text', index: 0, text: 'a' },
       { type: 'finish', index: 1, reason: 'length' },
@@ -296,7 +296,7 @@ describe('completions', () => {
 
   test('log probabilities in the older form, with offsets', async () => {
     const top = [{ token: 'a', logprob: -0.1 }];
-    const script: GenerateEvent[] = ['ab', 'c'].map((token) => ({
+    const script: ReplyEvent[] = ['ab', 'c'].map((token) => ({
       type: 'text',
       index: 0,
       text: token,

@@ -3,9 +3,9 @@ import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { jest } from '@jest/globals';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { AppOptions } from '../../src/http/app.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
-import { events, KEY, testApp } from '../support/app.js';
+import { events, KEY, testApp, type TestOptions } from '../support/app.js';
+import { scripted } from '../support/pulled.js';
 
 /** Requests that come on one connection before the first of them is answered. */
 
@@ -13,7 +13,7 @@ let server: Server;
 let client: Socket;
 
 /** Serves, and connects the client; resolves with the server's end of the connection. */
-async function serve(options: Partial<AppOptions>): Promise<Socket> {
+async function serve(options: Partial<TestOptions>): Promise<Socket> {
   server = createServer(testApp(options)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const taken = once(server, 'connection') as Promise<[Socket]>;
@@ -40,13 +40,13 @@ function send(...prompts: string[]): void {
 }
 
 /** The user's prompt. */
-const promptOf = (request: Parameters<AppOptions['generate']>[0]) =>
+const promptOf = (request: Parameters<TestOptions['generate']>[0]) =>
   (request.body as { messages: { content: string }[] }).messages.at(-1)!.content;
 
 /** A generation that lasts until it is aborted; the prompt `short` is answered at once. */
 function endless() {
   const signals: AbortSignal[] = [];
-  const generate: AppOptions['generate'] = async function* (request, { signal }) {
+  const generate = scripted(async function* (request, { signal }) {
     signals.push(signal);
     if (promptOf(request) === 'short') yield* events('done');
     else {
@@ -54,7 +54,7 @@ function endless() {
       await once(signal, 'abort');
       throw signal.reason as Error;
     }
-  };
+  });
   return { generate, signals };
 }
 
@@ -118,10 +118,10 @@ test('a reply behind another may wait longer than a client may stall', async () 
   jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
   try {
     await serve({
-      generate: async function* (request) {
+      generate: scripted(async function* (request) {
         if (promptOf(request) === 'slow') await finished;
         yield* promptOf(request) === 'slow' ? events('slow') : events(large, 'the end');
-      },
+      }),
     });
     send('slow', 'large');
     // The one timer is that of the reply which waits to be read.
@@ -145,10 +145,10 @@ test('requests that come together are spread over iterations of the event loop, 
   let counting = setImmediate(next);
   const seen: { prompt: string; iteration: number }[] = [];
   await serve({
-    generate: async function* (request) {
+    generate: scripted(async function* (request) {
       seen.push({ prompt: promptOf(request), iteration });
       yield* events(promptOf(request));
-    },
+    }),
   });
   // Each look at the clock takes as long as a request of several milliseconds.
   let now = performance.now();

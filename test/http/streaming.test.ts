@@ -5,15 +5,15 @@ import { jest } from '@jest/globals';
 import type { GenerateEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { AppOptions } from '../../src/http/app.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
-import { events, failing, KEY, playing, saying, testApp } from '../support/app.js';
+import { events, failing, KEY, playing, saying, testApp, type TestOptions } from '../support/app.js';
+import { scripted } from '../support/pulled.js';
 
 /** What only a real connection shows: chunks as they come, cut streams, trailers, clients that go. */
 
 let server: Server;
 
-async function serve(options: Partial<AppOptions>): Promise<void> {
+async function serve(options: Partial<TestOptions>): Promise<void> {
   server = createServer(testApp(options)).listen(0, '127.0.0.1');
   await once(server, 'listening');
 }
@@ -48,7 +48,7 @@ function stepped() {
   let step!: () => void;
   let ended!: (reason: unknown) => void;
   const endedWith = new Promise((resolve) => (ended = resolve));
-  const generate: AppOptions['generate'] = async function* (_request, { signal }) {
+  const generate = scripted(async function* (_request, { signal }) {
     try {
       for (let i = 0; ; i += 1) {
         yield { type: 'text', index: 0, text: `t${i}` } satisfies GenerateEvent;
@@ -61,7 +61,7 @@ function stepped() {
       ended(error);
       throw error;
     }
-  };
+  });
   return { generate, step: () => step(), endedWith };
 }
 
@@ -167,7 +167,7 @@ describe('a client that does not read', () => {
     const quiet = new Promise<void>((resolve) => (onQuiet = resolve));
     // Kept from fake clocks.
     const { setTimeout, clearTimeout } = globalThis;
-    const generate: AppOptions['generate'] = async function* () {
+    const generate = scripted(async function* () {
       let timer: NodeJS.Timeout | undefined;
       try {
         while (state.made < all) {
@@ -180,7 +180,7 @@ describe('a client that does not read', () => {
         state.ended = true;
         onEnd();
       }
-    };
+    });
     return { state, quiet, end, generate };
   }
 
@@ -269,11 +269,11 @@ describe('shutting down', () => {
     let given!: AbortSignal;
     await serve({
       inFlight,
-      generate: async function* (_request, { signal }) {
+      generate: scripted(async function* (_request, { signal }) {
         given = signal;
         yield { type: 'text', index: 0, text: 'half' };
         await new Promise(() => undefined);
-      },
+      }),
     });
     const response = await post('/chat', { prompt: 'x' });
     await once(response, 'data');

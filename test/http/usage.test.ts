@@ -2,16 +2,15 @@ import { once } from 'node:events';
 import { createServer, request, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { pino } from 'pino';
-import type { AppOptions } from '../../src/http/app.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
 import { Metrics } from '../../src/observe/metrics/metrics.js';
-import { KEY, saying, testApp } from '../support/app.js';
+import { accounting, KEY, saying, testApp, type TestOptions } from '../support/app.js';
 
 /** GET /usage as it is written to a connection, and what is recorded of requests whose backend miscounts. */
 
 let server: Server;
 
-async function serve(options: Partial<AppOptions>): Promise<void> {
+async function serve(options: Partial<TestOptions>): Promise<void> {
   server = createServer(testApp(options)).listen(0, '127.0.0.1');
   await once(server, 'listening');
 }
@@ -33,8 +32,11 @@ async function ask(path = '/usage', method = 'GET', body?: string): Promise<Inco
 
 const textOf = async (response: IncomingMessage): Promise<string> => (await response.toArray()).join('');
 
-const reading = (pieces: () => AsyncIterable<string>): Pick<AppOptions, 'usage'> => ({
-  usage: async () => ({ contentType: 'application/json; charset=utf-8', pieces: pieces() }),
+const reading = (pieces: () => AsyncIterable<string>): Pick<TestOptions, 'accounting'> => ({
+  accounting: {
+    ...accounting,
+    report: async () => ({ contentType: 'application/json; charset=utf-8', pieces: pieces() }),
+  },
 });
 
 /** Resolves with the record of the next request that has ended. */
@@ -132,9 +134,9 @@ test('counts of a backend that no request can have are bounded, reported once, a
   const records: RequestRecord[] = [];
   let usage = { promptTokens: NaN, completionTokens: 2 ** 60, cachedTokens: -Infinity };
   await serve({
-    generate: (asked, context) => {
+    generate: (asked, context, sink) => {
       Object.assign(context.trace, usage);
-      return saying('a')(asked, context);
+      return saying('a')(asked, context, sink);
     },
     onRequestDone: (record) => {
       metrics.requestDone(record);

@@ -1,5 +1,5 @@
 import { withoutWorkers } from '../../src/backends/status.js';
-import type { Backend } from '../../src/contract.js';
+import type { CustomBackend } from '../../src/contract.js';
 import { RoutingPolicy } from '../../src/dialects/llm-connect/routing-policy.js';
 import { BadRemote } from '../support/bad-remote.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
@@ -12,7 +12,7 @@ const prompt = 'Name a famous Peruvian dish';
 const CANARY = 'sk-canary-llm-connect-0123456789';
 
 /** Another kind of backend, with a mistake in its program. */
-const buggy: Backend = {
+const buggy: CustomBackend = {
   name: 'buggy',
 
   async *generate() {

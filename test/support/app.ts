@@ -2,70 +2,94 @@ import { BlockList } from 'node:net';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import type { Express } from 'express';
-import type { Generate, GenerateEvent } from '../../src/contract.js';
-import { createApp, type AppOptions } from '../../src/http/app.js';
+import type { BackendStatus, Generate, ReplyEvent } from '../../src/contract.js';
+import { createApp, type AppOptions, type HttpSettings } from '../../src/http/app.js';
 import { keyAuth } from '../../src/http/auth.js';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { Health } from '../../src/http/read-routes.js';
+import type { Health, ModelSource } from '../../src/http/read-routes.js';
+import type { RequestRecord } from '../../src/http/request-log.js';
 import { Keyring } from '../../src/accounts/keys/keyring.js';
+import { scripted } from './pulled.js';
 
 export const KEY = 'test-key';
 
 const keyring = Keyring.fromSingleKey(KEY);
 export const lookup = (key: string) => keyring.authenticate(key);
 
-export const HEALTHY: Health = {
-  status: 'ok',
+const COUNTS = {
   workers: { total: 2, idle: 1, busy: 1, starting: 0, dead: 0 },
   slots: { total: 2, idle: 1 },
   queue: { waiting: 0, limit: 64 },
-  model: 'test-model',
-  version: '1.2.3',
 };
 
+export const HEALTHY: Health = { status: 'ok', ...COUNTS, model: 'test-model', version: '1.2.3' };
+
+/** One backend with one model; by default it is ready. */
+export function fakeBackends(state: Partial<BackendStatus> = {}): ModelSource {
+  return {
+    status: () => [{ ready: true, starting: false, ...COUNTS, ...state }],
+    registry: {
+      list: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
+      standardId: 'test-model',
+    },
+  };
+}
+
+/** Admits everybody; its reports are empty. */
+export const accounting: AppOptions['accounting'] = {
+  admit: (caller, tenant) => tenant ?? caller.name,
+  report: async () => ({ contentType: 'application/json', pieces: Readable.from(['{}']) }),
+};
+
+export interface TestOptions extends Omit<AppOptions, 'settings'>, HttpSettings {
+  readonly onRequestDone: (record: RequestRecord) => void;
+}
+
 /** The app over a fake `generate`: everything of HTTP, nothing below it. */
-export function testApp(options: Partial<AppOptions> = {}): Express {
+export function testApp({ onRequestDone = () => undefined, ...options }: Partial<TestOptions> = {}): Express {
   return createApp({
+    version: HEALTHY.version,
     generate: saying('Hello', ' world'),
     authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
-    admit: (caller, tenant) => tenant ?? caller.name,
-    usage: async () => ({ contentType: 'application/json', pieces: Readable.from(['{}']) }),
-    metrics: async () => ({ contentType: 'text/plain', body: '' }),
-    health: () => HEALTHY,
-    models: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
-    onRequestDone: () => undefined,
+    backends: fakeBackends(),
+    accounting,
+    metrics: { expose: async () => ({ contentType: 'text/plain', body: '' }) },
+    observer: { requestBegan: () => () => undefined, requestDone: onRequestDone },
     inFlight: new InFlight(),
     logger: pino({ level: 'silent' }),
-    allowedHosts: [],
-    corsOrigins: [],
-    trustProxy: false,
-    healthFormat: 'text',
-    maxBodyBytes: 10_000,
-    rateLimitQps: 0,
     ...options,
+    settings: {
+      allowedHosts: [],
+      corsOrigins: [],
+      trustProxy: false,
+      healthFormat: 'text',
+      maxBodyBytes: 10_000,
+      rateLimitQps: 0,
+      ...options,
+    },
   });
 }
 
 /** The events of a reply that says these pieces and stops. */
-export function events(...pieces: string[]): GenerateEvent[] {
+export function events(...pieces: string[]): ReplyEvent[] {
   return [
     { type: 'prefill', promptTokens: 7 },
-    ...pieces.map((text): GenerateEvent => ({ type: 'text', index: 0, text })),
+    ...pieces.map((text): ReplyEvent => ({ type: 'text', index: 0, text })),
     { type: 'finish', index: 0, reason: 'stop' },
     { type: 'usage', usage: { promptTokens: 7, completionTokens: pieces.length, cachedTokens: 3 } },
   ];
 }
 
 /** A generate that plays events and notes what it was asked. */
-export function playing(script: Iterable<GenerateEvent> | (() => AsyncIterable<GenerateEvent>)): Generate & {
+export function playing(script: Iterable<ReplyEvent> | (() => AsyncIterable<ReplyEvent>)): Generate & {
   readonly requests: Parameters<Generate>[0][];
 } {
   const requests: Parameters<Generate>[0][] = [];
-  const generate: Generate = async function* (request, context) {
+  const generate = scripted((request, { trace }) => {
     requests.push(request);
-    context.trace.model = 'test-model';
-    yield* typeof script === 'function' ? script() : script;
-  };
+    trace.model = 'test-model';
+    return typeof script === 'function' ? script() : script;
+  });
   return Object.assign(generate, { requests });
 }
 
@@ -75,7 +99,7 @@ export function saying(...pieces: string[]) {
 }
 
 /** A generate that gives some events and then fails. */
-export function failing(error: Error, ...before: GenerateEvent[]) {
+export function failing(error: Error, ...before: ReplyEvent[]) {
   return playing(async function* () {
     yield* before;
     throw error;

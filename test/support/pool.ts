@@ -1,11 +1,11 @@
 import { EventEmitter, once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import type { GenerateContext, GenerateEvent, GenerateRequest, JsonObject } from '../../src/contract.js';
+import type { GenerateEvent, GenerateRequest, JsonObject } from '../../src/contract.js';
 import { LocalBackend } from '../../src/backends/local/backend.js';
-import { newTrace } from '../../src/generate/trace.js';
 import { Pool, type PoolOptions } from '../../src/pool/pool.js';
 import type { WorkerOptions } from '../../workers/options.js';
+import { pull, testContext } from './pulled.js';
 
 /** Stands in for a llama.cpp program. */
 export const FAKE = fileURLToPath(new URL('./fake-llama.mjs', import.meta.url));
@@ -76,8 +76,8 @@ export class TestPool {
 
   run(request: GenerateRequest, signal: AbortSignal = new AbortController().signal, name = 'test') {
     const caller = { name, admin: false };
-    const context: GenerateContext = { requestId: 'r', caller, signal, trace: newTrace() };
-    const events = this.backend.generate(request, context);
+    const context = testContext({ requestId: 'r', caller, signal });
+    const events = pull(this.backend, request, context);
     return { events, context, text: () => textOf(events) };
   }
 }

@@ -1,8 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Caller, Trace } from '../../contract.js';
+import type { Caller, Outcome, Price, Trace } from '../../contract.js';
 import { checkBudget, budgetError, type Budget } from './budget.js';
-import type { Outcome } from './entry.js';
-import { costNano, type Price } from './money.js';
+import { costNano } from './money.js';
 import { usageFormat, usageRange, usageText } from './report.js';
 import type { UsageStore } from './store.js';
 import { payingTenant, readableTenants } from './tenants.js';

@@ -1,7 +1,6 @@
 /** What is counted of a request, and how it becomes numbers that are safe to add up. */
 
-/** How a request ended. All of them count as one request; tokens are those delivered until then. */
-export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
+import type { Outcome } from '../../contract.js';
 
 /** One request, as the server reports it when the request has ended. */
 export interface UsageEntry {
@@ -15,6 +14,7 @@ export interface UsageEntry {
   readonly completionTokens: number;
   /** In nanos of the prices' currency; see `costNano`. */
   readonly costNano: number;
+  /** Every outcome counts as one request; tokens are those delivered until then. */
   readonly outcome: Outcome;
 }
 

@@ -4,16 +4,11 @@
  * fractions are not; sums are BigInts, of which no currency is too small.
  */
 
+import type { Price } from '../../contract.js';
 import { count } from './entry.js';
 
 /** Nanos in one of the currency. */
 export const NANO = 1_000_000_000;
-
-/** What a thousand tokens cost, in the currency. */
-export interface Price {
-  readonly promptPer1k: number;
-  readonly completionPer1k: number;
-}
 
 /** The most that one request is booked with: a wild count from a remote server must not wedge the table. */
 const MAX_COST_NANO = BigInt(1_000_000 * NANO);

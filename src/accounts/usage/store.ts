@@ -12,7 +12,7 @@ import { Pending } from './pending.js';
 import { addSpending, noSpending, SpendingCache, type AccountKind, type SpentNow } from './spending.js';
 
 export { UsageFileError } from './database.js';
-export type { Outcome, UsageEntry } from './entry.js';
+export type { UsageEntry } from './entry.js';
 export type { UsageFilter, UsageRow } from './pages.js';
 export type { AccountKind, Spent, SpentNow } from './spending.js';
 

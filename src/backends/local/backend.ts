@@ -2,9 +2,10 @@ import type {
   Backend,
   BackendStatus,
   GenerateContext,
-  GenerateEvent,
   GenerateRequest,
   JsonObject,
+  OpenReply,
+  Sink,
   WorkerInfo,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
@@ -12,22 +13,23 @@ import type { PoolObserver } from '../../observe/pool-observer.js';
 import type { Lease, LeaseOptions, Pool } from '../../pool/pool.js';
 import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
-import { ChildRefusal } from '../../../workers/child-http.js';
+import { ChildRefusal, type ChildChunk } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
-import { ChunkReader } from '../chunks.js';
 import { continuationOf } from './continuation.js';
-import { BadReply, ReplyCheck } from '../reply-check.js';
 import { hasImage, ReplySoFar } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
+import { InUse } from '../in-use.js';
+import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
+import { BadReply, ReplyReader, type Chunk } from '../reply-reader.js';
 import { workerInfo } from './worker-info.js';
 
 /** How often a request is run again when a worker failed without having given it a token. */
 const RETRIES = 1;
 
-/** How often a reply is gone on with; one that meets more failures than this is likely their cause. */
+/** How often a reply is resumed; one that meets more failures than this is likely their cause. */
 const RESUMES = 8;
 
 /** Lines of a worker's stderr that go to the log with a failure. */
@@ -37,219 +39,224 @@ const LOG_LINES = 4;
 const MAX_MESSAGE = 500;
 
 export interface ResumeOptions {
-  /** Replies whose worker fails go on with another one. */
+  /** Another worker resumes a reply whose worker fails. */
   readonly enabled: boolean;
-  /** How long one may wait for that worker, milliseconds. */
+  /** How long a reply may wait for that worker, milliseconds. */
   readonly timeoutMs: number;
 }
 
 export interface LocalOptions {
-  /** Absent: a reply that breaks is not gone on with. */
+  /** Absent: a reply that breaks is not resumed. */
   readonly resume?: ResumeOptions;
-  /** false: workers evaluate each prompt whole, so that nobody learns from it what others asked. */
+  /** false: workers evaluate each prompt from the start, so that timing reveals nothing about other callers' prompts. */
   readonly promptCache?: boolean;
-  /** Text of a client's that holds control tokens of the model is refused. */
+  /** Client text that contains control tokens of the model is refused. */
   readonly rejectSpecialTokens?: boolean;
   readonly observer?: PoolObserver | undefined;
 }
 
 /** A model served by a pool of llama.cpp processes on this machine. */
 export class LocalBackend implements Backend {
-  constructor(
-    readonly name: string,
-    private readonly pool: Pool,
-    private readonly logger: Logger,
-    private readonly options: LocalOptions = {},
-  ) {}
+  readonly name: string;
+  readonly #pool: Pool;
+  readonly #logger: Logger;
+  readonly #options: LocalOptions;
+  readonly #inUse = new InUse();
+
+  constructor(name: string, pool: Pool, logger: Logger, options: LocalOptions = {}) {
+    this.name = name;
+    this.#pool = pool;
+    this.#logger = logger;
+    this.#options = options;
+  }
 
   /** Resolves when the first worker takes requests. */
   get ready(): Promise<void> {
-    return this.pool.firstReady;
+    return this.#pool.firstReady;
   }
 
   /** Resolves when it is known whether the model can be started: true with the first ready worker. */
   get started(): Promise<boolean> {
-    return this.pool.started;
+    return this.#pool.started;
   }
 
   start(): void {
-    this.pool.start();
+    this.#pool.start();
   }
 
   /** Process ids of the living workers. */
   pids(): number[] {
-    return this.pool.pids();
+    return this.#pool.pids();
   }
 
   status(): BackendStatus {
-    return this.pool.status();
+    return this.#pool.status();
   }
 
   workers(): WorkerInfo[] {
-    return this.pool.workers().map((worker) => workerInfo(this.name, worker));
+    return this.#pool.workers().map((worker) => workerInfo(this.name, worker));
   }
 
-  stop(graceMs: number): Promise<void> {
-    return this.pool.stop(graceMs);
+  async stop(graceMs: number): Promise<void> {
+    await this.#inUse.close(graceMs);
+    await this.#pool.stop();
   }
 
   /** Ends all workers at once. */
   kill(): void {
-    this.pool.kill();
+    this.#pool.kill();
   }
 
   /**
-   * Runs a request on one worker, and when that fails on others: from the start while nothing came of it, else from
-   * where it stopped, so that its client sees no break.
+   * Runs a request on one worker, and if that fails on others: from the start while no token has come, else from where
+   * the reply stopped, so that its client sees no break.
    */
-  async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
-    const reply = new ReplySoFar(request);
+  open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
+    return opening((begun) => this.#inUse.during(() => this.#run(request, context, sink, begun)));
+  }
+
+  async #run(
+    request: GenerateRequest,
+    context: GenerateContext,
+    sink: Sink,
+    begun: () => void,
+  ): Promise<void> {
+    const reader = new ReplyReader(request.body, sink, begun);
+    const attempt: Attempt = { reader, reply: new ReplySoFar(request, reader), context, sink, again: false };
+    const { reply } = attempt;
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
-      const options = this.#leaseOptions(reply, context, failures > 0);
       try {
-        for await (const event of this.#attempt(reply, options, context)) {
-          const shown = reply.note(event);
-          if (shown) yield shown;
-        }
-        return;
+        await this.#attempt(attempt);
+        break;
       } catch (error) {
         if (!(error instanceof WorkerFailure)) throw error;
-        this.#logFailure(error, reply, context);
-        if (reply.finished || reply.full) {
-          if (!reply.finished) yield { type: 'finish', index: 0, reason: 'length' };
-          yield { type: 'usage', usage: reply.usage() };
-          return;
+        this.#logFailure(error, attempt);
+        if (reply.finished) break;
+        if (reply.full) {
+          reader.event({ type: 'finish', index: 0, reason: 'length' });
+          break;
         }
         if (reply.tokens > before) idleFailures = 0;
         else if (!error.unreached) idleFailures += 1;
-        if (idleFailures > RETRIES || failures === RESUMES || !this.#mayGoOn(reply))
-          throw this.pool.refuses(request.body)
+        if (idleFailures > RETRIES || failures === RESUMES || !this.#mayContinue(reply))
+          throw this.#pool.refuses(request.body)
             ? new LMServError('prompt_quarantined', undefined, { cause: error })
             : toFailure(error, request.body);
-        this.#noteNextAttempt(reply, context);
+        this.#noteNextAttempt(attempt);
       }
     }
+    reader.end(reply.carried);
   }
 
-  #noteNextAttempt({ begun }: ReplySoFar, { trace }: GenerateContext): void {
-    trace.attempts += 1;
-    if (begun) trace.resumes = (trace.resumes ?? 0) + 1;
-    if (begun) this.options.observer?.resumed({ model: this.name });
-    else this.options.observer?.retried({ model: this.name });
+  #noteNextAttempt(attempt: Attempt): void {
+    const { begun } = attempt.reply;
+    attempt.again = true;
+    attempt.sink.event({ type: 'retry', resumed: begun });
+    if (begun) this.#options.observer?.resumed({ model: this.name });
+    else this.#options.observer?.retried({ model: this.name });
   }
 
-  #mayGoOn(reply: ReplySoFar): boolean {
-    return !reply.begun || (this.options.resume?.enabled === true && reply.resumable);
+  #mayContinue(reply: ReplySoFar): boolean {
+    return !reply.begun || (this.#options.resume?.enabled === true && reply.resumable);
   }
 
-  /** @param again it had a worker and lost it: it has waited already, and goes ahead of everybody. */
-  #leaseOptions(
-    { request }: ReplySoFar,
-    { caller, trace, mayFallBack, slots }: GenerateContext,
-    again: boolean,
-  ): LeaseOptions {
-    const { priority = 0, body } = request;
-    const common = { caller: caller.address ?? caller.name, priority, slots, body };
-    const { timeoutMs } = this.options.resume ?? {};
-    if (again) {
-      const wait = timeoutMs === undefined ? {} : { timeoutMs };
-      return { ...common, ...wait, resumed: true };
-    }
-    return {
-      ...common,
-      mayWait: mayFallBack !== true,
-      onWait: (position) => (trace.queuePosition ??= position),
+  #leaseOptions({ reply, context, sink, again }: Attempt, onWait: () => void): LeaseOptions {
+    const { caller, mayFallBack, slots } = context;
+    const { priority = 0, body } = reply.request;
+    const common = {
+      caller: caller.address ?? caller.name,
+      priority,
+      slots,
+      body,
+      onWait: (position: number) => {
+        onWait();
+        sink.event({ type: 'queued', position });
+      },
     };
+    if (!again) return { ...common, mayWait: mayFallBack !== true };
+    const { timeoutMs } = this.#options.resume ?? {};
+    const wait = timeoutMs === undefined ? {} : { timeoutMs };
+    return { ...common, ...wait, resumed: true };
   }
 
-  #logFailure(error: WorkerFailure, reply: ReplySoFar, { requestId, trace }: GenerateContext): void {
+  #logFailure(error: WorkerFailure, { reply, context, worker }: Attempt): void {
     const { kind, exit, stderr } = error;
     const line = {
       event: 'worker_failed_request',
-      requestId,
-      worker: trace.worker,
+      requestId: context.requestId,
+      worker,
       kind,
       ...exit?.cause,
       tokens: reply.tokens,
       stderr: scrub(stderr, reply.request.body).split('\n').slice(-LOG_LINES),
     };
-    this.logger.warn(line, 'a worker failed while it served a request');
+    this.#logger.warn(line, 'a worker failed while it served a request');
   }
 
-  /** The time waited counts also for a request that gets no slot. */
-  async #lease(options: LeaseOptions, { signal, trace }: GenerateContext): Promise<Lease> {
-    const began = performance.now();
+  async #lease(attempt: Attempt): Promise<Lease> {
+    let waited = false;
     try {
-      return await this.pool.lease(signal, options);
+      return await this.#pool.lease(
+        attempt.context.signal,
+        this.#leaseOptions(attempt, () => (waited = true)),
+      );
     } finally {
-      trace.queueMs = (trace.queueMs ?? 0) + performance.now() - began;
+      if (waited) attempt.sink.event({ type: 'dequeued' });
     }
   }
 
-  async *#attempt(
-    reply: ReplySoFar,
-    options: LeaseOptions,
-    context: GenerateContext,
-  ): AsyncGenerator<GenerateEvent> {
-    const { signal, trace } = context;
-    const lease = await this.#lease(options, context);
-    trace.worker = lease.worker.id;
-    let served = false;
+  async #attempt(attempt: Attempt): Promise<void> {
+    const { reply, reader, sink } = attempt;
+    const { signal, flow } = attempt.context;
+    const lease = await this.#lease(attempt);
+    const { worker, expectedPrefix } = lease;
+    attempt.worker = worker.id;
+    let refused = false;
+    let before = reply.tokens;
     try {
-      if (hasImage(reply.request.body) && !lease.worker.seesImages)
-        throw new LMServError('invalid_value', NO_IMAGES);
-      if (this.options.rejectSpecialTokens === true && !reply.begun)
-        await refuseSpecialTokens(reply.request.body, (path, body) =>
-          lease.worker.fetch('POST', path, body, signal),
-        );
-      const child = reply.begun
-        ? await continuationOf(reply, lease.worker, signal)
-        : toChildRequest(reply.request);
-      if (this.options.promptCache === false) child.body.cache_prompt = false;
-      for await (const event of reply.full ? nothingLeft() : read(lease.worker, child, reply, signal)) {
-        served ||= event.type !== 'prefill';
-        yield event;
-      }
+      sink.event({ type: 'started', worker: worker.id, expectedPrefix });
+      const child = await this.#childRequest(reply, worker, signal);
+      if (reply.full) return reader.event({ type: 'finish', index: 0, reason: 'length' });
+      before = reply.tokens;
+      const onChunk = (chunk: ChildChunk) => reader.chunk(chunk as Chunk);
+      await worker.generate(child.path, child.body, { signal, flow, onChunk });
+      reader.checkFinished();
     } catch (error) {
+      if (error instanceof BadReply)
+        throw new LMServError('generation_failed', `The worker ${error.message}`, { cause: error });
       if (!(error instanceof ChildRefusal)) throw error;
-      // A worker that says no is a healthy worker.
-      served = true;
+      // A worker that rejects a request is a healthy worker.
+      refused = true;
       throw fromRefusal(error, reply.request.body);
     } finally {
-      lease.release(served, () => reply.text);
+      lease.release(refused || reply.tokens > before || reply.finished, () => reply.text);
     }
   }
-}
 
-/** @throws LMServError `generation_failed` for what llama.cpp never sends, but a server in its place may. */
-async function* read(
-  worker: Worker,
-  child: ChildRequest,
-  { request }: ReplySoFar,
-  signal: AbortSignal,
-): AsyncGenerator<GenerateEvent> {
-  const reader = new ChunkReader();
-  const check = new ReplyCheck(request.body);
-  try {
-    for await (const chunk of worker.generate(child.path, child.body, signal))
-      for (const event of reader.read(chunk)) yield* check.take(event);
-  } catch (thrown) {
-    throw thrown instanceof BadReply ? badReply(thrown.message) : thrown;
+  /** What the worker is sent: the request, or what continues it. */
+  async #childRequest(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<ChildRequest> {
+    const { body } = reply.request;
+    if (hasImage(body) && !worker.seesImages) throw new LMServError('invalid_value', NO_IMAGES);
+    if (this.#options.rejectSpecialTokens === true && !reply.begun)
+      await refuseSpecialTokens(body, (path, json) => worker.fetch('POST', path, json, signal));
+    const child = reply.begun ? await continuationOf(reply, worker, signal) : toChildRequest(reply.request);
+    if (this.#options.promptCache === false) child.body.cache_prompt = false;
+    return child;
   }
-  if (!check.finished) throw badReply('ended its reply before it was finished');
-  yield check.usage();
 }
 
-function badReply(what: string): LMServError {
-  return new LMServError('generation_failed', `The worker ${what}`);
-}
-
-/** The end of a reply of which another worker has given all the tokens that were asked for. */
-async function* nothingLeft(): AsyncGenerator<GenerateEvent> {
-  yield { type: 'finish', index: 0, reason: 'length' };
-  yield { type: 'usage', usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 } };
+/** One reply with what it takes to run it, over all its attempts. */
+interface Attempt {
+  readonly reader: ReplyReader;
+  readonly reply: ReplySoFar;
+  readonly context: GenerateContext;
+  readonly sink: Sink;
+  /** It had a worker and lost it: it has waited already, and goes ahead of all others. */
+  again: boolean;
+  /** The worker that has it, or had it last. */
+  worker?: string;
 }
 
 const NO_IMAGES = 'messages: this model does not take images';

@@ -1,33 +1,46 @@
-import type { GenerateEvent, GenerateRequest, JsonObject, Usage } from '../../contract.js';
+import type { GenerateRequest, JsonObject } from '../../contract.js';
+import type { ReplyReader } from '../reply-reader.js';
 
-/** Fields with which a reply cannot be gone on with as if nothing had happened: its form is bound to its beginning. */
+/** Fields with which a reply cannot be resumed as if nothing had happened: its form depends on its beginning. */
 const BOUND = ['tools', 'response_format', 'grammar', 'logprobs'] as const;
 
 /**
- * What of a reply has been handed on, so that another worker can go on with it. Pure.
+ * What of a reply has been passed on, so that another worker can resume it. Pure.
  *
  * The text so far becomes the assistant's turn (or the end of a raw prompt) and the model continues it.
  */
 export class ReplySoFar {
-  /** A token has been handed on. */
-  begun = false;
-  /** The finish reason has been handed on: the text is whole. */
-  finished = false;
-  readonly #pieces: string[] = [];
-  #reasoning = '';
-  #tokens = 0;
-  #promptTokens: number | undefined;
+  readonly request: GenerateRequest;
+  readonly #reader: ReplyReader;
   /** Tokens of the attempts before this one. */
   #carried = 0;
 
-  constructor(readonly request: GenerateRequest) {}
-
-  /** Tokens handed on. */
-  get tokens(): number {
-    return this.#tokens;
+  constructor(request: GenerateRequest, reader: ReplyReader) {
+    this.request = request;
+    this.#reader = reader;
   }
 
-  /** Whether another worker can go on with it. */
+  /** A token has been passed on. */
+  get begun(): boolean {
+    return this.#reader.begun;
+  }
+
+  /** The finish reason has been passed on: the text is complete. */
+  get finished(): boolean {
+    return this.#reader.finished;
+  }
+
+  /** Tokens passed on. */
+  get tokens(): number {
+    return this.#reader.tokens;
+  }
+
+  /** Tokens passed on by the attempts before this one. */
+  get carried(): number {
+    return this.#carried;
+  }
+
+  /** Whether another worker can resume it. */
   get resumable(): boolean {
     const { body } = this.request;
     if (this.request.resume === false) return false;
@@ -35,104 +48,64 @@ export class ReplySoFar {
     return this.request.kind === 'chat' || typeof body.prompt === 'string';
   }
 
-  /** All tokens that were asked for have been handed on; only the finish reason has not. */
+  /** All requested tokens have been passed on; only the finish reason has not. */
   get full(): boolean {
     return this.#tokensLeft() <= 0;
   }
 
-  /** What has been handed on of the answer. */
+  /** The text passed on. */
   get text(): string {
-    return this.#pieces.join('');
+    return this.#reader.pieces.join('');
   }
 
-  /** The same as it came, mostly a token each. */
+  /** The same as it came, mostly one token each. */
   get pieces(): readonly string[] {
-    return this.#pieces;
+    return this.#reader.pieces;
   }
 
-  /** It is nothing but text: no reasoning before it, and no images in what was asked. */
+  /** It is nothing but text: no reasoning before it, and no images in the request. */
   get isTextOnly(): boolean {
-    return this.#reasoning === '' && !hasImage(this.request.body);
+    return this.#reader.reasoning === '' && !hasImage(this.request.body);
   }
 
   /**
-   * Corrects the count of tokens: one event may bring several, such as text that was held back because it could have
+   * Corrects the count of tokens: one event may carry several, such as text that was held back because it could have
    * become a stop string.
    */
   recount(tokens: number): void {
-    this.#tokens = Math.max(this.#tokens, tokens);
+    this.#reader.recount(tokens);
   }
 
-  /** Corrects the count by one that may be a little too high: it does not take the last token away. */
+  /** Corrects the count by an estimate that may be a little too high: it does not use up the last token. */
   estimate(tokens: number): void {
-    const most = this.request.body.max_tokens;
-    this.recount(typeof most === 'number' ? Math.min(tokens, most - 1) : tokens);
+    const max = this.request.body.max_tokens;
+    this.recount(typeof max === 'number' ? Math.min(tokens, max - 1) : tokens);
   }
 
-  /** Takes note of an event; returns it as the client is to see it, or undefined when it saw its like before. */
-  note(event: GenerateEvent): GenerateEvent | undefined {
-    switch (event.type) {
-      case 'prefill':
-        if (this.#promptTokens !== undefined) return undefined;
-        this.#promptTokens = event.promptTokens;
-        return event;
-      case 'usage':
-        return { type: 'usage', usage: this.#whole(event.usage) };
-      case 'finish':
-        this.finished = true;
-        return event;
-      case 'text':
-        this.#pieces.push(event.text);
-        break;
-      case 'reasoning':
-        this.#reasoning += event.text;
-        break;
-      case 'tool_call':
-    }
-    this.begun = true;
-    this.#tokens += 1;
-    return event;
-  }
-
-  /** The request that goes on where this one stopped; the request itself while nothing has been handed on. */
+  /** The request that continues where this one stopped; the request itself while nothing has been passed on. */
   next(): GenerateRequest {
     if (!this.begun) return this.request;
-    this.#carried = this.#tokens;
+    this.#carried = this.tokens;
     const { kind, body } = this.request;
-    const said =
+    const continued =
       kind === 'raw' ? { prompt: (body.prompt as string) + this.text } : { messages: this.#messages() };
-    return { ...this.request, body: { ...body, ...said, max_tokens: this.#tokensLeft() } };
-  }
-
-  /** The usage as counted here, for a reply that was whole before its usage came. */
-  usage(): Usage {
-    return { promptTokens: this.#promptTokens ?? 0, completionTokens: this.#tokens, cachedTokens: 0 };
+    return { ...this.request, body: { ...body, ...continued, max_tokens: this.#tokensLeft() } };
   }
 
   #tokensLeft(): number {
-    const most = this.request.body.max_tokens;
-    return typeof most === 'number' ? most - this.#tokens : Infinity;
+    const max = this.request.body.max_tokens;
+    return typeof max === 'number' ? max - this.tokens : Infinity;
   }
 
-  /** The conversation with the assistant's turn as far as it has come; one that the client began is gone on with. */
+  /** The conversation with the assistant's turn so far; a turn that the client began is continued. */
   #messages(): JsonObject[] {
     const messages = this.request.body.messages as JsonObject[];
     const last = messages.at(-1);
     const begunByClient = last?.role === 'assistant' && last.tool_calls === undefined;
     const before = begunByClient ? contentText(last.content) : '';
     const turn: JsonObject = { role: 'assistant', content: before + this.text };
-    if (this.#reasoning !== '') turn.reasoning_content = this.#reasoning;
+    if (this.#reader.reasoning !== '') turn.reasoning_content = this.#reader.reasoning;
     return [...(begunByClient ? messages.slice(0, -1) : messages), turn];
-  }
-
-  /** The prompt is what the client sent, the completion all it got, whichever worker it came from. */
-  #whole(usage: Usage): Usage {
-    if (this.#carried === 0) return usage;
-    return {
-      promptTokens: this.#promptTokens ?? usage.promptTokens,
-      completionTokens: this.#carried + usage.completionTokens,
-      cachedTokens: Math.min(usage.cachedTokens, this.#promptTokens ?? 0),
-    };
   }
 }
 
@@ -145,7 +118,7 @@ export function hasImage(body: JsonObject): boolean {
   );
 }
 
-/** A content's text, given whole or in parts. */
+/** The text of a content that is a string or a list of parts. */
 function contentText(content: unknown): string {
   if (typeof content === 'string') return content;
   return Array.isArray(content)

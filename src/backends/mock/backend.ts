@@ -1,12 +1,12 @@
 import type {
-  Backend,
   BackendStatus,
+  CustomBackend,
   FinishReason,
   GenerateContext,
-  GenerateEvent,
   GenerateRequest,
   Json,
   JsonObject,
+  ReplyEvent,
 } from '../../contract.js';
 import { minimalJson } from './minimal-json.js';
 import { withoutWorkers } from '../status.js';
@@ -26,7 +26,7 @@ interface Answer {
  * Answers without any model, always the same and nothing of the request's text: for trying out clients, and as
  * `--provider mock`. It serves any number of requests at once.
  */
-export class MockBackend implements Backend {
+export class MockBackend implements CustomBackend {
   #ready = false;
 
   constructor(readonly name = 'mock') {}
@@ -45,7 +45,7 @@ export class MockBackend implements Backend {
   }
 
   /** A piece is a token of at most eight characters. @throws the signal's reason once it has aborted. */
-  async *generate({ body }: GenerateRequest, { signal }: GenerateContext): AsyncGenerator<GenerateEvent> {
+  async *generate({ body }: GenerateRequest, { signal }: GenerateContext): AsyncGenerator<ReplyEvent> {
     const promptTokens = countTokens(body.prompt ?? body.messages ?? '');
     const { pieces, tool } = answerTo(body);
     const given = pieces.slice(0, maxTokensOf(body));
@@ -89,7 +89,7 @@ function split(text: string): string[] {
   return text.match(/\s*\S{1,8}/g) ?? [];
 }
 
-function toolDelta(name: string, piece: string, position: number): GenerateEvent {
+function toolDelta(name: string, piece: string, position: number): ReplyEvent {
   const opening = position === 0 ? { id: 'call_mock', name } : {};
   return { type: 'tool_call', index: 0, call: { index: 0, ...opening, arguments: piece } };
 }

@@ -3,30 +3,33 @@ import type {
   Backend,
   BackendStatus,
   GenerateContext,
-  GenerateEvent,
   GenerateRequest,
+  OpenReply,
+  Sink,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
-import { decodeSse, DONE } from '../../wire/sse.js';
+import { InUse } from '../in-use.js';
+import { opening } from '../opening.js';
+import { withoutPrompt } from '../redact-prompt.js';
+import { BadReply, ReplyReader } from '../reply-reader.js';
 import { withoutWorkers } from '../status.js';
 import { Circuit, type Ticket } from './circuit.js';
-import { systemClock, wait, type Clock } from './clock.js';
+import { systemClock, wait, type Clock } from '../../time.js';
 import {
-  bytesOf,
   createDispatcher,
   isEncoded,
   letGo,
   post,
+  readEvents,
   readRefusal,
   routeUrl,
   type Reply,
 } from './connection.js';
 import { broken, fromConnection, fromRefusal, RemoteFailure, type Provider } from './failure.js';
 import type { RemoteOptions } from './options.js';
-import { withoutPrompt } from '../redact-prompt.js';
 import { createRedactor } from './redact.js';
-import { ReplyReader } from './reply-reader.js';
+import { parseChunk } from './parse-chunk.js';
 import { toRemoteRequest } from './remote-request.js';
 import { retryWait } from './retry-policy.js';
 import { TimeLimit } from './time-limit.js';
@@ -51,11 +54,13 @@ interface Call {
   readonly body: string;
   readonly provider: Provider;
   readonly context: GenerateContext;
+  readonly sink: Sink;
   readonly began: number;
   /** The client's signal and the time for the whole. */
   readonly limit: TimeLimit;
-  /** A token has been handed on: from here on there is no other attempt. */
+  /** A token has been passed on: from here on there is no other attempt. */
   begun: boolean;
+  readonly onBegun: () => void;
 }
 
 /**
@@ -74,7 +79,7 @@ export class RemoteBackend implements Backend {
   readonly #circuit: Circuit;
   readonly #redact: (text: string) => string;
   readonly #calls = new Set<Call>();
-  #onIdle: (() => void) | undefined;
+  readonly #inUse: InUse;
   #stopping = false;
 
   /** @throws TypeError when `baseUrl` is no URL. */
@@ -84,6 +89,7 @@ export class RemoteBackend implements Backend {
     this.#options = options;
     this.#logger = tools.logger;
     this.#clock = tools.clock ?? systemClock;
+    this.#inUse = new InUse(this.#clock);
     this.#random = tools.random ?? Math.random;
     this.#dispatcher = tools.dispatcher ?? createDispatcher(options);
     this.#circuit = new Circuit(undefined, this.#random);
@@ -102,21 +108,10 @@ export class RemoteBackend implements Backend {
   /** Refuses new requests; those that run have `graceMs` milliseconds to finish, then they fail with `draining`. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    if (graceMs > 0) await this.#whenIdle(graceMs);
+    await this.#inUse.close(graceMs);
     for (const { limit } of this.#calls) limit.abort(new LMServError('draining'));
     // Not `close`: in undici an agent that is closing forgets its connections, and they can no longer be ended.
     await this.#dispatcher.destroy();
-  }
-
-  #whenIdle(atMostMs: number): Promise<void> {
-    if (this.#calls.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const cancel = this.#clock.after(atMostMs, resolve);
-      this.#onIdle = () => {
-        cancel();
-        resolve();
-      };
-    });
   }
 
   /**
@@ -124,28 +119,28 @@ export class RemoteBackend implements Backend {
    *   `context_length_exceeded`, `invalid_value`, `generation_failed` for a reply that broke off, `unavailable` while
    *   the circuit is open, `draining`; the signal's reason when it aborts.
    */
-  async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
-    this.#checkUsable();
-    const call = this.#call(request, context);
+  open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
+    return opening((begun) => this.#inUse.during(() => this.#run(this.#call(request, context, sink, begun))));
+  }
+
+  async #run(call: Call): Promise<void> {
     this.#calls.add(call);
     try {
       for (let failures = 1; ; failures += 1) {
-        const failure = yield* this.#tried(call);
+        const failure = await this.#tried(call);
         if (failure === undefined) return;
         await this.#waitToRetry(call, failure, failures);
-        context.trace.attempts += 1;
+        call.sink.event({ type: 'retry', resumed: false });
       }
     } catch (thrown) {
       throw thrown instanceof RemoteFailure ? thrown.error : thrown;
     } finally {
       call.limit.end();
       this.#calls.delete(call);
-      if (this.#calls.size === 0) this.#onIdle?.();
     }
   }
 
   #checkUsable(): void {
-    if (this.#stopping) throw new LMServError('draining');
     const problem = this.#keyProblem();
     if (problem !== undefined) {
       throw new LMServError('configuration_error', `The provider ${this.name} ${problem}`);
@@ -160,7 +155,9 @@ export class RemoteBackend implements Backend {
       : 'has a key with characters that no HTTP header may hold';
   }
 
-  #call(request: GenerateRequest, context: GenerateContext): Call {
+  /** @throws LMServError `configuration_error` */
+  #call(request: GenerateRequest, context: GenerateContext, sink: Sink, begun: () => void): Call {
+    this.#checkUsable();
     const { route, body } = toRemoteRequest(request, this.#options);
     const limit = new TimeLimit(this.#clock, context.signal);
     const call: Call = {
@@ -173,9 +170,11 @@ export class RemoteBackend implements Backend {
         clean: (text) => withoutPrompt(this.#redact(text.slice(0, MAX_WORDS)), request.body),
       },
       context,
+      sink,
       began: this.#clock.now(),
       limit,
       begun: false,
+      onBegun: begun,
     };
     const { totalMs } = this.#options.timeouts;
     // A server that still streams when the time is over is slow, not down.
@@ -183,10 +182,10 @@ export class RemoteBackend implements Backend {
     return call;
   }
 
-  /** One attempt; returns its failure when there may be another one, and throws when there may not. */
-  async *#tried(call: Call): AsyncGenerator<GenerateEvent, RemoteFailure | undefined> {
+  /** One attempt. Returns its failure when there may be another one, and throws it when there may not. */
+  async #tried(call: Call): Promise<RemoteFailure | undefined> {
     try {
-      yield* this.#attempt(call);
+      await this.#attempt(call);
       return undefined;
     } catch (thrown) {
       if (!(thrown instanceof RemoteFailure)) throw thrown;
@@ -221,42 +220,48 @@ export class RemoteBackend implements Backend {
     await wait(this.#clock, ms, call.limit.signal);
   }
 
-  /** One attempt, with the circuit asked before it and told after it. */
-  async *#attempt(call: Call): AsyncGenerator<GenerateEvent> {
+  /** Asks the circuit before the exchange and reports its outcome after it. */
+  async #attempt(call: Call): Promise<void> {
     const ticket = this.#circuit.enter(this.#clock.now());
     if (!ticket) throw this.#circuitOpen();
+    const { requestId } = call.context;
+    if (ticket.probe)
+      this.#logger.debug(
+        { event: 'circuit_probe', requestId, backend: this.name },
+        'a request tests a provider',
+      );
     const limit = new TimeLimit(this.#clock, call.limit.signal);
     let settle = () => this.#circuit.withdrawn(ticket);
+    const reader = new ReplyReader(call.request.body, call.sink, () => {
+      call.begun = true;
+      this.#circuit.alive(ticket);
+      call.onBegun();
+    });
     try {
-      for await (const event of this.#exchange(call, limit)) {
-        if (event.type !== 'prefill') {
-          call.begun = true;
-          this.#circuit.alive(ticket);
-        }
-        yield event;
-      }
+      await this.#exchange(call, reader, limit);
       settle = () => this.#circuit.succeeded(ticket);
     } catch (thrown) {
       if (thrown instanceof RemoteFailure) {
-        settle = () => (thrown.unhealthy ? this.#failed(ticket) : this.#circuit.succeeded(ticket));
+        settle = () => (thrown.unhealthy ? this.#failed(ticket, requestId) : this.#circuit.succeeded(ticket));
       }
       throw thrown;
     } finally {
       limit.end();
       settle();
     }
+    reader.end();
   }
 
-  #failed(ticket: Ticket): void {
+  #failed(ticket: Ticket, requestId: string): void {
     const ms = this.#circuit.failed(ticket, this.#clock.now());
     if (ms === undefined) return;
     this.#logger.warn(
-      { event: 'circuit_open', backend: this.name, ms: Math.round(ms) },
+      { event: 'circuit_open', requestId, backend: this.name, ms: Math.round(ms) },
       'a provider keeps failing',
     );
   }
 
-  async *#exchange(call: Call, limit: TimeLimit): AsyncGenerator<GenerateEvent> {
+  async #exchange(call: Call, reader: ReplyReader, limit: TimeLimit): Promise<void> {
     let answered = false;
     try {
       this.#armFirstToken(limit);
@@ -270,38 +275,38 @@ export class RemoteBackend implements Backend {
       answered = true;
       if (reply.statusCode !== 200) throw fromRefusal(call.provider, await readRefusal(reply));
       if (isEncoded(reply)) throw this.#encoded(reply);
-      yield* this.#read(reply, call, limit);
+      await this.#read(reply, call, reader, limit);
     } catch (thrown) {
       // The client's own leaving, or the time-out that ended the exchange, says more than how it ended.
       limit.signal.throwIfAborted();
       if (thrown instanceof RemoteFailure) throw thrown;
+      if (thrown instanceof BadReply) throw broken(`The provider ${this.name} ${thrown.message}`);
       throw fromConnection(call.provider, thrown, answered);
     }
   }
 
-  async *#read(reply: Reply, call: Call, limit: TimeLimit): AsyncGenerator<GenerateEvent> {
-    const reader = new ReplyReader(call.provider, call.request.body);
+  async #read(reply: Reply, call: Call, reader: ReplyReader, limit: TimeLimit): Promise<void> {
     let ended = false;
     try {
-      for await (const data of decodeSse(bytesOf(reply))) {
-        limit.disarm();
-        if (data === DONE) break;
-        yield* reader.read(data);
-        this.#armNext(limit, reader);
-      }
+      await readEvents(reply, {
+        flow: call.context.flow,
+        onData: (data) => {
+          reader.chunk(parseChunk(call.provider, data));
+          // The event itself may have filled the client's buffers: then the server is not awaited.
+          if (!call.context.flow.held) this.#armNext(limit, reader);
+        },
+        onHeld: (held) => (held ? limit.disarm() : this.#armNext(limit, reader)),
+      });
       ended = true;
+      reader.checkFinished();
     } catch (thrown) {
-      // All of the text is here: what fails now, while only usage is still to come, does not make it wrong.
+      // The whole text is here: a failure while only usage is still to come does not make it wrong.
       if (!reader.finished || call.limit.signal.aborted) throw thrown;
     } finally {
       limit.disarm();
       if (ended) letGo(reply);
       else reply.body.destroy();
     }
-    if (!reader.finished) {
-      throw broken(`The provider ${this.name} ended its reply before it was finished`);
-    }
-    yield reader.usage();
   }
 
   /** Nothing is ever unpacked: a few bytes of it can become gigabytes. */
@@ -311,15 +316,17 @@ export class RemoteBackend implements Backend {
   }
 
   #armFirstToken(limit: TimeLimit): void {
-    const { firstTokenMs } = this.#options.timeouts;
-    limit.arm(firstTokenMs, () => this.#timedOut(firstTokenMs, 'sent no token'));
+    limit.arm(this.#options.timeouts.firstTokenMs, this.#noFirstToken);
   }
 
   #armNext(limit: TimeLimit, reader: ReplyReader): void {
-    const { tokenMs } = this.#options.timeouts;
-    if (reader.begun) limit.arm(tokenMs, () => this.#timedOut(tokenMs, 'sent no further token'));
+    if (reader.begun) limit.arm(this.#options.timeouts.tokenMs, this.#noNextToken);
     else this.#armFirstToken(limit);
   }
+
+  readonly #noFirstToken = () => this.#timedOut(this.#options.timeouts.firstTokenMs, 'sent no token');
+
+  readonly #noNextToken = () => this.#timedOut(this.#options.timeouts.tokenMs, 'sent no further token');
 
   #timedOut(ms: number, what: string, unhealthy = true): RemoteFailure {
     const message = `The provider ${this.name} ${what} in ${ms / 1000} s`;

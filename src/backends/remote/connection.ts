@@ -1,4 +1,6 @@
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import type { Flow } from '../../contract.js';
+import { DONE, SseDecoder } from '../../wire/sse.js';
 import type { RemoteOptions } from './options.js';
 import { readRetryAfter } from './retry-policy.js';
 import type { Refusal } from './failure.js';
@@ -89,9 +91,53 @@ export async function readRefusal(reply: Reply): Promise<Refusal> {
   };
 }
 
-/** The bytes of a reply, pulled: what is not asked for is not read. Stopping early leaves the connection as it is. */
-export function bytesOf(reply: Reply): AsyncIterable<Uint8Array> {
-  return reply.body.iterator({ destroyOnReturn: false });
+export interface ReadOptions {
+  /** Holds the server's socket back while the client does not read. */
+  readonly flow: Flow;
+  /** Called synchronously with the data of each event; what it throws ends the reading and is thrown. */
+  readonly onData: (data: string) => void;
+  /** Called when the reply is held back, and when it no longer is. */
+  readonly onHeld: (held: boolean) => void;
+}
+
+/**
+ * Reads the events of a streamed reply, and resolves at `[DONE]` or its end.
+ *
+ * @throws undici's errors, StreamTooLong, what `onData` throws.
+ */
+export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOptions): Promise<void> {
+  const events = new SseDecoder();
+  const detach = flow.attach({
+    pause: () => {
+      body.pause();
+      onHeld(true);
+    },
+    resume: () => {
+      onHeld(false);
+      body.resume();
+    },
+  });
+  return new Promise<void>((resolve, reject) => {
+    let settled = false;
+    const take = (data: string) => {
+      if (settled) return;
+      settled = data === DONE;
+      if (settled) resolve();
+      else onData(data);
+    };
+    body.on('data', (bytes: Buffer) => {
+      if (settled) return;
+      try {
+        events.push(bytes, take);
+      } catch (error) {
+        settled = true;
+        reject(error as Error);
+      }
+    });
+    body.once('error', reject);
+    body.once('end', resolve);
+    body.once('close', resolve);
+  }).finally(detach);
 }
 
 /** Done with a finished reply: its connection can serve another request once the server has ended it. */

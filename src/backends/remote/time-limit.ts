@@ -1,17 +1,23 @@
-import type { Clock } from './clock.js';
+import type { Clock } from '../../time.js';
 
 /**
- * A signal that aborts when its parent does or when an armed time has passed. `end` must be called, or the parent
- * keeps it alive.
+ * A signal that aborts when its parent does or when an armed time has passed. `end` must be called, or the parent keeps
+ * it alive. Arming again is cheap, because it happens once per token: the running timer is kept and checks the new
+ * deadline when it fires.
  */
 export class TimeLimit {
+  readonly #clock: Clock;
+  readonly #parent: AbortSignal;
   readonly #controller = new AbortController();
-  #disarm: (() => void) | undefined;
+  #deadline = Infinity;
+  #reason: (() => Error) | undefined;
+  /** When the running timer fires. */
+  #firesAt = Infinity;
+  #cancel: (() => void) | undefined;
 
-  constructor(
-    private readonly clock: Clock,
-    private readonly parent: AbortSignal,
-  ) {
+  constructor(clock: Clock, parent: AbortSignal) {
+    this.#clock = clock;
+    this.#parent = parent;
     if (parent.aborted) this.#onParent();
     else parent.addEventListener('abort', this.#onParent);
   }
@@ -20,15 +26,19 @@ export class TimeLimit {
     return this.#controller.signal;
   }
 
-  /** Aborts with `reason` after `ms` milliseconds, unless armed anew or disarmed before. */
+  /** Aborts with `reason` after `ms` milliseconds, unless armed again or disarmed before. */
   arm(ms: number, reason: () => Error): void {
-    this.disarm();
-    this.#disarm = this.clock.after(ms, () => this.#controller.abort(reason()));
+    this.#deadline = this.#clock.now() + ms;
+    this.#reason = reason;
+    if (this.#firesAt <= this.#deadline) return;
+    this.#cancel?.();
+    this.#schedule(ms);
   }
 
   disarm(): void {
-    this.#disarm?.();
-    this.#disarm = undefined;
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#firesAt = Infinity;
   }
 
   abort(reason: Error): void {
@@ -39,10 +49,20 @@ export class TimeLimit {
   /** No longer needed: nothing aborts from now on. */
   end(): void {
     this.disarm();
-    this.parent.removeEventListener('abort', this.#onParent);
+    this.#parent.removeEventListener('abort', this.#onParent);
+  }
+
+  #schedule(ms: number): void {
+    this.#firesAt = this.#clock.now() + ms;
+    this.#cancel = this.#clock.after(ms, () => {
+      this.#firesAt = Infinity;
+      const remaining = this.#deadline - this.#clock.now();
+      if (remaining > 0) this.#schedule(remaining);
+      else this.#controller.abort(this.#reason!());
+    });
   }
 
   readonly #onParent = (): void => {
-    this.abort(this.parent.reason as Error);
+    this.abort(this.#parent.reason as Error);
   };
 }

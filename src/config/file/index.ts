@@ -1,5 +1,4 @@
 /** `lmserv.config.json`: models, remote servers, groups, prices and budgets. */
-export { diffConfig, type ConfigDiff, type SectionDiff } from './diff.js';
 export {
   ConfigFileError,
   loadConfigFile,

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { openAiError } from '../../errors.js';
-import { collect } from '../shared/collect.js';
 import type { Call, Dialect } from '../shared/dialect.js';
 import { maxTokens, modelName, temperature, text } from '../shared/fields.js';
 import { parseTask } from './task.js';
@@ -37,8 +36,7 @@ function parsePrompt(body: unknown): Call {
   };
   return {
     request: { kind: 'raw', n: 1, model: given.model, body: fields, unknownModel: 'default' },
-    collect: async (events) => {
-      const { choices } = await collect(events);
+    reply: ({ choices }) => {
       const { text: completion, finishReason } = choices[0]!;
       return { completion, finish_reason: finishReason };
     },

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { GenerateRequest, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { collect, type Choice } from '../shared/collect.js';
+import type { Choice } from '../shared/collect.js';
 import type { Call } from '../shared/dialect.js';
 import { jsonObject, maxTokens, modelName, temperature, text } from '../shared/fields.js';
 import { jsonReply } from '../shared/json-reply.js';
@@ -41,8 +41,7 @@ export function parseTask(body: unknown): Call {
   const check = task.schema === undefined ? undefined : compileSchema(task.schema);
   return {
     request: toRequest(task, messages),
-    collect: async (events) => {
-      const { choices } = await collect(events);
+    reply: ({ choices }) => {
       const choice = choices[0]!;
       const result = resultOf(task, choice, check);
       return { task: task.task, provider, result, finish_reason: choice.finishReason };

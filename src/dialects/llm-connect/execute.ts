@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { GenerateRequest, JsonObject, Usage } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { collect } from '../shared/collect.js';
 import type { Dialect } from '../shared/dialect.js';
 import { executeConfig, type CallValues, type ResolvedCall } from './execute-config.js';
 import { executeError } from './execute-errors.js';
@@ -33,8 +32,7 @@ export function execute(options: ExecuteOptions = {}): Dialect {
       const call = resolveCall(config ?? {}, options);
       return {
         request: toRequest(prompt, call),
-        collect: async (events, info) => {
-          const { choices, usage } = await collect(events);
+        reply: ({ choices, usage }, info) => {
           return {
             content: choices[0]!.text,
             model: info.trace.model,

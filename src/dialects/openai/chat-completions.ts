@@ -1,7 +1,7 @@
 import type { Dialect } from '../shared/dialect.js';
-import { collect, toolCalls, type Choice } from '../shared/collect.js';
+import { toolCalls, type Choice } from '../shared/collect.js';
 import { chatFields, parseChatBody, priorityOf } from './chat-request.js';
-import { ChatChunks } from './chat-chunks.js';
+import { ChatChunks } from './chunks.js';
 import { usageObject } from './usage.js';
 
 /** `POST /v1/chat/completions`, streamed and not. */
@@ -17,8 +17,7 @@ export const chatCompletions: Dialect = {
     }
     return {
       request,
-      collect: async (events, info) => {
-        const { choices, usage } = await collect(events, n);
+      reply: ({ choices, usage }, info) => {
         return {
           id: `chatcmpl-${info.requestId}`,
           object: 'chat.completion',

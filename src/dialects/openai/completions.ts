@@ -1,10 +1,9 @@
 import { z } from 'zod';
-import type { GenerateEvent, JsonObject, TokenLogprob } from '../../contract.js';
-import { collect } from '../shared/collect.js';
+import type { ReplyEvent, JsonObject, TokenLogprob } from '../../contract.js';
 import type { Dialect, ReplyInfo } from '../shared/dialect.js';
 import { askedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
 import { list, optional, validate } from '../shared/validate.js';
-import { OpenAiSse } from './sse-encoder.js';
+import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';
 
 /** Larger ones would be others to the worker, whose ids have 32 bits. */
@@ -46,8 +45,7 @@ export const completions: Dialect = {
     }
     return {
       request,
-      collect: async (events, info) => {
-        const { choices: found, usage } = await collect(events, n);
+      reply: ({ choices: found, usage }, info) => {
         return {
           id: `cmpl-${info.requestId}`,
           object: 'text_completion',
@@ -82,7 +80,7 @@ class CompletionChunks extends OpenAiSse {
     super(info, includeUsage, 'cmpl', 'text_completion');
   }
 
-  protected choiceEvent(event: Exclude<GenerateEvent, { type: 'usage' | 'prefill' }>): string {
+  protected choiceEvent(event: Exclude<ReplyEvent, { type: 'usage' | 'prefill' }>): string {
     if (event.type === 'text') {
       const logprobs = event.logprobs ? JSON.stringify(this.#list(event.index).add(event.logprobs)) : 'null';
       return this.#choice(event.index, JSON.stringify(event.text), logprobs, 'null');

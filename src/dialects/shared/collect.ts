@@ -1,7 +1,7 @@
-import type { FinishReason, GenerateEvent, TokenLogprob, Usage } from '../../contract.js';
+import type { FinishReason, ReplyEvent, Sink, TokenLogprob, Usage } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 
-/** Characters of a reply in one piece, all choices together; a log probability counts as the 64 its JSON has at least. */
+/** Characters of a reply in one piece, all choices together; a log probability counts as 64, the least its JSON has. */
 const MAX_SIZE = 16 * 1024 * 1024;
 const LOGPROB_SIZE = 64;
 
@@ -27,24 +27,30 @@ export interface Collected {
   readonly usage: Usage;
 }
 
-/**
- * Reads a generation to its end.
- *
- * @throws LMServError `generation_failed` when it is larger than 16 Mi characters; what the generation throws.
- */
-export async function collect(events: AsyncIterable<GenerateEvent>, n = 1): Promise<Collected> {
-  const choices = Array.from({ length: n }, newChoice);
-  let usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
-  let size = 0;
-  for await (const event of events) {
-    if (event.type === 'usage') usage = event.usage;
+/** Gathers the events of a reply that is sent in one piece. */
+export class Collector implements Sink<ReplyEvent> {
+  readonly #choices: readonly Choice[];
+  #usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+  #size = 0;
+
+  /** @param n the number of choices. */
+  constructor(n: number) {
+    this.#choices = Array.from({ length: n }, newChoice);
+  }
+
+  /** @throws LMServError `generation_failed` when the reply is larger than 16 Mi characters. */
+  event(event: ReplyEvent): void {
+    if (event.type === 'usage') this.#usage = event.usage;
     else if (event.type !== 'prefill') {
-      size += sizeOf(event);
-      if (size > MAX_SIZE) throw new LMServError('generation_failed', TOO_LARGE);
-      add(choices[event.index]!, event);
+      this.#size += sizeOf(event);
+      if (this.#size > MAX_SIZE) throw new LMServError('generation_failed', TOO_LARGE);
+      add(this.#choices[event.index]!, event);
     }
   }
-  return { choices, usage };
+
+  collected(): Collected {
+    return { choices: this.#choices, usage: this.#usage };
+  }
 }
 
 /** OpenAI's shape of a message's finished tool calls. */
@@ -60,7 +66,7 @@ function newChoice(): Choice {
   return { text: '', reasoning: '', logprobs: [], toolCalls: [], finishReason: 'stop' };
 }
 
-type ChoiceEvent = Exclude<GenerateEvent, { type: 'usage' | 'prefill' }>;
+type ChoiceEvent = Exclude<ReplyEvent, { type: 'usage' | 'prefill' }>;
 
 function sizeOf(event: ChoiceEvent): number {
   switch (event.type) {

@@ -1,5 +1,6 @@
-import type { GenerateEvent, GenerateRequest, Trace } from '../../contract.js';
+import type { ReplyEvent, GenerateRequest, Trace } from '../../contract.js';
 import type { LMServError } from '../../errors.js';
+import type { Collected } from './collect.js';
 
 /** What an encoder may know of the reply it writes. */
 export interface ReplyInfo {
@@ -14,7 +15,7 @@ export interface ReplyInfo {
 export interface StreamEncoder {
   readonly contentType: string;
   /** Text for one event; empty when it shows nothing to the client. */
-  event(event: GenerateEvent): string;
+  event(event: ReplyEvent): string;
   /** Text that ends a reply in good order. */
   end(): string;
   /** Text that tells of a failure after the reply began; undefined where only a cut connection can. */
@@ -27,10 +28,11 @@ export interface StreamEncoder {
   readonly errorsAsStream?: boolean;
 }
 
-/** One parsed request and how its answer is written: a stream or one JSON body. */
+/** One parsed request and how its reply is written: a stream or one JSON body. */
 export type Call = { readonly request: GenerateRequest } & (
   | { readonly stream: (info: ReplyInfo) => StreamEncoder }
-  | { readonly collect: (events: AsyncIterable<GenerateEvent>, info: ReplyInfo) => Promise<unknown> }
+  /** The JSON body of the reply, once it is complete. */
+  | { readonly reply: (collected: Collected, info: ReplyInfo) => unknown }
 );
 
 /** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */

@@ -1,7 +1,6 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import { Counter, Histogram, type Metric, type Registry } from 'prom-client';
 import type { Trace } from '../../contract.js';
 import { GAP_BOUNDS_MS } from '../token-gaps.js';
-import { CountedHistogram } from './counted-histogram.js';
 import type { ModelNames } from './model-names.js';
 
 const FIRST_TOKEN_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
@@ -62,7 +61,7 @@ export class GenerationMetrics {
 
   add(trace: Trace, outcome: string): void {
     const { firstTokenMs, tokenGaps: gaps } = trace;
-    // Refused before it was known which model would serve it.
+    // It was refused before it was known which model would serve it.
     if (trace.model === undefined) return;
     const model = this.#names.labelOf(trace.model);
     this.#generations.inc({ model, outcome });
@@ -70,7 +69,7 @@ export class GenerationMetrics {
     this.#completionTokens.inc({ model }, trace.completionTokens);
     if (firstTokenMs !== undefined) this.#firstToken.observe({ model }, firstTokenMs / 1000);
     if (gaps) this.#gaps.add(model, { counts: gaps.counts, sum: gaps.sumMs / 1000 });
-    // Backends tell of their cache with the last event of a reply.
+    // Backends report the use of their cache with the last event of a reply.
     if (trace.finishReason !== undefined) this.#addLookup(model, trace);
   }
 
@@ -91,7 +90,78 @@ export class GenerationMetrics {
     if (cachedTokens > 0) prefix.hits.inc({ model });
   }
 
-  #counter(name: string, help: string, further: readonly string[] = []): Counter {
-    return new Counter({ name, help, labelNames: ['model', ...further], registers: [this.#registry] });
+  #counter(name: string, help: string, extraLabels: readonly string[] = []): Counter {
+    return new Counter({ name, help, labelNames: ['model', ...extraLabels], registers: [this.#registry] });
+  }
+}
+
+/** Counts of one histogram: per bucket, the last one for values above all bounds, and the sum of the values. */
+interface Counts {
+  readonly counts: ArrayLike<number>;
+  readonly sum: number;
+}
+
+interface Series {
+  readonly counts: number[];
+  sum: number;
+}
+
+interface Sample {
+  readonly metricName: string;
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly value: number;
+}
+
+/**
+ * A histogram by model that adds values counted elsewhere, those of a whole reply at once: prom-client's own looks up its
+ * labels for every value. To the registry it is a metric like any other.
+ */
+class CountedHistogram {
+  readonly #name: string;
+  readonly #help: string;
+  readonly #bounds: readonly number[];
+  readonly #byModel = new Map<string, Series>();
+
+  /** @param bounds upper bounds of the buckets, ascending, without infinity. */
+  constructor(registry: Registry, name: string, help: string, bounds: readonly number[]) {
+    this.#name = name;
+    this.#help = help;
+    this.#bounds = bounds;
+    const metric = { name, get: async () => this.#get() };
+    registry.registerMetric(metric as unknown as Metric);
+  }
+
+  add(model: string, { counts, sum }: Counts): void {
+    const series = this.#series(model);
+    for (const bucket of series.counts.keys()) series.counts[bucket]! += counts[bucket]!;
+    series.sum += sum;
+  }
+
+  #series(model: string): Series {
+    const known = this.#byModel.get(model);
+    if (known) return known;
+    const fresh = { counts: [...this.#bounds, Infinity].map(() => 0), sum: 0 };
+    this.#byModel.set(model, fresh);
+    return fresh;
+  }
+
+  /** The form in which the registry reads a metric. */
+  #get() {
+    const values = [...this.#byModel].flatMap(([model, series]) => this.#samples(model, series));
+    return { name: this.#name, help: this.#help, type: 'histogram', aggregator: 'sum', values };
+  }
+
+  #samples(model: string, { counts, sum }: Series): Sample[] {
+    let count = 0;
+    const buckets = counts.map((more, bucket) => {
+      count += more;
+      const labels = { le: this.#bounds[bucket] ?? '+Inf', model };
+      return { metricName: `${this.#name}_bucket`, labels, value: count };
+    });
+    return [
+      ...buckets,
+      { metricName: `${this.#name}_sum`, labels: { model }, value: sum },
+      { metricName: `${this.#name}_count`, labels: { model }, value: count },
+    ];
   }
 }

@@ -1,22 +1,37 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Trace } from '../../contract.js';
 import type { PoolObserver } from '../pool-observer.js';
 import { GenerationMetrics } from './generations.js';
 import { ModelNames } from './model-names.js';
 import { PoolMetrics } from './pools.js';
 import { processMetrics } from './process.js';
-import { RequestMetrics, type FinishedRequest } from './requests.js';
 import { ServedModelMetrics, type ReadMemory, type ServedModel } from './served-models.js';
 
 export interface MetricsOptions {
   /** LMServ's own. */
   readonly version: string;
-  /** What serves now; asked at each scrape. */
+  /** What serves now; read at each scrape. */
   readonly models: () => readonly ServedModel[];
   /** How many log lines could not be written so far. */
   readonly droppedLogLines?: (() => number) | undefined;
   /** What the usage file has not taken so far. */
   readonly usageBacklog?: (() => { readonly rows: number; readonly uncounted: number }) | undefined;
   readonly memoryOf?: ReadMemory | undefined;
+}
+
+/** A request that has ended; `RequestRecord` of `src/http` is one. */
+export interface FinishedRequest {
+  /** The pattern that matched, never the URL. */
+  readonly route: string;
+  readonly status: number;
+  readonly outcome: string;
+  readonly ms: number;
+  readonly context: {
+    /** It went to a route that generates. */
+    readonly generated: boolean;
+    readonly trace: Trace;
+    readonly error?: { readonly code: string };
+  };
 }
 
 /** What Prometheus reads. */
@@ -56,7 +71,7 @@ export class Metrics {
     if (options.usageBacklog) this.#addUsageBacklog(options.usageBacklog);
   }
 
-  /** To be told by the pools of what happens in them. */
+  /** Receives what happens in the pools. */
   get poolObserver(): PoolObserver {
     return this.#pools;
   }
@@ -71,12 +86,12 @@ export class Metrics {
     this.#failures.inc({ model: this.#names.labelOf(failure.model), code: failure.error.code });
   }
 
-  /** Nothing could run for so many milliseconds. */
+  /** The event loop was held up for so many milliseconds. */
   stalled(ms: number): void {
     this.#stalls.observe(ms / 1000);
   }
 
-  /** All series as they are now. Who asks while another is being answered gets the same answer. */
+  /** All series as they are now. Simultaneous scrapes share one result. */
   expose(): Promise<Exposition> {
     this.#scrape ??= this.#expose().finally(() => (this.#scrape = undefined));
     return this.#scrape;
@@ -132,5 +147,46 @@ export class Metrics {
         this.inc(backlog().uncounted);
       },
     });
+  }
+}
+
+/** Seconds; a streamed reply may take minutes. */
+const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+/** Requests as HTTP sees them. */
+class RequestMetrics {
+  readonly #requests;
+  readonly #errors;
+  readonly #duration;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.#requests = new Counter({
+      name: 'lmserv_http_requests_total',
+      help: 'Requests that have ended, by matched route, outcome (finished, cancelled, broken, refused) and status.',
+      labelNames: ['route', 'outcome', 'status'],
+      registers,
+    });
+    this.#errors = new Counter({
+      name: 'lmserv_http_request_errors_total',
+      help: 'Requests refused or broken, by error code.',
+      labelNames: ['code'],
+      registers,
+    });
+    this.#duration = new Histogram({
+      name: 'lmserv_http_request_duration_seconds',
+      help: 'Time from the arrival of a request to the end of its reply.',
+      labelNames: ['route'],
+      buckets: DURATION_BUCKETS,
+      registers,
+    });
+  }
+
+  add({ outcome, status, ms, context, ...request }: FinishedRequest): void {
+    // In Express, the routes of a program may be lists and regular expressions.
+    const route = String(request.route);
+    this.#requests.inc({ route, outcome, status });
+    this.#duration.observe({ route }, ms / 1000);
+    if (context.error) this.#errors.inc({ code: context.error.code });
   }
 }

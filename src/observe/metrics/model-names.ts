@@ -1,7 +1,7 @@
-/** Series that are never dropped: a model that has left the configuration keeps its own. */
+/** Series are never dropped: a model that has left the configuration keeps its own. */
 const MAX_MODELS = 1000;
 
-/** The values of the `model` label. After so many, by reloads or a backend that makes names up, the others share `other`. */
+/** The values of the `model` label. Beyond the limit, after many reloads or with a backend that invents names, all share `other`. */
 export class ModelNames {
   readonly #known = new Set<string>();
 

@@ -1,5 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type { PoolObserver, WorkerExitCause } from '../pool-observer.js';
+import type { WorkerExitCause } from '../../contract.js';
+import type { PoolObserver } from '../pool-observer.js';
 import type { ModelNames } from './model-names.js';
 
 const WAIT_BUCKETS = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -8,7 +9,12 @@ const WAIT_BUCKETS = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const START_BUCKETS = [0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
 const CAUSES: readonly WorkerExitCause[] = [
-  ...(['shutdown', 'recycled', 'hung', 'killed', 'crashed', 'start_failed'] as const),
+  'shutdown',
+  'recycled',
+  'hung',
+  'killed',
+  'crashed',
+  'start_failed',
 ];
 
 /** What happens in the pools: workers that come and go, requests that wait, move on or start again. */

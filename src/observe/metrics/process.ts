@@ -4,10 +4,10 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 /** How often the event loop's delay is sampled, milliseconds. */
 const SAMPLING_MS = 10;
 
-/** A sample is the time between two ticks, samples begin anew with each scrape, and what is computed of none is no number. */
+/** A sample is the time between two ticks, sampling restarts with each scrape, and statistics of no samples are NaN. */
 const TICKS = 3;
 
-/** Sums of other metrics by names that Prometheus' linter refuses: they end as a counter's and are none. */
+/** Gauges with a `_total` suffix, which promtool rejects; they are sums of other metrics. */
 const MISNAMED = [
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',
@@ -18,9 +18,9 @@ let registry: Registry | undefined;
 let reading: Promise<string> | undefined;
 
 /**
- * CPU, memory, event loop and garbage collection of this process, in Prometheus' text form. There is one registry for
- * all servers in it, because what observes them cannot be ended. Sampling the event loop wakes the process 100 times a
- * second, so it begins when it is first asked for.
+ * CPU, memory, event loop and garbage collection of this process, in Prometheus' text form. All servers in a process
+ * share one registry, because its observers cannot be stopped. Sampling the event loop wakes the process 100 times a
+ * second, so it begins with the first scrape.
  */
 export function processMetrics(): Promise<string> {
   reading ??= read().finally(() => (reading = undefined));

@@ -7,21 +7,22 @@ export interface ServedModel {
   readonly model: string;
   readonly status: BackendStatus;
   readonly workers: readonly WorkerInfo[];
-  /** The version of the llama.cpp that it runs on, where it does. */
+  /** The version of the llama.cpp it runs on, if it does. */
   readonly llamaCpp?: string | undefined;
 }
 
-/** Finds out what a process uses; undefined where that cannot be told. */
+/** Reads the memory of a process; undefined if it cannot be read. */
 export type ReadMemory = (pid: number) => ProcessMemory | undefined | Promise<ProcessMemory | undefined>;
 
-/** A worker's place in its pool: unlike its id it stays the same from one process to the next. */
+/** The place of a worker in its pool: unlike its id, its successor has the same. */
 type Place = { readonly model: string; readonly worker: number };
 
 const ACTIVITIES: readonly WorkerActivity[] = ['starting', 'idle', 'busy', 'suspected', 'draining'];
 
-/** What serves now, written anew for each scrape. */
+/** What serves now; written from scratch for each scrape. */
 export class ServedModelMetrics {
   readonly #registry: Registry;
+  readonly #read: ReadMemory;
   readonly #gauges: Gauge[] = [];
   readonly #ready;
   readonly #slots;
@@ -34,11 +35,9 @@ export class ServedModelMetrics {
   readonly #startTime;
   readonly #llamaCpp;
 
-  constructor(
-    registry: Registry,
-    private readonly memoryOf: ReadMemory = readMemory,
-  ) {
+  constructor(registry: Registry, read: ReadMemory = readMemory) {
     this.#registry = registry;
+    this.#read = read;
     this.#ready = this.#gauge(
       'lmserv_model_ready',
       'Whether a model can serve requests, now or after a wait.',
@@ -73,7 +72,7 @@ export class ServedModelMetrics {
     ]);
   }
 
-  /** Takes the state of all models over; what is gone since the last time shows no more. */
+  /** Sets the state of all models; what has gone since the last time disappears. */
   async update(models: readonly ServedModel[]): Promise<void> {
     const memory = await this.#readMemory(models);
     for (const metric of [...this.#gauges, this.#requests]) metric.reset();
@@ -87,14 +86,14 @@ export class ServedModelMetrics {
   async #readMemory(models: readonly ServedModel[]): Promise<ReadonlyMap<WorkerInfo, ProcessMemory>> {
     const found = new Map<WorkerInfo, ProcessMemory>();
     const look = async (worker: WorkerInfo) => {
-      const memory = worker.pid === undefined ? undefined : await this.memoryOf(worker.pid);
+      const memory = worker.pid === undefined ? undefined : await this.#read(worker.pid);
       if (memory) found.set(worker, memory);
     };
     await Promise.all(models.flatMap(({ workers }) => workers.map(look)));
     return found;
   }
 
-  // A model may have several backends, a place two processes while one takes over from the other: what counts is added.
+  // A model may have several backends, and a place two processes while one takes over from the other: counts are added.
 
   #setModel({ model, status, llamaCpp }: ServedModel): void {
     if (status.ready) this.#ready.set({ model }, 1);
@@ -119,17 +118,17 @@ export class ServedModelMetrics {
       this.#memory.inc({ ...place, kind: 'anonymous' }, memory.anonymous);
       this.#memory.inc({ ...place, kind: 'mapped' }, memory.mapped);
     }
-    // The one that is leaving is not the one that serves.
+    // A worker that is leaving no longer serves.
     if (worker.state === 'draining') return;
     this.#requests.inc(place, worker.requests);
     this.#startTime.set(place, worker.startedAt / 1000);
   }
 
-  #gauge(name: string, help: string, further: readonly string[] = []): Gauge {
+  #gauge(name: string, help: string, extraLabels: readonly string[] = []): Gauge {
     const gauge = new Gauge({
       name,
       help,
-      labelNames: ['model', ...further],
+      labelNames: ['model', ...extraLabels],
       registers: [this.#registry],
     });
     this.#gauges.push(gauge);

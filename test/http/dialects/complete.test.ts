@@ -1,4 +1,4 @@
-import type { FinishReason, GenerateEvent } from '../../../src/contract.js';
+import type { FinishReason, ReplyEvent } from '../../../src/contract.js';
 import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
 import { events, failing, playing, saying } from '../../support/app.js';
 import { ndjson, post } from './post.js';
@@ -7,7 +7,7 @@ const messages = [{ role: 'user', content: 'Hello' }];
 const asked = { model: 'quality', messages, tenant_id: 'acme' };
 const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object' } } }];
 
-const calling: GenerateEvent[] = [
+const calling: ReplyEvent[] = [
   { type: 'text', index: 0, text: 'Let me look.' },
   { type: 'tool_call', index: 0, call: { index: 0, id: 'call_1', name: 'weather', arguments: '{"city":' } },
   { type: 'tool_call', index: 0, call: { index: 0, arguments: '"Lima"}' } },

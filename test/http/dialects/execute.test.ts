@@ -1,6 +1,6 @@
 import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
 import request from 'supertest';
-import { events, failing, KEY, saying, testApp } from '../../support/app.js';
+import { events, failing, KEY, playing, saying, testApp } from '../../support/app.js';
 import { routes } from '../../../src/http/routes.js';
 import { loadProfiles } from '../../../src/dialects/llm-connect/profiles/load.js';
 import { post } from './post.js';
@@ -98,10 +98,11 @@ describe('POST /execute', () => {
   test('gives the answer alone of a model that reasons, and how it ended', async () => {
     const thinking = failing(new LMServError('generation_failed'));
     await post('/execute', asked, thinking).expect(500);
-    const response = await post('/execute', asked, async function* () {
-      yield { type: 'reasoning', index: 0, text: 'Hmm' };
-      yield { type: 'finish', index: 0, reason: 'length' };
-    });
+    const silent = playing([
+      { type: 'reasoning', index: 0, text: 'Hmm' },
+      { type: 'finish', index: 0, reason: 'length' },
+    ]);
+    const response = await post('/execute', asked, silent);
     expect(response.body).toMatchObject({ content: '', finish_reason: 'length' });
   });
 });

@@ -1,13 +1,12 @@
 import request from 'supertest';
-import type { AppOptions } from '../../../src/http/app.js';
-import { KEY, testApp } from '../../support/app.js';
+import { KEY, testApp, type TestOptions } from '../../support/app.js';
 
 /** Posts a JSON body with the key to the app over a fake generate. */
 export function post(
   path: string,
   body: object,
-  generate?: AppOptions['generate'],
-  options: Partial<AppOptions> = {},
+  generate?: TestOptions['generate'],
+  options: Partial<TestOptions> = {},
 ) {
   return request(testApp(generate ? { ...options, generate } : options))
     .post(path)

@@ -74,7 +74,12 @@ test('a changed lock file installs anew, a changed source compiles anew and drop
   await writeFile(path.join(root, 'package-lock.json'), lockFile('1.0.1'));
   expect((await bootstrap(['ask'])).stdout).toBe('new');
   expect(await npmCalls()).toHaveLength(2);
-  expect((await readdir(path.join(root, 'dist/src'))).sort()).toEqual(['cli.d.ts', 'cli.js', 'cli.js.map', 'install']);
+  expect((await readdir(path.join(root, 'dist/src'))).sort()).toEqual([
+    'cli.d.ts',
+    'cli.js',
+    'cli.js.map',
+    'install',
+  ]);
 });
 
 test('what npm installed by hand is taken as it is', async () => {

@@ -12,7 +12,7 @@ beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'))));
 
 afterEach(async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
   rmSync(folder, { recursive: true });
 });
 
@@ -147,7 +147,7 @@ describe('recycling', () => {
       memoryBytes: expect.any(Number),
     });
     fake.pool.kill();
-    await fake.pool.stop(0);
+    await fake.pool.stop();
     await start({ workers: 1, checkIntervalMs: 20, recycling: { ageMs: 1 } });
     expect(await fake.next('worker_recycle')).toMatchObject({ limit: 'ageMs' });
   });

@@ -27,7 +27,7 @@ afterEach(async () => {
   jest.useRealTimers();
   jest.restoreAllMocks();
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
 });
 
 const BOTH = [

@@ -1,9 +1,10 @@
 import { jest } from '@jest/globals';
 import type { GenerateRequest } from '../../../src/contract.js';
 import { createGenerate } from '../../../src/generate/generate.js';
-import { newTrace } from '../../../src/generate/trace.js';
-import type { PoolObserver, WaitOutcome } from '../../../src/observe/pool-observer.js';
+import type { WaitOutcome } from '../../../src/contract.js';
+import type { PoolObserver } from '../../../src/observe/pool-observer.js';
 import { firstText, TestPool, textOf } from '../../support/pool.js';
+import { pullFrom, testContext } from '../../support/pulled.js';
 
 /** Who waits for whom, with one slot that is held while the others line up. */
 
@@ -20,7 +21,7 @@ let order: string[];
 
 afterEach(async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
 });
 
 /** A pool of one slot in use, until the function it returns is called. */
@@ -134,8 +135,7 @@ describe('more choices than slots', () => {
       members: [{ model: 'fake', backend: fake.backend, maxTokens: { standard: 100, cap: 100 } }],
     }));
     const caller = { name: 'many', admin: false };
-    const context = { requestId: 'r', caller, signal: new AbortController().signal, trace: newTrace() };
-    return generate({ kind: 'chat', n, body: chat(content) }, context);
+    return pullFrom(generate, { kind: 'chat', n, body: chat(content) }, testContext({ caller }));
   };
 
   test('take one place of the queue, and none where it has no places', async () => {
@@ -159,12 +159,12 @@ describe('more choices than slots', () => {
     try {
       fake = await new TestPool({ queueTimeoutMs: 1_000 }).ready();
       const events = choices(2, '@hold x');
-      await firstText(events[Symbol.asyncIterator]());
+      await firstText(events);
       const alone = ask('alone', 'alone');
       jest.advanceTimersByTime(10_000);
       await expect(alone).rejects.toMatchObject({ code: 'queue_timeout' });
       expect(fake.pool.status().queue.waiting).toBe(1);
-      await events[Symbol.asyncIterator]().return!(undefined);
+      await events.return(undefined);
       expect(fake.pool.status().queue.waiting).toBe(0);
     } finally {
       jest.useRealTimers();

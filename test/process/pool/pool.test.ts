@@ -13,7 +13,7 @@ async function pool(...args: ConstructorParameters<typeof TestPool>): Promise<Te
 
 afterEach(async () => {
   current.pool.kill();
-  await current.pool.stop(0);
+  await current.pool.stop();
 });
 
 test('a request is served, its slot comes back, and the same process serves the next', async () => {
@@ -280,24 +280,38 @@ describe('starting', () => {
 });
 
 describe('stopping', () => {
-  test('waiters are refused, held leases finish, then the processes end', async () => {
+  test('with a grace: replies that run and that wait finish, new requests are refused, then the processes end', async () => {
     const fake = await pool();
     const pids = fake.pool.pids();
     const { events } = fake.ask('@hold x');
     await firstText(events);
     const waiting = fake.ask('y').text();
-    const stopped = fake.pool.stop(60_000);
-    await expect(waiting).rejects.toMatchObject({ code: 'draining' });
+    const stopped = fake.backend.stop(60_000);
     await expect(fake.ask('z').text()).rejects.toMatchObject({ code: 'draining' });
     expect(isAlive(pids[0]!)).toBe(true);
     await events.return(undefined);
+    expect(await waiting).toBe('y');
+    await stopped;
+    expect(isAlive(pids[0]!)).toBe(false);
+  });
+
+  test('without one: requests that wait are refused, replies break, the processes end', async () => {
+    const fake = await pool();
+    const pids = fake.pool.pids();
+    const { events } = fake.ask('@hold x');
+    await firstText(events);
+    const waiting = fake.ask('y').text();
+    const broken = events.next();
+    const stopped = fake.backend.stop(0);
+    await expect(waiting).rejects.toMatchObject({ code: 'draining' });
+    await expect(broken).rejects.toMatchObject({ code: 'draining' });
     await stopped;
     expect(isAlive(pids[0]!)).toBe(false);
   });
 
   test('SIGTERM ignored: SIGKILL to the group', async () => {
     const fake = await pool({}, { extraArgs: ['--fake-ignore-term'] });
-    await fake.pool.stop(0);
+    await fake.pool.stop();
     expect(fake.lines.at(-1)).toMatchObject({ event: 'worker_exit', signal: 'SIGKILL', reason: 'shutdown' });
   }, 15_000);
 });

@@ -5,6 +5,7 @@ import type { GenerateEvent } from '../../../src/contract.js';
 import { LocalBackend } from '../../../src/backends/local/backend.js';
 import { pino } from 'pino';
 import { firstText, TestPool, textOf } from '../../support/pool.js';
+import { pull } from '../../support/pulled.js';
 
 /** A reply whose worker fails in the middle goes on with another one. */
 
@@ -18,7 +19,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
   rmSync(folder, { recursive: true });
 });
 
@@ -62,7 +63,7 @@ test('tokens that came together are counted each', async () => {
 
 test('a stopped worker is not waited for, whatever it is asked', async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
   fake = await new TestPool(
     {},
     { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 300 } },
@@ -87,7 +88,7 @@ test('a raw prompt is gone on with too', async () => {
 
 test('it goes ahead of who waits, also where the queue is full', async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
   fake = await new TestPool({ workers: 1, queueLimit: 1 }).ready();
   const { events } = fake.ask(dieOnce());
   await firstText(events);
@@ -103,7 +104,7 @@ test('it goes ahead of who waits, also where the queue is full', async () => {
 
 test('a request that lost its worker before its first token need not queue again, however full it is', async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
   fake = await new TestPool({ workers: 1, queueLimit: 0 }).ready();
   const { events } = fake.ask(`@hang-once:${join(folder, 'hung')} fine`);
   expect(await events.next()).toMatchObject({ value: { type: 'prefill' } });
@@ -128,7 +129,7 @@ test('turned off it is broken visibly', async () => {
   });
   const { context } = fake.ask('x');
   const body = { messages: [{ role: 'user', content: dieOnce() }] };
-  const reply = textOf(off.generate({ kind: 'chat', n: 1, body }, context));
+  const reply = textOf(pull(off, { kind: 'chat', n: 1, body }, context));
   await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
 });
 
@@ -162,7 +163,7 @@ describe('the prompt of the continuation', () => {
 
   test('is the text so far where the vocabulary does not give the tokens back', async () => {
     fake.pool.kill();
-    await fake.pool.stop(0);
+    await fake.pool.stop();
     fake = await new TestPool({ workers: 2 }, { extraArgs: ['--fake-space'] }).ready();
     expect(await fake.ask(dieOnce()).text()).toBe('one two three four five');
     expect(await promptGiven()).toBeUndefined();

@@ -7,7 +7,7 @@ let fake: TestPool;
 
 afterEach(async () => {
   fake.pool.kill();
-  await fake.pool.stop(0);
+  await fake.pool.stop();
 });
 
 test('a reply that is not read is held back, with less than 1 MiB of it in our memory', async () => {

@@ -1,20 +1,21 @@
-import { CustomBackend } from '../../../src/backends/custom.js';
+import { PulledBackend } from '../../../src/backends/custom.js';
 import { withoutWorkers } from '../../../src/backends/status.js';
-import type { Backend, GenerateEvent } from '../../../src/contract.js';
+import type { CustomBackend, ReplyEvent } from '../../../src/contract.js';
+import { pull } from '../../support/pulled.js';
 import { chat, context, run } from './remote/helpers.js';
 
 /** Runs a backend that yields these. */
 function reply(...events: unknown[]) {
-  const inner: Backend = {
+  const inner: CustomBackend = {
     name: 'own',
     start: () => undefined,
     stop: async () => undefined,
     status: () => withoutWorkers(true),
     async *generate() {
-      yield* events as GenerateEvent[];
+      yield* events as ReplyEvent[];
     },
   };
-  return run(new CustomBackend('own', inner).generate(chat, context()));
+  return run(pull(new PulledBackend('own', inner), chat, context()));
 }
 
 const text = { type: 'text', index: 0, text: 'a' };

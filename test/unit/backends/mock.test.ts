@@ -1,19 +1,19 @@
-import type { GenerateContext, GenerateEvent, JsonObject } from '../../../src/contract.js';
+import type { JsonObject, ReplyEvent } from '../../../src/contract.js';
 import { MockBackend } from '../../../src/backends/mock/backend.js';
-import { collect } from '../../../src/dialects/shared/collect.js';
+import { Collector } from '../../../src/dialects/shared/collect.js';
 import { compileSchema } from '../../../src/dialects/shared/json-schema.js';
-import { newTrace } from '../../../src/generate/trace.js';
+import { testContext } from '../../support/pulled.js';
 
 const messages = [{ role: 'user', content: 'CANARY' }];
 
-function run(body: JsonObject, signal = new AbortController().signal): AsyncGenerator<GenerateEvent> {
-  const caller = { name: 'test', admin: false };
-  const context: GenerateContext = { requestId: 'r', caller, signal, trace: newTrace() };
-  return new MockBackend().generate({ kind: 'chat', n: 1, body }, context);
+function run(body: JsonObject, signal = new AbortController().signal): AsyncGenerator<ReplyEvent> {
+  return new MockBackend().generate({ kind: 'chat', n: 1, body }, testContext({ signal }));
 }
 
 const answer = async (body: JsonObject) => {
-  const { choices, usage } = await collect(run(body));
+  const collector = new Collector(1);
+  for await (const event of run(body)) collector.event(event);
+  const { choices, usage } = collector.collected();
   return { choice: choices[0]!, usage };
 };
 
@@ -27,7 +27,7 @@ test('says that it is a mock, always the same, nothing of the prompt', async () 
 });
 
 test('streams word by word, the prefill first, the usage last', async () => {
-  const events: GenerateEvent[] = [];
+  const events: ReplyEvent[] = [];
   for await (const event of run({ messages })) events.push(event);
   const texts = events.filter((event) => event.type === 'text');
   expect(texts.length).toBeGreaterThan(5);

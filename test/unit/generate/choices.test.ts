@@ -1,5 +1,5 @@
-import type { GenerateEvent } from '../../../src/contract.js';
-import { mergeChoices } from '../../../src/generate/choices.js';
+import type { GenerateEvent, Sink } from '../../../src/contract.js';
+import { runChoices } from '../../../src/generate/choices.js';
 
 const text = (value: string): GenerateEvent => ({ type: 'text', index: 0, text: value });
 const usage = (completionTokens: number): GenerateEvent => ({
@@ -7,20 +7,25 @@ const usage = (completionTokens: number): GenerateEvent => ({
   usage: { promptTokens: 5, completionTokens, cachedTokens: 0 },
 });
 
-async function* play(events: GenerateEvent[]): AsyncGenerator<GenerateEvent> {
-  yield* events;
-}
-
-async function all(events: AsyncIterable<GenerateEvent>): Promise<GenerateEvent[]> {
-  const list = [];
-  for await (const event of events) list.push(event);
-  return list;
-}
-
 const never = new AbortController().signal;
 
+/** A sink that keeps what it is given. */
+function recording() {
+  const events: GenerateEvent[] = [];
+  return { events, sink: { event: (event: GenerateEvent) => void events.push(event) } };
+}
+
+const aborted = (signal: AbortSignal) =>
+  new Promise<never>((_resolve, reject) =>
+    signal.addEventListener('abort', () => reject(new Error('ended'))),
+  );
+
 test('each event has the index of its choice; the prompt is counted once', async () => {
-  const events = await all(mergeChoices(2, never, (index) => play([text(`t${index}`), usage(index + 1)])));
+  const { events, sink } = recording();
+  await runChoices(2, never, sink, async (index, _signal, into) => {
+    into.event(text(`t${index}`));
+    into.event(usage(index + 1));
+  });
   expect(events.filter((event) => event.type === 'text').sort((a, b) => a.index - b.index)).toEqual([
     { type: 'text', index: 0, text: 't0' },
     { type: 'text', index: 1, text: 't1' },
@@ -34,58 +39,82 @@ test('each event has the index of its choice; the prompt is counted once', async
 
 test('when one fails the others are ended, also one that waits', async () => {
   const ended: number[] = [];
-  const merged = mergeChoices(2, never, async function* (index, signal) {
+  const merged = runChoices(2, never, recording().sink, async (index, signal) => {
     try {
       if (index === 0) throw new Error('boom');
-      await new Promise((_resolve, reject) =>
-        signal.addEventListener('abort', () => reject(new Error('ended'))),
-      );
-      yield text('never');
+      await aborted(signal);
     } finally {
       ended.push(index);
     }
   });
-  await expect(all(merged)).rejects.toThrow('boom');
+  await expect(merged).rejects.toThrow('boom');
   expect(ended.sort()).toEqual([0, 1]);
 });
 
-test('when the reader leaves all are ended', async () => {
+test('when the client leaves all are ended, and no usage is made up', async () => {
   const ended: number[] = [];
-  const merged = mergeChoices(2, never, async function* (index, signal) {
+  const client = new AbortController();
+  const { events, sink } = recording();
+  const merged = runChoices(2, client.signal, sink, async (index, signal, into) => {
     try {
-      yield text('a');
-      await new Promise((_resolve, reject) =>
-        signal.addEventListener('abort', () => reject(new Error('ended'))),
-      );
+      into.event(text('a'));
+      await aborted(signal);
     } finally {
       ended.push(index);
     }
   });
-  await merged.next();
-  await merged.return(undefined);
+  client.abort();
+  await expect(merged).rejects.toThrow('ended');
   expect(ended.sort()).toEqual([0, 1]);
+  expect(events.map((event) => event.type)).toEqual(['text', 'text']);
 });
 
 test('a choice that waits does not hold up the others, nor is it forgotten', async () => {
   let go!: () => void;
   const waits = new Promise<void>((resolve) => (go = resolve));
-  const merged = mergeChoices(2, never, async function* (index) {
+  const { events, sink } = recording();
+  const merged = runChoices(2, never, sink, async (index, _signal, into) => {
     if (index === 0) await waits;
-    yield text(`t${index}`);
-    if (index === 1) yield text('more');
+    into.event(text(`t${index}`));
+    if (index === 1) into.event(text('more'));
   });
-  expect([(await merged.next()).value, (await merged.next()).value]).toEqual([
+  const before = [
     { type: 'text', index: 1, text: 't1' },
     { type: 'text', index: 1, text: 'more' },
-  ]);
+  ];
+  expect(events).toEqual(before);
   go();
-  expect(await all(merged)).toEqual([{ type: 'text', index: 0, text: 't0' }]);
+  await merged;
+  expect(events).toEqual([...before, { type: 'text', index: 0, text: 't0' }]);
 });
 
-test('no choice goes ahead of one whose event came before', async () => {
-  const merged = mergeChoices(3, never, async function* () {
-    for (let i = 0; i < 4; i += 1) yield text('t');
+test('events are passed on in the order in which they come', async () => {
+  const { events, sink } = recording();
+  await runChoices(3, never, sink, async (_index, _signal, into) => {
+    for (let i = 0; i < 4; i += 1) {
+      into.event(text('t'));
+      await Promise.resolve();
+    }
   });
-  const order = (await all(merged)).map((event) => ('index' in event ? event.index : undefined));
+  const order = events.map((event) => ('index' in event ? event.index : undefined));
   expect(order).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
+});
+
+test('a sink that throws ends all choices with what it threw', async () => {
+  const ended: number[] = [];
+  const sink: Sink = {
+    event: () => {
+      throw new Error('no more');
+    },
+  };
+  const merged = runChoices(2, never, sink, async (index, signal, into) => {
+    try {
+      if (index === 1) into.event(text('a'));
+      await aborted(signal);
+    } finally {
+      ended.push(index);
+    }
+  });
+  await expect(merged).rejects.toThrow('no more');
+  expect(ended.sort()).toEqual([0, 1]);
 });

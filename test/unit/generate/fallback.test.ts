@@ -1,18 +1,19 @@
 import { LMServError, type ErrorCode } from '../../../src/errors.js';
-import { withFallback, type FallbackOptions, type MemberFailure } from '../../../src/generate/fallback.js';
-import type { GenerateContext } from '../../../src/contract.js';
+import { openFirst, type FallbackOptions, type MemberFailure } from '../../../src/generate/fallback.js';
+import { pull, type TestContext } from '../../support/pulled.js';
 import { chat, context, done, fails, FakeBackend, FakeTimers, hangs, run, text } from './helpers.js';
 
 const failing = (name: string, code: ErrorCode, message?: string) =>
   new FakeBackend(name, fails(new LMServError(code, message)));
 
-const serve = (backends: readonly FakeBackend[], its: GenerateContext, options: FallbackOptions = {}) =>
-  withFallback(
-    backends.map((backend) => ({ model: `model-${backend.name}`, backend })),
-    ({ model }) => chat({ model }),
-    its,
-    options,
-  );
+const serve = (backends: readonly FakeBackend[], its: TestContext, options: FallbackOptions = {}) => {
+  const members = backends.map((backend) => ({ model: `model-${backend.name}`, backend }));
+  const first = {
+    open: (...[, context, sink]: Parameters<FakeBackend['open']>) =>
+      openFirst(members, ({ model }) => chat({ model }), context, sink, options),
+  };
+  return pull(first, chat(), its);
+};
 
 const timesAsked = (backends: readonly FakeBackend[]) => backends.map(({ asked }) => asked.length);
 

@@ -1,7 +1,6 @@
-import { jest } from '@jest/globals';
 import { LMServError } from '../../../src/errors.js';
 import { createGenerate, type Resolved } from '../../../src/generate/generate.js';
-import { TrackedBackend } from '../../../src/generate/tracked.js';
+import { pullFrom } from '../../support/pulled.js';
 import { chat, context, fails, FakeBackend, FakeTimers, hangs, run, text } from './helpers.js';
 
 const limits = { standard: 10, cap: 100 };
@@ -20,15 +19,15 @@ test('asks for what the request names', async () => {
     return resolving(new FakeBackend('a'));
   });
   const request = chat({ model: 'm', unknownModel: 'default', provider: 'cloud' });
-  expect((await run(generate(request, context()))).said).toBe('a');
+  expect((await run(pullFrom(generate, request, context()))).said).toBe('a');
   expect(asked).toEqual([['m', 'default', 'cloud']]);
 });
 
 test('limits the tokens, each member by its own limits', async () => {
   const backends = [new FakeBackend('a', fails(new LMServError('starting'))), new FakeBackend('b')];
   const generate = createGenerate(() => resolving(...backends));
-  await run(generate(chat(), context()));
-  await run(generate(chat({ body: { max_tokens: 500 } }), context()));
+  await run(pullFrom(generate, chat(), context()));
+  await run(pullFrom(generate, chat({ body: { max_tokens: 500 } }), context()));
   const asked = backends.map((backend) => backend.asked.map(({ request }) => request.body.max_tokens));
   expect(asked).toEqual([
     [10, 100],
@@ -39,7 +38,11 @@ test('limits the tokens, each member by its own limits', async () => {
 test('gives each choice its own seed and merges them', async () => {
   const backend = new FakeBackend('a');
   const { events } = await run(
-    createGenerate(() => resolving(backend))(chat({ n: 3, body: { seed: 7 } }), context()),
+    pullFrom(
+      createGenerate(() => resolving(backend)),
+      chat({ n: 3, body: { seed: 7 } }),
+      context(),
+    ),
   );
   expect(backend.asked.map(({ request }) => request.body.seed)).toEqual([7, 8, 9]);
   const texts = events.filter((event) => event.type === 'text');
@@ -50,10 +53,10 @@ test('ends at the request’s own deadline, also after the first token', async (
   const timers = new FakeTimers();
   const slow = new FakeBackend('a', async function* (request, its) {
     yield text('half');
-    yield* hangs(request, its) as ReturnType<FakeBackend['generate']>;
+    yield* hangs(request, its);
   });
   const generate = createGenerate(() => resolving(slow), { after: timers.after });
-  const events = generate(chat({ deadlineMs: 4_000 }), context())[Symbol.asyncIterator]();
+  const events = pullFrom(generate, chat({ deadlineMs: 4_000 }), context());
   await events.next();
   await events.next();
   timers.pass(4_000);
@@ -67,55 +70,12 @@ test('ends at the request’s own deadline, also after the first token', async (
 test('the trace names the model before anything has come', async () => {
   const its = context();
   const backend = new FakeBackend('a', fails(new LMServError('unavailable')));
-  await run(createGenerate(() => resolving(backend))(chat(), its));
+  await run(
+    pullFrom(
+      createGenerate(() => resolving(backend)),
+      chat(),
+      its,
+    ),
+  );
   expect(its.trace).toMatchObject({ model: 'model-a', backend: 'a', attempts: 1 });
-});
-
-describe('a tracked backend', () => {
-  test('is stopped only when its replies have ended', async () => {
-    const inner = new FakeBackend('a');
-    const tracked = new TrackedBackend(inner);
-    const events = tracked.generate(chat(), context());
-    await events.next();
-    const stopped = tracked.stop(60_000);
-    await Promise.resolve();
-    expect(inner.stops).toEqual([]);
-    expect(tracked.running).toBe(1);
-    await run(events);
-    await stopped;
-    expect(inner.stops).toEqual([0]);
-  });
-
-  test('is stopped at once when nothing runs, or without a grace', async () => {
-    const inner = new FakeBackend('a', hangs);
-    const tracked = new TrackedBackend(inner);
-    await tracked.stop(60_000);
-    const client = new AbortController();
-    const events = tracked.generate(chat(), context({ signal: client.signal }));
-    await events.next();
-    await tracked.stop(0);
-    expect(inner.stops).toEqual([0, 0]);
-    client.abort(new Error('gone'));
-    await expect(events.next()).rejects.toThrow('gone');
-  });
-
-  test('is stopped at the end of the grace', async () => {
-    jest.useFakeTimers();
-    try {
-      const inner = new FakeBackend('a', hangs);
-      const tracked = new TrackedBackend(inner);
-      const client = new AbortController();
-      const events = tracked.generate(chat(), context({ signal: client.signal }));
-      await events.next();
-      const stopped = tracked.stop(5_000);
-      jest.advanceTimersByTime(4_999);
-      expect(inner.stops).toEqual([]);
-      jest.advanceTimersByTime(1);
-      await stopped;
-      expect(inner.stops).toEqual([0]);
-      client.abort();
-    } finally {
-      jest.useRealTimers();
-    }
-  });
 });

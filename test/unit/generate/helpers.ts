@@ -4,18 +4,15 @@ import type {
   Backend,
   BackendStatus,
   GenerateContext,
-  GenerateEvent,
   GenerateRequest,
+  OpenReply,
+  ReplyEvent,
+  Sink,
 } from '../../../src/contract.js';
-import { newTrace } from '../../../src/generate/trace.js';
+import { openScript, testContext, type Script } from '../../support/pulled.js';
 
-export const text = (value: string): GenerateEvent => ({ type: 'text', index: 0, text: value });
-export const done: GenerateEvent = { type: 'finish', index: 0, reason: 'stop' };
-
-type Script = (
-  request: GenerateRequest,
-  context: GenerateContext,
-) => AsyncIterable<GenerateEvent> | Iterable<GenerateEvent>;
+export const text = (value: string): ReplyEvent => ({ type: 'text', index: 0, text: value });
+export const done: ReplyEvent = { type: 'finish', index: 0, reason: 'stop' };
 
 /** A backend whose replies are made by a function; it notes what it was asked. */
 export class FakeBackend implements Backend {
@@ -28,9 +25,9 @@ export class FakeBackend implements Backend {
     private readonly script: Script = () => [text(name), done],
   ) {}
 
-  async *generate(request: GenerateRequest, context: GenerateContext): AsyncGenerator<GenerateEvent> {
+  open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
     this.asked.push({ request, context });
-    yield* this.script(request, context);
+    return openScript(this.script, request, context, sink);
   }
 
   status(): BackendStatus {
@@ -69,15 +66,7 @@ export const hangs: Script = async function* (_request, { signal }) {
   });
 };
 
-export function context(more: Partial<GenerateContext> = {}): GenerateContext {
-  return {
-    requestId: 'r1',
-    caller: { name: 'someone', admin: false },
-    signal: new AbortController().signal,
-    trace: newTrace(),
-    ...more,
-  };
-}
+export { testContext as context };
 
 export const chat = (more: Partial<GenerateRequest> = {}): GenerateRequest => ({
   kind: 'chat',
@@ -87,9 +76,9 @@ export const chat = (more: Partial<GenerateRequest> = {}): GenerateRequest => ({
 });
 
 export async function run(
-  events: AsyncIterable<GenerateEvent>,
-): Promise<{ said: string; events: GenerateEvent[]; thrown: unknown }> {
-  const seen: GenerateEvent[] = [];
+  events: AsyncIterable<ReplyEvent>,
+): Promise<{ said: string; events: ReplyEvent[]; thrown: unknown }> {
+  const seen: ReplyEvent[] = [];
   let thrown: unknown;
   try {
     for await (const event of events) seen.push(event);

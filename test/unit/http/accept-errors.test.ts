@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { onAcceptError } from '../../../src/http/accept-errors.js';
+import { onAcceptError } from '../../../src/http/server.js';
 
 test('connections that cannot be taken are logged, one line a second at most', () => {
   const lines: any[] = [];

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { LMServError } from '../../../src/errors.js';
-import { parseJson } from '../../../src/http/json.js';
+import { parseJson } from '../../../src/http/body.js';
 
 const parse = (text: string): unknown => parseJson(Buffer.from(text));
 

@@ -1,7 +1,6 @@
 import type { BackendStatus, Trace, WorkerInfo } from '../../../src/contract.js';
 import { newTrace } from '../../../src/generate/trace.js';
-import { Metrics, type MetricsOptions } from '../../../src/observe/metrics/metrics.js';
-import type { FinishedRequest } from '../../../src/observe/metrics/requests.js';
+import { Metrics, type FinishedRequest, type MetricsOptions } from '../../../src/observe/metrics/metrics.js';
 import type { ServedModel } from '../../../src/observe/metrics/served-models.js';
 import { GapCounter } from '../../../src/observe/token-gaps.js';
 import { parseExposition } from '../../support/exposition.js';

@@ -1,5 +1,5 @@
 import type { GenerateEvent, Trace } from '../../../src/contract.js';
-import { newTrace, traced } from '../../../src/generate/trace.js';
+import { newTrace, Tracer } from '../../../src/generate/trace.js';
 import { GAP_BOUNDS_MS, GapCounter } from '../../../src/observe/token-gaps.js';
 
 /** The bucket a gap falls into, by its upper bound. */
@@ -38,17 +38,18 @@ test('tokens of other choices make no gap shorter', () => {
   expect(bucketsOf(gaps)).toEqual([[100, 2]]);
 });
 
-test('a traced generation has one gap fewer than tokens of each choice', async () => {
+test('a traced generation has one gap fewer than tokens of each choice', () => {
   const trace: Trace = newTrace();
-  async function* events(): AsyncGenerator<GenerateEvent> {
-    yield { type: 'prefill', promptTokens: 3 };
-    yield { type: 'reasoning', index: 0, text: 'a' };
-    yield { type: 'text', index: 0, text: 'b' };
-    yield { type: 'tool_call', index: 0, call: { index: 0 } };
-    yield { type: 'text', index: 1, text: 'c' };
-    yield { type: 'finish', index: 0, reason: 'stop' };
-  }
-  for await (const event of traced(events(), trace)) void event;
+  const events: GenerateEvent[] = [
+    { type: 'prefill', promptTokens: 3 },
+    { type: 'reasoning', index: 0, text: 'a' },
+    { type: 'text', index: 0, text: 'b' },
+    { type: 'tool_call', index: 0, call: { index: 0 } },
+    { type: 'text', index: 1, text: 'c' },
+    { type: 'finish', index: 0, reason: 'stop' },
+  ];
+  const tracer = new Tracer(trace, { event: () => undefined });
+  for (const event of events) tracer.event(event);
   const counts = trace.tokenGaps!.counts;
   expect(counts.reduce((sum, count) => sum + count, 0)).toBe(2);
 });

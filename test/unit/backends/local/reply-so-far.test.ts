@@ -1,5 +1,6 @@
 import { ReplySoFar } from '../../../../src/backends/local/reply-so-far.js';
-import type { GenerateEvent, GenerateRequest, JsonObject } from '../../../../src/contract.js';
+import { ReplyReader } from '../../../../src/backends/reply-reader.js';
+import type { GenerateRequest, JsonObject, ReplyEvent } from '../../../../src/contract.js';
 
 const user = { role: 'user', content: 'hi' };
 const chat = (body: JsonObject = {}): GenerateRequest => ({
@@ -7,12 +8,14 @@ const chat = (body: JsonObject = {}): GenerateRequest => ({
   n: 1,
   body: { messages: [user], ...body },
 });
-const text = (value: string): GenerateEvent => ({ type: 'text', index: 0, text: value });
+const text = (value: string): ReplyEvent => ({ type: 'text', index: 0, text: value });
 
-function after(request: GenerateRequest, ...events: GenerateEvent[]): ReplySoFar {
-  const reply = new ReplySoFar(request);
-  for (const event of events) reply.note(event);
-  return reply;
+/** A reply of which these events have been passed on. */
+function after(request: GenerateRequest, ...events: ReplyEvent[]): ReplySoFar {
+  const nothing = () => undefined;
+  const reader = new ReplyReader(request.body, { event: nothing }, nothing);
+  for (const event of events) reader.event(event);
+  return new ReplySoFar(request, reader);
 }
 
 test('while nothing was handed on the request is the same', () => {
@@ -74,16 +77,11 @@ test('a raw prompt grows; one of token ids cannot', () => {
   expect(after(raw([1, 2]), text('a')).resumable).toBe(false);
 });
 
-test('the usage counts the prompt as it was sent and all tokens that came', () => {
-  const reply = after(chat(), { type: 'prefill', promptTokens: 10 }, text('a'), text('b'));
+test('the tokens so far are carried into the usage once they are resumed', () => {
+  const reply = after(chat(), text('a'), text('b'));
+  expect(reply.carried).toBe(0);
   reply.next();
-  reply.note(text('c'));
-  expect(
-    reply.note({ type: 'usage', usage: { promptTokens: 12, completionTokens: 1, cachedTokens: 11 } }),
-  ).toEqual({
-    type: 'usage',
-    usage: { promptTokens: 10, completionTokens: 3, cachedTokens: 10 },
-  });
+  expect(reply.carried).toBe(2);
 });
 
 test('an estimate of the tokens never makes a reply full, a count may', () => {

@@ -27,6 +27,7 @@ import {
   WHOLE,
   type Answer,
 } from './helpers.js';
+import { pull } from '../../../support/pulled.js';
 
 let servers: FakeServer[] = [];
 
@@ -46,7 +47,7 @@ const retrying = { retries: { attempts: 2, budgetMs: 5_000 } };
 describe('a whole reply', () => {
   test('comes as events, with the usage last', async () => {
     const server = await serve(streams());
-    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(thrown).toBeUndefined();
     expect(events).toEqual([
       { type: 'prefill', promptTokens: 5 },
@@ -59,7 +60,7 @@ describe('a whole reply', () => {
 
   test('is asked for as a stream, with the key, the model and the route', async () => {
     const server = await serve(streams());
-    await run(backend(server.url, { apiKey: 'the-key' }).backend.generate(chat, context()));
+    await run(pull(backend(server.url, { apiKey: 'the-key' }).backend, chat, context()));
     const [{ path, headers, body }] = server.asked as [(typeof server.asked)[0]];
     expect(path).toBe('/v1/chat/completions');
     expect(headers.authorization).toBe('Bearer the-key');
@@ -77,7 +78,7 @@ describe('a whole reply', () => {
       streams(sse({ choices: [{ text: 'hi', finish_reason: 'length' }] }, '[DONE]')),
     );
     const raw = { kind: 'raw', n: 1, body: { prompt: 'Say' } } as const;
-    const { events } = await run(backend(`${server.url}/api/v1/`).backend.generate(raw, context()));
+    const { events } = await run(pull(backend(`${server.url}/api/v1/`).backend, raw, context()));
     expect(server.asked[0]!.path).toBe('/api/v1/completions');
     expect(events.slice(0, 3)).toEqual([
       { type: 'prefill', promptTokens: 1 },
@@ -88,7 +89,7 @@ describe('a whole reply', () => {
 
   test('without usage is counted, and its prompt estimated', async () => {
     const server = await serve(streams(sse(token('a'), token('b'), token('c'), finish(), '[DONE]')));
-    const { events } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events } = await run(pull(backend(server.url).backend, chat, context()));
     expect(events.at(-1)).toEqual({
       type: 'usage',
       usage: { promptTokens: 5, completionTokens: 3, cachedTokens: 0 },
@@ -100,7 +101,7 @@ describe('a whole reply', () => {
     ['with the connection cut after the finish', diesAfter(sse(token('a'), finish()))],
   ])('is whole %s', async (_, answer) => {
     const server = await serve(answer);
-    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(thrown).toBeUndefined();
     expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
@@ -108,7 +109,7 @@ describe('a whole reply', () => {
   test('is whole when the server says nothing more after the finish', async () => {
     const server = await serve(hangsAfter(sse(token('a'), finish())));
     const { backend: far, clock } = backend(server.url);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     await clock.armed(15_000);
     clock.advance(15_000);
     const { events, thrown } = await running;
@@ -126,7 +127,7 @@ describe('a whole reply', () => {
       };
       send([...Buffer.from(text)]);
     });
-    const { events } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events } = await run(pull(backend(server.url).backend, chat, context()));
     expect(textOf(events)).toBe('né 🦙');
     expect(events.at(-1)).toMatchObject({ usage: { promptTokens: 1, completionTokens: 2 } });
   });
@@ -144,7 +145,7 @@ describe('a whole reply', () => {
       request: () => Promise.resolve({ statusCode: 200, headers: {}, body }),
     } as unknown as Dispatcher;
     const { backend: far } = backend('http://far', {}, { dispatcher });
-    const events = far.generate(chat, context());
+    const events = pull(far, chat, context());
     await firstToken(events);
     await new Promise(setImmediate);
     const before = made;
@@ -159,10 +160,10 @@ describe('a whole reply', () => {
     const server = await serve(streams());
     // One connection: the second request waits for the first one's to come free, or for another in its place.
     const { backend: kept } = backend(server.url, {}, { dispatcher: new Agent({ connections: 1 }) });
-    await run(kept.generate(chat, context()));
-    await run(kept.generate(chat, context()));
+    await run(pull(kept, chat, context()));
+    await run(pull(kept, chat, context()));
     expect(server.asked[1]!.port).toBe(server.asked[0]!.port);
-    await run(backend(server.url, { kind: 'llama' }).backend.generate(chat, context()));
+    await run(pull(backend(server.url, { kind: 'llama' }).backend, chat, context()));
     expect(server.asked[2]!.headers.connection).toBe('close');
   });
 });
@@ -170,7 +171,7 @@ describe('a whole reply', () => {
 describe('failures before the first token', () => {
   test('nobody listens', async () => {
     const { backend: far } = backend(`http://127.0.0.1:${await deadPort()}`);
-    const { thrown } = await run(far.generate(chat, context()));
+    const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({
       code: 'provider_api_error',
       retryable: true,
@@ -181,7 +182,7 @@ describe('failures before the first token', () => {
   test('no TLS where TLS is asked for', async () => {
     const server = await serve(streams());
     const { backend: far } = backend(server.url.replace('http:', 'https:'));
-    const { thrown } = await run(far.generate(chat, context()));
+    const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({ code: 'provider_api_error' });
     expect(server.asked).toHaveLength(0);
   });
@@ -189,7 +190,7 @@ describe('failures before the first token', () => {
   test('no connection in time', async () => {
     const failure = Object.assign(new Error('Connect Timeout Error'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
     const dispatcher = { request: () => Promise.reject(failure) } as unknown as Dispatcher;
-    const { thrown } = await run(backend('http://far', {}, { dispatcher }).backend.generate(chat, context()));
+    const { thrown } = await run(pull(backend('http://far', {}, { dispatcher }).backend, chat, context()));
     expect(thrown).toMatchObject({ code: 'provider_timeout', status: 504 });
   });
 
@@ -197,7 +198,7 @@ describe('failures before the first token', () => {
     const server = await serve(refuses(500), refuses(500), streams());
     const { backend: far, clock } = backend(server.url, retrying);
     const its = context();
-    const running = run(far.generate(chat, its));
+    const running = run(pull(far, chat, its));
     await clock.armed(100);
     clock.advance(100);
     await clock.armed(200);
@@ -209,7 +210,7 @@ describe('failures before the first token', () => {
   test('500 for ever, given up after the attempts', async () => {
     const server = await serve(refuses(500, { error: { message: 'out of luck' } }));
     const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     await clock.armed(100);
     clock.advance(100);
     await clock.armed(200);
@@ -227,7 +228,7 @@ describe('failures before the first token', () => {
   test('429 is waited out as long as it asks', async () => {
     const server = await serve(refuses(429, {}, { 'retry-after': '2' }), streams());
     const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     await clock.armed(2_100);
     clock.advance(2_100);
     expect(textOf((await running).events)).toBe('Hello');
@@ -235,7 +236,7 @@ describe('failures before the first token', () => {
 
   test('429 that asks for more than the budget is handed on', async () => {
     const server = await serve(refuses(429, {}, { 'retry-after': '60' }));
-    const { thrown } = await run(backend(server.url, retrying).backend.generate(chat, context()));
+    const { thrown } = await run(pull(backend(server.url, retrying).backend, chat, context()));
     expect(thrown).toMatchObject({
       code: 'provider_rate_limited',
       status: 429,
@@ -251,7 +252,7 @@ describe('failures before the first token', () => {
   ])('%s is not waited for where another backend may serve', async (_, answer) => {
     const server = await serve(answer);
     const { thrown } = await run(
-      backend(server.url, retrying).backend.generate(chat, context({ mayFallBack: true })),
+      pull(backend(server.url, retrying).backend, chat, context({ mayFallBack: true })),
     );
     expect(thrown).toBeInstanceOf(LMServError);
     expect(server.asked).toHaveLength(1);
@@ -260,7 +261,7 @@ describe('failures before the first token', () => {
   test('silence before the headers', async () => {
     const server = await serve(hangs);
     const { backend: far, clock } = backend(server.url);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     const asked = await server.nth(1);
     clock.advance(59_999);
     clock.advance(1);
@@ -274,7 +275,7 @@ describe('failures before the first token', () => {
   test('silence after the headers, pings being none', async () => {
     const server = await serve(hangsAfter(': ping\n\n'));
     const { backend: far, clock } = backend(server.url);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     const asked = await server.nth(1);
     await new Promise<void>((resolve) => asked.response.write(': ping\n\n', () => resolve()));
     clock.advance(60_000);
@@ -285,7 +286,7 @@ describe('failures before the first token', () => {
   test('a cut before the first token is tried again', async () => {
     const server = await serve(diesAfter(sse(role)), streams());
     const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     await clock.armed(100);
     clock.advance(100);
     expect(textOf((await running).events)).toBe('Hello');
@@ -302,7 +303,7 @@ describe('failures before the first token', () => {
     ['binary', streams('\u0000\u0001\uFFFE')],
   ])('%s is a broken reply', async (_, answer) => {
     const server = await serve(answer);
-    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(events).toEqual([]);
     expect(thrown).toMatchObject({ code: 'generation_failed', retryable: true });
   });
@@ -315,7 +316,7 @@ describe('failures before the first token', () => {
     );
     const { backend: far } = backend(server.url, { ...retrying, apiKey: 'the-key' });
     for (const status of [307, 302]) {
-      const { thrown } = await run(far.generate(chat, context()));
+      const { thrown } = await run(pull(far, chat, context()));
       expect(thrown).toMatchObject({ code: 'provider_api_error', providerStatus: status });
     }
     expect(other.asked).toHaveLength(0);
@@ -326,7 +327,7 @@ describe('failures before the first token', () => {
 describe('a server that does not keep to the protocol', () => {
   const failure = async (answer: Answer) => {
     const server = await serve(answer);
-    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(events).toEqual([]);
     return { server, thrown };
   };
@@ -390,7 +391,7 @@ describe('a server that does not keep to the protocol', () => {
       response.writeProcessing();
       response.writeHead(200, STREAM).end(WHOLE + sse(token('never read')));
     });
-    const { events, thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(thrown).toBeUndefined();
     expect(textOf(events)).toBe('Hello');
   });
@@ -400,7 +401,7 @@ describe('failures after the first token', () => {
   test('silence ends it, and it is not tried again', async () => {
     const server = await serve(hangsAfter(sse(token('a'))), streams());
     const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(far.generate(chat, context()));
+    const running = run(pull(far, chat, context()));
     await clock.armed(15_000);
     clock.advance(15_000);
     const { events, thrown } = await running;
@@ -415,7 +416,7 @@ describe('failures after the first token', () => {
   test('the time a slow client takes is not the server’s', async () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
-    const events = far.generate(chat, context());
+    const events = pull(far, chat, context());
     await firstToken(events);
     clock.advance(500_000);
     const next = events.next();
@@ -427,7 +428,7 @@ describe('failures after the first token', () => {
   test('the whole has its time too', async () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
-    const events = far.generate(chat, context());
+    const events = pull(far, chat, context());
     await firstToken(events);
     clock.advance(600_000);
     await expect(events.next()).rejects.toMatchObject({
@@ -444,7 +445,7 @@ describe('failures after the first token', () => {
     ['a line that is no JSON', streams(`${sse(token('a'))}data: oops\n\n${sse(finish())}`)],
   ])('%s is a broken reply, and not tried again', async (_, answer) => {
     const server = await serve(answer, streams());
-    const { events, thrown } = await run(backend(server.url, retrying).backend.generate(chat, context()));
+    const { events, thrown } = await run(pull(backend(server.url, retrying).backend, chat, context()));
     expect(events).toEqual([
       { type: 'prefill', promptTokens: 5 },
       { type: 'text', index: 0, text: 'a' },
@@ -473,7 +474,7 @@ describe('refusals', () => {
   ] as const)('%i %j is %s, and not tried again', async (status, body, code, shown) => {
     const server = await serve(refuses(status, body));
     const { backend: far } = backend(server.url, retrying);
-    const { thrown } = await run(far.generate(chat, context()));
+    const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({ code, status: shown, providerStatus: status });
     expect(server.asked).toHaveLength(1);
     expect(far.status().ready).toBe(true);
@@ -481,13 +482,13 @@ describe('refusals', () => {
 
   test('name the field', async () => {
     const server = await serve(refuses(400, error({ type: 'invalid_request_error', param: 'top_p' })));
-    const { thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(thrown).toMatchObject({ message: 'because', param: 'top_p' });
   });
 
   test('do not quote the client', async () => {
     const server = await serve(refuses(400, error({ message: 'cannot parse "the secret plan"' })));
-    const { thrown } = await run(backend(server.url).backend.generate(chat, context()));
+    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect((thrown as Error).message).toBe('The provider far answered 400: cannot parse "[prompt]"');
   });
 
@@ -498,7 +499,7 @@ describe('refusals', () => {
   ])('of our own: a key like %j is never sent', async (apiKey, message) => {
     const server = await serve(streams());
     const { backend: far } = backend(server.url, { apiKey, apiKeyEnv: 'FAR_KEY' });
-    const { thrown } = await run(far.generate(chat, context()));
+    const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({ code: 'configuration_error', message });
     expect(server.asked).toHaveLength(0);
     expect(far.status().ready).toBe(false);
@@ -514,7 +515,7 @@ describe('the client goes away', () => {
     const server = await serve(answer);
     const client = new AbortController();
     const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(far.generate(chat, context({ signal: client.signal })));
+    const running = run(pull(far, chat, context({ signal: client.signal })));
     const asked = await server.nth(1);
     client.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
@@ -526,7 +527,7 @@ describe('the client goes away', () => {
     const server = await serve(refuses(500));
     const client = new AbortController();
     const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(far.generate(chat, context({ signal: client.signal })));
+    const running = run(pull(far, chat, context({ signal: client.signal })));
     await clock.armed(100);
     client.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
@@ -536,7 +537,7 @@ describe('the client goes away', () => {
   test('by leaving the loop', async () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
-    const events = far.generate(chat, context());
+    const events = pull(far, chat, context());
     await firstToken(events);
     await events.return(undefined);
     await server.asked[0]!.closed;
@@ -548,14 +549,14 @@ describe('the circuit', () => {
   async function opened(...answers: Answer[]) {
     const server = await serve(...Array.from({ length: 5 }, () => refuses(500)), ...answers);
     const made = backend(server.url);
-    for (let count = 0; count < 5; count += 1) await run(made.backend.generate(chat, context()));
+    for (let count = 0; count < 5; count += 1) await run(pull(made.backend, chat, context()));
     return { server, ...made };
   }
 
   test('opens after five failures: nothing is sent, and it says when to come again', async () => {
     const { backend: far, server, lines } = await opened();
     expect(far.status().ready).toBe(false);
-    const { thrown } = await run(far.generate(chat, context()));
+    const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({ code: 'unavailable', retryable: true, retryAfter: 1 });
     expect(server.asked).toHaveLength(5);
     const told = lines.map((line) => line.event);
@@ -566,12 +567,12 @@ describe('the circuit', () => {
   test('lets one probe through, whose first token closes it', async () => {
     const { backend: far, server, clock } = await opened(hangsAfter(sse(token('a'))), streams());
     clock.advance(750);
-    const probe = far.generate(chat, context());
+    const probe = pull(far, chat, context());
     const first = firstToken(probe);
-    const second = await run(far.generate(chat, context()));
+    const second = await run(pull(far, chat, context()));
     expect(second.thrown).toMatchObject({ code: 'unavailable' });
     expect(await first).toMatchObject({ text: 'a' });
-    expect(textOf((await run(far.generate(chat, context()))).events)).toBe('Hello');
+    expect(textOf((await run(pull(far, chat, context()))).events)).toBe('Hello');
     expect(server.asked).toHaveLength(7);
     await probe.return(undefined);
   });
@@ -580,17 +581,17 @@ describe('the circuit', () => {
     const { backend: far, server, clock } = await opened(hangs, streams());
     clock.advance(750);
     const client = new AbortController();
-    const probe = run(far.generate(chat, context({ signal: client.signal })));
+    const probe = run(pull(far, chat, context({ signal: client.signal })));
     await server.nth(6);
     client.abort();
     await probe;
-    expect(textOf((await run(far.generate(chat, context()))).events)).toBe('Hello');
+    expect(textOf((await run(pull(far, chat, context()))).events)).toBe('Hello');
   });
 
   test('does not open for a server that is only busy', async () => {
     const server = await serve(refuses(503, {}, { 'retry-after': '1' }));
     const { backend: far } = backend(server.url);
-    for (let count = 0; count < 6; count += 1) await run(far.generate(chat, context()));
+    for (let count = 0; count < 6; count += 1) await run(pull(far, chat, context()));
     expect(server.asked).toHaveLength(6);
     expect(far.status().ready).toBe(true);
   });
@@ -600,10 +601,10 @@ describe('stopping', () => {
   test('lets a reply finish and takes no new one', async () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far } = backend(server.url);
-    const events = far.generate(chat, context());
+    const events = pull(far, chat, context());
     await firstToken(events);
     const stopped = far.stop(30_000);
-    expect((await run(far.generate(chat, context()))).thrown).toMatchObject({ code: 'draining' });
+    expect((await run(pull(far, chat, context()))).thrown).toMatchObject({ code: 'draining' });
     expect(far.status().ready).toBe(false);
     server.asked[0]!.response.end(sse(finish(), '[DONE]'));
     expect((await run(events)).events.map((event) => event.type)).toEqual(['finish', 'usage']);
@@ -613,7 +614,7 @@ describe('stopping', () => {
   test('ends a reply when the grace is over', async () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
-    const events = far.generate(chat, context());
+    const events = pull(far, chat, context());
     await firstToken(events);
     const stopped = far.stop(5_000);
     const rest = run(events);
@@ -631,7 +632,7 @@ describe('proxies', () => {
     const before = { ...process.env };
     Object.assign(process.env, { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy });
     try {
-      const { events } = await run(backend(server.url).backend.generate(chat, context()));
+      const { events } = await run(pull(backend(server.url).backend, chat, context()));
       expect(textOf(events)).toBe('Hello');
     } finally {
       process.env = before;
@@ -654,7 +655,7 @@ describe('proxies', () => {
     const { backend: far } = backend(server.url, {
       proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
     });
-    const { events } = await run(far.generate(chat, context()));
+    const { events } = await run(pull(far, chat, context()));
     expect(textOf(events)).toBe('Hello');
     expect(tunnels).toEqual([`127.0.0.1:${server.port}`]);
     await far.stop(0);

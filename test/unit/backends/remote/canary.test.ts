@@ -16,6 +16,7 @@ import {
   type Answer,
   type Asked,
 } from './helpers.js';
+import { pull } from '../../../support/pulled.js';
 
 const CANARY = 'canary-7f3e/91+kd==x';
 
@@ -74,7 +75,7 @@ function expectNoCanary(what: unknown): void {
 test.each(CASES)('%s', async (_, answer) => {
   const server = await FakeServer.start(answer);
   const { backend: far, lines } = backend(server.url, { apiKey: CANARY });
-  const { thrown } = await run(far.generate(chat, context()));
+  const { thrown } = await run(pull(far, chat, context()));
   await server.stop();
   expect(server.asked[0]!.headers.authorization).toBe(`Bearer ${CANARY}`);
   expect(thrown).toMatchObject({ name: 'LMServError' });
@@ -85,7 +86,7 @@ test.each(CASES)('%s', async (_, answer) => {
 
 test('a server that is not there', async () => {
   const { backend: far, lines } = backend(`http://127.0.0.1:${await deadPort()}`, { apiKey: CANARY });
-  const { thrown } = await run(far.generate(chat, context()));
+  const { thrown } = await run(pull(far, chat, context()));
   expect(thrown).toMatchObject({ code: 'provider_api_error' });
   expectNoCanary(thrown);
   expectNoCanary(lines);
@@ -93,7 +94,7 @@ test('a server that is not there', async () => {
 
 test('a key that no header may hold', async () => {
   const { backend: far } = backend('http://far', { apiKey: `${CANARY}\n${CANARY}` });
-  const { thrown } = await run(far.generate(chat, context()));
+  const { thrown } = await run(pull(far, chat, context()));
   expect(thrown).toMatchObject({ code: 'configuration_error' });
   expectNoCanary(thrown);
 });

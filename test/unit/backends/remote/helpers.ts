@@ -2,11 +2,11 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
-import type { GenerateContext, GenerateEvent, GenerateRequest } from '../../../../src/contract.js';
+import type { GenerateRequest, ReplyEvent } from '../../../../src/contract.js';
 import { RemoteBackend, type RemoteTools } from '../../../../src/backends/remote/backend.js';
-import type { Clock } from '../../../../src/backends/remote/clock.js';
+import type { Clock } from '../../../../src/time.js';
 import type { RemoteOptions } from '../../../../src/backends/remote/options.js';
-import { newTrace } from '../../../../src/generate/trace.js';
+import { testContext } from '../../../support/pulled.js';
 
 export interface Asked {
   readonly path: string;
@@ -172,7 +172,10 @@ export class FakeClock implements Clock {
 export function fakeLogger(): { logger: RemoteTools['logger']; lines: Record<string, unknown>[] } {
   const lines: Record<string, unknown>[] = [];
   const log = (line: Record<string, unknown>) => lines.push(line);
-  return { logger: { info: log, warn: log, error: log } as unknown as RemoteTools['logger'], lines };
+  return {
+    logger: { debug: log, info: log, warn: log, error: log } as unknown as RemoteTools['logger'],
+    lines,
+  };
 }
 
 export const TIMEOUTS = { connectMs: 5_000, firstTokenMs: 60_000, tokenMs: 15_000, totalMs: 600_000 };
@@ -208,21 +211,13 @@ export const chat: GenerateRequest = {
   body: { messages: [{ role: 'user', content: 'the secret plan' }], max_tokens: 8 },
 };
 
-export function context(more: Partial<GenerateContext> = {}): GenerateContext {
-  return {
-    requestId: 'r1',
-    caller: { name: 'someone', admin: false },
-    signal: new AbortController().signal,
-    trace: newTrace(),
-    ...more,
-  };
-}
+export { testContext as context };
 
 /** All events, and what was thrown after them. */
 export async function run(
-  events: AsyncIterable<GenerateEvent>,
-): Promise<{ events: GenerateEvent[]; thrown: unknown }> {
-  const seen: GenerateEvent[] = [];
+  events: AsyncIterable<ReplyEvent>,
+): Promise<{ events: ReplyEvent[]; thrown: unknown }> {
+  const seen: ReplyEvent[] = [];
   try {
     for await (const event of events) seen.push(event);
     return { events: seen, thrown: undefined };
@@ -232,7 +227,7 @@ export async function run(
 }
 
 /** The first event that is part of the reply itself. */
-export async function firstToken(events: AsyncGenerator<GenerateEvent>): Promise<GenerateEvent> {
+export async function firstToken(events: AsyncGenerator<ReplyEvent>): Promise<ReplyEvent> {
   for (;;) {
     const { value, done } = await events.next();
     if (done) throw new Error('the reply ended before its first token');
@@ -240,5 +235,5 @@ export async function firstToken(events: AsyncGenerator<GenerateEvent>): Promise
   }
 }
 
-export const textOf = (events: readonly GenerateEvent[]): string =>
+export const textOf = (events: readonly ReplyEvent[]): string =>
   events.map((event) => (event.type === 'text' ? event.text : '')).join('');

@@ -1,6 +1,7 @@
 import { execute, type ExecuteOptions } from '../../../../src/dialects/llm-connect/execute.js';
 import type { GenerateRequest } from '../../../../src/contract.js';
 import { loadProfiles } from '../../../../src/dialects/llm-connect/profiles/load.js';
+import { Collector } from '../../../../src/dialects/shared/collect.js';
 
 /** How a config, by the server's options, becomes a request. */
 
@@ -125,11 +126,11 @@ describe('the task type', () => {
 
 test('max_depth comes back from a profile too', async () => {
   const call = execute({ profiles }).parse({ prompt: 'x', config: { model_name: TRIAGE } });
-  if (!('collect' in call)) throw new Error('/execute does not stream');
+  if (!('reply' in call)) throw new Error('/execute does not stream');
   const info = {
     ...{ requestId: 'r', created: 0 },
     trace: { promptTokens: 0, completionTokens: 0, cachedTokens: 0, attempts: 1 },
   };
-  const reply = await call.collect((async function* () {})(), info);
+  const reply = await call.reply(new Collector(1).collected(), info);
   expect(reply).toMatchObject({ metadata: { max_depth: 2 } });
 });

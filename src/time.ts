@@ -1,9 +1,12 @@
-/** Time as a remote backend sees it; tests hand in one that they move themselves. */
+/** Clocks and time limits; code that tests must control takes a `Clock` or an `After`. */
+
+/** Runs `done` once after `ms` milliseconds; returns what cancels it. */
+export type After = (ms: number, done: () => void) => () => void;
+
 export interface Clock {
   /** Milliseconds of a clock that never jumps. */
   now(): number;
-  /** Runs `done` once after `ms` milliseconds. @returns calls it off. */
-  after(ms: number, done: () => void): () => void;
+  readonly after: After;
 }
 
 export const systemClock: Clock = {
@@ -13,6 +16,23 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** Settles as `promise` does, or resolves with undefined after `ms` milliseconds. */
+export async function within<T>(
+  ms: number,
+  promise: Promise<T>,
+  clock: Clock = systemClock,
+): Promise<T | undefined> {
+  let cancel!: () => void;
+  const late = new Promise<undefined>((resolve) => {
+    cancel = clock.after(ms, () => resolve(undefined));
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    cancel();
+  }
+}
 
 /** Waits `ms` milliseconds. @throws the signal's reason when it aborts first. */
 export function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {

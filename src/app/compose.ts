@@ -1,0 +1,220 @@
+import { readFileSync } from 'node:fs';
+import type { Server as HttpServer } from 'node:http';
+import { join } from 'node:path';
+import type { Express } from 'express';
+import { Keyring } from '../accounts/keys/keyring.js';
+import { Accounting } from '../accounts/usage/accounting.js';
+import { toBudget } from '../accounts/usage/budget.js';
+import { openUsageStore, type UsageStore } from '../accounts/usage/store.js';
+import { processEnv, type Config } from '../config/config.js';
+import { parseConfigFile, readConfigFile } from '../config/file/index.js';
+import { ROOT } from '../config/root.js';
+import type { CustomBackend, Generate } from '../contract.js';
+import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
+import { compact } from '../dialects/shared/fields.js';
+import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
+import { WatchedFile } from '../files/watched-file.js';
+import { createGenerate } from '../generate/generate.js';
+import { createApp } from '../http/app.js';
+import { keyAuth, type Authenticate } from '../http/auth.js';
+import { InFlight } from '../http/in-flight.js';
+import { logRequest, type RequestObserver } from '../http/request-log.js';
+import { routes, type Route } from '../http/routes.js';
+import { httpServer } from '../http/server.js';
+import type { LogOutput } from '../observe/log-output.js';
+import type { Logger } from '../observe/logger.js';
+import { Metrics } from '../observe/metrics/metrics.js';
+import { StallMonitor } from '../observe/stall-monitor.js';
+import { Backends } from './backends.js';
+
+export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
+  .version;
+
+/** What a program may replace in LMServ or add to it. */
+export interface Extensions {
+  readonly logger?: Logger | undefined;
+  /** Replaces LMServ's keys. */
+  readonly authenticate?: Authenticate | undefined;
+  /** Routes that generate, besides LMServ's own: limits, usage and cancelling apply to them as well. */
+  readonly routes?: readonly Route[] | undefined;
+  /** Adds any other routes, behind authentication. */
+  readonly mount?: ((app: Express) => void) | undefined;
+  /** Other kinds of backends, by the name of their model. */
+  readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
+  /** Chooses the model by `task_type` in /execute. */
+  readonly routingPolicy?: RoutingPolicy | undefined;
+  /** Descriptor of a listening TCP socket that outlives this process; it replaces HOST and PORT. */
+  readonly listenFd?: number | undefined;
+}
+
+export interface ComposeOptions {
+  readonly config: Config;
+  readonly extensions: Extensions;
+  readonly logger: Logger;
+  readonly output: LogOutput;
+}
+
+/** The parts of one LMServ that start and stop. */
+export interface Parts {
+  readonly backends: Backends;
+  readonly keyring: Keyring;
+  readonly usage: UsageStore;
+  /** The configuration file, if there is one. */
+  readonly configFile: WatchedFile | undefined;
+  readonly inFlight: InFlight;
+  readonly stalls: StallMonitor;
+  readonly http: HttpServer;
+}
+
+/**
+ * Makes the parts of an LMServ and connects them; nothing is started.
+ *
+ * @throws BinaryError, ConfigError, KeyFileError or UsageFileError.
+ */
+export async function compose({ config, extensions, logger, output }: ComposeOptions): Promise<Parts> {
+  const metrics = new Metrics({
+    version: VERSION,
+    models: () => backends.served(),
+    droppedLogLines: () => output.droppedInAll,
+    usageBacklog: () => usage.backlog,
+  });
+  const backends: Backends = await Backends.create({
+    config,
+    env: processEnv(),
+    logger,
+    observer: metrics.poolObserver,
+    backends: extensions.backends,
+  });
+  const keyring = openKeyring(config, logger);
+  const usage = openUsage(config, logger);
+  const configFile = watchedConfig(config, backends, logger);
+  const accounting = new Accounting({
+    store: usage,
+    tenantBudget: (tenant) => {
+      const budget = backends.file.tenants[tenant]?.budget;
+      return budget && toBudget(budget);
+    },
+    keyBudget: (key) => keyring.budgetOf(key),
+    priceOf: (model) => backends.registry.priceOf(model),
+  });
+  const inFlight = new InFlight();
+  const stalls = stallMonitor(metrics, logger);
+  const app = createApp({
+    settings: { ...config, allowedHosts: [...config.allowedHosts, config.host] },
+    version: VERSION,
+    generate: observedGenerate(backends, metrics, logger),
+    backends,
+    accounting,
+    metrics,
+    authenticate:
+      extensions.authenticate ??
+      keyAuth({ open: config.open, keyless: config.keyless, lookup: (key) => keyring.authenticate(key) }),
+    observer: requestObserver(stalls, accounting, metrics, logger),
+    inFlight,
+    logger,
+    routes: [
+      ...routes({ execute: executeOptions(config, backends, extensions.routingPolicy) }),
+      ...(extensions.routes ?? []),
+    ],
+    mount: extensions.mount,
+  });
+  return { backends, keyring, usage, configFile, inFlight, stalls, http: httpServer(app) };
+}
+
+function openKeyring({ apiKey, keysFile }: Config, logger: Logger): Keyring {
+  return new Keyring({
+    ...compact({ apiKey: apiKey || undefined, file: keysFile }),
+    onError: (error) => logger.error({ event: 'keys_refused', reason: error.message }, 'keys not reloaded'),
+    onWarning: (message) => logger.warn({ event: 'keys_warning' }, message),
+    onReload: (size) => logger.info({ event: 'keys_reloaded', keys: size }, 'keys reloaded'),
+  });
+}
+
+function openUsage({ dataDir }: Config, logger: Logger): UsageStore {
+  return openUsageStore({
+    file: join(dataDir, 'usage.sqlite'),
+    onError: (error) =>
+      logger.error({ event: 'usage_error', reason: error.message }, 'usage file not usable'),
+    onRecovery: (message) => logger.info({ event: 'usage_recovered' }, message),
+  });
+}
+
+function watchedConfig({ fileSource }: Config, backends: Backends, logger: Logger): WatchedFile | undefined {
+  if (!fileSource) return undefined;
+  const { path, text } = fileSource;
+  return new WatchedFile({
+    text,
+    read: () => readConfigFile(path),
+    apply: async (next) => {
+      await backends.apply(parseConfigFile(next.text, path));
+      logger.info({ event: 'config_reloaded' }, 'configuration reloaded');
+    },
+    onError: (error) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      logger.error({ event: 'config_refused', reason }, 'configuration not reloaded');
+    },
+  });
+}
+
+function stallMonitor(metrics: Metrics, logger: Logger): StallMonitor {
+  return new StallMonitor({
+    onStall: (ms, routes) => {
+      metrics.stalled(ms);
+      const line = { event: 'event_loop_stalled', ms: Math.round(ms), routes };
+      logger.warn(line, 'no request could be served for a while');
+    },
+  });
+}
+
+function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger): Generate {
+  return createGenerate((...name) => backends.registry.resolve(...name), {
+    logger,
+    onFailure: ({ error, ...failure }) => {
+      metrics.backendFailed({ model: failure.model, error });
+      // What the operator must fix is logged in full; other messages may quote a remote server.
+      const reason = error.code === 'configuration_error' ? error.message : undefined;
+      logger.warn({ event: 'backend_failed', ...failure, error: error.code, reason }, 'a backend failed');
+    },
+  });
+}
+
+function requestObserver(
+  stalls: StallMonitor,
+  accounting: Accounting,
+  metrics: Metrics,
+  logger: Logger,
+): RequestObserver {
+  return {
+    requestBegan: stalls.requestBegan,
+    requestDone: (record) => {
+      const { caller, context, outcome, delivered } = record;
+      const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
+      if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);
+      logRequest(logger, record);
+      metrics.requestDone(record);
+    },
+  };
+}
+
+function executeOptions(
+  { profiles, strictProfiles }: Config,
+  backends: Backends,
+  policy: RoutingPolicy | undefined,
+): ExecuteOptions {
+  return {
+    profiles,
+    strictProfiles,
+    isKnownModel: (name) => backends.registry.has(name),
+    ...(policy && { route: (taskType: string) => resolveRoute(policy, taskType) }),
+  };
+}
+
+/** A task type without a rule in the policy is served as if it had not been sent. */
+function resolveRoute(policy: RoutingPolicy, taskType: string): string | undefined {
+  try {
+    return policy.resolve(taskType);
+  } catch (error) {
+    if (error instanceof RoutingPolicyError && error.code === 'no_route') return undefined;
+    throw error;
+  }
+}

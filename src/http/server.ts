@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import {
+  createServer,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { LMServError, openAiError } from '../errors.js';
+import type { Logger } from '../observe/logger.js';
+
+const OPTIONS: ServerOptions = {
+  // Milliseconds for headers and for a whole request to arrive; slower ones get 408.
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 1_000,
+  // Longer than a proxy keeps its own (nginx: 60 s), or the proxy might send a request on a connection that we close.
+  keepAliveTimeout: 75_000,
+  // Node's own refusal has neither a body nor a request id; `hostCheck` has both.
+  requireHostHeader: false,
+};
+
+/** The HTTP server around the app, not yet listening. It replies in our form to what Node would refuse in its own. */
+export function httpServer(app: RequestListener, options: ServerOptions = {}): Server {
+  const server = createServer({ ...OPTIONS, ...options }, app);
+  // An unknown expectation may be ignored (RFC 9110, 10.1.1).
+  return server.on('checkExpectation', app).on('clientError', onClientError);
+}
+
+/** Errors of Node's parser, which come before there is a request to reply to. */
+const CLIENT_ERRORS: Readonly<Record<string, 'request_timeout' | 'headers_too_large'>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+};
+
+const STATUS_TEXT: Readonly<Record<number, string>> = {
+  408: 'Request Timeout',
+  431: 'Request Header Fields Too Large',
+};
+
+/** Replies to a broken or slow request in the form of all errors, and closes the connection. */
+function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const reply = new LMServError(CLIENT_ERRORS[error.code ?? ''] ?? 'invalid_http');
+  const body = JSON.stringify({ error: openAiError(reply) });
+  const head = [
+    `HTTP/1.1 ${reply.status} ${STATUS_TEXT[reply.status] ?? 'Bad Request'}`,
+    'Connection: close',
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `x-request-id: ${randomUUID()}`,
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}
+
+/** Shortest time between two lines of `onAcceptError`, milliseconds: the kernel offers a connection until it is accepted. */
+const QUIET_MS = 1_000;
+
+/**
+ * Logs that a connection could not be accepted, usually because there are no descriptors left. Open connections are not
+ * affected, and new ones are accepted as soon as others end.
+ *
+ * @param now a clock, milliseconds.
+ */
+export function onAcceptError(logger: Logger, now = () => performance.now()): (error: Error) => void {
+  let quietUntil = -Infinity;
+  return (error) => {
+    if (now() < quietUntil) return;
+    quietUntil = now() + QUIET_MS;
+    const { code } = error as NodeJS.ErrnoException;
+    logger.error({ event: 'accept_failed', code }, 'a connection could not be accepted');
+  };
+}
+
+/** The open replies of each connection: one listener serves them all, however many a client pipelines. */
+const openReplies = new WeakMap<Socket, Set<ServerResponse>>();
+
+/**
+ * Makes a response emit 'close' when its connection ends. Node does that for the response that is being written; those
+ * pipelined behind it have no socket yet and would never notice that their client has gone.
+ */
+export function closeWithConnection(response: ServerResponse): void {
+  const { socket } = response.req;
+  const replies = openReplies.get(socket) ?? followConnection(socket);
+  replies.add(response);
+  response.once('close', () => replies.delete(response));
+}
+
+/** How long a client may take nothing at all of what is sent, milliseconds. */
+export const STALL_MS = 30_000;
+
+/** Cuts off a client that takes nothing for 30 s, so that it does not hold its connection and what is written for ever. */
+export function cutOffWhenStalled(response: ServerResponse): void {
+  response.setTimeout(STALL_MS, () => response.destroy());
+}
+
+function followConnection(socket: Socket): Set<ServerResponse> {
+  const replies = new Set<ServerResponse>();
+  openReplies.set(socket, replies);
+  // After Node's own listeners, so that only the responses Node forgets are left.
+  socket.once('close', () => process.nextTick(() => replies.forEach(close)));
+  return replies;
+}
+
+function close(response: ServerResponse): void {
+  response.destroy();
+  response.emit('close');
+}
