@@ -124,7 +124,7 @@ function answer(body, response) {
 }
 
 /** 32 MiB of text, as fast as it is taken; says how much is on its way when nothing more is for 200 ms. */
-function sendLarge(chunk, response, left = 512) {
+function sendLarge(chunk, response, left = 240) {
   const { socket } = response;
   const stuck = () =>
     log(`stuck ${JSON.stringify({ port: server.address().port, sent: socket.bytesWritten })}`);

@@ -226,7 +226,10 @@ export class RemoteBackend implements Backend {
     if (!ticket) throw this.#circuitOpen();
     const { requestId } = call.context;
     if (ticket.probe)
-      this.#logger.debug({ event: 'circuit_probe', requestId, backend: this.name }, 'a request tests a provider');
+      this.#logger.debug(
+        { event: 'circuit_probe', requestId, backend: this.name },
+        'a request tests a provider',
+      );
     const limit = new TimeLimit(this.#clock, call.limit.signal);
     let settle = () => this.#circuit.withdrawn(ticket);
     const reader = new ReplyReader(call.request.body, call.sink, () => {
@@ -287,6 +290,7 @@ export class RemoteBackend implements Backend {
     try {
       await readEvents(reply, {
         flow: call.context.flow,
+        signal: limit.signal,
         onData: (data) => {
           reader.chunk(parseChunk(call.provider, data));
           // The event itself may have filled the client's buffers: then the server is not awaited.

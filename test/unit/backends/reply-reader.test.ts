@@ -8,10 +8,8 @@ const body = { messages: [{ role: 'user', content: 'x'.repeat(396) }] };
 function reader(more: JsonObject = {}) {
   const events: ReplyEvent[] = [];
   const begins: number[] = [];
-  const made = new ReplyReader(
-    { ...body, ...more },
-    { event: (event) => void events.push(event) },
-    () => begins.push(events.length),
+  const made = new ReplyReader({ ...body, ...more }, { event: (event) => void events.push(event) }, () =>
+    begins.push(events.length),
   );
   return Object.assign(made, { events, begins });
 }

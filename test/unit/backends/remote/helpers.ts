@@ -172,7 +172,10 @@ export class FakeClock implements Clock {
 export function fakeLogger(): { logger: RemoteTools['logger']; lines: Record<string, unknown>[] } {
   const lines: Record<string, unknown>[] = [];
   const log = (line: Record<string, unknown>) => lines.push(line);
-  return { logger: { debug: log, info: log, warn: log, error: log } as unknown as RemoteTools['logger'], lines };
+  return {
+    logger: { debug: log, info: log, warn: log, error: log } as unknown as RemoteTools['logger'],
+    lines,
+  };
 }
 
 export const TIMEOUTS = { connectMs: 5_000, firstTokenMs: 60_000, tokenMs: 15_000, totalMs: 600_000 };
