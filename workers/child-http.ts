@@ -111,7 +111,7 @@ function readStream(
         take(bytes);
       } catch (error) {
         settled = true;
-        reject(error as Error);
+        reject(error);
       }
     });
     // A reply that is here as a whole, but held, no longer has a connection whose end would tell.

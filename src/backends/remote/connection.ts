@@ -136,7 +136,7 @@ export function readEvents({ body }: Reply, { flow, signal, onData, onHeld }: Re
         read(bytes);
       } catch (error) {
         settled = true;
-        reject(error as Error);
+        reject(error);
       }
     });
     // A reply that is here as a whole, but held, no longer has a connection whose end would tell.
