@@ -290,7 +290,6 @@ export class RemoteBackend implements Backend {
     try {
       await readEvents(reply, {
         flow: call.context.flow,
-        signal: limit.signal,
         onData: (data) => {
           reader.chunk(parseChunk(call.provider, data));
           // The event itself may have filled the client's buffers: then the server is not awaited.

@@ -94,7 +94,6 @@ export async function readRefusal(reply: Reply): Promise<Refusal> {
 export interface ReadOptions {
   /** Holds the server's socket back while the client does not read. */
   readonly flow: Flow;
-  readonly signal: AbortSignal;
   /** Called synchronously with the data of each event; what it throws ends the reading and is thrown. */
   readonly onData: (data: string) => void;
   /** Called when the reply is held back, and when it no longer is. */
@@ -104,9 +103,9 @@ export interface ReadOptions {
 /**
  * Reads the events of a streamed reply, and resolves at `[DONE]` or its end.
  *
- * @throws undici's errors, StreamTooLong, what `onData` throws, the signal's reason when it aborts.
+ * @throws undici's errors, StreamTooLong, what `onData` throws.
  */
-export function readEvents({ body }: Reply, { flow, signal, onData, onHeld }: ReadOptions): Promise<void> {
+export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOptions): Promise<void> {
   const events = new SseDecoder();
   const detach = flow.attach({
     pause: () => {
@@ -139,10 +138,7 @@ export function readEvents({ body }: Reply, { flow, signal, onData, onHeld }: Re
         reject(error);
       }
     });
-    // A reply that is here as a whole, but held, no longer has a connection whose end would tell.
-    const onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
+    // undici destroys the body when the signal aborts, also one that is here as a whole and held.
     body.once('error', reject);
     body.once('end', resolve);
     body.once('close', resolve);
