@@ -24,7 +24,7 @@ const ALLOWED = {
     'src/files',
     'src/generate/groups.ts',
   ],
-  'src/http': ['src/dialects', 'src/generate/trace.ts', 'src/observe', 'src/wire'],
+  'src/http': ['src/dialects', 'src/generate/flow.ts', 'src/generate/trace.ts', 'src/observe', 'src/wire'],
   'src/install': ['workers', 'src/config'],
   'src/app': [
     'workers',

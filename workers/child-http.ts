@@ -73,7 +73,10 @@ export async function postStream(
 }
 
 /** Listens to the socket instead of iterating it: this runs once per token. */
-function readStream(response: IncomingMessage, { flow, activity, onChunk }: StreamOptions): Promise<void> {
+function readStream(
+  response: IncomingMessage,
+  { signal, flow, activity, onChunk }: StreamOptions,
+): Promise<void> {
   const events = new SseDecoder();
   const detach = flow.attach({
     pause: () => {
@@ -114,6 +117,10 @@ function readStream(response: IncomingMessage, { flow, activity, onChunk }: Stre
         fail(error as Error);
       }
     });
+    // A reply that is here as a whole, but held, no longer has a connection whose end would tell.
+    const onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
     response.once('error', (error) => lost('the stream from the worker broke', error));
     response.once('end', () => lost('the stream from the worker ended before it was finished'));
     response.once('close', () => lost('the stream from the worker ended before it was finished'));

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { pino } from 'pino';
+import { pino, type Logger } from 'pino';
 import type { GenerateEvent, GenerateRequest, JsonObject } from '../../src/contract.js';
 import { LocalBackend } from '../../src/backends/local/backend.js';
 import { Pool, type PoolOptions } from '../../src/pool/pool.js';
@@ -16,6 +16,7 @@ export class TestPool {
   readonly #events = new EventEmitter();
   readonly pool: Pool;
   readonly backend: LocalBackend;
+  readonly logger: Logger;
 
   constructor(options: Partial<Omit<PoolOptions, 'worker'>> = {}, worker: Partial<WorkerOptions> = {}) {
     const write = (text: string) => {
@@ -23,7 +24,7 @@ export class TestPool {
       this.lines.push(line);
       this.#events.emit(line.event, line);
     };
-    const logger = pino({ level: 'trace' }, { write });
+    const logger = (this.logger = pino({ level: 'trace' }, { write }));
     this.pool = new Pool({
       name: 'fake',
       workers: 1,

@@ -131,9 +131,10 @@ export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOption
         events.push(bytes, take);
       } catch (error) {
         settled = true;
-        reject(error as Error);
+        reject(error);
       }
     });
+    // undici destroys the body when the signal aborts, also one that is here as a whole and held.
     body.once('error', reject);
     body.once('end', resolve);
     body.once('close', resolve);

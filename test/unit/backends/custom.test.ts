@@ -1,6 +1,7 @@
 import { PulledBackend } from '../../../src/backends/custom.js';
 import { withoutWorkers } from '../../../src/backends/status.js';
-import type { CustomBackend, ReplyEvent } from '../../../src/contract.js';
+import type { CustomBackend, GenerateEvent, ReplyEvent } from '../../../src/contract.js';
+import { ReplyFlow } from '../../../src/generate/flow.js';
 import { pull } from '../../support/pulled.js';
 import { chat, context, run } from './remote/helpers.js';
 
@@ -69,4 +70,60 @@ test('a reply without a finish is broken', async () => {
   expect((await reply(prefill, text)).thrown).toMatchObject({
     message: 'The backend own ended its reply before it was finished',
   });
+});
+
+test('a client that stalls holds the backend back, and one that leaves then ends it', async () => {
+  const flow = new ReplyFlow();
+  const client = new AbortController();
+  let made = 0;
+  let ended = false;
+  const inner: CustomBackend = {
+    name: 'own',
+    start: () => undefined,
+    stop: async () => undefined,
+    status: () => withoutWorkers(true),
+    async *generate() {
+      try {
+        for (;;) {
+          made += 1;
+          yield { type: 'text', index: 0, text: 'a' };
+        }
+      } finally {
+        ended = true;
+      }
+    },
+  };
+  const backend = new PulledBackend('own', inner);
+  const hold = { event: ({ type }: GenerateEvent) => type === 'text' && made % 2 === 0 && flow.hold() };
+  const { done } = await backend.open(chat, context({ flow, signal: client.signal }), hold);
+  await new Promise(setImmediate);
+  expect(made).toBe(2);
+  flow.release();
+  await new Promise(setImmediate);
+  expect(made).toBe(4);
+  client.abort(new Error('gone'));
+  await expect(done).rejects.toThrow('gone');
+  expect(ended).toBe(true);
+});
+
+test('the end of a reply that nobody awaits yet is no unhandled rejection', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown) => unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  const inner: CustomBackend = {
+    name: 'own',
+    start: () => undefined,
+    stop: async () => undefined,
+    status: () => withoutWorkers(true),
+    async *generate() {
+      yield text as ReplyEvent;
+      throw new Error('broken');
+    },
+  };
+  const { done } = await new PulledBackend('own', inner).open(chat, context(), { event: () => undefined });
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  process.off('unhandledRejection', note);
+  expect(unhandled).toEqual([]);
+  await expect(done).rejects.toThrow('broken');
 });

@@ -1,6 +1,8 @@
 import { LMServError } from '../../../src/errors.js';
 import { createGenerate, type Resolved } from '../../../src/generate/generate.js';
+import type { ReplyEvent } from '../../../src/contract.js';
 import { pullFrom } from '../../support/pulled.js';
+import { backend as remote, FakeServer, streams } from '../backends/remote/helpers.js';
 import { chat, context, fails, FakeBackend, FakeTimers, hangs, run, text } from './helpers.js';
 
 const limits = { standard: 10, cap: 100 };
@@ -78,4 +80,38 @@ test('the trace names the model before anything has come', async () => {
     ),
   );
   expect(its.trace).toMatchObject({ model: 'model-a', backend: 'a', attempts: 1 });
+});
+
+describe('a sink that throws', () => {
+  const full = new Error('the client’s buffer is full');
+  const sink = {
+    event: ({ type }: ReplyEvent) => {
+      if (type === 'text') throw full;
+    },
+  };
+
+  test('ends the generation with what it threw; nothing is tried again and nobody is blamed', async () => {
+    const failures: unknown[] = [];
+    const backends = [new FakeBackend('a'), new FakeBackend('b')];
+    const generate = createGenerate(() => resolving(...backends), {
+      onFailure: (failure) => failures.push(failure),
+    });
+    await expect(generate(chat(), context(), sink)).rejects.toBe(full);
+    expect(backends.map(({ asked }) => asked.length)).toEqual([1, 0]);
+    expect(failures).toEqual([]);
+  });
+
+  test('does not count against a provider', async () => {
+    const server = await FakeServer.start(streams());
+    const { backend: far, lines } = remote(server.url, { retries: { attempts: 2, budgetMs: 5_000 } });
+    const member = { model: 'm', backend: far, maxTokens: limits };
+    const generate = createGenerate(() => ({ members: [member] }));
+    for (let count = 0; count < 5; count += 1) {
+      await expect(generate(chat({ body: { messages: [] } }), context(), sink)).rejects.toBe(full);
+    }
+    expect(far.status().ready).toBe(true);
+    expect(lines).toEqual([]);
+    expect(server.asked).toHaveLength(5);
+    await server.stop();
+  });
 });

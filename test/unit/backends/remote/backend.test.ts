@@ -1,9 +1,11 @@
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import { Readable } from 'node:stream';
+import { addAbortSignal, Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { Agent, type Dispatcher } from 'undici';
+import type { GenerateEvent } from '../../../../src/contract.js';
 import { LMServError } from '../../../../src/errors.js';
+import { ReplyFlow } from '../../../../src/generate/flow.js';
 import {
   backend,
   chat,
@@ -132,7 +134,7 @@ describe('a whole reply', () => {
     expect(events.at(-1)).toMatchObject({ usage: { promptTokens: 1, completionTokens: 2 } });
   });
 
-  test('is pulled: what nobody asks for is not read', async () => {
+  test('is held back: what nobody asks for is not read', async () => {
     let made = 0;
     const body = new Readable({
       highWaterMark: 1,
@@ -142,7 +144,8 @@ describe('a whole reply', () => {
       },
     });
     const dispatcher = {
-      request: () => Promise.resolve({ statusCode: 200, headers: {}, body }),
+      request: ({ signal }: { signal: AbortSignal }) =>
+        Promise.resolve({ statusCode: 200, headers: {}, body: addAbortSignal(signal, body) }),
     } as unknown as Dispatcher;
     const { backend: far } = backend('http://far', {}, { dispatcher });
     const events = pull(far, chat, context());
@@ -425,6 +428,27 @@ describe('failures after the first token', () => {
     await events.return(undefined);
   });
 
+  test('nor once the last token of a packet fills its buffers', async () => {
+    const server = await serve(hangsAfter(sse(token('a'), token('b'))));
+    const { backend: far, clock } = backend(server.url);
+    const flow = new ReplyFlow();
+    const seen: string[] = [];
+    let full!: () => void;
+    const filled = new Promise<void>((resolve) => (full = resolve));
+    const event = (next: GenerateEvent) => {
+      if (next.type !== 'text' || seen.push(next.text) < 2) return;
+      flow.hold();
+      full();
+    };
+    const { done } = await far.open(chat, context({ flow }), { event });
+    await filled;
+    clock.advance(500_000);
+    flow.release();
+    (await server.nth(1)).response.end(sse(finish(), '[DONE]'));
+    await done;
+    expect(seen).toEqual(['a', 'b']);
+  });
+
   test('the whole has its time too', async () => {
     const server = await serve(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
@@ -531,6 +555,24 @@ describe('the client goes away', () => {
     await clock.armed(100);
     client.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
+    expect(clock.timers).toBe(0);
+  });
+
+  test('while the whole reply waits for it', async () => {
+    const server = await serve(streams());
+    const client = new AbortController();
+    const flow = new ReplyFlow();
+    const { backend: far, clock } = backend(server.url);
+    flow.hold();
+    const event = () => undefined;
+    const opened = far.open(chat, context({ flow, signal: client.signal }), { event });
+    await (
+      await server.nth(1)
+    ).closed;
+    // The connection's end comes to our side as well.
+    for (let turns = 0; turns < 10; turns += 1) await new Promise(setImmediate);
+    client.abort(new Error('gone'));
+    await expect(opened).rejects.toThrow('gone');
     expect(clock.timers).toBe(0);
   });
 
