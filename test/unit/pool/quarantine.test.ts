@@ -8,9 +8,9 @@ const MINUTE = 60_000;
 
 test('content that was alone in two crashes is refused, whatever its settings, for ten minutes', () => {
   const quarantine = new Quarantine();
-  expect(quarantine.crashed([asking('bad')], 0)).toBe(0);
+  expect(quarantine.recordCrash([asking('bad')], 0)).toBe(0);
   expect(quarantine.holds(asking('bad'), 0)).toBe(false);
-  expect(quarantine.crashed([asking('bad', { temperature: 1 })], MINUTE)).toBe(1);
+  expect(quarantine.recordCrash([asking('bad', { temperature: 1 })], MINUTE)).toBe(1);
   expect(quarantine.holds(asking('bad', { seed: 7 }), MINUTE)).toBe(true);
   expect(quarantine.holds(asking('good'), MINUTE)).toBe(false);
   expect(quarantine.holds(asking('bad'), 11 * MINUTE - 1)).toBe(true);
@@ -19,9 +19,9 @@ test('content that was alone in two crashes is refused, whatever its settings, f
 
 test('it is found among its neighbours once it alone is common, and was alone once', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([asking('bad'), asking('a'), asking('b')], 0);
-  expect(quarantine.crashed([asking('bad'), asking('a')], 1)).toBe(0);
-  expect(quarantine.crashed([asking('bad')], 2)).toBe(1);
+  quarantine.recordCrash([asking('bad'), asking('a'), asking('b')], 0);
+  expect(quarantine.recordCrash([asking('bad'), asking('a')], 1)).toBe(0);
+  expect(quarantine.recordCrash([asking('bad')], 2)).toBe(1);
   expect(['bad', 'a', 'b'].map((content) => quarantine.holds(asking(content), 2))).toEqual([
     true,
     false,
@@ -31,15 +31,15 @@ test('it is found among its neighbours once it alone is common, and was alone on
 
 test('a long reply is not to blame for what its neighbours do', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([asking('long'), asking('one')], 0);
-  expect(quarantine.crashed([asking('long'), asking('two')], 1)).toBe(0);
+  quarantine.recordCrash([asking('long'), asking('one')], 0);
+  expect(quarantine.recordCrash([asking('long'), asking('two')], 1)).toBe(0);
 });
 
 test('where each content crashes its two workers it is the machine as well', () => {
   const quarantine = new Quarantine();
   for (const content of ['a', 'b', 'c', 'd']) {
-    quarantine.crashed([asking(content)], 0);
-    quarantine.crashed([asking(content)], 0);
+    quarantine.recordCrash([asking(content)], 0);
+    quarantine.recordCrash([asking(content)], 0);
   }
   expect(['a', 'b', 'c', 'd'].map((content) => quarantine.holds(asking(content), 1))).toEqual([
     ...[false, false, false, false],
@@ -48,20 +48,20 @@ test('where each content crashes its two workers it is the machine as well', () 
 
 test('two crashes that are far apart have nothing to do with each other', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([asking('unlucky')], 0);
-  expect(quarantine.crashed([asking('unlucky')], 10 * MINUTE)).toBe(0);
+  quarantine.recordCrash([asking('unlucky')], 0);
+  expect(quarantine.recordCrash([asking('unlucky')], 10 * MINUTE)).toBe(0);
 });
 
 test('crashes with nothing in hand accuse nobody', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([], 0);
-  expect(quarantine.crashed([], 1)).toBe(0);
+  quarantine.recordCrash([], 0);
+  expect(quarantine.recordCrash([], 1)).toBe(0);
 });
 
 test('where everything crashes it is the machine', () => {
   const quarantine = new Quarantine();
-  for (const content of ['a', 'b', 'c']) quarantine.crashed([asking(content)], 0);
-  for (const content of ['a', 'b', 'c']) quarantine.crashed([asking(content)], 1);
+  for (const content of ['a', 'b', 'c']) quarantine.recordCrash([asking(content)], 0);
+  for (const content of ['a', 'b', 'c']) quarantine.recordCrash([asking(content)], 1);
   expect(['a', 'b', 'c'].map((content) => quarantine.holds(asking(content), 1))).toEqual([
     ...[false, false, false],
   ]);
@@ -69,6 +69,6 @@ test('where everything crashes it is the machine', () => {
 
 test('a second killer is found after the first', () => {
   const quarantine = new Quarantine();
-  for (const content of ['one', 'one', 'two', 'two']) quarantine.crashed([asking(content)], 0);
+  for (const content of ['one', 'one', 'two', 'two']) quarantine.recordCrash([asking(content)], 0);
   expect([quarantine.holds(asking('one'), 1), quarantine.holds(asking('two'), 1)]).toEqual([true, true]);
 });
