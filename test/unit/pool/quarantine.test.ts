@@ -6,7 +6,7 @@ const asking = (content: string, settings: object = {}) => ({
 });
 const MINUTE = 60_000;
 
-test('content that was alone in two crashes is refused, whatever its settings, for ten minutes', () => {
+test('content that was alone in two crashes is refused for ten minutes, whatever its sampling settings', () => {
   const quarantine = new Quarantine();
   expect(quarantine.recordCrash([asking('bad')], 0)).toBe(0);
   expect(quarantine.holds(asking('bad'), 0)).toBe(false);
@@ -17,7 +17,7 @@ test('content that was alone in two crashes is refused, whatever its settings, f
   expect(quarantine.holds(asking('bad'), 11 * MINUTE)).toBe(false);
 });
 
-test('it is found among its neighbours once it alone is common, and was alone once', () => {
+test('content is refused when it is the only one common to two crashes and was alone in one', () => {
   const quarantine = new Quarantine();
   quarantine.recordCrash([asking('bad'), asking('a'), asking('b')], 0);
   expect(quarantine.recordCrash([asking('bad'), asking('a')], 1)).toBe(0);
@@ -29,13 +29,13 @@ test('it is found among its neighbours once it alone is common, and was alone on
   ]);
 });
 
-test('a long reply is not to blame for what its neighbours do', () => {
+test('a long reply is not blamed for crashes caused by its neighbours', () => {
   const quarantine = new Quarantine();
   quarantine.recordCrash([asking('long'), asking('one')], 0);
   expect(quarantine.recordCrash([asking('long'), asking('two')], 1)).toBe(0);
 });
 
-test('where each content crashes its two workers it is the machine as well', () => {
+test('no content is refused when each of many contents crashes two workers', () => {
   const quarantine = new Quarantine();
   for (const content of ['a', 'b', 'c', 'd']) {
     quarantine.recordCrash([asking(content)], 0);
@@ -46,19 +46,19 @@ test('where each content crashes its two workers it is the machine as well', () 
   ]);
 });
 
-test('two crashes that are far apart have nothing to do with each other', () => {
+test('two crashes far apart are not compared', () => {
   const quarantine = new Quarantine();
   quarantine.recordCrash([asking('unlucky')], 0);
   expect(quarantine.recordCrash([asking('unlucky')], 10 * MINUTE)).toBe(0);
 });
 
-test('crashes with nothing in hand accuse nobody', () => {
+test('crashes of idle workers blame no content', () => {
   const quarantine = new Quarantine();
   quarantine.recordCrash([], 0);
   expect(quarantine.recordCrash([], 1)).toBe(0);
 });
 
-test('where everything crashes it is the machine', () => {
+test('no content is refused when everything crashes', () => {
   const quarantine = new Quarantine();
   for (const content of ['a', 'b', 'c']) quarantine.recordCrash([asking(content)], 0);
   for (const content of ['a', 'b', 'c']) quarantine.recordCrash([asking(content)], 1);
@@ -67,7 +67,7 @@ test('where everything crashes it is the machine', () => {
   ]);
 });
 
-test('a second killer is found after the first', () => {
+test('a second crashing content is refused after the first', () => {
   const quarantine = new Quarantine();
   for (const content of ['one', 'one', 'two', 'two']) quarantine.recordCrash([asking(content)], 0);
   expect([quarantine.holds(asking('one'), 1), quarantine.holds(asking('two'), 1)]).toEqual([true, true]);

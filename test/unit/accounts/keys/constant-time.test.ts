@@ -10,7 +10,7 @@ const { Keyring } = await import('../../../../src/accounts/keys/keyring.js');
 
 const NAMES = ['first', 'middle', 'last', ...Array.from({ length: 997 }, (_, index) => `key-${index}`)];
 
-test.each(['first', 'middle', 'last', 'key-500', 'API', 'nobody', ''])('%j is compared once', (presented) => {
+test.each(['first', 'middle', 'last', 'key-500', 'API', 'nobody', ''])('the key %j is compared once', (presented) => {
   const folder = temporaryFolder();
   try {
     const file = `${folder.path}/keys.json`;
