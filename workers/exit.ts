@@ -1,8 +1,8 @@
 import type { ExitCause } from './child.js';
 
 /**
- * How a worker came to its end: by our own will, because it made no progress, by a signal that was not ours (also the
- * kernel's when memory is short), by itself, or before it ever took a request.
+ * How a worker ended: LMServ stopped or recycled it, it made no progress, a signal from outside killed it (including the
+ * kernel's when memory is short), it crashed, or it never became ready.
  */
 export type Ending = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | 'start_failed';
 
@@ -10,30 +10,36 @@ export type Ending = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | '
 export interface WorkerExit {
   readonly cause: ExitCause;
   readonly ending: Ending;
-  /** What we know of why. */
+  /** The known reason, in a few words. */
   readonly reason: string;
 }
 
-/** Signals a process gets for what it did itself. */
-const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
-  ...(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGSYS'] as const),
+/** Signals that a process causes itself. */
+const FAULTS: ReadonlySet<string> = new Set([
+  'SIGSEGV',
+  'SIGABRT',
+  'SIGBUS',
+  'SIGFPE',
+  'SIGILL',
+  'SIGTRAP',
+  'SIGSYS',
 ]);
 
-/** How llama.cpp exits when somebody asks it to end: in good order, or by 128 and the signal's number at a second try. */
-const ASKED_TO_END: ReadonlySet<number> = new Set([0, 130, 143]);
+/** llama.cpp's exit codes after SIGINT or SIGTERM: 0, or 128 plus the signal's number after a second one. */
+const TERMINATION_CODES: ReadonlySet<number> = new Set([0, 130, 143]);
 
-/** Of an end that we did not bring about. */
+/** Classifies an exit that LMServ did not cause. */
 export function endingOf({ code, signal }: ExitCause): Ending {
   if (signal) return FAULTS.has(signal) ? 'crashed' : 'killed';
-  return code !== null && ASKED_TO_END.has(code) ? 'killed' : 'crashed';
+  return code !== null && TERMINATION_CODES.has(code) ? 'killed' : 'crashed';
 }
 
-/** We brought it about, and nothing is wrong. */
+/** Whether LMServ ended a healthy worker. */
 export function isOurs(ending: Ending): boolean {
   return ending === 'shutdown' || ending === 'recycled';
 }
 
-/** In a few words, for the log and for who waits. */
+/** Describes an exit in a few words, for the log and for waiting clients. */
 export function describeExit(cause: ExitCause): string {
   if (cause.spawnError) return `cannot be run: ${cause.spawnError}`;
   if (cause.survived) return 'still there after SIGKILL';

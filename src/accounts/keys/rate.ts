@@ -9,5 +9,5 @@ export const rateSchema = z
   .number()
   .refine(
     (qps) => qps === 0 || (qps >= MIN_QPS && qps <= MAX_QPS),
-    `must be 0 (no limit) or ${MIN_QPS.toFixed(5)} to ${MAX_QPS} requests per second`,
+    `must be 0 for no limit, or ${MIN_QPS.toFixed(5)} to ${MAX_QPS} requests per second`,
   );

@@ -150,9 +150,9 @@ describe('an invalid key file', () => {
     [
       'a rate near nothing',
       keyText({ ...good, rateLimitQps: 1e-300 }),
-      'keys.0.rateLimitQps: must be 0 (no limit)',
+      'keys.0.rateLimitQps: must be 0 for no limit',
     ],
-    ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0 (no limit)'],
+    ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0 for no limit'],
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
     [

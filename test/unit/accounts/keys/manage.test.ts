@@ -186,7 +186,7 @@ describe('revokeKey', () => {
   test('reports an unknown name without repeating it', async () => {
     const { key } = await addKey(file, { name: 'a' });
     const error: unknown = await revokeKey(file, key).catch((thrown: unknown) => thrown);
-    expect(String(error)).toContain('has no key of that name');
+    expect(String(error)).toContain('has no key with that name');
     expect(String(error)).not.toContain(key);
     await expect(revokeKey(join(folder.path, 'none.json'), 'a')).rejects.toThrow('ENOENT');
   });

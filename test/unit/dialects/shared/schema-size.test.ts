@@ -73,16 +73,16 @@ describe('what costs a worker too much is refused', () => {
     ['patterns', /100000 repetitions/, form(90, { type: 'string', pattern: '^[a-z]{1,1900}$' })],
     ['one pattern', /too many groups or repetitions/, { pattern: '^((a{0,999}){0,999}){0,999}$' }],
     ['a row of repetitions', /more than 100 repetitions/, { pattern: `^${'a*'.repeat(250)}$` }],
-    ['repeated alternatives', /over 30 alternatives/, { pattern: `^(${'c|'.repeat(250)}d)*$` }],
+    ['repeated alternatives', /more than 30 alternatives/, { pattern: `^(${'c|'.repeat(250)}d)*$` }],
     ['parts', /300 parts/, { anyOf: times(300, () => ({})) }],
     [
       'types that double',
-      /written out/,
+      /after expanding/,
       nested(30, (inner) => ({ type: ['object', 'object'], properties: { inner } })),
     ],
     [
       'references that double below allOf',
-      /written out/,
+      /after expanding/,
       {
         allOf: [ref('d0')],
         $defs: chain(20, (next) => ({ properties: { x: { allOf: [next] }, y: { allOf: [next] } } })),
@@ -90,7 +90,7 @@ describe('what costs a worker too much is refused', () => {
     ],
     [
       'alternatives that double',
-      /written out/,
+      /after expanding/,
       { ...ref('d0'), $defs: chain(60, (next) => ({ anyOf: [next, next] })) },
     ],
     ['allOf in a circle', /back to themselves/, { allOf: [ref('a')], $defs: { a: ref('b'), b: ref('a') } }],
@@ -101,7 +101,7 @@ describe('what costs a worker too much is refused', () => {
     ],
     [
       'allOf in its own field',
-      /written out/,
+      /after expanding/,
       { ...ref('n'), $defs: { n: { properties: { next: { allOf: [ref('n')] } } } } },
     ],
   ])('%s', (_, problem, schema) => expect(schemaProblem(schema)).toMatch(problem));
