@@ -181,11 +181,16 @@ const PASSED_VARIABLES = ['PATH', 'HOME', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH'
 
 /** Runs the binary with a minimal environment, because LLAMA_ARG_* variables would change what it does. */
 function run(file: string, option: string, environment: NodeJS.ProcessEnv): Promise<Run> {
-  const env = Object.fromEntries(Object.entries(environment).filter(([name]) => PASSED_VARIABLES.includes(name)));
+  const env = Object.fromEntries(
+    Object.entries(environment).filter(([name]) => PASSED_VARIABLES.includes(name)),
+  );
   const options = { env, timeout: PROBE_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 } as const;
   return new Promise((resolve) => {
     const child = execFile(file, [option], options, (error, stdout, stderr) => {
-      resolve({ output: `${stdout}\n${stderr}`, failure: error ? describeFailure(error, stderr) : undefined });
+      resolve({
+        output: `${stdout}\n${stderr}`,
+        failure: error ? describeFailure(error, stderr) : undefined,
+      });
     });
     child.stdin?.end();
   });

@@ -167,9 +167,7 @@ export function migrate(db: Database.Database, file: string, migrations = MIGRAT
       );
     }
     if (version === 0 && db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() !== undefined) {
-      throw new UsageFileError(
-        `The usage file ${file} is the database of another program; use another file`,
-      );
+      throw new UsageFileError(`The usage file ${file} is the database of another program; use another file`);
     }
     for (const step of migrations.slice(version)) db.exec(step);
     db.exec(`PRAGMA user_version = ${migrations.length}`);

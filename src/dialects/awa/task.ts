@@ -96,7 +96,10 @@ function parseResult(task: Task, choice: Choice, check: Check | undefined): unkn
   const result = jsonReply(choice);
   const problem = check ? check(result) : objectProblem(result);
   if (problem === undefined) return result;
-  throw new LMServError('invalid_response', `The model's reply does not have the requested format: ${problem}`);
+  throw new LMServError(
+    'invalid_response',
+    `The model's reply does not have the requested format: ${problem}`,
+  );
 }
 
 function objectProblem(value: unknown): string | undefined {

@@ -66,7 +66,8 @@ export function parsePriority(parsed: ChatRequestBody): { priority?: number } {
 
 /** Builds the body for the backends, with llama.cpp's and OpenAI's names and no undefined fields. */
 export function chatFields(parsed: ChatRequestBody): JsonObject {
-  const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...remaining } = parsed;
+  const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...remaining } =
+    parsed;
   const { service_tier, tools: toolList, tool_choice, response_format, ...others } = remaining;
   const maxTokens = requestedTokens({ max_tokens, max_completion_tokens, n_predict });
   return compact({

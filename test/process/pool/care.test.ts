@@ -192,22 +192,19 @@ test('a replaced model file is logged when a worker starts with it, and the othe
 test.each([
   ['ELOOP', (path: string) => symlinkSync(path, path)],
   ['ENOTDIR', (path: string) => symlinkSync('/dev/null/model.gguf', path)],
-])(
-  'a model file whose state cannot be read (%s) is logged, and workers are started',
-  async (code, spoil) => {
-    const modelPath = join(folder, 'model.gguf');
-    writeFileSync(modelPath, 'one');
-    await start({}, { modelPath });
-    rmSync(modelPath);
-    spoil(modelPath);
-    const changed = fake.next('model_changed');
-    const ready = fake.next('worker_ready');
-    await fake.killOutside();
-    expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
-    await ready;
-    expect(await fake.ask('served').text()).toBe('served');
-  },
-);
+])('a model file whose state cannot be read (%s) is logged, and workers are started', async (code, spoil) => {
+  const modelPath = join(folder, 'model.gguf');
+  writeFileSync(modelPath, 'one');
+  await start({}, { modelPath });
+  rmSync(modelPath);
+  spoil(modelPath);
+  const changed = fake.next('model_changed');
+  const ready = fake.next('worker_ready');
+  await fake.killOutside();
+  expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
+  await ready;
+  expect(await fake.ask('served').text()).toBe('served');
+});
 
 test('a missing temporary folder is a failed start that is retried until the folder is back', async () => {
   const TMPDIR = join(folder, 'tmp');

@@ -111,9 +111,7 @@ test.each([
   ['{"__proto__":1,"__proto__":2}', 15],
   ['{"":1,"":2}', 6],
 ])('%s says where, and no key', (text, position) => {
-  expect(refusal(text)).toBe(
-    `The body has a duplicate key in one object, at character ${position}`,
-  );
+  expect(refusal(text)).toBe(`The body has a duplicate key in one object, at character ${position}`);
 });
 
 test.each([

@@ -152,19 +152,15 @@ describe('an invalid key file', () => {
       keyText({ ...good, rateLimitQps: 1e-300 }),
       'keys.0.rateLimitQps: must be 0 for no limit',
     ],
-    ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0 for no limit'],
+    [
+      'a rate beyond all',
+      keyText({ ...good, rateLimitQps: 1e308 }),
+      'keys.0.rateLimitQps: must be 0 for no limit',
+    ],
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
-    [
-      'a name twice',
-      keyText(entry('a'), { ...good, sha256: sha256('b') }),
-      'keys.1.name: duplicates keys.0',
-    ],
-    [
-      'a hash twice',
-      keyText(entry('b', good), { ...good, name: 'c' }),
-      'keys.1.sha256: duplicates keys.0',
-    ],
+    ['a name twice', keyText(entry('a'), { ...good, sha256: sha256('b') }), 'keys.1.name: duplicates keys.0'],
+    ['a hash twice', keyText(entry('b', good), { ...good, name: 'c' }), 'keys.1.sha256: duplicates keys.0'],
   ])('with %s is reported with the place and without quoting it', (_, text, expected) => {
     writePrivate(file, text);
     let thrown: unknown;
@@ -360,15 +356,18 @@ describe('watch', () => {
     expect(ring.authenticate('key of b')?.name).toBe('b');
   });
 
-  test.each(CHANGES)('a key is revoked after the folder was swapped when an operator %s', async (_, change) => {
-    const { ring, reported } = watching(path());
-    writeFolder('new', keyText(entry('a'), entry('b'), entry('c')));
-    renameSync(inner(), join(folder.path, 'first'));
-    renameSync(join(folder.path, 'new'), inner());
-    await until(() => reported.includes(3));
-    change();
-    await until(() => ring.authenticate('key of a') === undefined);
-  });
+  test.each(CHANGES)(
+    'a key is revoked after the folder was swapped when an operator %s',
+    async (_, change) => {
+      const { ring, reported } = watching(path());
+      writeFolder('new', keyText(entry('a'), entry('b'), entry('c')));
+      renameSync(inner(), join(folder.path, 'first'));
+      renameSync(join(folder.path, 'new'), inner());
+      await until(() => reported.includes(3));
+      change();
+      await until(() => ring.authenticate('key of a') === undefined);
+    },
+  );
 
   test('a key is revoked when a link is swapped, as in a mounted secret', async () => {
     writeFolder('..2025', withA);

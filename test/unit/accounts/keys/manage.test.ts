@@ -77,7 +77,9 @@ describe('addKey', () => {
   test('refuses a name that is taken and leaves the file unchanged', async () => {
     await addKey(file, { name: 'a' });
     const before = readFileSync(file, 'utf8');
-    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow('already contains a key with that name');
+    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow(
+      'already contains a key with that name',
+    );
     expect(readFileSync(file, 'utf8')).toBe(before);
   });
 

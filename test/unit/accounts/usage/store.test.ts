@@ -377,21 +377,18 @@ describe('when the disk cannot be written', () => {
   test.each([
     ['removed', () => undefined],
     ['replaced', (path: string) => openUsageStore({ file: path, onError: () => undefined }).close()],
-  ])(
-    'a file that was %s while open is detected, and counts go to the file now at its path',
-    (_, replace) => {
-      const store = openStore();
-      store.record(entry());
-      rowsOf(store);
-      renameSync(file, `${file}.old`);
-      replace(file);
-      store.record(entry());
-      expect(rowsOf(store)).toMatchObject([{ requests: 1 }]);
-      expect(requestsOnDisk(file)).toBe(1);
-      expect(messages()).toEqual([expect.stringContaining('was removed or replaced')]);
-      expect(store.spent('tenant', 'acme').day.costNano).toBe(100n);
-    },
-  );
+  ])('a file that was %s while open is detected, and counts go to the file now at its path', (_, replace) => {
+    const store = openStore();
+    store.record(entry());
+    rowsOf(store);
+    renameSync(file, `${file}.old`);
+    replace(file);
+    store.record(entry());
+    expect(rowsOf(store)).toMatchObject([{ requests: 1 }]);
+    expect(requestsOnDisk(file)).toBe(1);
+    expect(messages()).toEqual([expect.stringContaining('was removed or replaced')]);
+    expect(store.spent('tenant', 'acme').day.costNano).toBe(100n);
+  });
 
   test.each([
     ['is damaged', (path: string) => writeFileSync(path, 'no database '.repeat(300))],

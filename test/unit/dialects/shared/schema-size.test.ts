@@ -47,10 +47,7 @@ describe('realistic schemas are accepted', () => {
       },
     ],
     ['a field by allOf', { ...form(20, { allOf: [ref('d0')] }), $defs: { d0: form(3, { type: 'number' }) } }],
-    [
-      'nested nullable objects',
-      nested(20, (inner) => ({ type: ['object', 'null'], properties: { inner } })),
-    ],
+    ['nested nullable objects', nested(20, (inner) => ({ type: ['object', 'null'], properties: { inner } }))],
     ['a long description', { type: 'string', description: 'word '.repeat(10_000) }],
   ])('%s', (_, schema) => expect(schemaProblem(schema)).toBeUndefined());
 
