@@ -1,6 +1,6 @@
 /**
- * Which llama.cpp binary the workers run. A usable one is a `llama-cli` that hosts llama.cpp's HTTP server in itself,
- * or a `llama-server`; both are told by their help text, which costs about 10 ms and loads no model.
+ * Finds the llama.cpp binary for the workers: a `llama-cli` that hosts llama.cpp's HTTP server itself, or a
+ * `llama-server`. The help text identifies both; printing it takes about 10 ms and loads no model.
  */
 import { execFile, type ExecFileException } from 'node:child_process';
 import { constants } from 'node:fs';
@@ -13,13 +13,13 @@ export interface ResolvedBinary {
   /** Absolute path. */
   path: string;
   kind: BinaryKind;
-  /** As the binary says it, for example `0.5.0-dev`; `unknown` when it does not. */
+  /** As the binary prints it, for example `0.5.0-dev`; `unknown` if it does not. */
   version: string;
 }
 
 export type BinaryErrorCode = 'missing' | 'not_executable' | 'too_old' | 'broken';
 
-/** No usable binary; the message is one line that says what to run. */
+/** No binary is usable; the message is one line that says what to do. */
 export class BinaryError extends Error {
   override readonly name = 'BinaryError';
 
@@ -32,24 +32,24 @@ export class BinaryError extends Error {
 }
 
 export interface ResolveOptions {
-  /** LLM_BIN_PATH: a path, relative ones from `root`, or a program's name to find on the search path. */
+  /** LLM_BIN_PATH: a path, relative to `root`, or the name of a program on the search path. */
   configured?: string | undefined;
-  /** The checkout, below which `npm run setup` puts its builds. */
+  /** The checkout, which contains the builds of `npm run setup`. */
   root: string;
   /** Folders to search for programs, as in PATH. */
   searchPath?: string | undefined;
-  /** Of the environment only PATH, HOME and the library path reach a binary; none without it. */
+  /** The environment; only PATH, HOME and the library path are passed to a binary. Default: empty. */
   env?: NodeJS.ProcessEnv | undefined;
 }
 
 /** Builds of `npm run setup`, the fastest flavour first. */
 export const BUILD_FOLDERS = ['build-cuda', 'build-vulkan', 'build-metal', 'build'] as const;
 
-/** Longest time for a binary to print its help, in milliseconds; a CUDA build on a cold disk takes seconds. */
+/** Max time for a binary to print its help, milliseconds; a CUDA build on a cold disk takes seconds. */
 const PROBE_TIMEOUT_MS = 20_000;
 const SETUP_HINT = 'run `npm run setup` to build one';
 
-/** Where a binary may lie, best first. */
+/** Possible places of a binary, the best first. */
 function candidates({ root, searchPath }: ResolveOptions): string[] {
   const built = BUILD_FOLDERS.map((folder) => path.join(root, 'vendor/llama.cpp', folder, 'bin/llama-cli'));
   return [...built, ...onSearchPath('llama-cli', searchPath)];
@@ -73,16 +73,17 @@ async function firstFile(files: string[]): Promise<string | undefined> {
   return undefined;
 }
 
-/** A configured bare name is a program on the search path; anything else is a path. */
+/** A configured name without a slash is a program on the search path, if there is one; anything else is a path. */
 async function locate(configured: string, { root, searchPath }: ResolveOptions): Promise<string> {
-  const named = configured.includes(path.sep) ? [] : onSearchPath(configured, searchPath);
-  return (await firstFile(named)) ?? path.resolve(root, configured);
+  const programs = configured.includes(path.sep) ? [] : onSearchPath(configured, searchPath);
+  return (await firstFile(programs)) ?? path.resolve(root, configured);
 }
 
 /**
- * Finds the binary to run: the configured one, else the first usable of the checkout's builds and `llama-cli` on the
- * search path.
- * @throws BinaryError when the configured one is not usable (others are then not tried), or none is
+ * Finds the binary to run: the configured one, otherwise the first usable one of the checkout's builds and `llama-cli`
+ * on the search path.
+ *
+ * @throws BinaryError when the configured binary is not usable (others are then not tried), or no binary is.
  */
 export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBinary> {
   if (options.configured)
@@ -102,22 +103,23 @@ export async function resolveBinary(options: ResolveOptions): Promise<ResolvedBi
   );
 }
 
-/** The builds may lie in another account's home, to which they are links. */
+/** The builds may be links into another account's home folder. */
 async function unreachableBuilds(root: string): Promise<BinaryError | undefined> {
   for (const build of BUILD_FOLDERS) {
     const folder = path.join(root, 'vendor/llama.cpp', build);
     const { code } = (await stat(folder).catch((error: NodeJS.ErrnoException) => error)) as { code?: string };
     if (code !== 'EACCES') continue;
-    const remedy = 'let it into every folder on the way, or set LLM_BIN_PATH';
+    const remedy = 'give it access to every parent folder, or set LLM_BIN_PATH';
     return new BinaryError('not_executable', `${folder} cannot be reached by this account: ${remedy}`);
   }
   return undefined;
 }
 
 /**
- * Looks at one binary.
- * @param env as in ResolveOptions
- * @param prefix begins the error messages
+ * Checks one binary and determines its kind and version.
+ *
+ * @param env as in ResolveOptions.
+ * @param prefix put before the error messages.
  * @throws BinaryError
  */
 export async function probeBinary(
@@ -127,14 +129,14 @@ export async function probeBinary(
 ): Promise<ResolvedBinary> {
   await requireExecutable(file, prefix);
   const [help, versionText] = await Promise.all([run(file, '--help', env), run(file, '--version', env)]);
-  const kind = kindOf(help.output);
-  if (kind !== undefined) return { path: file, kind, version: versionOf(versionText.output) };
+  const kind = detectKind(help.output);
+  if (kind !== undefined) return { path: file, kind, version: parseVersion(versionText.output) };
   if (help.failure !== undefined && !looksLikeLlama(help.output + versionText.output)) {
     throw new BinaryError('broken', `${prefix}${file} does not run (${help.failure}): ${SETUP_HINT}`);
   }
   throw new BinaryError(
     'too_old',
-    `${prefix}${file} is too old or no llama-cli: its help lacks --server-base, so it hosts no HTTP server; ${SETUP_HINT}, or set LLM_BIN_PATH to a llama-server`,
+    `${prefix}${file} is too old or not a llama-cli: its help lacks --server-base, so it hosts no HTTP server; ${SETUP_HINT}, or set LLM_BIN_PATH to a llama-server`,
   );
 }
 
@@ -152,47 +154,52 @@ async function requireExecutable(file: string, prefix: string): Promise<void> {
 }
 
 /**
- * `--server-base` makes llama-cli use another server "instead of starting a new one": only one that starts a server
- * has it. `--api-key` is the server's own.
+ * `--server-base` makes llama-cli use another server "instead of starting a new one", so only builds that start a server
+ * have it. `--api-key` is an option of llama-server.
  */
-function kindOf(help: string): BinaryKind | undefined {
+function detectKind(help: string): BinaryKind | undefined {
   if (/^--server-base\b/m.test(help)) return 'llama-cli';
   return /^--api-key\b/m.test(help) && /^--host\b/m.test(help) ? 'llama-server' : undefined;
 }
 
 /** llama.cpp prints `version: 0.5.0-dev (build 1, commit de3ff81)`, and older ones `version: 4567 (abcdef0)`. */
-function versionOf(output: string): string {
+function parseVersion(output: string): string {
   return /^version: (\S+)/m.exec(output)?.[1] ?? 'unknown';
 }
 
-/** Old builds print usage or a version, and may exit with an error all the same. */
+/** Old builds print usage or a version even if they exit with an error. */
 const looksLikeLlama = (output: string): boolean => /^version: |^usage: |^-{5} common params/m.test(output);
 
 interface Run {
   output: string;
-  /** Why it failed, in a few words; undefined when it exited with 0. */
+  /** A short reason for the failure; undefined when it exited with 0. */
   failure: string | undefined;
 }
 
-/** What of the environment a program may need to be loaded. */
-const PASSED_ON = ['PATH', 'HOME', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH'];
+/** Variables that the loader may need. */
+const PASSED_VARIABLES = ['PATH', 'HOME', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH'];
 
-/** Runs the binary with a bare environment: LLAMA_ARG_* variables would change what it does. */
+/** Runs the binary with a minimal environment, because LLAMA_ARG_* variables would change what it does. */
 function run(file: string, option: string, environment: NodeJS.ProcessEnv): Promise<Run> {
-  const env = Object.fromEntries(Object.entries(environment).filter(([name]) => PASSED_ON.includes(name)));
+  const env = Object.fromEntries(
+    Object.entries(environment).filter(([name]) => PASSED_VARIABLES.includes(name)),
+  );
   const options = { env, timeout: PROBE_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 } as const;
   return new Promise((resolve) => {
     const child = execFile(file, [option], options, (error, stdout, stderr) => {
-      resolve({ output: `${stdout}\n${stderr}`, failure: error ? reasonOf(error, stderr) : undefined });
+      resolve({
+        output: `${stdout}\n${stderr}`,
+        failure: error ? describeFailure(error, stderr) : undefined,
+      });
     });
     child.stdin?.end();
   });
 }
 
-/** The loader's or the program's first words, else how it ended. */
-function reasonOf(error: ExecFileException, stderr: string): string {
-  const said = stderr.trim().split('\n')[0]?.slice(0, 200);
-  if (said) return said;
+/** The first line that the loader or the program printed, otherwise how it ended. */
+function describeFailure(error: ExecFileException, stderr: string): string {
+  const firstLine = stderr.trim().split('\n')[0]?.slice(0, 200);
+  if (firstLine) return firstLine;
   if (error.signal) return `ended by ${error.signal}`;
   return error.code == null ? error.message : `exit code ${error.code}`;
 }

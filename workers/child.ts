@@ -1,53 +1,52 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { devNull, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { canOpen } from './descriptors.js';
 import { findSetpriv, guardGroup, withDeathSignal } from './death-signal.js';
 import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './options.js';
 import { StderrTail } from './stderr-tail.js';
 
-/** How a child ended. */
+/** How a child exited. */
 export interface ExitCause {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   /** Why it could not be started, e.g. `ENOENT`. */
   readonly spawnError?: string;
-  /** It was still there long after SIGKILL: it hangs in the kernel, or runs as another user. */
+  /** The process was still running long after SIGKILL: it hangs in the kernel, or runs as another user. */
   readonly survived?: boolean;
 }
 
-/** Time a child has to obey SIGTERM before it gets SIGKILL, milliseconds. */
+/** Time between SIGTERM and SIGKILL, milliseconds. */
 const TERM_GRACE_MS = 5_000;
 
-/** Time the kernel has to end a process after SIGKILL, milliseconds; freeing much memory takes seconds. */
+/** Max time for the kernel to end a process after SIGKILL, milliseconds; freeing a lot of memory takes seconds. */
 const KILL_GRACE_MS = 10_000;
 
-/** Descriptors that a child and its guard take while they are started, and some to spare. */
+/** Descriptors that starting a child and its guard takes, with some to spare. */
 const DESCRIPTORS = 16;
 
 /**
- * One llama.cpp process in a process group of its own. The group dies with us: a guard kills it when we are gone, and
- * `setpriv --pdeathsig` its first process. Its stdin is held open and never written to, because there each line would
- * be a command; at its end llama-cli would print its prompt for ever.
+ * One llama.cpp process in its own process group. The group ends with LMServ: a guard kills the group, and `setpriv
+ * --pdeathsig` its first process. Its stdin stays open and is never written to, because each line would be a command;
+ * on EOF llama-cli spins printing its prompt.
  */
 export class LlamaChild {
   readonly pid: number | undefined;
   readonly stderr: StderrTail;
-  /** Resolves when the process is gone, or could not be started; never rejects. */
+  /** Resolves when the process has exited or could not be started; never rejects. */
   readonly exited: Promise<ExitCause>;
-  /** Where a llama-server was told to listen; a llama-cli picks a port and logs it. */
+  /** The address of a llama-server; a llama-cli chooses a port and logs it. */
   readonly listen: Endpoint | undefined;
   #socketFolder: string | undefined;
   #ended = false;
   #giveUp: ((cause: ExitCause) => void) | undefined;
 
-  /** Never throws: what keeps the process from starting is its exit. */
+  /** Never throws: a failure to start is reported as the exit. */
   constructor(options: WorkerOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
     this.stderr = new StderrTail(onLine);
     try {
-      // Where descriptors run out in the middle of it, Node's spawn loses some for good and fails where nobody can catch it.
+      // If descriptors run out during a spawn, Node leaks some and throws where nothing can catch it.
       if (!canOpen(DESCRIPTORS)) throw Object.assign(new Error('no descriptor left'), { code: 'EMFILE' });
       if (options.binary.kind === 'llama-server') this.listen = this.#makeSocket(env.TMPDIR);
       const args = buildArgs(options, this.listen);
@@ -64,7 +63,7 @@ export class LlamaChild {
     }
   }
 
-  /** Sends a signal to the whole process group; does nothing once it is gone. */
+  /** Sends a signal to the whole process group; does nothing after the exit. */
   kill(signal: NodeJS.Signals): void {
     if (this.#ended || this.pid === undefined) return;
     signalGroup(this.pid, signal);
@@ -74,7 +73,10 @@ export class LlamaChild {
     setTimeout(() => giveUp({ code: null, signal: null, survived: true }), KILL_GRACE_MS).unref();
   }
 
-  /** SIGTERM, then SIGKILL to the group after `graceMs` milliseconds, five seconds by default. Resolves when the process is gone. */
+  /**
+   * Sends SIGTERM to the group, and SIGKILL after `graceMs` milliseconds (default: 5 s). Resolves when the process has
+   * exited.
+   */
   async stop(graceMs = TERM_GRACE_MS): Promise<ExitCause> {
     this.kill('SIGTERM');
     const timer = setTimeout(() => this.kill('SIGKILL'), graceMs);
@@ -95,7 +97,7 @@ export class LlamaChild {
       this.#end();
       return { code: null, signal: null, spawnError: code };
     }
-    // A script that is killed leaves what it has started.
+    // A script that is killed leaves its own children running.
     launched.once('exit', () => signalGroup(pid, 'SIGKILL'));
     const guard = this.#guard(pid);
     const gone: Promise<ExitCause> = launched.then((end) => ({
@@ -103,7 +105,7 @@ export class LlamaChild {
       signal: end.signal ?? null,
     }));
     const survived = new Promise<ExitCause>((resolve) => (this.#giveUp = resolve));
-    // One that survives SIGKILL keeps its guard.
+    // A process that survives SIGKILL keeps its guard.
     void gone.then(guard.end);
     const cause = await Promise.race([gone, survived]);
     this.#end();
@@ -112,7 +114,7 @@ export class LlamaChild {
 
   #makeSocket(folder = tmpdir()): Endpoint {
     try {
-      // A fresh folder, 0700, for each child: a stale socket of a dead one is never in the way.
+      // A new folder with mode 0700 for each child, so that the socket of a dead child is never in the way.
       this.#socketFolder = mkdtempSync(join(folder, 'lmserv-'));
     } catch (cause) {
       throw Object.assign(new Error('no socket', { cause }), {
@@ -125,7 +127,7 @@ export class LlamaChild {
     };
   }
 
-  /** A child that was started is killed when it cannot be guarded. */
+  /** Kills a child that cannot be guarded. */
   #guard(pid: number): { readonly end: () => void; readonly failure?: string } {
     try {
       return { end: guardGroup(pid) };
@@ -145,8 +147,21 @@ export class LlamaChild {
     try {
       rmSync(this.#socketFolder, { recursive: true, force: true });
     } catch {
-      // A folder that is left is no reason to fail: the next child gets another one.
+      // A leftover folder does no harm: the next child gets another one.
     }
+  }
+}
+
+/** Whether this process can open `count` more files. */
+function canOpen(count: number): boolean {
+  const opened: number[] = [];
+  try {
+    while (opened.length < count) opened.push(openSync(devNull, 'r'));
+    return true;
+  } catch {
+    return false;
+  } finally {
+    for (const descriptor of opened) closeSync(descriptor);
   }
 }
 
@@ -164,7 +179,7 @@ function launch(file: string, args: string[], env: Record<string, string>) {
   });
 }
 
-/** Ours, or `/` once ours has been removed, as by an update that replaces it: execa would throw. */
+/** The working directory, or `/` if it was removed, for example by an update; execa would throw. */
 function existingFolder(): string {
   try {
     return process.cwd();
@@ -177,11 +192,11 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {
-    // It is gone, or runs as another user, which shows in that it goes on.
+    // The process has exited, or runs as another user and keeps running.
   }
 }
 
-/** The system's code; messages quote paths and arguments. */
+/** The system's error code, because messages quote paths and arguments. */
 function describe(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? (error as Error).name;
 }

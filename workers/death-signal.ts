@@ -2,24 +2,24 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** How the kernel and a guard of ours end a child when this process is gone. */
+/** Ends a child when this process has ended, through the kernel and through a guard process. */
 
 const DEATH_SIGNAL = ['--pdeathsig', 'KILL', '--'];
 
-/** Waits for the end of its stdin, which is our end, and kills a process group. */
+/** Waits for EOF on its stdin, which means that this process has ended, and kills a process group. */
 const SHELL = '/bin/sh';
 const GUARD = 'while read -r _; do :; done; kill -s KILL -- "-$1"';
 
-/** What has been found out, by search path: it costs some milliseconds and does not change. */
-const known = new Map<string, string | undefined>();
+/** Results by search path; a search takes milliseconds and its result does not change. */
+const cache = new Map<string, string | undefined>();
 
 /**
- * Finds util-linux's setpriv, which has the kernel send a signal to a program when its parent is gone. Busybox has one
- * that cannot.
+ * Finds util-linux's setpriv, which makes the kernel send a signal to a program when its parent ends. Busybox's setpriv
+ * cannot do that.
  */
 export function findSetpriv(searchPath = ''): string | undefined {
-  if (!known.has(searchPath)) known.set(searchPath, searchSetpriv(searchPath));
-  return known.get(searchPath);
+  if (!cache.has(searchPath)) cache.set(searchPath, searchSetpriv(searchPath));
+  return cache.get(searchPath);
 }
 
 function searchSetpriv(searchPath: string): string | undefined {
@@ -33,29 +33,29 @@ function searchSetpriv(searchPath: string): string | undefined {
     );
 }
 
-/** The command that runs a program under setpriv. */
+/** Builds the command that runs a program under setpriv. */
 export function withDeathSignal(setpriv: string, file: string, args: readonly string[]): [string, string[]] {
   return [setpriv, [...DEATH_SIGNAL, file, ...args]];
 }
 
 /**
- * Starts a shell that kills the process group when we are gone, however that happens. setpriv alone would end only the
- * group's first process, which may be a script that runs the program. Does nothing where there is no shell. Returns
- * what ends the guard; call it once the group is gone.
+ * Starts a shell that kills the process group when this process ends, however that happens. setpriv alone would end only
+ * the group's first process, which may be a script that runs the program. Does nothing without a shell. Returns a
+ * function that ends the guard; call it once the group has ended.
  *
- * @throws the system's error when it cannot be started.
+ * @throws the system's error when the guard cannot be started.
  */
 export function guardGroup(pid: number): () => void {
   if (!existsSync(SHELL)) return () => undefined;
   const guard = spawn(SHELL, ['-c', GUARD, 'lmserv-guard', String(pid)], {
-    // A group of its own: Ctrl-C in a terminal is for us, and the guard has to outlive us.
+    // In its own group, so that Ctrl-C in a terminal does not end the guard before this process.
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
     cwd: '/',
     env: {},
   });
   guard.on('error', () => undefined);
-  // Where there are too few descriptors or processes it has neither.
+  // stdin and pid are undefined when there are too few descriptors or processes.
   guard.stdin?.on('error', () => undefined);
   if (guard.pid === undefined) throw Object.assign(new Error('no process for a guard'), { code: 'EAGAIN' });
   return () => void guard.kill('SIGKILL');

@@ -5,11 +5,11 @@ import type { ExitCause } from './child.js';
 export interface WorkerExit {
   readonly cause: ExitCause;
   readonly ending: WorkerExitCause;
-  /** What we know of why. */
+  /** The known reason, in a few words. */
   readonly reason: string;
 }
 
-/** Signals a process gets for what it did itself. */
+/** Signals that a process causes itself. */
 const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
   'SIGSEGV',
   'SIGABRT',
@@ -20,21 +20,21 @@ const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
   'SIGSYS',
 ]);
 
-/** How llama.cpp exits when somebody asks it to end: in good order, or by 128 and the signal's number at a second try. */
-const ASKED_TO_END: ReadonlySet<number> = new Set([0, 130, 143]);
+/** llama.cpp's exit codes after SIGINT or SIGTERM: 0, or 128 plus the signal's number after a second one. */
+const TERMINATION_CODES: ReadonlySet<number> = new Set([0, 130, 143]);
 
-/** Of an end that we did not bring about. */
+/** Classifies an exit that LMServ did not cause. */
 export function endingOf({ code, signal }: ExitCause): WorkerExitCause {
   if (signal) return FAULTS.has(signal) ? 'crashed' : 'killed';
-  return code !== null && ASKED_TO_END.has(code) ? 'killed' : 'crashed';
+  return code !== null && TERMINATION_CODES.has(code) ? 'killed' : 'crashed';
 }
 
-/** We brought it about, and nothing is wrong. */
+/** Whether LMServ ended a healthy worker. */
 export function isOurs(ending: WorkerExitCause): boolean {
   return ending === 'shutdown' || ending === 'recycled';
 }
 
-/** In a few words, for the log and for who waits. */
+/** Describes an exit in a few words, for the log and for waiting clients. */
 export function describeExit(cause: ExitCause): string {
   if (cause.spawnError) return `cannot be run: ${cause.spawnError}`;
   if (cause.survived) return 'still there after SIGKILL';

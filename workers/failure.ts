@@ -6,16 +6,16 @@ export class WorkerFailure extends Error {
   constructor(
     readonly kind: 'died' | 'hung' | 'start_failed',
     message: string,
-    /** The end of the child's stderr since the request began. */
+    /** The last part of the child's stderr since the request began. */
     readonly stderr: string,
-    /** How the process ended; undefined when it is still there, or was gone before. */
+    /** How the process ended; undefined if it still runs, or had ended before the request. */
     readonly exit?: WorkerExit,
     options?: ErrorOptions,
   ) {
     super(message, options);
   }
 
-  /** The process was gone before it got the request, which therefore cannot be the reason. */
+  /** The process ended before it received the request, which therefore cannot be the cause. */
   get unreached(): boolean {
     const code = ((this.cause as Error | undefined)?.cause as NodeJS.ErrnoException | undefined)?.code;
     return this.cause === undefined || code === 'ECONNREFUSED' || code === 'ENOENT';

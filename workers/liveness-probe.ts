@@ -4,28 +4,31 @@ import type { Endpoint } from './options.js';
 import { fetchJson } from './child-http.js';
 
 export interface CheckupOptions {
-  /** Longest time for an answer, milliseconds. */
+  /** Max time for a reply, milliseconds. */
   readonly timeoutMs: number;
-  /** The worker has come under suspicion or is cleared of it. */
+  /** The worker became suspect, or no longer is. */
   readonly onChange: () => void;
-  /** It has missed three times in a row. */
+  /** The worker has missed three checks in a row. */
   readonly onLost: () => void;
 }
 
-/** Misses in a row after which there is no hope. */
-const MISSES = 3;
+/** Number of missed checks in a row after which a worker is lost. */
+const MAX_MISSES = 3;
 
-/** Smallest thing that goes the whole way: one token, and nothing of it kept. */
-const PROBE = JSON.stringify({ prompt: ' ', n_predict: 1, cache_prompt: false });
+/** The smallest complete request: one token, nothing of which is cached. */
+const TOKEN_REQUEST = JSON.stringify({ prompt: ' ', n_predict: 1, cache_prompt: false });
 
-/** Asks a worker that is not in use whether it still works: its health, or one token where that is what is in doubt. */
+/** Checks whether an idle worker still works: by its health, or by one token if that is in doubt. */
 export class Checkup {
+  readonly #options: CheckupOptions;
   #misses = 0;
   #suspected = false;
   #running = false;
   readonly #ended = new AbortController();
 
-  constructor(private readonly options: CheckupOptions) {}
+  constructor(options: CheckupOptions) {
+    this.#options = options;
+  }
 
   get suspected(): boolean {
     return this.#suspected;
@@ -34,23 +37,27 @@ export class Checkup {
   suspect(): void {
     if (this.#suspected) return;
     this.#suspected = true;
-    this.options.onChange();
+    this.#options.onChange();
   }
 
-  /** Asks, and asks on until there is an answer or three misses. One checkup runs at a time. */
+  /**
+   * Checks the worker until it replies or has missed three checks. Does nothing while a check is running.
+   *
+   * @param probe requests one token instead of the health.
+   */
   async run(endpoint: Endpoint, probe: boolean): Promise<void> {
     if (this.#running) return;
     this.#running = true;
     try {
       for (;;) {
-        const asksForToken = probe || this.#suspected;
-        const answers = await this.#answers(endpoint, asksForToken);
+        const withToken = probe || this.#suspected;
+        const replied = await this.#check(endpoint, withToken);
         if (this.#ended.signal.aborted) return;
-        // One that came under suspicion meanwhile is not cleared of it by its health.
-        if (answers && (asksForToken || !this.#suspected)) return this.#clear();
-        if (answers) continue;
+        // Health alone does not clear a worker that became suspect in the meantime.
+        if (replied && (withToken || !this.#suspected)) return this.#clear();
+        if (replied) continue;
         this.#misses += 1;
-        if (this.#misses >= MISSES) return this.options.onLost();
+        if (this.#misses >= MAX_MISSES) return this.#options.onLost();
         this.suspect();
       }
     } finally {
@@ -58,33 +65,33 @@ export class Checkup {
     }
   }
 
-  /** The process is gone: there is nobody to ask. */
+  /** Ends the checks, because the process has exited. */
   end(): void {
     this.#ended.abort();
   }
 
-  async #answers(endpoint: Endpoint, probe: boolean): Promise<boolean> {
+  async #check(endpoint: Endpoint, withToken: boolean): Promise<boolean> {
     const ended = this.#ended.signal;
-    const limit = pause(this.options.timeoutMs, false, { signal: ended, ref: false }).catch(() => false);
-    const asking = new AbortController();
-    const asked = probe
-      ? fetchJson(endpoint, 'POST', '/completion', PROBE, asking.signal)
-      : fetchJson(endpoint, 'GET', '/health', undefined, asking.signal);
-    // A miss takes its whole time: a connection that is refused may be that of a process about to be gone.
-    const answered = asked.then(
+    const timeout = pause(this.#options.timeoutMs, false, { signal: ended, ref: false }).catch(() => false);
+    const request = new AbortController();
+    const response = withToken
+      ? fetchJson(endpoint, 'POST', '/completion', TOKEN_REQUEST, request.signal)
+      : fetchJson(endpoint, 'GET', '/health', undefined, request.signal);
+    const outcome = response.then(
       () => true,
-      // That we have no descriptor to ask with says nothing about the worker.
-      (error) => error instanceof LMServError || limit,
+      // LMServ's own lack of descriptors says nothing about the worker. A refused connection may mean that the process
+      // is just exiting: wait the full timeout before counting a miss.
+      (error) => error instanceof LMServError || timeout,
     );
-    const answers = await Promise.race([answered, limit]);
-    asking.abort();
-    return answers;
+    const replied = await Promise.race([outcome, timeout]);
+    request.abort();
+    return replied;
   }
 
   #clear(): void {
     this.#misses = 0;
     if (!this.#suspected) return;
     this.#suspected = false;
-    this.options.onChange();
+    this.#options.onChange();
   }
 }

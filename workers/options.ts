@@ -1,42 +1,42 @@
-/** What a worker is started with. Plain values: this folder never reads the environment or the configuration. */
+/** The options of a worker. Plain values, because this folder never reads the environment or the configuration. */
 export interface WorkerOptions {
   readonly binary: { readonly path: string; readonly kind: 'llama-cli' | 'llama-server' };
   readonly modelPath: string;
-  /** Sequences the child decodes together. */
+  /** Number of sequences that the child decodes at once. */
   readonly slots: number;
   /** Context per slot, tokens. */
   readonly ctxSize: number;
   readonly threads?: number | undefined;
   /** Layers on the GPU; undefined leaves it to llama.cpp. */
   readonly gpuLayers?: number | undefined;
-  /** Id of the one GPU this worker may see. */
+  /** Id of the only GPU that this worker may use. */
   readonly gpu?: string | undefined;
-  /** llama.cpp's prompt cache in main memory, MiB; 0 is off. */
+  /** Size of llama.cpp's prompt cache in main memory, MiB; 0 disables it. */
   readonly cacheRamMb: number;
   readonly extraArgs: readonly string[];
   readonly timeouts: WorkerTimeouts;
 }
 
-/** Longest times without progress, milliseconds. */
+/** Max times without progress, milliseconds. */
 export interface WorkerTimeouts {
-  /** While the model loads: any log line is progress. */
+  /** While the model loads; every log line is progress. */
   readonly startMs: number;
-  /** Until the first token: each prefill batch is progress. */
+  /** Until the first token; every prefill batch is progress. */
   readonly firstTokenMs: number;
   /** Between tokens. */
   readonly tokenMs: number;
 }
 
-/** Where a child listens. */
+/** The address that a child listens on. */
 export type Endpoint = { readonly port: number } | { readonly socketPath: string; readonly apiKey: string };
 
-/** Small batches keep one long prefill from freezing the other slots and make cancelling it quick. Tokens. */
+/** Tokens per batch. Small batches keep a long prefill from stalling other slots, and it can be cancelled quickly. */
 const BATCH = 128;
 
-/** A small batch wastes a GPU, which takes 512 tokens in the time of 128. Tokens. */
+/** Tokens per batch on a GPU, which processes 512 tokens in the time of 128. */
 const GPU_BATCH = 512;
 
-/** The child's arguments. For a llama-server, `listen` is the socket it is told to use. */
+/** Builds the child's arguments. For a llama-server, `listen` is its socket. */
 export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined): string[] {
   const usual = (options.gpuLayers ?? 0) > 0 || options.gpu !== undefined ? GPU_BATCH : BATCH;
   // Each slot decodes a token of the batch: llama.cpp aborts when there are more slots than that.
@@ -48,7 +48,7 @@ export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined):
     ['-c', String(options.ctxSize * options.slots)],
     ['-b', batch, '-ub', batch],
     ['--cache-ram', String(options.cacheRamMb)],
-    // The level at which the address is logged.
+    // At this level llama.cpp logs its address.
     ['-lv', '3'],
     ['--offline'],
   ];
@@ -59,11 +59,11 @@ export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined):
   return [...args.flat(), ...options.extraArgs];
 }
 
-/** Names a child may inherit: what the loader and the GPU runtimes need, nothing that holds a secret. */
+/** The variables that a child inherits: those that the loader and the GPU runtimes need, and no secrets. */
 const INHERITED =
   /^(PATH|HOME|LANG|LC_ALL|TMPDIR|LD_LIBRARY_PATH|DYLD_\w+|CUDA_\w+|NVIDIA_\w+|GGML_\w+|VK_\w+|HIP_\w+|HSA_\w+|ROCR_\w+|OMP_\w+)$/;
 
-/** The child's whole environment: no key of ours, no HF_TOKEN, no stray LLAMA_ARG_ that would change it silently. */
+/** Builds the child's environment, without LMServ's keys, HF_TOKEN, and LLAMA_ARG_ variables that would change it silently. */
 export function buildEnv(
   parent: Readonly<Record<string, string | undefined>>,
   options: WorkerOptions,
@@ -78,7 +78,7 @@ export function buildEnv(
     env.HIP_VISIBLE_DEVICES = options.gpu;
     env.GGML_VK_VISIBLE_DEVICES = options.gpu;
   }
-  // By environment, because a command line can be read by everybody on the machine.
+  // Passed in the environment, because everybody on the machine can read a command line.
   if (listen && 'apiKey' in listen) env.LLAMA_API_KEY = listen.apiKey;
   return env;
 }

@@ -1,13 +1,13 @@
-/** Bytes of stderr kept for the log and for error replies. */
-const KEEP = 64 * 1024;
+/** Characters of stderr kept for the log and for error replies. */
+const MAX_KEPT = 64 * 1024;
 
-/** `0.00.012.345 E srv  load_model: …`, or `error: …` of its command line. */
+/** `0.00.012.345 E srv  load_model: …`, or `error: …` for its command line. */
 const ERROR_LINE = /^(?:[\d.]+ E (?:[^\s:]+\s+)?[^\s:]+:|error:)/;
 
-/** How llama.cpp begins the lines of its log. */
+/** The start of a line in llama.cpp's log. */
 const LOG_LINE = /^[\d.]+ [A-Z] /;
 
-/** llama.cpp quotes a grammar that it cannot read, whole, on its stderr; it is a client's text and goes no further. */
+/** Removes grammars: llama.cpp quotes an invalid grammar on stderr, which is a client's text. */
 export function withoutGrammar(text: string): string {
   let quoting = false;
   const kept = text.split('\n').flatMap((line) => {
@@ -19,47 +19,51 @@ export function withoutGrammar(text: string): string {
   return kept.join('\n');
 }
 
-/** A text of a worker's without this machine's paths: where files lie is nobody's business who reads errors or logs. */
+/** Removes paths, so that file paths do not leak into logs and error replies. */
 export function withoutPaths(text: string): string {
   return text.replace(/(?:\/[\w.@+-]+){2,}\/?/g, '[path]');
 }
 
 /**
- * Holds the last 64 KiB that a child wrote to stderr and cuts it into lines. It must always be fed: a child whose
- * stderr pipe is full stops altogether.
+ * Keeps the last 64 Ki characters of a child's stderr and splits it into lines. Reading must never stop: a child whose
+ * stderr pipe is full blocks.
  */
 export class StderrTail {
+  readonly #onLine: (line: string) => void;
   #text = '';
-  /** Characters dropped from the front so far, so that a position stays valid. */
+  /** Number of characters dropped from the front, so that positions stay valid. */
   #dropped = 0;
-  #rest = '';
+  /** The incomplete last line. */
+  #partial = '';
 
-  constructor(private readonly onLine: (line: string) => void) {}
-
-  /** Takes the next piece of output. */
-  push(chunk: string): void {
-    this.#text += chunk;
-    if (this.#text.length > 2 * KEEP) {
-      this.#dropped += this.#text.length - KEEP;
-      this.#text = this.#text.slice(-KEEP);
-    }
-    const lines = (this.#rest + chunk).split('\n');
-    // A line without an end is cut as well, or a child that never ends one fills our memory.
-    this.#rest = lines.pop()!.slice(-KEEP);
-    for (const line of lines) this.onLine(line.trimEnd());
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine;
   }
 
-  /** A mark for `since`. */
+  /** Adds the next piece of output. */
+  push(chunk: string): void {
+    this.#text += chunk;
+    if (this.#text.length > 2 * MAX_KEPT) {
+      this.#dropped += this.#text.length - MAX_KEPT;
+      this.#text = this.#text.slice(-MAX_KEPT);
+    }
+    const lines = (this.#partial + chunk).split('\n');
+    // Bounded as well, because a child may never end a line.
+    this.#partial = lines.pop()!.slice(-MAX_KEPT);
+    for (const line of lines) this.#onLine(line.trimEnd());
+  }
+
+  /** The current position, for `since`. */
   position(): number {
     return this.#dropped + this.#text.length;
   }
 
-  /** What came after a mark, at most `max` characters of its end. */
+  /** The last `max` characters, at most, of the output since a position. */
   since(position: number, max: number): string {
     return withoutGrammar(this.#text.slice(Math.max(0, position - this.#dropped))).slice(-max);
   }
 
-  /** The last line that llama.cpp marked as an error, without its prefix and without paths; undefined without one. */
+  /** The last line that llama.cpp marked as an error, without prefix and paths; undefined if there is none. */
   lastError(): string | undefined {
     const line = this.#text.split('\n').findLast((candidate) => ERROR_LINE.test(candidate));
     return line && withoutPaths(line.replace(ERROR_LINE, '').trim()).slice(0, 200);

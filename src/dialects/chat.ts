@@ -14,28 +14,28 @@ const schema = z.object({
   repeat_penalty: repeatPenalty,
 });
 
-/** `POST /chat`: a prompt in, plain text out, a chunk a token. */
+/** `POST /chat`: takes a prompt and streams plain text, one chunk per token. */
 export const chat: Dialect = {
   parse(body) {
-    const given = validate(schema, body);
+    const parsed = validate(schema, body);
     const messages = [
-      { role: 'system', content: given.system_prompt ?? 'You are a helpful assistant.' },
-      { role: 'user', content: given.prompt },
+      { role: 'system', content: parsed.system_prompt ?? 'You are a helpful assistant.' },
+      { role: 'user', content: parsed.prompt },
     ];
     const fields = {
-      max_tokens: given.max_tokens ?? 256,
-      temperature: given.temperature ?? 0.8,
-      top_p: given.top_p ?? 0.9,
-      repeat_penalty: given.repeat_penalty ?? 1.1,
+      max_tokens: parsed.max_tokens ?? 256,
+      temperature: parsed.temperature ?? 0.8,
+      top_p: parsed.top_p ?? 0.9,
+      repeat_penalty: parsed.repeat_penalty ?? 1.1,
     };
     return {
-      request: { kind: 'chat', n: 1, model: given.model, body: compact({ messages, ...fields }) },
+      request: { kind: 'chat', n: 1, model: parsed.model, body: compact({ messages, ...fields }) },
       stream: () => plainText(),
     };
   },
 };
 
-/** The answer alone, without reasoning; how it ended is told in a trailer, because text cannot. */
+/** Streams the reply without reasoning. The finish reason is in a trailer, because plain text has no place for it. */
 function plainText(): StreamEncoder {
   let reason: FinishReason = 'stop';
   return {

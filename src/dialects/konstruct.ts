@@ -7,16 +7,16 @@ import { text } from './shared/fields.js';
 import { chatFields, parseChatBody, type ChatRequestBody } from './openai/chat-request.js';
 import { optional, validate } from './shared/validate.js';
 
-/** What clients of Konstruct know as the one failure of all backends. */
+/** The single message that Konstruct's clients expect when all backends have failed. */
 const ALL_UNAVAILABLE = 'All providers unavailable';
 
-/** Konstruct's own fields; all others are those of `/v1/chat/completions`. */
+/** Konstruct's own fields; the others are those of `/v1/chat/completions`. */
 const schema = z.object({
   model: text.min(1).max(256),
   tenant_id: optional(text.min(1).max(128)),
 });
 
-/** `POST /complete`: one JSON body with either the text or the tool calls. */
+/** `POST /complete`: replies with one JSON body that has either text or tool calls. */
 export const complete: Dialect = {
   parse(body) {
     const { request } = parseBody(body);
@@ -26,7 +26,7 @@ export const complete: Dialect = {
         const choice = choices[0]!;
         const calls = toolCalls(choice);
         return {
-          // Types never change: what is not filled is empty, not null.
+          // The types never change: an unused field is empty, not null.
           content: calls.length > 0 ? '' : choice.text,
           model: request.model,
           usage: { prompt_tokens: usage.promptTokens, completion_tokens: usage.completionTokens },
@@ -39,12 +39,12 @@ export const complete: Dialect = {
   errorBody,
 };
 
-/** `POST /complete/stream`: the same as NDJSON, a line a piece of text; a line cannot carry a tool call. */
+/** `POST /complete/stream`: streams NDJSON, one line per piece of text; its lines cannot carry tool calls. */
 export const completeStream: Dialect = {
   parse(body) {
-    const { request, given } = parseBody(body);
-    if (given.tools?.length) {
-      throw new LMServError('invalid_value', 'tools: are not streamed here; use /complete', {
+    const { request, parsed } = parseBody(body);
+    if (parsed.tools?.length) {
+      throw new LMServError('invalid_value', 'tools: cannot be streamed; use /complete', {
         param: 'tools',
       });
     }
@@ -53,16 +53,16 @@ export const completeStream: Dialect = {
   errorBody,
 };
 
-function parseBody(body: unknown): { request: GenerateRequest; given: ChatRequestBody } {
+function parseBody(body: unknown): { request: GenerateRequest; parsed: ChatRequestBody } {
   const { model, tenant_id: tenant } = validate(schema, body);
-  const given = parseChatBody(body);
-  return { given, request: { kind: 'chat', n: 1, model, body: chatFields(given), tenant } };
+  const parsed = parseChatBody(body);
+  return { parsed, request: { kind: 'chat', n: 1, model, body: chatFields(parsed), tenant } };
 }
 
-/** One line of newline-delimited JSON, which a text has no line break in. */
+/** One line of newline-delimited JSON. */
 const lineOf = (value: object): string => `${JSON.stringify(value)}\n`;
 
-/** A reply that ends otherwise than by itself says so in its last line. */
+/** The last line has the finish reason unless it is `stop`. */
 function lines(): StreamEncoder {
   let reason: FinishReason = 'stop';
   return {
@@ -87,7 +87,7 @@ function errorBody(error: LMServError): { body: unknown; status?: number } {
     : { body: { error: openAiError(error) } };
 }
 
-/** No backend could answer: an unknown group is one without backends. Our own bugs and the client's faults are not this. */
+/** Whether no backend could serve the request, as with an unknown group. Internal and client errors are excluded. */
 function isUnavailable({ code, status }: LMServError): boolean {
   if (code === 'model_not_found' || code === 'provider_rate_limited') return true;
   return status >= 500 && code !== 'internal_error';

@@ -1,6 +1,6 @@
 /**
- * Runs `work` once at a time: calls during a run share the single run that follows it, so each call is covered by a run
- * that began after it. Rejects as that run does.
+ * Runs `work` one at a time. Calls during a run share the single run that follows it, so each call is covered by a run
+ * that started after it. Rejects if that run rejects.
  */
 export function coalesce(work: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve();

@@ -1,12 +1,12 @@
-/** Reading whole text files that others write, move, or replace by something that is not a file. */
+/** Reads whole text files that others may write, move, or replace with something that is not a file. */
 
 import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-/** Larger than any key, configuration, profile or .env file needs to be. Bytes. */
+/** More than any key, configuration, profile or .env file needs. */
 export const MAX_FILE_BYTES = 8 * 2 ** 20;
 
-/** Opening a named pipe must not wait for its writer. */
+/** Without O_NONBLOCK, opening a named pipe would wait for its writer. */
 const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
 
 export interface TextFile {
@@ -15,7 +15,7 @@ export interface TextFile {
   readonly mode: number;
 }
 
-/** The file was opened but not read. `code` says why, in the place where the system's errors have theirs. */
+/** The file was opened but not read. `code` says why, like the `code` of the system's errors. */
 export class UnreadableError extends Error {
   override readonly name = 'UnreadableError';
   constructor(readonly code: string) {
@@ -27,25 +27,26 @@ export class UnreadableError extends Error {
 export async function readText(path: string): Promise<TextFile> {
   const handle = await open(path, FLAGS);
   try {
-    const mode = checkedMode(await handle.stat());
+    const mode = checkFile(await handle.stat());
     return { text: await handle.readFile('utf8'), mode };
   } finally {
     await handle.close();
   }
 }
 
-/** As `readText`, for the start of a program. */
+/** Like `readText`, for the start of a program. */
 export function readTextSync(path: string): TextFile {
   const descriptor = openSync(path, FLAGS);
   try {
-    const mode = checkedMode(fstatSync(descriptor));
+    const mode = checkFile(fstatSync(descriptor));
     return { text: readFileSync(descriptor, 'utf8'), mode };
   } finally {
     closeSync(descriptor);
   }
 }
 
-function checkedMode(stats: Stats): number {
+/** Returns the permission bits. @throws UnreadableError. */
+function checkFile(stats: Stats): number {
   if (!stats.isFile()) throw new UnreadableError('not a regular file');
   if (stats.size > MAX_FILE_BYTES) throw new UnreadableError(`larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
   return stats.mode & 0o777;

@@ -1,30 +1,33 @@
 import { BLOCK, type PrefixKey } from './prefix.js';
 
-/** What one more request on a worker costs those it is decoded with, as a prefill of that many characters. */
+/** Penalty per busy slot, in characters of prefill: requests on one worker slow each other down. */
 const NEIGHBOUR_COST = 1024;
 
-/** A worker that could take a request now. */
+/** A worker with a free slot. */
 export interface Candidate {
   readonly id: string;
-  /** Its slots in use. */
+  /** Number of its slots in use. */
   readonly leased: number;
 }
 
 /**
- * Knows which worker was last given which beginnings, so that the next turn of a conversation goes where its prefix is
- * cached. Pure, and a guess: only the child knows what its cache still holds, and tells it as `cached_tokens`.
+ * Records the prefixes sent to each worker, so that the next turn of a conversation goes to the worker that has its
+ * prefix cached. Pure, and a guess: only llama.cpp knows what its cache still holds, and reports it as `cached_tokens`.
  */
 export class Affinity {
-  /** Worker → hashes of the blocks it has seen, the latest last. */
+  readonly #capacity: number;
+  /** Worker id → hashes of the blocks it was sent, the latest last. */
   readonly #seen = new Map<string, Set<number>>();
-  /** Worker → number of the request it was last given. */
+  /** Worker id → number of the last request sent to it. */
   readonly #lastUse = new Map<string, number>();
   #uses = 0;
 
-  /** @param capacity blocks that a worker's caches are taken to hold. */
-  constructor(private readonly capacity: number) {}
+  /** @param capacity number of blocks that a worker's caches are assumed to hold. */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
 
-  /** Characters of a prompt's beginning that a worker is expected to hold. */
+  /** Number of leading characters of a prompt that a worker is expected to have cached. */
   expected(worker: string, key: PrefixKey): number {
     const seen = this.#seen.get(worker);
     if (!seen) return 0;
@@ -34,8 +37,8 @@ export class Affinity {
   }
 
   /**
-   * The worker for a request: the one whose cached prefix saves most, less what its neighbours there would lose; among
-   * equals the one with fewest requests, then the one unused for longest, whose caches are missed least.
+   * Chooses the worker whose cached prefix saves the most, less the penalty for its busy slots. Ties go to the worker
+   * with the fewest requests, then to the least recently used one, whose cache is the least valuable.
    */
   choose<C extends Candidate>(candidates: Iterable<C>, key: PrefixKey): C | undefined {
     let best: C | undefined;
@@ -51,7 +54,7 @@ export class Affinity {
     return best;
   }
 
-  /** A worker has been given a prompt, or has said a reply after it. */
+  /** Records that a worker was sent a prompt, or has generated a reply to it. */
   note(worker: string, key: PrefixKey): void {
     this.#lastUse.set(worker, (this.#uses += 1));
     const seen = this.#seen.get(worker) ?? new Set<number>();
@@ -61,12 +64,12 @@ export class Affinity {
       seen.add(hash);
     }
     for (const hash of seen) {
-      if (seen.size <= this.capacity) break;
+      if (seen.size <= this.#capacity) break;
       seen.delete(hash);
     }
   }
 
-  /** A worker is gone, and its caches with it. */
+  /** Drops a worker that has exited, and its cached prefixes. */
   forget(worker: string): void {
     this.#seen.delete(worker);
     this.#lastUse.delete(worker);
@@ -78,10 +81,10 @@ export class Affinity {
   }
 }
 
-/** Characters a token stands for, roughly, in languages written with spaces. */
+/** A rough average for languages written with spaces. */
 const CHARACTERS_PER_TOKEN = 4;
 
-/** Blocks one worker's slots hold, and its prompt cache again as much as they do; at most 65,536. */
+/** Number of blocks that a worker's slots hold, four times as many with a prompt cache; at most 65,536. */
 export function cacheBlocks(slots: number, ctxSize: number, promptCache: boolean): number {
   const inSlots = Math.ceil((slots * ctxSize * CHARACTERS_PER_TOKEN) / BLOCK);
   return Math.min(65_536, promptCache ? inSlots * 4 : inSlots);

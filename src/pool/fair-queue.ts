@@ -1,18 +1,17 @@
 import type { Queue, QueueAddOptions } from 'p-queue';
 import type { RequestSlots } from '../contract.js';
 import { Heap } from './heap.js';
-import { LinkedList, type Linked } from './linked-list.js';
 import { TurnCount } from './turn-count.js';
 
-/** What p-queue hands over with a waiting job. */
+/** The options that p-queue passes along with a waiting job. */
 export interface FairOptions extends QueueAddOptions {
-  /** Whose job it is. */
+  /** The caller that the job belongs to. */
   readonly caller: string;
-  /** The job lost its worker: it goes ahead of everybody and is never refused. */
+  /** The job lost its worker: it goes ahead of all others and is never evicted. */
   readonly resumed?: boolean | undefined;
-  /** The request whose choices wait in one place; a job without it is a request of its own. */
+  /** The request whose choices share a place; a job without it is a request of its own. */
   readonly slots?: RequestSlots | undefined;
-  /** Called when the job gives way to another request; it must have the job removed. */
+  /** Called when the job is evicted in favour of another request; it must remove the job. */
   readonly refuse?: (() => void) | undefined;
 }
 
@@ -34,7 +33,7 @@ interface Place extends Linked<Place> {
   level: Level;
 }
 
-/** The order of one caller's requests. Requests that have begun have a choice running already. */
+/** The order of one caller's requests. One of a begun request's choices is running already. */
 enum Level {
   Resumed,
   Begun,
@@ -46,7 +45,7 @@ enum Level {
 
 const LEVELS = Level.Batch + 1;
 
-/** Levels between which callers take turns; all of a lower line is run first. */
+/** Groups of levels. Callers take turns within a line; a line runs only when the lines before it are empty. */
 enum Line {
   Resumed,
   Interactive,
@@ -55,52 +54,52 @@ enum Line {
 
 const LINES = [Line.Resumed, Line.Interactive, Line.Batch] as const;
 
-/** What one caller has waiting and running; there is one only while there is something. */
+/** One caller's waiting and running jobs. It exists only while the caller has any. */
 interface Account {
   readonly caller: string;
-  /** Decides between callers that are equal in everything else. */
+  /** Breaks ties between callers. */
   readonly number: number;
   running: number;
-  /** When it was last served or, if never since it has been here, when it came: a count of turns. */
+  /** The turn in which it was last served or, before that, in which it arrived. */
   turn: number;
   readonly places: readonly LinkedList<Place>[];
-  /** Jobs by level. */
+  /** Number of waiting jobs by level. */
   readonly jobs: number[];
-  /** Requests by line that have not begun. */
+  /** Number of waiting requests that have not begun, by line. */
   readonly requests: number[];
 }
 
 /**
- * The order in which waiting jobs are run: batch work after everything else; before that the caller with the fewest
- * jobs running, then the one that was served longest ago; within a caller urgent requests first, then first come first
- * served. So a caller with one request waits for at most one of a caller with a thousand.
+ * The order in which waiting jobs run. Batch work comes last. Before that, the caller with the fewest running jobs is
+ * next, then the one served longest ago. Within a caller, urgent requests come first, then first come, first served. So
+ * a caller with one request waits for at most one request of a caller with a thousand.
  *
- * An urgent request goes ahead of its own caller's requests only: anybody may say that theirs is urgent.
+ * An urgent request overtakes only requests of its own caller, because anybody may declare a request urgent.
  *
- * All costs are logarithmic in the number of callers. Pure: p-queue decides when, this decides who.
+ * Every operation is logarithmic in the number of callers. Pure: p-queue decides when a job runs, this class which one.
  */
 export class FairQueue implements Queue<Run, FairOptions> {
   readonly #accounts = new Map<string, Account>();
-  /** The callers that have something waiting, the next one first. */
+  /** The callers with waiting jobs, the next one first. */
   readonly #next = new Heap(isServedBefore);
-  /** By line, the callers that have a request that may give way, the one with most first. */
-  readonly #most = LINES.map((line) => new Heap<Account>((a, b) => hasMore(a, b, line)));
+  /** By line: the callers with requests that may be evicted, the one with the most first. */
+  readonly #largest = LINES.map((line) => new Heap<Account>((a, b) => hasMore(a, b, line)));
   readonly #turnCounts = LINES.map(() => new TurnCount());
   readonly #lineSizes = LINES.map(() => 0);
   readonly #jobs = new Map<string | undefined, Job>();
-  /** Requests of several choices. */
+  /** The places of requests with several choices. */
   readonly #shared = new Map<RequestSlots, Place>();
   #requests = 0;
   #turns = 0;
   #size = 0;
   #numbers = 0;
 
-  /** Jobs that wait. */
+  /** Number of waiting jobs. */
   get size(): number {
     return this.#size;
   }
 
-  /** Requests that wait and have not begun: those that count against a limit. */
+  /** Number of waiting requests that have not begun; these count against the queue's limit. */
   get requests(): number {
     return this.#requests;
   }
@@ -115,71 +114,71 @@ export class FairQueue implements Queue<Run, FairOptions> {
     this.#next.put(place.account);
   }
 
-  /** Takes the next job out. */
+  /** Removes and returns the next job. */
   dequeue(): Run | undefined {
     const account = this.#next.first;
     if (!account) return undefined;
     const place = account.places.find((list) => list.first)!.first!;
     const job = place.jobs[0]!;
-    this.#take(job);
-    if (place.jobs.length > 0) this.#begin(place);
+    this.#removeJob(job);
+    if (place.jobs.length > 0) this.#markBegun(place);
     return job.run;
   }
 
-  /** A job of that caller's has begun; `finished` must follow. */
+  /** Records that a job of the caller has started; `finished` must follow. */
   started(caller: string): void {
     const account = this.#account(caller);
     account.running += 1;
     account.turn = this.#turns += 2;
-    this.#settle(account);
+    this.#reorder(account);
   }
 
-  /** A job of that caller's has ended. */
+  /** Records that a job of the caller has ended. */
   finished(caller: string): void {
     const account = this.#accounts.get(caller);
     if (!account) return;
     account.running -= 1;
-    this.#settle(account);
+    this.#reorder(account);
   }
 
   remove(id: string): void {
     const job = this.#jobs.get(id);
-    if (job) this.#take(job);
+    if (job) this.#removeJob(job);
   }
 
-  /** Whether a choice of this request waits here, so that another one of it takes no place of its own. */
+  /** Whether a choice of this request is waiting; its other choices then share that place. */
   has(slots: RequestSlots): boolean {
     return this.#shared.has(slots);
   }
 
   /**
-   * Makes room for one more request by refusing another: one of batch work where there is any, of the caller that has
-   * most of those, and of its requests the least urgent, then the newest. False when by that rule it is the new one
-   * that gives way; then nothing has happened.
+   * Makes room for a new request by evicting another: batch work if there is any, of the caller with the most requests
+   * in that line, the least urgent and then the newest of them. Returns false, and evicts nothing, when the rule picks
+   * the new request itself.
    */
   makeRoom(caller: string, priority: number): boolean {
-    const loser = this.#loserTo(caller, priority);
-    if (!loser) return false;
-    for (const job of [...loser.jobs]) job.refuse?.();
+    const victim = this.#findVictim(caller, priority);
+    if (!victim) return false;
+    for (const job of [...victim.jobs]) job.refuse?.();
     return true;
   }
 
-  /** How many jobs will have been started when one that this caller adds now is: 1 is next. */
+  /** The position that a job added now by this caller would have; 1 is next. */
   positionOf(caller: string, priority: number): number {
     const level = levelOf(priority);
     const line = lineOf(level);
     const account = this.#accounts.get(caller);
-    const own = account ? sumOf<Level>(account.jobs, (at) => lineOf(at) === line && at <= level) : 0;
-    const all = account ? jobsIn(account, line) : 0;
-    const others = this.#turnCounts[line]!.within(own + 1) - Math.min(all, own + 1);
-    return sumOf<Line>(this.#lineSizes, (other) => other < line) + own + others + 1;
+    const ahead = account ? sumWhere<Level>(account.jobs, (at) => lineOf(at) === line && at <= level) : 0;
+    const own = account ? countJobs(account, line) : 0;
+    const others = this.#turnCounts[line]!.within(ahead + 1) - Math.min(own, ahead + 1);
+    return sumWhere<Line>(this.#lineSizes, (other) => other < line) + ahead + others + 1;
   }
 
   filter({ priority = 0 }: Readonly<Partial<FairOptions>>): Run[] {
     return [...this.#jobs.values()].filter((job) => job.priority === priority).map(({ run }) => run);
   }
 
-  /** Not offered: the pool adds each job with the priority it keeps. */
+  /** Required by p-queue's interface; the pool never changes a priority. */
   setPriority(): never {
     throw new Error('the priority of a waiting job does not change');
   }
@@ -191,14 +190,14 @@ export class FairQueue implements Queue<Run, FairOptions> {
     const level = resumed ? Level.Resumed : levelOf(priority, slots);
     const place = { account, slots: resumed ? undefined : slots, jobs: [], level };
     if (place.slots) this.#shared.set(place.slots, place);
-    this.#add(place);
+    this.#addPlace(place);
     return place;
   }
 
-  /** A caller that comes anew is as if it had been served just before the one that was served last. */
+  /** A new caller ranks just ahead of the one that was served last. */
   #account(caller: string): Account {
-    const known = this.#accounts.get(caller);
-    if (known) return known;
+    const existing = this.#accounts.get(caller);
+    if (existing) return existing;
     const account = {
       caller,
       number: (this.#numbers += 1),
@@ -212,44 +211,44 @@ export class FairQueue implements Queue<Run, FairOptions> {
     return account;
   }
 
-  #loserTo(caller: string, priority: number): Place | undefined {
+  #findVictim(caller: string, priority: number): Place | undefined {
     const level = levelOf(priority);
     const line = lineOf(level);
-    const lowest = this.#most[Line.Batch]!.first ? Line.Batch : Line.Interactive;
-    const most = this.#most[lowest]!.first;
-    if (lowest > line) return most && lastIn(most, lowest);
+    const lowest = this.#largest[Line.Batch]!.first ? Line.Batch : Line.Interactive;
+    const largest = this.#largest[lowest]!.first;
+    if (lowest > line) return largest && findLast(largest, lowest);
     const own = this.#accounts.get(caller);
-    if (most && most.requests[line]! > (own?.requests[line] ?? 0) + 1) return lastIn(most, line);
-    const last = own && lastIn(own, line);
+    if (largest && largest.requests[line]! > (own?.requests[line] ?? 0) + 1) return findLast(largest, line);
+    const last = own && findLast(own, line);
     return last && last.level > level ? last : undefined;
   }
 
-  /** One choice of a request runs: the others are its caller's next, and no longer give way. */
-  #begin(place: Place): void {
+  /** One choice of the request runs: its other choices are the caller's next and can no longer be evicted. */
+  #markBegun(place: Place): void {
     const level = lineOf(place.level) === Line.Batch ? Level.BegunBatch : Level.Begun;
     if (place.level === level || place.level === Level.Resumed) return;
     const { jobs } = place.account;
     jobs[place.level]! -= place.jobs.length;
     jobs[level]! += place.jobs.length;
-    this.#drop(place);
+    this.#removePlace(place);
     place.level = level;
-    this.#add(place);
+    this.#addPlace(place);
   }
 
-  #take(job: Job): void {
+  #removeJob(job: Job): void {
     const { place } = job;
     this.#jobs.delete(job.id);
     this.#count(place, -1);
     place.jobs.splice(place.jobs.indexOf(job), 1);
     if (place.jobs.length === 0) {
-      this.#drop(place);
+      this.#removePlace(place);
       if (place.slots) this.#shared.delete(place.slots);
     }
-    this.#settle(place.account);
+    this.#reorder(place.account);
   }
 
-  /** Puts a caller where it belongs now, or forgets it, so that a thousand passing callers leave nothing behind. */
-  #settle(account: Account): void {
+  /** Updates a caller's rank, or drops the caller once it has no jobs, so that memory does not grow with past callers. */
+  #reorder(account: Account): void {
     if (account.jobs.some((jobs) => jobs > 0)) this.#next.put(account);
     else {
       this.#next.delete(account);
@@ -257,19 +256,19 @@ export class FairQueue implements Queue<Run, FairOptions> {
     }
   }
 
-  #add(place: Place): void {
+  #addPlace(place: Place): void {
     place.account.places[place.level]!.push(place);
     this.#countRequest(place, 1);
   }
 
-  #drop(place: Place): void {
+  #removePlace(place: Place): void {
     place.account.places[place.level]!.delete(place);
     this.#countRequest(place, -1);
   }
 
   #count({ account, level }: Place, change: 1 | -1): void {
     const line = lineOf(level);
-    const jobs = jobsIn(account, line);
+    const jobs = countJobs(account, line);
     if (change > 0) this.#turnCounts[line]!.grew(jobs + 1);
     else this.#turnCounts[line]!.shrank(jobs);
     account.jobs[level]! += change;
@@ -278,17 +277,52 @@ export class FairQueue implements Queue<Run, FairOptions> {
   }
 
   #countRequest({ account, level }: Place, change: 1 | -1): void {
-    if (!mayGiveWay(level)) return;
+    if (!isEvictable(level)) return;
     const line = lineOf(level);
-    const most = this.#most[line]!;
+    const largest = this.#largest[line]!;
     this.#requests += change;
     account.requests[line]! += change;
-    if (account.requests[line]! > 0) most.put(account);
-    else most.delete(account);
+    if (account.requests[line]! > 0) largest.put(account);
+    else largest.delete(account);
   }
 }
 
-/** Whether a request has got a slot for one of its choices. */
+/** Links an item to its neighbours, so that it leaves the middle of a list in constant time. */
+interface Linked<T> {
+  before?: T | undefined;
+  after?: T | undefined;
+}
+
+/** Items in order of arrival. An item is in one list at a time. */
+class LinkedList<T extends Linked<T>> {
+  #first: T | undefined;
+  #last: T | undefined;
+
+  get first(): T | undefined {
+    return this.#first;
+  }
+
+  get last(): T | undefined {
+    return this.#last;
+  }
+
+  push(item: T): void {
+    item.before = this.#last;
+    item.after = undefined;
+    if (this.#last) this.#last.after = item;
+    else this.#first = item;
+    this.#last = item;
+  }
+
+  delete(item: T): void {
+    if (item.before) item.before.after = item.after;
+    else this.#first = item.after;
+    if (item.after) item.after.before = item.before;
+    else this.#last = item.before;
+  }
+}
+
+/** Whether one of the request's choices has had a slot. */
 export function hasBegun(slots: RequestSlots | undefined): boolean {
   return slots !== undefined && (slots.held > 0 || slots.releasedAt !== undefined);
 }
@@ -305,24 +339,24 @@ function lineOf(level: Level): Line {
   return level >= Level.BegunBatch ? Line.Batch : Line.Interactive;
 }
 
-function mayGiveWay(level: Level): boolean {
+function isEvictable(level: Level): boolean {
   return level === Level.Urgent || level === Level.Normal || level === Level.Batch;
 }
 
-/** The request that a caller would miss least: the least urgent, then the newest. */
-function lastIn({ places }: Account, line: Line): Place | undefined {
-  return places.findLast((list, level) => lineOf(level) === line && mayGiveWay(level) && list.last)?.last;
+/** The caller's least urgent request in a line, the newest of several. */
+function findLast({ places }: Account, line: Line): Place | undefined {
+  return places.findLast((list, level) => lineOf(level) === line && isEvictable(level) && list.last)?.last;
 }
 
-function jobsIn({ jobs }: Account, line: Line): number {
-  return sumOf<Level>(jobs, (level) => lineOf(level) === line);
+function countJobs({ jobs }: Account, line: Line): number {
+  return sumWhere<Level>(jobs, (level) => lineOf(level) === line);
 }
 
-function sumOf<I extends number>(counts: readonly number[], which: (index: I) => boolean): number {
+function sumWhere<I extends number>(counts: readonly number[], which: (index: I) => boolean): number {
   return counts.reduce((sum, count, index) => (which(index as I) ? sum + count : sum), 0);
 }
 
-/** The most important line in which a caller has something waiting. */
+/** The first line in which a caller has waiting jobs. */
 function topLine({ jobs }: Account): Line {
   return lineOf(jobs.findIndex((count) => count > 0));
 }

@@ -11,63 +11,66 @@ import { ServiceTime } from './service-time.js';
 import { Supervisor, type SupervisorOptions } from './supervisor.js';
 
 export interface PoolOptions extends SupervisorOptions {
-  /** How many requests may wait. */
+  /** Max number of waiting requests. */
   readonly queueLimit: number;
-  /** How long one may wait, milliseconds. */
+  /** Max wait for a slot, milliseconds. */
   readonly queueTimeoutMs: number;
 }
 
 export interface LeaseOptions {
-  /** Whose request it is: callers take turns. */
+  /** The caller that sent the request; callers take turns. */
   readonly caller?: string;
-  /** Below 0: after everybody else. Above 0: ahead of the caller's own requests. 0 by default. */
+  /** Below 0: after all other requests. Above 0: ahead of the caller's other requests. Default: 0. */
   readonly priority?: number;
-  /** false: refused at once where it would have to wait. */
+  /** false: the request is refused at once if it would have to wait. Default: true. */
   readonly mayWait?: boolean;
-  /** Longest wait, milliseconds; the pool's own by default. */
+  /** Max wait, milliseconds. Default: the pool's `queueTimeoutMs`. */
   readonly timeoutMs?: number;
-  /** The request lost its worker: it goes ahead of everybody, and waits also where the queue is full. */
+  /** The request lost its worker: it goes ahead of all others and may wait even when the queue is full. */
   readonly resumed?: boolean;
-  /** What the choices of the request have in common; they wait as one. */
+  /** Shared by the choices of one request, which take a single place in the queue. */
   readonly slots?: RequestSlots | undefined;
-  /** What is asked, for the choice of the worker and to know what kills one. */
+  /** The request's body: it decides which worker is chosen, and may be quarantined. */
   readonly body?: JsonObject;
-  /** Told the place in the queue, 1 being next, before it waits. */
+  /** Receives the position in the queue (1 is next) before the request waits. */
   readonly onWait?: (position: number) => void;
 }
 
-/** A slot of a worker, held by one request. `release` must be called and may be called twice. */
+/** A slot of a worker, held by one request. `release` must be called; calling it again does nothing. */
 export interface Lease {
   readonly worker: Worker;
   /** Characters of the prompt's beginning that the worker was expected to hold when it was chosen. */
   readonly expectedPrefix: number;
-  /** `served`: the worker finished the request, so it is no crash loop; `reply`: what it said, as its cache has it now. */
+  /**
+   * @param served the worker finished the request, which ends a crash loop.
+   * @param reply the text the worker generated, which its prefix cache now holds.
+   */
   release(served: boolean, reply?: () => string): void;
 }
 
-/** Hands out the slots of the workers that the supervisor keeps alive; requests wait in one bounded, fair queue. */
+/** Leases the slots of the workers that the supervisor keeps alive. Requests wait in one bounded, fair queue. */
 export class Pool {
   readonly #options: PoolOptions;
   readonly #logger: Logger;
   readonly #supervisor: Supervisor;
   readonly #fair = new FairQueue();
-  /** A lease is a job that lasts until it is released; the concurrency is what is held and what is free. */
+  /** A lease is a job that lasts until its release; the concurrency is the number of held and free slots. */
   readonly #queue: PQueue<FairQueue, FairOptions>;
   readonly #waiting = new Set<AbortController>();
   readonly #affinity: Affinity;
-  /** Blocks that a worker holds; more of a prompt would only push its own beginning out. */
+  /** Blocks that a worker's caches hold; longer keys would only evict their own beginning. */
   readonly #cacheBlocks: number;
   readonly #quarantine = new Quarantine();
   readonly #serviceTime = new ServiceTime();
-  /** What the requests are that a worker has in hand. */
-  readonly #inHand = new WeakMap<Worker, Set<JsonObject>>();
-  /** Resolves when the first worker takes requests. */
+  /** The bodies of the requests each worker is serving. */
+  readonly #runningBodies = new WeakMap<Worker, Set<JsonObject>>();
+  /** Resolves when the first worker is ready. */
   readonly firstReady: Promise<void>;
   #announceReady!: () => void;
-  /** Resolves when it is known whether the model can be started: with the first ready worker, or the first failure. */
+  /** Resolves with true when the first worker is ready, or with false when one exits before that. */
   readonly started: Promise<boolean>;
   #announceStarted!: (ready: boolean) => void;
-  /** Leases not released. */
+  /** Leases that are not released. */
   #held = 0;
   #stopping = false;
 
@@ -77,7 +80,7 @@ export class Pool {
     const { slots, ctxSize, cacheRamMb } = options.worker;
     this.#cacheBlocks = cacheBlocks(slots, ctxSize, cacheRamMb > 0);
     this.#affinity = new Affinity(this.#cacheBlocks);
-    this.#queue = new PQueue({ concurrency: 1, autoStart: false, queueClass: sharing(this.#fair) });
+    this.#queue = new PQueue({ concurrency: 1, autoStart: false, queueClass: useQueue(this.#fair) });
     this.firstReady = new Promise((resolve) => (this.#announceReady = resolve));
     this.started = new Promise((resolve) => (this.#announceStarted = resolve));
     this.#supervisor = new Supervisor(options, {
@@ -87,35 +90,35 @@ export class Pool {
     });
   }
 
-  /** Spawns all workers side by side; the first one ready already serves. */
+  /** Spawns all workers at once; the first ready worker starts serving. */
   start(): void {
     this.#supervisor.start();
   }
 
   /**
-   * Waits for a free slot of a ready worker; `FairQueue` says who is next. In a full queue a request may give way to
-   * another one's at any time.
+   * Waits for a free slot of a ready worker, in the order of `FairQueue`. A request waiting in a full queue may be
+   * evicted by a later one.
    *
    * @throws LMServError `starting`, `draining`, `queue_full`, `queue_timeout`, `unavailable` or `prompt_quarantined`;
    *   the signal's reason when it aborts first.
    */
   async lease(signal: AbortSignal, options: LeaseOptions = {}): Promise<Lease> {
     const began = performance.now();
-    const tell = (outcome: WaitOutcome) => {
+    const report = (outcome: WaitOutcome) => {
       const ms = performance.now() - began;
       this.#options.observer?.waited({ model: this.#options.name, ms, outcome });
     };
     try {
       const lease = await this.#lease(signal, options);
-      tell('leased');
+      report('leased');
       return lease;
     } catch (error) {
-      tell(outcomeOf(error));
+      report(classifyWait(error));
       throw error;
     }
   }
 
-  /** Whether content is refused for now because it crashed workers. */
+  /** Whether a body is quarantined because it crashed workers. */
   refuses(body: JsonObject): boolean {
     return this.#quarantine.holds(body, performance.now());
   }
@@ -130,8 +133,11 @@ export class Pool {
       ready: ready.length > 0 && !this.#stopping,
       starting: !this.#supervisor.everReady && this.#supervisor.failure === undefined,
       workers: {
-        ...{ total, idle, busy: ready.length - idle, starting },
-        // While one is recycled there is one too many.
+        total,
+        idle,
+        busy: ready.length - idle,
+        starting,
+        // There may be one worker too many while another is being recycled.
         dead: Math.max(0, total - ready.length - starting),
       },
       slots: {
@@ -142,7 +148,7 @@ export class Pool {
     };
   }
 
-  /** The workers that have not ended. */
+  /** The workers whose process has not exited. */
   workers(): Worker[] {
     return [...this.#supervisor.workers];
   }
@@ -154,13 +160,13 @@ export class Pool {
     await this.#supervisor.stop();
   }
 
-  /** Ends all workers at once with SIGKILL; for when there is no time left. */
+  /** Kills all workers at once with SIGKILL, for when there is no time left. */
   kill(): void {
     this.#stopping = true;
     this.#supervisor.kill();
   }
 
-  /** Process ids of the living workers. */
+  /** Process ids of the workers. */
   pids(): number[] {
     return this.workers().flatMap((worker) => worker.pid ?? []);
   }
@@ -169,11 +175,11 @@ export class Pool {
     signal.throwIfAborted();
     const { caller = '', priority = 0, resumed, slots, body } = options;
     this.#admit(options);
-    const key = this.#keyOf(body);
+    const key = this.#buildKey(body);
     const wait = new AbortController();
     this.#waiting.add(wait);
-    const cancelTimeout = afterWait(options.timeoutMs ?? this.#options.queueTimeoutMs, slots, () =>
-      wait.abort(this.#tooLate('queue_timeout', caller, priority)),
+    const cancelTimeout = startQueueTimeout(options.timeoutMs ?? this.#options.queueTimeoutMs, slots, () =>
+      wait.abort(this.#queueError('queue_timeout', caller, priority)),
     );
     const onAbort = () => wait.abort(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
@@ -188,13 +194,13 @@ export class Pool {
           stopWaiting();
           resolve(this.#take(options, key, done));
         });
-      const refuse = () => wait.abort(this.#tooLate('queue_full', caller, priority));
+      const refuse = () => wait.abort(this.#queueError('queue_full', caller, priority));
       const fair = { priority, caller, resumed, slots, refuse };
       this.#queue.add(hold, { signal: wait.signal, ...fair }).catch(reject);
     }).finally(stopWaiting);
   }
 
-  /** Refuses what cannot be served, or would wait where it must not. */
+  /** Refuses a request that cannot be served, or that would have to wait and must not. */
   #admit({
     mayWait = true,
     resumed = false,
@@ -212,24 +218,24 @@ export class Pool {
       if (!everReady) throw new LMServError('starting');
     }
     if (this.#free() > 0 && this.#queue.size === 0) return;
-    if (!mayWait) throw this.#tooLate('queue_full', caller, priority);
+    if (!mayWait) throw this.#queueError('queue_full', caller, priority);
     const hasPlace = resumed || (slots !== undefined && (hasBegun(slots) || this.#fair.has(slots)));
     if (!hasPlace) this.#makeRoom(caller, priority);
     onWait?.(this.#fair.positionOf(caller, priority));
   }
 
-  /** @throws LMServError `queue_full` when the queue is full and no other request has to give way to this one. */
+  /** @throws LMServError `queue_full` when the queue is full and this request may not evict another. */
   #makeRoom(caller: string, priority: number): void {
     if (this.#fair.requests < this.#options.queueLimit) return;
-    if (!this.#fair.makeRoom(caller, priority)) throw this.#tooLate('queue_full', caller, priority);
+    if (!this.#fair.makeRoom(caller, priority)) throw this.#queueError('queue_full', caller, priority);
   }
 
   #unavailable(message?: string): LMServError {
     return new LMServError('unavailable', message, { retryAfter: this.#supervisor.retryAfter });
   }
 
-  /** The hint is for a request that comes now: about where the one that is sent away stands. */
-  #tooLate(code: 'queue_full' | 'queue_timeout', caller: string, priority: number): LMServError {
+  /** Retry-After estimates the wait of a request that would join the queue now. */
+  #queueError(code: 'queue_full' | 'queue_timeout', caller: string, priority: number): LMServError {
     const position = this.#fair.positionOf(caller, priority);
     const retryAfter = this.#serviceTime.waitFor(position, this.#capacity());
     return new LMServError(code, undefined, { retryAfter });
@@ -240,25 +246,25 @@ export class Pool {
     const free = this.workers().filter((candidate) => candidate.free > 0);
     const worker = this.#affinity.choose(free, key);
     const giveBack = worker?.tryLease();
-    // The concurrency is never above what is free, so there is one.
+    // Cannot happen: the concurrency never exceeds the held and free slots.
     if (!worker || !giveBack) throw new LMServError('unavailable');
     this.#held += 1;
     if (slots) slots.held += 1;
     this.#fair.started(caller);
     const expectedPrefix = this.#affinity.expected(worker.id, key);
     this.#affinity.note(worker.id, key);
-    const forget = this.#noteInHand(worker, body);
+    const forgetBody = this.#trackBody(worker, body);
     const began = performance.now();
     let held = true;
     const release = (served: boolean, reply = () => '') => {
       if (!held) return;
       held = false;
-      forget();
-      if (served && body) this.#remember(worker, body, reply);
+      forgetBody();
+      if (served && body) this.#recordPrefix(worker, body, reply);
       giveBack(served);
       if (served) this.#onServed(worker, performance.now() - began);
       this.#held -= 1;
-      if (slots) giveBackSlot(slots);
+      if (slots) releaseSlot(slots);
       this.#fair.finished(caller);
       this.#syncCapacity();
       done();
@@ -271,20 +277,20 @@ export class Pool {
     this.#supervisor.served(worker);
   }
 
-  #noteInHand(worker: Worker, body: JsonObject | undefined): () => void {
+  #trackBody(worker: Worker, body: JsonObject | undefined): () => void {
     if (body === undefined) return () => undefined;
-    const bodies = this.#inHand.get(worker) ?? new Set();
-    this.#inHand.set(worker, bodies);
+    const bodies = this.#runningBodies.get(worker) ?? new Set();
+    this.#runningBodies.set(worker, bodies);
     bodies.add(body);
     return () => bodies.delete(body);
   }
 
-  #remember(worker: Worker, body: JsonObject, reply: () => string): void {
-    if (worker.state !== 'dead') this.#affinity.note(worker.id, this.#keyOf(body, reply));
+  #recordPrefix(worker: Worker, body: JsonObject, reply: () => string): void {
+    if (worker.state !== 'dead') this.#affinity.note(worker.id, this.#buildKey(body, reply));
   }
 
-  /** With one worker there is nothing to choose, and nothing is read and hashed for it. */
-  #keyOf(body: JsonObject | undefined, reply = () => ''): PrefixKey {
+  /** With a single worker there is nothing to choose, so hashing is skipped. */
+  #buildKey(body: JsonObject | undefined, reply = () => ''): PrefixKey {
     if (body === undefined || this.#options.workers === 1) return [];
     return prefixKey(conversationText(body, reply()), this.#cacheBlocks);
   }
@@ -298,22 +304,22 @@ export class Pool {
   #onExit(worker: Worker, ending: WorkerExitCause): void {
     this.#affinity.forget(worker.id);
     this.#announceStarted(false);
-    if (ending === 'crashed') this.#blame(worker);
+    if (ending === 'crashed') this.#recordCrash(worker);
     if (!this.#stopping && this.#supervisor.inCrashLoop && this.#capacity() === 0)
       this.#abortWaiting(() => this.#unavailable());
   }
 
-  /** A worker ended by itself: what it had in hand may be why. */
-  #blame(worker: Worker): void {
-    const found = this.#quarantine.crashed(this.#inHand.get(worker) ?? [], performance.now());
-    if (found > 0)
-      this.#logger.error(
-        { event: 'prompt_quarantined', worker: worker.id },
-        'a prompt that crashed two workers is refused for 10 minutes',
-      );
+  /** One of the requests that the worker was serving may have crashed it. */
+  #recordCrash(worker: Worker): void {
+    const bodies = this.#runningBodies.get(worker) ?? [];
+    if (this.#quarantine.recordCrash(bodies, performance.now()) === 0) return;
+    this.#logger.error(
+      { event: 'prompt_quarantined', worker: worker.id },
+      'a prompt that crashed two workers is refused for 10 minutes',
+    );
   }
 
-  /** Slots of workers that take requests, free or not. */
+  /** Slots of the ready workers, free or not. */
   #capacity(): number {
     let slots = 0;
     for (const worker of this.#supervisor.workers)
@@ -327,7 +333,7 @@ export class Pool {
     return free;
   }
 
-  /** What is held counts as long as it is held, also on a worker that takes no more. */
+  /** A held slot counts until its release, even on a worker that takes no new requests. */
   #syncCapacity(): void {
     const concurrency = this.#held + this.#free();
     if (concurrency === 0) {
@@ -343,37 +349,37 @@ export class Pool {
   }
 }
 
-function outcomeOf(error: unknown): WaitOutcome {
+function classifyWait(error: unknown): WaitOutcome {
   if (!(error instanceof LMServError)) return 'left';
   return error.code === 'queue_timeout' ? 'timeout' : 'refused';
 }
 
 /**
- * Calls `done` once `ms` milliseconds have passed in which no choice of the request held a slot; returns what calls it
- * off. A reply that is being written is not broken because another choice of it still waits.
+ * Calls `onTimeout` once `ms` milliseconds have passed in which no choice of the request held a slot; returns a function
+ * that cancels it. A choice that still waits must not break a reply that another choice is writing.
  */
-function afterWait(ms: number, slots: RequestSlots | undefined, done: () => void): () => void {
-  const left = () => {
+function startQueueTimeout(ms: number, slots: RequestSlots | undefined, onTimeout: () => void): () => void {
+  const remainingMs = () => {
     if (!slots || slots.held > 0) return slots ? ms : 0;
     return slots.releasedAt === undefined ? 0 : slots.releasedAt + ms - performance.now();
   };
   let timer: NodeJS.Timeout;
-  const look = () => {
-    const more = left();
-    if (more > 0) timer = setTimeout(look, more);
-    else done();
+  const check = () => {
+    const remaining = remainingMs();
+    if (remaining > 0) timer = setTimeout(check, remaining);
+    else onTimeout();
   };
-  timer = setTimeout(look, ms);
+  timer = setTimeout(check, ms);
   return () => clearTimeout(timer);
 }
 
-function giveBackSlot(slots: RequestSlots): void {
+function releaseSlot(slots: RequestSlots): void {
   slots.held -= 1;
   slots.releasedAt = performance.now();
 }
 
-/** p-queue makes its queue itself; this one it is given. */
-function sharing(queue: FairQueue): new () => FairQueue {
+/** p-queue constructs its queue itself; this makes it use the pool's. */
+function useQueue(queue: FairQueue): new () => FairQueue {
   return function () {
     return queue;
   } as unknown as new () => FairQueue;

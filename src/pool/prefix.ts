@@ -1,24 +1,23 @@
 import type { Json, JsonObject } from '../contract.js';
 
-/** Characters to a block: about 32 tokens. A shorter common beginning is not worth a choice. */
+/** Characters per block, about 32 tokens. A shorter common prefix is not worth choosing a worker for. */
 export const BLOCK = 128;
 
 /**
- * The beginning of a conversation as a chain of block hashes: two conversations have as many leading hashes in common as
- * they have leading blocks. Texts are not kept. A hash is for finding the right worker, not for security: a collision
- * costs a prefill.
+ * The beginning of a conversation as a chain of block hashes: two conversations share as many leading hashes as leading
+ * blocks. No text is kept. The hashes choose a worker and protect nothing: a collision costs one prefill.
  */
 export type PrefixKey = readonly number[];
 
-/** What the model's template makes a prompt of, as one text; a reply that was given becomes the assistant's turn. */
+/** The parts of a body that the chat template turns into a prompt, as one text. `reply` becomes the assistant's turn. */
 export function conversationText(body: JsonObject, reply = ''): string {
-  if (!Array.isArray(body.messages)) return textOf(body.prompt) + reply;
+  if (!Array.isArray(body.messages)) return toText(body.prompt) + reply;
   const tools = body.tools === undefined ? '' : JSON.stringify(body.tools);
-  const turns = (body.messages as JsonObject[]).map(turn).join('');
-  return tools + turns + (reply === '' ? '' : turn({ role: 'assistant', content: reply }));
+  const turns = (body.messages as JsonObject[]).map(toTurn).join('');
+  return tools + turns + (reply === '' ? '' : toTurn({ role: 'assistant', content: reply }));
 }
 
-/** The key of a text's first `maxBlocks` blocks; what is left over after the last whole block does not count. */
+/** Hashes the first `maxBlocks` blocks of a text; an incomplete last block is left out. */
 export function prefixKey(text: string, maxBlocks = Infinity): PrefixKey {
   const key: number[] = [];
   const length = Math.min(text.length, maxBlocks * BLOCK);
@@ -29,17 +28,17 @@ export function prefixKey(text: string, maxBlocks = Infinity): PrefixKey {
     low = Math.imul(low ^ unit, 0x01000193);
     high = Math.imul(high ^ unit, 0x85ebca6b);
     high ^= high >>> 13;
-    // The state is carried on, so each hash stands for everything before it too. 53 bits fit a number.
+    // The state is carried over, so each hash covers the whole text before it. 53 bits fit a number.
     if (i % BLOCK === BLOCK - 1) key.push((low >>> 0) * 0x20_0000 + (high >>> 11));
   }
   return key;
 }
 
-function turn(message: JsonObject): string {
-  return `\u0001${textOf(message.role)}\u0002${textOf(message.content)}`;
+function toTurn(message: JsonObject): string {
+  return `\u0001${toText(message.role)}\u0002${toText(message.content)}`;
 }
 
-function textOf(value: Json | undefined): string {
+function toText(value: Json | undefined): string {
   if (typeof value === 'string') return value;
   return value === undefined || value === null ? '' : JSON.stringify(value);
 }

@@ -4,65 +4,65 @@ import type { JsonObject } from '../contract.js';
 /** How long content is refused, milliseconds. */
 const QUARANTINE_MS = 10 * 60_000;
 
-/** Crashes that are looked back on. */
-const MEMORY = 256;
+/** Number of past crashes that are compared. */
+const MAX_CRASHES = 256;
 
-/** Contents refused at a time; where still another one crashes workers, it is the machine that is broken. */
-const MOST_REFUSED = 2;
+/** Max number of contents refused at a time; if yet another one crashes workers, the machine is at fault. */
+const MAX_REFUSED = 2;
 
-/** With more crashes than this over other contents it is the machine that is broken, and no content is to blame. */
-const OTHER_CRASHES = 1;
+/** With more crashes than this caused by other contents, the machine is at fault. */
+const MAX_OTHER_CRASHES = 1;
 
-/** What of a body reaches the model or its grammar; sampling settings make no other content of it. */
+/** The fields that reach the model or its grammar; sampling settings do not change what the content is. */
 const CONTENT = ['messages', 'prompt', 'tools', 'response_format', 'grammar'] as const;
 
 interface Crash {
   readonly at: number;
-  /** Fingerprints of the requests the worker had in hand. */
+  /** Fingerprints of the requests the worker was serving. */
   readonly suspects: ReadonlySet<string>;
 }
 
 /**
- * Finds content that kills workers: two crashes with it alone in common, once with nothing beside it. Only a worker that ended by itself counts;
- * one that hung or was killed from outside says nothing about its requests. Pure: the clock is handed in, milliseconds.
- * Content is known by its SHA-256 only.
+ * Finds content that crashes workers. Content is blamed when it is the only request common to two crashes, and was alone
+ * in at least one of them. Only crashes count: a worker that hung or was killed from outside says nothing about its
+ * requests. Pure: the clock is passed in, milliseconds. Only SHA-256 hashes of content are kept.
  */
 export class Quarantine {
   #crashes: Crash[] = [];
-  /** Fingerprint → when it is let through again. */
+  /** Fingerprint → when it is accepted again. */
   readonly #refused = new Map<string, number>();
 
-  /** A worker crashed while it had these requests; returns the number of contents refused from now on. */
-  crashed(bodies: Iterable<JsonObject>, now: number): number {
+  /** Records that a worker crashed while serving these requests; returns how many contents this newly quarantines. */
+  recordCrash(bodies: Iterable<JsonObject>, now: number): number {
     const suspects = new Set([...bodies].map(fingerprint));
     this.#forget(now);
-    let found = 0;
+    let added = 0;
     for (const earlier of this.#crashes) {
       const [suspect, ...others] = [...suspects].filter((content) => earlier.suspects.has(content));
       if (suspect === undefined || others.length > 0 || this.#refused.has(suspect)) continue;
-      // A long reply may be there whenever its neighbours crash the worker: once it must have been alone.
+      // A long reply may be running each time its neighbours crash the worker: it must have been alone once.
       if (suspects.size > 1 && earlier.suspects.size > 1) continue;
-      if (this.#crashesWithout(suspect) > OTHER_CRASHES) continue;
-      if (this.#refused.size === MOST_REFUSED) {
+      if (this.#countCrashesWithout(suspect) > MAX_OTHER_CRASHES) continue;
+      if (this.#refused.size === MAX_REFUSED) {
         this.#refused.clear();
         break;
       }
       this.#refused.set(suspect, now + QUARANTINE_MS);
-      found += 1;
+      added += 1;
     }
-    if (suspects.size > 0) this.#crashes = [...this.#crashes, { at: now, suspects }].slice(-MEMORY);
-    return found;
+    if (suspects.size > 0) this.#crashes = [...this.#crashes, { at: now, suspects }].slice(-MAX_CRASHES);
+    return added;
   }
 
-  /** Whether content is refused. Costs nothing while none is. */
+  /** Whether content is quarantined. Free of cost while nothing is. */
   holds(body: JsonObject, now: number): boolean {
     if (this.#refused.size === 0) return false;
     this.#forget(now);
     return this.#refused.has(fingerprint(body));
   }
 
-  /** Crashes that neither this content nor any that is refused explains. */
-  #crashesWithout(suspect: string): number {
+  /** Counts the crashes that neither this content nor quarantined content explains. */
+  #countCrashesWithout(suspect: string): number {
     const explains = (content: string) => content === suspect || this.#refused.has(content);
     return this.#crashes.filter(({ suspects }) => ![...suspects].some(explains)).length;
   }

@@ -1,22 +1,22 @@
-/** When a worker is replaced although nothing is wrong with it; undefined leaves that out. */
+/** The limits at which a healthy worker is replaced; undefined means no limit. */
 export interface RecyclingLimits {
-  /** Requests served. */
+  /** Number of requests served. */
   readonly requests?: number | undefined;
-  /** Milliseconds since its start. */
+  /** Time since its start, milliseconds. */
   readonly ageMs?: number | undefined;
-  /** Memory it has to itself, bytes. */
+  /** Memory that is not shared with other processes, bytes. */
   readonly memoryBytes?: number | undefined;
 }
 
-/** What is known of a worker. */
+/** A worker's current figures. */
 export interface WorkerUse {
   readonly requests: number;
   readonly ageMs: number;
-  /** undefined where the system does not tell. */
+  /** undefined when the system does not report it. */
   readonly memoryBytes: number | undefined;
 }
 
-/** Why a worker is due for replacement; undefined when it is not. Pure. */
+/** The limit that a worker has reached; undefined when it has reached none. Pure. */
 export function recyclingDue(use: WorkerUse, limits: RecyclingLimits): keyof RecyclingLimits | undefined {
   const reached = (value: number | undefined, limit: number | undefined) =>
     value !== undefined && limit !== undefined && value >= limit;

@@ -1,22 +1,22 @@
 /** Weight of the latest request in the running mean. */
 const WEIGHT = 0.2;
 
-/** Longest wait that is told, seconds: who comes later than that comes as well at another time. */
-const LONGEST = 300;
+/** Cap on Retry-After, seconds; longer estimates are not useful. */
+const MAX_WAIT_SECONDS = 300;
 
-/** How long requests hold a slot, to tell those that must wait for how long. Pure. */
+/** The mean time that requests hold a slot, to estimate how long others will wait. Pure. */
 export class ServiceTime {
   #meanMs: number | undefined;
 
-  /** A slot was held for that long, milliseconds. */
+  /** Records how long a slot was held, milliseconds. */
   note(ms: number): void {
     this.#meanMs = this.#meanMs === undefined ? ms : this.#meanMs + WEIGHT * (ms - this.#meanMs);
   }
 
-  /** Seconds until the request at that position gets one of `slots`, at least 1; 1 while nothing is known. */
+  /** Estimates when the request at `position` gets one of `slots`, in seconds: at least 1, and 1 without any record. */
   waitFor(position: number, slots: number): number {
     if (this.#meanMs === undefined || slots === 0) return 1;
     const seconds = (this.#meanMs * position) / slots / 1000;
-    return Math.min(LONGEST, Math.max(1, Math.ceil(seconds)));
+    return Math.min(MAX_WAIT_SECONDS, Math.max(1, Math.ceil(seconds)));
   }
 }

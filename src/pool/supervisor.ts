@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { WorkerExitCause } from '../contract.js';
 import type { Logger } from '../observe/logger.js';
 import { readMemory } from '../observe/process-memory.js';
@@ -5,7 +6,6 @@ import type { WorkerOptions } from '../../workers/options.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
 import type { WorkerExit } from '../../workers/exit.js';
 import { Worker } from '../../workers/worker.js';
-import { fileStamp, isSameFile, type FileStamp } from './model-file.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { recyclingDue, type RecyclingLimits } from './recycling.js';
 import { RestartPolicy } from './restart-policy.js';
@@ -15,41 +15,44 @@ export interface SupervisorOptions {
   readonly name: string;
   readonly workers: number;
   readonly worker: WorkerOptions;
-  /** GPU ids dealt out to the workers in turn; empty leaves the choice to llama.cpp. */
+  /** GPU ids, assigned to the workers in turn; with none, llama.cpp chooses. */
   readonly gpus: readonly string[];
-  /** When workers are replaced although nothing is wrong with them. */
+  /** The limits at which a healthy worker is replaced. */
   readonly recycling?: RecyclingLimits;
-  /** How often workers that are not in use are looked at, milliseconds. */
+  /** Interval between checks of the workers, milliseconds. Default: 10 s. */
   readonly checkIntervalMs?: number;
-  /** The environment children inherit from, filtered. */
+  /** The environment that workers inherit from, filtered. */
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
   readonly observer?: PoolObserver | undefined;
 }
 
-/** Told to the pool. */
+/** Events for the pool. */
 export interface SupervisorEvents {
-  /** The first or a further worker takes requests. */
+  /** A worker became ready. */
   onReady(): void;
   /** The number of free slots may have changed. */
   onChange(): void;
   onExit(worker: Worker, ending: WorkerExitCause): void;
 }
 
-/** Lines of a dead worker's stderr that go to the log. */
+/** Number of lines of a dead worker's stderr that are logged. */
 const LOG_LINES = 8;
 
 const CHECK_INTERVAL_MS = 10_000;
 
-/** Between two workers replaced for their memory: where a fresh one is over the limit too, that helps nobody. */
+/**
+ * Pause between two workers recycled for their memory, milliseconds: if a fresh worker exceeds the limit as well,
+ * recycling does not help.
+ */
 const MEMORY_PAUSE_MS = 60_000;
 
-/** After a successor that did not start, milliseconds. */
+/** Pause after a successor failed to start, milliseconds. */
 const RECYCLE_PAUSE_MS = 10 * 60_000;
 
 /**
- * Keeps `workers` processes alive: replaces those that end, looks after those that are idle, recycles those that have
- * reached a limit, one at a time.
+ * Keeps `workers` processes alive: it replaces workers that exit, checks the others, and recycles those that reached a
+ * limit, one at a time.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -58,15 +61,15 @@ export class Supervisor {
   readonly #logger: Logger;
   readonly #workers = new Map<Worker, number>();
   readonly #respawns = new Set<NodeJS.Timeout>();
-  /** The one that is being replaced, and its successor once it is spawned. */
+  /** The worker that is being replaced, and its successor once that is spawned. */
   #recycling: { readonly old: Worker; successor?: Worker } | undefined;
   #recycleNotBefore = 0;
   #memoryNotBefore = 0;
-  #patrol: NodeJS.Timeout | undefined;
+  #checkTimer: NodeJS.Timeout | undefined;
   #model: FileStamp | undefined;
   #spawned = 0;
   #stopping = false;
-  /** When the last worker that ended is replaced, of `performance.now()`. */
+  /** When the worker that exited last is replaced, on the clock of `performance.now()`. */
   #respawnAt = 0;
   #everReady = false;
   #startFailure: string | undefined;
@@ -77,59 +80,59 @@ export class Supervisor {
     this.#logger = options.logger;
   }
 
-  /** All workers that have not ended. */
+  /** All workers whose process has not exited. */
   get workers(): Iterable<Worker> {
     return this.#workers.keys();
   }
 
-  /** A worker has taken requests at some time. */
+  /** Whether any worker has ever been ready. */
   get everReady(): boolean {
     return this.#everReady;
   }
 
-  /** Why there is no worker and no hope of one soon; undefined while there is. */
+  /** Why no worker can be started; undefined while one is ready or expected soon. */
   get failure(): string | undefined {
     return !this.#everReady || this.#policy.open ? this.#startFailure : undefined;
   }
 
-  /** Workers keep ending before they have served anything. */
+  /** Whether workers keep exiting before they have served a request. */
   get inCrashLoop(): boolean {
     return this.#policy.open;
   }
 
-  /** Seconds until another worker is tried, at least 1. */
+  /** Seconds until the next start of a worker, at least 1. */
   get retryAfter(): number {
     return Math.max(1, Math.ceil((this.#respawnAt - performance.now()) / 1000));
   }
 
-  /** Spawns all workers side by side. */
+  /** Spawns all workers at once. */
   start(): void {
     this.#model = fileStamp(this.#options.worker.modelPath);
     for (let position = 0; position < this.#options.workers; position += 1) this.#spawn(position);
     const interval = this.#options.checkIntervalMs ?? CHECK_INTERVAL_MS;
-    this.#patrol = setInterval(() => this.#lookAfter(), interval).unref();
+    this.#checkTimer = setInterval(() => this.#checkWorkers(), interval).unref();
   }
 
-  /** Ends all workers; none is replaced from now on. */
+  /** Stops all workers and replaces none from now on. */
   async stop(): Promise<void> {
     this.halt();
     await Promise.all([...this.#workers.keys()].map((worker) => worker.stop()));
   }
 
-  /** Replaces no worker from now on. */
+  /** Stops replacing and checking workers. */
   halt(): void {
     this.#stopping = true;
-    clearInterval(this.#patrol);
+    clearInterval(this.#checkTimer);
     for (const timer of this.#respawns) clearTimeout(timer);
   }
 
-  /** Ends all workers at once with SIGKILL. */
+  /** Kills all workers at once with SIGKILL. */
   kill(): void {
     this.halt();
     for (const worker of this.#workers.keys()) worker.kill('shutdown');
   }
 
-  /** A worker finished a request. */
+  /** Records that a worker finished a request. */
   served(worker: Worker): void {
     this.#policy.served();
     const { requests } = this.#options.recycling ?? {};
@@ -155,7 +158,7 @@ export class Supervisor {
     return worker;
   }
 
-  /** Running workers keep the file they have mapped; a new one gets what is there now. */
+  /** Running workers keep the file they mapped; a new worker loads whatever is there now. */
   #checkModel(id: string): void {
     const now = fileStamp(this.#options.worker.modelPath);
     if (isSameFile(this.#model, now)) return;
@@ -214,7 +217,7 @@ export class Supervisor {
     this.#respawns.add(timer);
   }
 
-  #lookAfter(): void {
+  #checkWorkers(): void {
     for (const worker of this.#workers.keys()) {
       void worker.check();
       this.#considerRecycling(worker);
@@ -234,18 +237,18 @@ export class Supervisor {
     this.#memoryNotBefore = performance.now() + MEMORY_PAUSE_MS;
     this.#logger.info({ event: 'worker_recycle', worker: worker.id, limit, ...use }, 'worker recycled');
     this.#recycling = { old: worker };
-    // With others there the one steps back first; an only one stays until its successor serves.
+    // A single worker keeps serving until its successor is ready; one of several retires first.
     if (this.#options.workers > 1) worker.retire();
     else this.#recycling.successor = this.#spawn(this.#workers.get(worker)!);
   }
 
-  /** A successor takes requests. */
+  /** The successor of `old` is ready. */
   #handOver(old: Worker): void {
     if (this.#workers.has(old)) old.retire();
     else this.#recycling = undefined;
   }
 
-  /** Whether the place of a worker that has ended needs no replacement: it has a successor, or was one too many. */
+  /** Whether an exited worker needs no replacement: it has a successor, or is a surplus one. */
   #isSucceeded(worker: Worker, position: number): boolean {
     const recycling = this.#recycling;
     if (worker === recycling?.old) {
@@ -255,9 +258,34 @@ export class Supervisor {
     }
     if (worker !== recycling?.successor) return false;
     this.#recycling = undefined;
-    // Ready before, it has had the old one retire: then there is nobody left for the place.
+    // A successor that had been ready made the old worker retire, so its position is empty now.
     if (recycling.old.state !== 'ready') return false;
     this.#recycleNotBefore = performance.now() + RECYCLE_PAUSE_MS;
     return true;
   }
+}
+
+/** Identifies the state of a file without reading it. */
+type FileStamp =
+  | {
+      /** Bytes. */
+      readonly size: number;
+      /** ISO 8601. */
+      readonly modified: string;
+    }
+  /** The system's error code, e.g. `ENOENT`. */
+  | { readonly error: string };
+
+/** Never throws: a path may become unreadable at any time. */
+function fileStamp(path: string): FileStamp {
+  try {
+    const { size, mtime } = statSync(path);
+    return { size, modified: mtime.toISOString() };
+  } catch (error) {
+    return { error: (error as NodeJS.ErrnoException).code ?? 'unknown' };
+  }
+}
+
+function isSameFile(a: FileStamp | undefined, b: FileStamp): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

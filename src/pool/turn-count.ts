@@ -1,22 +1,22 @@
 /**
- * How many jobs each caller has waiting, to tell how many run before the k-th of a caller when all take turns.
- * A Fenwick tree: both changes and sums are logarithmic. Pure.
+ * Counts the waiting jobs of each caller, to compute how many run before a caller's k-th job when all callers take
+ * turns. A Fenwick tree: changes and sums are both logarithmic. Pure.
  */
 export class TurnCount {
   /** Sums over the number of callers that have at least 1, 2, 3… jobs. */
   readonly #tree = [0];
 
-  /** A caller's jobs have become `jobs`, one more than before. */
+  /** Records that a caller's number of jobs has grown by one to `jobs`. */
   grew(jobs: number): void {
     this.#add(jobs, 1);
   }
 
-  /** A caller's jobs have become one fewer than `jobs`. */
+  /** Records that a caller's number of jobs has shrunk by one from `jobs`. */
   shrank(jobs: number): void {
     this.#add(jobs, -1);
   }
 
-  /** How many jobs are run in the first `turns` turns, each turn being one job of every caller that has one left. */
+  /** The number of jobs run in the first `turns` turns; in a turn, every caller with waiting jobs runs one. */
   within(turns: number): number {
     let sum = 0;
     for (let i = Math.min(turns, this.#tree.length - 1); i > 0; i -= i & -i) sum += this.#tree[i]!;

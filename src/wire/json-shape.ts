@@ -1,18 +1,18 @@
 import { LMServError } from '../errors.js';
 
-/** Deeper nesting than this only serves to overflow somebody's stack: 100,000 levels end a worker. */
+/** No legitimate request nests deeper than this; 100,000 levels crash a worker. */
 export const MAX_DEPTH = 100;
 
 /**
- * Items of lists and members of objects in one body: more than any prompt of token ids that a context holds; each of them is
- * looked at several times in one go.
+ * Max list items and object members in a body, all of which are visited several times without a pause. More than the
+ * token ids that fit a context.
  */
 const MAX_VALUES = 150_000;
 
-/** Keys of all objects in one body. Each costs as much as ten items of a list. */
+/** Max keys of all objects in a body. Each costs as much as ten list items. */
 const MAX_KEYS = 20_000;
 
-/** Up to so many keys of an object are compared one by one, which is quicker than to hash them. */
+/** Up to this many keys are compared one by one, which is faster than hashing them. */
 const FEW = 8;
 
 const QUOTE = 0x22;
@@ -24,15 +24,14 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
 /**
- * Looks at a JSON text, in one pass, for what `JSON.parse` takes but nobody should: deep nesting, and a key that is
- * twice in one object, of which each reader on the way might believe another; and for more values than one body should
- * have. It holds the keys of open objects only.
- * A text that is not JSON may pass, or be refused: the parser has the last word.
+ * Checks a JSON text in one pass for what `JSON.parse` accepts but should not: deep nesting, too many values, and
+ * duplicate keys in an object, of which two readers might use different ones. Only the keys of open objects are kept.
+ * For a text that is not JSON the result is undefined; the parser decides.
  *
- * @param anyKeys whether keys may be repeated, as in what a model wrote.
- * @throws LMServError `invalid_json`; the message says where, and quotes nothing.
+ * @param allowDuplicates accepts duplicate keys, as in text from a model.
+ * @throws LMServError `invalid_json`; the message gives the position and quotes nothing.
  */
-export function checkShape(text: string, anyKeys = false): void {
+export function checkShape(text: string, allowDuplicates = false): void {
   const open: (Keys | undefined)[] = [];
   /** The keys of the object whose next string is a key. */
   let keys: Keys | undefined;
@@ -41,9 +40,9 @@ export function checkShape(text: string, anyKeys = false): void {
   for (let i = 0; i < text.length; i += 1) {
     switch (text.charCodeAt(i)) {
       case QUOTE: {
-        const end = endOfString(text, i + 1);
+        const end = findStringEnd(text, i + 1);
         if (keys && (names += 1) > MAX_KEYS) throw tooMany(`${MAX_KEYS} keys`);
-        if (keys?.add(text.slice(i + 1, end)) === false) throw twice(i);
+        if (keys?.add(text.slice(i + 1, end)) === false) throw duplicateKey(i);
         keys = undefined;
         i = end;
         break;
@@ -56,7 +55,7 @@ export function checkShape(text: string, anyKeys = false): void {
       case OPEN_LIST:
         if (open.length === MAX_DEPTH) throw tooDeep();
         if ((values += 1) > MAX_VALUES) throw tooMany(`${MAX_VALUES} values`);
-        keys = text.charCodeAt(i) === OPEN_OBJECT && !anyKeys ? new Keys() : undefined;
+        keys = text.charCodeAt(i) === OPEN_OBJECT && !allowDuplicates ? new Keys() : undefined;
         open.push(keys);
         break;
       case CLOSE_OBJECT:
@@ -67,8 +66,8 @@ export function checkShape(text: string, anyKeys = false): void {
   }
 }
 
-/** Where the string that began before `from` has its closing quote; the text's length when it has none. */
-function endOfString(text: string, from: number): number {
+/** The position of a string's closing quote, searched from `from`; the text's length if there is none. */
+function findStringEnd(text: string, from: number): number {
   for (let start = from; ;) {
     const quote = text.indexOf('"', start);
     if (quote < 0) return text.length;
@@ -84,9 +83,9 @@ class Keys {
   #few: string[] = [];
   #many: Set<string> | undefined;
 
-  /** False when the key, as the JSON text has it, is there already. */
+  /** Adds a key as written in the JSON text; returns false for a duplicate. */
   add(raw: string): boolean {
-    const key = raw.includes('\\') ? unescaped(raw) : raw;
+    const key = raw.includes('\\') ? unescape(raw) : raw;
     if (this.#many) {
       const { size } = this.#many;
       return this.#many.add(key).size > size;
@@ -97,8 +96,8 @@ class Keys {
   }
 }
 
-/** What the parser will make of a key: `\u0061` is `a`. A broken one stays as it is, for the parser to refuse. */
-function unescaped(raw: string): string {
+/** Resolves escapes: `\u0061` is `a`. An invalid key is returned unchanged, for the parser to reject. */
+function unescape(raw: string): string {
   try {
     return JSON.parse(`"${raw}"`) as string;
   } catch {
@@ -107,17 +106,17 @@ function unescaped(raw: string): string {
 }
 
 function tooDeep(): LMServError {
-  return new LMServError('invalid_json', `The body is nested more than ${MAX_DEPTH} deep`);
+  return new LMServError('invalid_json', `The body is nested more than ${MAX_DEPTH} levels deep`);
 }
 
 function tooMany(what: string): LMServError {
   return new LMServError('invalid_json', `The body has more than ${what}`);
 }
 
-/** The key may be anything, a prompt as well: its place says enough. */
-function twice(position: number): LMServError {
+/** The message does not quote the key, which could be anything, even a prompt. */
+function duplicateKey(position: number): LMServError {
   return new LMServError(
     'invalid_json',
-    `The body has a key twice in one object, the second time at character ${position}`,
+    `The body has a duplicate key in one object, at character ${position}`,
   );
 }

@@ -21,12 +21,12 @@ describe('open routes', () => {
     expect(response.headers['content-type']).toMatch(/^text\/plain/);
   });
 
-  test('health is a text with an en dash; busy is still ok', async () => {
+  test('health is plain text with an en dash, and busy is still ok', async () => {
     const response = await request(testApp()).get('/health').set('Accept', '*/*').expect(200);
     expect(response.text).toBe('ok – workers idle: 1');
   });
 
-  test('health is JSON for who asks for it, where HEALTH_FORMAT says so, and on /ready', async () => {
+  test('health is JSON with Accept: application/json, with HEALTH_FORMAT=json, and on /ready', async () => {
     const asked = await request(testApp()).get('/health').set('Accept', 'application/json').expect(200);
     const configured = await request(testApp({ healthFormat: 'json' }))
       .get('/health')
@@ -62,16 +62,16 @@ describe('keys', () => {
     });
   });
 
-  test('a key in the query is no key', async () => {
+  test('a key in the query is ignored', async () => {
     await request(testApp()).get(`/v1/models?api_key=${KEY}`).expect(401);
   });
 
-  test('either header opens', async () => {
+  test('a key is accepted in either header', async () => {
     await request(testApp()).get('/v1/models').set('X-API-Key', KEY).expect(200);
     await request(testApp()).get('/v1/models').set('Authorization', `bearer ${KEY}`).expect(200);
   });
 
-  test('a client of a keyless network needs none, but a wrong one is still wrong', async () => {
+  test('a client of a keyless network needs no key, but a wrong one is still refused', async () => {
     const keyless = new BlockList();
     keyless.addSubnet('127.0.0.0', 8);
     const app = testApp({ authenticate: keyAuth({ lookup, open: false, keyless }) });
@@ -161,7 +161,7 @@ describe('bodies', () => {
       .expect(415);
   });
 
-  test('a path of ours with another method is 405, an unknown path 404', async () => {
+  test('a known path with another method is 405, an unknown path 404', async () => {
     const get = await request(testApp()).get('/chat').set('X-API-Key', KEY).expect(405);
     expect(get.headers.allow).toBe('POST');
     const unknown = await request(testApp()).get('/nope').set('X-API-Key', KEY).expect(404);
@@ -169,7 +169,7 @@ describe('bodies', () => {
   });
 });
 
-describe('routes that are read', () => {
+describe('read-only routes', () => {
   const open = ['/', '/health', '/ready'];
   const keyed = ['/metrics', '/v1/models', '/v1/models/test-model', '/usage'];
 
@@ -182,7 +182,7 @@ describe('routes that are read', () => {
     }
   });
 
-  test('a key is asked for before the method is looked at', async () => {
+  test('the key is checked before the method', async () => {
     for (const path of open) await request(testApp()).post(path).expect(405);
     for (const path of keyed) await request(testApp()).post(path).expect(401);
   });
@@ -193,7 +193,7 @@ describe('routes that are read', () => {
     await preflight.set('Access-Control-Request-Method', 'GET').expect(204);
   });
 
-  test('a path that does not decode is no valid HTTP, whatever its body', async () => {
+  test('a path that cannot be decoded is not valid HTTP, whatever its body', async () => {
     const response = await request(testApp()).get('/v1/models/%E0%A4').set('X-API-Key', KEY).expect(400);
     expect(response.body.error).toMatchObject({ code: 'invalid_http', message: 'The path does not decode' });
   });
@@ -229,7 +229,7 @@ describe('hosts and origins', () => {
   });
 });
 
-test('the rate limit is per caller and answers 429 with Retry-After', async () => {
+test('the rate limit applies per caller and replies 429 with Retry-After', async () => {
   const callers: Record<string, Caller> = {
     a: { name: 'a', admin: false },
     b: { name: 'b', admin: false },
@@ -250,7 +250,7 @@ test('the rate limit is per caller and answers 429 with Retry-After', async () =
   await get('free').expect(200);
 });
 
-test('models are listed, one is shown, an unknown one is 404 whatever its path looks like', async () => {
+test('models are listed and shown, and an unknown one is 404 whatever its path looks like', async () => {
   const app = testApp();
   const list = await request(app).get('/v1/models').set('X-API-Key', KEY).expect(200);
   const entry = { id: 'test-model', object: 'model', created: 1_700_000_000, owned_by: 'lmserv' };
@@ -261,7 +261,7 @@ test('models are listed, one is shown, an unknown one is 404 whatever its path l
   }
 });
 
-test('neither key nor prompt is in a log line, and the line says what is needed', async () => {
+test('log lines contain neither key nor prompt, but all required fields', async () => {
   const lines: string[] = [];
   const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
   let done!: (record: RequestRecord) => void;

@@ -48,7 +48,7 @@ function requested(count: number): Promise<void> {
 const body = '{"prompt":"hi"}';
 const whole = `Content-Length: ${body.length}`;
 
-test('what is announced is refused before it is read, and comes free with its client', async () => {
+test('an announced body is refused before it is read, and is released when its client leaves', async () => {
   await listen({ generate: saying('x') });
   const closed = new Promise((resolve) =>
     server.once('request', (_request, response: ServerResponse) => response.once('close', resolve)),
@@ -65,7 +65,7 @@ test('what is announced is refused before it is read, and comes free with its cl
   expect(await begin('alice', whole, body)).toMatch(/^HTTP\/1.1 200 /);
 });
 
-test('one caller does not shut the others out, and all together find an end', async () => {
+test('one caller cannot use the whole budget, and all callers together are limited', async () => {
   await listen({ generate: saying('x') });
   const open = requested(4);
   for (const caller of ['alice', 'alice', 'bob', 'bob']) void begin(caller, `Content-Length: ${15 * MIB}`);
@@ -74,7 +74,7 @@ test('one caller does not shut the others out, and all together find an end', as
   expect(await begin('carol', `Content-Length: ${8 * MIB}`)).toMatch(/^HTTP\/1.1 503 /);
 });
 
-test('a compressed body counts by what it is unpacked, until its reply has ended', async () => {
+test('a compressed body counts with its unpacked size until its reply has ended', async () => {
   let began!: () => void;
   const generate = playing(async function* () {
     began();

@@ -35,7 +35,7 @@ test.each([
     'a body',
     'POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{',
   ],
-])('%s that do not arrive in time are 408 in the form of all errors', async (_name, bytes) => {
+])('%s that do not arrive in time are 408 with the usual error body', async (_name, bytes) => {
   await serve({ headersTimeout: 50, requestTimeout: 100 });
   // A key is asked for before a body is; without one the answer would be 401.
   const withKey = bytes.replace('Host: localhost\r\n', 'Host: localhost\r\nX-API-Key: test-key\r\n');
@@ -45,7 +45,7 @@ test.each([
   expect(head).toMatch(/x-request-id: [\w-]{36}/);
 });
 
-test('headers that are too large are 431, what is not HTTP is 400', async () => {
+test('headers that are too large are 431, and bytes that are not HTTP are 400', async () => {
   await serve();
   const large = await talk(`GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`);
   expect([large.status, large.body.error.code]).toEqual(['431', 'headers_too_large']);
@@ -60,7 +60,7 @@ test.each(['llm.example', '*'])('HTTP/1.1 without a Host header is 400 where %s 
   expect(head).toMatch(/x-request-id: [\w-]{36}/);
 });
 
-test('an expectation nobody knows is ignored', async () => {
+test('an unknown Expect header is ignored', async () => {
   await serve();
   const headers = ['Host: localhost', `X-API-Key: ${KEY}`, 'Expect: something', 'Connection: close'];
   const { status, head, body } = await talk(`GET /v1/models HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`);

@@ -48,7 +48,7 @@ test.each([
   expect(generate.requests).toEqual([]);
 });
 
-test("OpenAI's service_tier flex is batch work", async () => {
+test("OpenAI's service_tier flex makes a request batch work", async () => {
   const generate = playing(events('Hello'));
   const body = { messages: [{ role: 'user', content: 'x' }], service_tier: 'flex' };
   await post(generate, '/v1/chat/completions', body).expect(200);

@@ -26,7 +26,7 @@ const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 const CHAT = '/v1/chat/completions';
 
 test.each(['/chat', '/llm', CHAT, '/v1/completions', '/complete', '/complete/stream', '/execute'])(
-  'a key twice is 400 on %s, however it is written',
+  'a duplicate key is 400 on %s, however it is written',
   async (path) => {
     for (const body of [
       '{"prompt":"a","prompt":"b"}',
@@ -40,7 +40,7 @@ test.each(['/chat', '/llm', CHAT, '/v1/completions', '/complete', '/complete/str
   },
 );
 
-test('keys that name a prototype pollute nothing and reach nobody', async () => {
+test('keys such as __proto__ pollute nothing and reach no backend', async () => {
   const generate = saying('x');
   const evil = '"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}';
   await send(CHAT, `{${evil},"messages":[{"role":"user","content":"hi",${evil}}]}`, { generate }).expect(200);
@@ -51,7 +51,7 @@ test('keys that name a prototype pollute nothing and reach nobody', async () => 
     expect((body as Record<string, unknown>).polluted).toBeUndefined();
 });
 
-describe('half a surrogate pair, or NUL, is 400 wherever it is', () => {
+describe('a lone surrogate or NUL is 400 anywhere', () => {
   const parameters = (text: string) => ({ type: 'object', properties: { [text]: { enum: [text] } } });
   const call = (text: string) => ({ id: text, type: 'function', function: { name: 'f', arguments: '{}' } });
   const bodies: [string, (text: string) => object][] = [
@@ -98,7 +98,7 @@ describe('half a surrogate pair, or NUL, is 400 wherever it is', () => {
 });
 
 /** Zod makes an issue of each: 350,000 took seconds and hundreds of megabytes, and those below a list its stack. */
-describe('of a list full of what is wrong only the first is looked at', () => {
+describe('only the first invalid element of a list is reported', () => {
   const many = (element: string) => Array(140_000).fill(element).join(',');
   test.each([
     ['messages.0.content.0', CHAT, `{"messages":[{"role":"user","content":[${many('1')}]}]}`],
@@ -129,7 +129,7 @@ test.each([
   expect(reply.error).toMatchObject({ code: 'invalid_json', message: `The body has more than ${what}` });
 });
 
-test('a key of a client as long as the body is not in the error', async () => {
+test('a key as long as the body is not in the error', async () => {
   for (const fields of [
     { logit_bias: { ['x'.repeat(500_000)]: 1 } },
     { logit_bias: { ['1'.repeat(9)]: 'x' } },
@@ -140,7 +140,7 @@ test('a key of a client as long as the body is not in the error', async () => {
 });
 
 /** Each of these ended or stopped a worker of llama.cpp 0.5.0, or would take it minutes. */
-describe('what no worker survives is 400', () => {
+describe('input that would crash a worker is 400', () => {
   const calling = (json: string) => ({
     messages: [
       {
@@ -168,7 +168,7 @@ describe('what no worker survives is 400', () => {
     expect(response.body.error).toMatchObject({ code: 'invalid_value', param });
   });
 
-  test('arguments that are JSON go down as they are, none at all as an empty object', async () => {
+  test('JSON arguments are passed on unchanged, and no arguments as an empty object', async () => {
     const generate = saying('x');
     for (const given of ['{"a": 1}', '', nested(100)])
       await post(CHAT, calling(given), { generate }).expect(200);
@@ -180,7 +180,7 @@ describe('what no worker survives is 400', () => {
 });
 
 test.each(['image_url', 'video_url', 'input_audio', 'file', 'input_image'])(
-  'a URL in a part of type %s is 400: nothing is fetched for a client',
+  'a URL in a part of type %s is 400, so that nothing is fetched for a client',
   async (type) => {
     for (const url of ['http://127.0.0.1:1/x', 'file:///etc/passwd', '//host/x', 'data:text/html,x']) {
       const part = { type, [type]: { url, data: url, file_id: url, format: 'wav' } };
@@ -189,7 +189,7 @@ test.each(['image_url', 'video_url', 'input_audio', 'file', 'input_image'])(
   },
 );
 
-test('a body that says it is too large is refused before it is sent', async () => {
+test('a body with too large a Content-Length is refused before it is sent', async () => {
   const server = createServer(testApp()).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
@@ -204,7 +204,7 @@ test('a body that says it is too large is refused before it is sent', async () =
   await once(server, 'close');
 });
 
-test('a key in the query is no key, and is in no log line', async () => {
+test('a key in the query is ignored and not logged', async () => {
   const lines: string[] = [];
   const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
   const records: RequestRecord[] = [];
@@ -225,7 +225,7 @@ test('a key in the query is no key, and is in no log line', async () => {
   expect(lines.join('')).not.toContain(KEY);
 });
 
-test('X-Forwarded-For changes nobody’s limit: it counts for the key', async () => {
+test('X-Forwarded-For does not change the rate limit of a key', async () => {
   const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
   const app = testApp({ rateLimitQps: 0.01, authenticate });
   const from = (address: string) =>
@@ -234,7 +234,7 @@ test('X-Forwarded-For changes nobody’s limit: it counts for the key', async ()
   for (const address of ['10.0.0.2', '10.0.0.3, 10.0.0.4', '::1', 'x']) await from(address).expect(429);
 });
 
-test('wrong keys count against nobody’s limit, and their bodies are not read', async () => {
+test('requests with wrong keys count towards no limit, and their bodies are not read', async () => {
   const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
   const app = testApp({ rateLimitQps: 0.01, authenticate });
   for (let n = 0; n < 20; n += 1)

@@ -34,7 +34,7 @@ const scrape = (app: Express, key = KEY) => request(app).get('/metrics').set('X-
 const chat = (app: Express, body: object) => request(app).post('/chat').set('X-API-Key', KEY).send(body);
 
 describe('access', () => {
-  test('no key and a wrong key are 401 as everywhere', async () => {
+  test('without a key or with a wrong one is refused with 401', async () => {
     const { app } = observed();
     const none = await request(app).get('/metrics').expect(401);
     expect(none.body.error.code).toBe('invalid_api_key');
@@ -42,7 +42,7 @@ describe('access', () => {
     await scrape(app, 'nope').expect(401);
   });
 
-  test('any key opens it, the way Prometheus sends one, and a client of a keyless network needs none', async () => {
+  test('is granted with any key as Prometheus sends it, and without one in a keyless network', async () => {
     await request(observed().app).get('/metrics').set('Authorization', `Bearer ${KEY}`).expect(200);
     const keyless = new BlockList();
     keyless.addSubnet('127.0.0.0', 8);
@@ -50,7 +50,7 @@ describe('access', () => {
     await request(app).get('/metrics').expect(200);
   });
 
-  test('it answers while the server starts and while it drains, and does not count towards the rate limit', async () => {
+  test('works while the server starts and drains, and does not count towards the rate limit', async () => {
     const inFlight = new InFlight();
     await inFlight.drain(0);
     const starting = () => Promise.reject(new LMServError('starting'));
@@ -62,13 +62,13 @@ describe('access', () => {
   });
 });
 
-test("the content type is Prometheus' own and the text is well-formed", async () => {
+test("the reply has Prometheus' content type and is well-formed", async () => {
   const response = await scrape(observed().app).expect(200);
   expect(response.headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
   expect(parseExposition(response.text).value('lmserv_build_info')).toBe(1);
 });
 
-test('requests show in the next scrape', async () => {
+test('requests appear in the next scrape', async () => {
   const { app, done } = observed();
   await chat(app, { prompt: 'Hi' }).expect(200);
   await chat(app, { prompt: '' }).expect(400);
@@ -80,7 +80,7 @@ test('requests show in the next scrape', async () => {
   expect(read.value('lmserv_generations_total', { model: 'test-model', outcome: 'finished' })).toBe(1);
 });
 
-test('a reply that breaks is broken, with the code of its error', async () => {
+test('a reply that breaks is counted as broken, with the code of its error', async () => {
   const { app, done } = observed({
     generate: failing(new LMServError('generation_failed'), ...events('Hello').slice(0, 2)),
   });
@@ -91,7 +91,7 @@ test('a reply that breaks is broken, with the code of its error', async () => {
   expect(read.value('lmserv_http_request_errors_total', { code: 'generation_failed' })).toBe(1);
 });
 
-test('nothing that a client sends becomes a label', async () => {
+test('labels contain nothing that a client sends', async () => {
   const { app, done } = observed();
   const canary = 'CANARY';
   const send = (method: 'get' | 'post', path: string) =>

@@ -12,7 +12,7 @@ const ask = (generate: ReturnType<typeof playing>, body: object, path = '/v1/cha
 const messages = [{ role: 'user', content: 'hi' }];
 
 describe('chat completions, streamed', () => {
-  test('role, deltas, finish reason and [DONE], one id throughout, no usage unless asked for', async () => {
+  test('send role, deltas, finish reason and [DONE] with one id, and no usage unless requested', async () => {
     const response = await ask(saying('Hello', ' world'), { messages, stream: true }).expect(200);
     expect(response.headers['content-type']).toBe('text/event-stream');
     expect(response.headers['cache-control']).toBe('no-cache');
@@ -32,7 +32,7 @@ describe('chat completions, streamed', () => {
     expect(response.text).not.toContain('event:');
   });
 
-  test('include_usage adds one chunk without choices, the others say null', async () => {
+  test('include_usage adds one chunk without choices, and the others have null', async () => {
     const body = { messages, stream: true, stream_options: { include_usage: true } };
     const chunks = sseData((await ask(saying('a'), body)).text);
     const last = chunks.at(-2);
@@ -46,7 +46,7 @@ describe('chat completions, streamed', () => {
     expect(chunks.slice(0, -2).every((chunk) => chunk.usage === null)).toBe(true);
   });
 
-  test('tool calls: the first delta names the call, later ones carry fragments', async () => {
+  test('the first delta of a tool call names it, later ones carry fragments', async () => {
     const script: ReplyEvent[] = [
       { type: 'tool_call', index: 0, call: { index: 0, id: 'call_1', name: 'get_weather', arguments: '' } },
       { type: 'tool_call', index: 0, call: { index: 0, arguments: '{"city":' } },
@@ -63,7 +63,7 @@ describe('chat completions, streamed', () => {
     expect(chunks[4].choices[0].finish_reason).toBe('tool_calls');
   });
 
-  test('reasoning goes in its own delta', async () => {
+  test('reasoning has its own delta', async () => {
     const script: ReplyEvent[] = [{ type: 'reasoning', index: 0, text: 'hm' }, ...events('ok')];
     const chunks = sseData((await ask(playing(script), { messages, stream: true })).text);
     expect(chunks[1].choices[0].delta).toEqual({ reasoning_content: 'hm' });
@@ -82,7 +82,7 @@ describe('chat completions, streamed', () => {
     });
   });
 
-  test('an error after the first token is told in the stream, which then has no [DONE]', async () => {
+  test('an error after the first token is sent in the stream, which then has no [DONE]', async () => {
     const broken = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
     const chunks = sseData((await ask(broken, { messages, stream: true }).expect(200)).text);
     expect(chunks.at(-1)).toEqual({
@@ -96,7 +96,7 @@ describe('chat completions, streamed', () => {
     expect(chunks).not.toContain('[DONE]');
   });
 
-  test('an unplanned error shows nothing of its inside', async () => {
+  test('an unexpected error reveals no details', async () => {
     const response = await ask(failing(new Error('secret /etc/path')), { messages, stream: true }).expect(
       500,
     );
@@ -106,7 +106,7 @@ describe('chat completions, streamed', () => {
 });
 
 describe('chat completions, not streamed', () => {
-  test("OpenAI's object", async () => {
+  test("return OpenAI's object", async () => {
     const response = await ask(saying('Hello', ' world'), { messages }).expect(200);
     expect(response.body).toMatchObject({
       object: 'chat.completion',
@@ -124,7 +124,7 @@ describe('chat completions, not streamed', () => {
     expect(response.body.id).toBe(`chatcmpl-${response.headers['x-request-id']}`);
   });
 
-  test('n choices, each with its own text', async () => {
+  test('return n choices, each with its own text', async () => {
     const script: ReplyEvent[] = [
       { type: 'text', index: 1, text: 'b' },
       { type: 'text', index: 0, text: 'a' },
@@ -138,7 +138,7 @@ describe('chat completions, not streamed', () => {
     ]);
   });
 
-  test('a message that is only a call has null content', async () => {
+  test('a message that only calls tools has null content', async () => {
     const call = { index: 0, id: 'c', name: 'f', arguments: '{}' };
     const { body } = await ask(playing([{ type: 'tool_call', index: 0, call }]), { messages });
     expect(body.choices[0].message).toEqual({
@@ -149,17 +149,17 @@ describe('chat completions, not streamed', () => {
     });
   });
 
-  test('a generation that breaks half-way is an error, never half a text', async () => {
+  test('a generation that breaks midway is an error, never incomplete text', async () => {
     const broken = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
     const response = await ask(broken, { messages }).expect(500);
     expect(response.text).not.toContain('Hel"');
   });
 });
 
-describe('what reaches the backends', () => {
+describe('the body for the backends', () => {
   const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }];
 
-  test('allow-listed fields only: nothing that reaches the state of others', async () => {
+  test('has allow-listed fields only, and none that reaches the state of others', async () => {
     const generate = saying('x');
     await ask(generate, {
       messages,
@@ -185,7 +185,7 @@ describe('what reaches the backends', () => {
     ]);
   });
 
-  test('a seed of 64 bits is folded, an empty stop is none', async () => {
+  test('has 64-bit seeds folded and no empty stop', async () => {
     const generate = saying('x');
     await ask(generate, { messages, seed: 9_007_199_254_740_991, stop: '' }).expect(200);
     const { seed, ...rest } = generate.requests[0]!.body;
@@ -194,7 +194,7 @@ describe('what reaches the backends', () => {
     expect(rest).toEqual({ messages });
   });
 
-  test('developer turns become system turns; an assistant turn with calls keeps them', async () => {
+  test('has developer turns as system turns and keeps the calls of assistant turns', async () => {
     const generate = saying('x');
     const tool_calls = [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }];
     await ask(generate, {
@@ -279,7 +279,7 @@ describe('what reaches the backends', () => {
 });
 
 describe('completions', () => {
-  test('a raw prompt, streamed', async () => {
+  test('stream a raw prompt', async () => {
     const generate = saying('a', 'b');
     const response = await ask(generate, { prompt: 'once', stream: true }, '/v1/completions').expect(200);
     const chunks = sseData(response.text);
@@ -294,7 +294,7 @@ describe('completions', () => {
     expect(generate.requests[0]).toMatchObject({ kind: 'raw', body: { prompt: 'once' } });
   });
 
-  test('log probabilities in the older form, with offsets', async () => {
+  test('have log probabilities in the older form, with offsets', async () => {
     const top = [{ token: 'a', logprob: -0.1 }];
     const script: ReplyEvent[] = ['ab', 'c'].map((token) => ({
       type: 'text',

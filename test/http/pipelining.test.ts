@@ -74,7 +74,7 @@ async function begun(signals: readonly AbortSignal[], count: number): Promise<vo
   while (signals.length < count) await new Promise(setImmediate);
 }
 
-test('a client that leaves ends all of its requests, those not yet answered as well', async () => {
+test('a client that leaves ends all its requests, including those without a reply', async () => {
   const inFlight = new InFlight();
   const { generate, signals } = endless();
   const { all, onRequestDone } = recorded(4);
@@ -89,7 +89,7 @@ test('a client that leaves ends all of its requests, those not yet answered as w
   await inFlight.drain(60_000);
 });
 
-test('a reply that was whole but still behind another was not delivered', async () => {
+test('a complete reply that waits behind another counts as not delivered', async () => {
   const { generate, signals } = endless();
   const { all, onRequestDone } = recorded(2);
   await serve({ generate, onRequestDone });
@@ -99,7 +99,7 @@ test('a reply that was whole but still behind another was not delivered', async 
   expect((await all).map(({ outcome }) => outcome)).toEqual(['cancelled', 'cancelled']);
 });
 
-test('many requests take no more listeners of their connection than a few', async () => {
+test('many requests on a connection add no more listeners than a few', async () => {
   const { generate, signals } = endless();
   const { all, onRequestDone } = recorded(12);
   const socket = await serve({ generate, onRequestDone });

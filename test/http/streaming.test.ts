@@ -65,7 +65,7 @@ function stepped() {
   return { generate, step: () => step(), endedWith };
 }
 
-test('/chat sends each token in a chunk of its own, at once, and the finish reason as a trailer', async () => {
+test('/chat sends each token at once in its own chunk, and the finish reason as a trailer', async () => {
   const { generate, step } = stepped();
   await serve({ generate });
   const response = await post('/chat', { prompt: 'x' });
@@ -81,7 +81,7 @@ test('/chat sends each token in a chunk of its own, at once, and the finish reas
   response.destroy();
 });
 
-test('/chat has its defaults, and shows text alone', async () => {
+test('/chat has its defaults and sends text only', async () => {
   const generate = playing([{ type: 'reasoning', index: 0, text: 'hidden' }, ...events('shown')]);
   await serve({ generate });
   const response = await post('/chat', { prompt: 'x', system_prompt: null });
@@ -126,7 +126,7 @@ test('a client of HTTP/1.0 gets the text in one piece, with its length', async (
   expect(reply.endsWith('\r\n\r\nHello world')).toBe(true);
 });
 
-test('and an error instead of half a text when its reply breaks', async () => {
+test('a client of HTTP/1.0 gets an error instead of incomplete text when its reply breaks', async () => {
   const generate = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'half' });
   await serve({ generate, allowedHosts: ['*'] });
   const reply = await post10('{"prompt":"x"}');
@@ -184,7 +184,7 @@ describe('a client that does not read', () => {
     return { state, quiet, end, generate };
   }
 
-  test('holds the generation back, with less than 1 MiB in our memory, and gets all of it later', async () => {
+  test('pauses the generation with less than 1 MiB in memory, and gets the whole reply later', async () => {
     const { state, quiet, generate } = large();
     await serve({ generate });
     const taken = once(server, 'connection') as Promise<[Socket]>;
@@ -236,7 +236,7 @@ describe('a client that does not read', () => {
 });
 
 describe('shutting down', () => {
-  test('new work is refused, open replies finish', async () => {
+  test('refuses new requests and lets open replies finish', async () => {
     const inFlight = new InFlight();
     const { generate, step } = stepped();
     await serve({ generate, inFlight });
@@ -250,7 +250,7 @@ describe('shutting down', () => {
     await drained;
   });
 
-  test('after the grace open replies are broken visibly', async () => {
+  test('breaks open replies visibly after the grace period', async () => {
     const inFlight = new InFlight();
     const { generate } = stepped();
     await serve({ generate, inFlight });
@@ -264,7 +264,7 @@ describe('shutting down', () => {
     expect((await text).join('')).toMatch(/data: \{"error":\{.*"code":"draining"\}\}\n\n$/);
   });
 
-  test('a request that does not end is waited for one second after the grace', async () => {
+  test('waits one second after the grace period for a request that does not end', async () => {
     const inFlight = new InFlight();
     let given!: AbortSignal;
     await serve({
@@ -294,7 +294,7 @@ describe('shutting down', () => {
   });
 });
 
-test('/llm gives a raw completion', async () => {
+test('/llm returns a raw completion', async () => {
   const generate = saying('and ', 'more');
   await serve({ generate });
   const response = await post('/llm', { prompt: 'once', model: 'gpt-4o-mini' });
@@ -310,7 +310,7 @@ test('/llm gives a raw completion', async () => {
   ]);
 });
 
-test('/llm shows what the worker wrote to stderr when a generation fails', async () => {
+test('/llm returns the worker’s stderr when a generation fails', async () => {
   await serve({
     generate: failing(new LMServError('generation_failed', undefined, { stderr: 'CUDA error' })),
   });

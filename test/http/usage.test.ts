@@ -83,7 +83,7 @@ test('a client that leaves ends the report', async () => {
   expect(await record).toMatchObject({ outcome: 'cancelled' });
 });
 
-test('a report that fails midway is cut off, never ended as if it were whole', async () => {
+test('a report that fails midway is cut off and never ends like a complete one', async () => {
   const pieces = async function* () {
     yield PIECE;
     throw new Error('the disk is gone');
@@ -116,7 +116,7 @@ test('a client that reads nothing of a report for 30 s is cut off', async () => 
   await expect(textOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
 });
 
-test('HEAD has the headers and reads no further', async () => {
+test('HEAD returns the headers and reads no further', async () => {
   const pieces = async function* () {
     throw new Error('nobody asked for this');
     yield '';
@@ -128,7 +128,7 @@ test('HEAD has the headers and reads no further', async () => {
   expect(await textOf(response)).toBe('');
 });
 
-test('counts of a backend that no request can have are bounded, reported once, and end nothing', async () => {
+test('impossible counts from a backend are bounded and reported once, and break nothing', async () => {
   const lines: string[] = [];
   const metrics = new Metrics({ version: '1.2.3', models: () => [] });
   const records: RequestRecord[] = [];
@@ -160,7 +160,7 @@ test('counts of a backend that no request can have are bounded, reported once, a
   expect(lines.map((line) => JSON.parse(line).event)).toEqual(['usage_unsound']);
 });
 
-test('what recording throws is logged and ends nothing', async () => {
+test('an error while recording usage is logged and breaks nothing', async () => {
   const lines: string[] = [];
   await serve({
     onRequestDone: () => {

@@ -49,7 +49,7 @@ test('health is JSON with status ok for a client that sends Accept */*', async (
   expect(json(reply).status).toBe('ok');
 });
 
-test('Bearer is asked for, and is optional where API_KEY is empty', async () => {
+test('Bearer is required, and is optional where API_KEY is empty', async () => {
   const body = { prompt: 'Once upon a time', max_tokens: 1 };
   const without = await exchange(`${live.url}/llm`, { body });
   expect(without.status).toBe(401);
@@ -181,7 +181,7 @@ describe('the task form of POST /llm', () => {
     });
   });
 
-  test('without a schema it is any object, or 502 where the model did not come to its end', async () => {
+  test('without a schema the result is any object, or 502 when the model did not finish', async () => {
     const reply = await llm({
       ...sent,
       task: 'parse_price_list',
@@ -192,7 +192,7 @@ describe('the task form of POST /llm', () => {
     expect(json(reply).error).toMatchObject({ code: 'invalid_response' });
   });
 
-  test('a result that was cut, and so does not fit, is 502 invalid_response', async () => {
+  test('a result that was cut and does not fit the schema is 502 invalid_response', async () => {
     const reply = await llm({ ...sent, task: 'classify_email', input: {}, schema, max_tokens: 2 });
     expect(reply.status).toBe(502);
     expect(json(reply).error).toMatchObject({
@@ -207,7 +207,7 @@ describe('the task form of POST /llm', () => {
     expect(json(reply).error).toMatchObject({ code: 'invalid_value', param: 'task' });
   });
 
-  test('provider cloud: 500 configuration_error where there is none, else its answer', async () => {
+  test('provider cloud returns its reply, or 500 configuration_error if there is none', async () => {
     const body = { ...sent, task: 'chat_completion', input: { prompt: dish }, provider: 'cloud' };
     const reply = await llm(body);
     expect(reply.status).toBe(500);
@@ -312,7 +312,7 @@ describe('the client library', () => {
     await expect(rest).rejects.toBeInstanceOf(library.BrokenStreamError);
   });
 
-  test('leaving the loop early stops the generation', async () => {
+  test('leaving the loop early stops the generation on the server', async () => {
     const cancelled = endless.until('request', (line) => line.outcome === 'cancelled');
     for await (const piece of client({ baseUrl: endless.url }).stream(dish, { maxTokens: 3_000 })) {
       expect(piece).not.toBe('');
@@ -322,7 +322,7 @@ describe('the client library', () => {
     await endless.untilIdle();
   });
 
-  test('the caller’s own abort passes its reason and no fallback answers', async () => {
+  test('the caller’s own abort passes its reason and uses no fallback', async () => {
     const reason = new Error('enough');
     const call = client({ fallback: 'stub' }).generate(dish, { signal: AbortSignal.abort(reason) });
     await expect(call).rejects.toBe(reason);

@@ -90,7 +90,7 @@ afterAll(async () => {
 
 const start = (path: string, body: object): Exchange => new Exchange(front.url + path, { headers, body });
 
-test('the box that dies takes no request with it that had no token yet; cut replies say so', async () => {
+test('the server that dies fails no request without a token, and cut replies say so', async () => {
   // Two that have begun on the first box for sure, and hold two of its three slots until it dies.
   const begun = [
     start('/v1/chat/completions', { ...endless, stream: true }),
@@ -123,7 +123,7 @@ test('the box that dies takes no request with it that had no token yet; cut repl
   ).toBeGreaterThan(0);
 });
 
-test('afterwards the other serves alone, and the front is still ok', async () => {
+test('the other server then serves alone, and the front is still ok', async () => {
   const logged = front.next('request');
   expect((await start('/chat', { ...common, prompt }).reply).text).toMatch(/ceviche/i);
   expect(await logged).toMatchObject({ route: '/chat', backend: 'second' });

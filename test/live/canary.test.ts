@@ -88,7 +88,7 @@ const canariesIn = (value: unknown): string[] => [...new Set(JSON.stringify(valu
 
 const visible = ({ text, headers: head, trailers }: Reply) => ({ text, head, trailers });
 
-test('no canary is in the reply, the error or the headers of another, nor in a log line or a process', async () => {
+test('a canary appears in no other reply, error or header, nor in a log line or a process', async () => {
   const outcomes: { number: number; own: string; found: string[]; status: number }[] = [];
   let next = 0;
   const lane = async () => {
@@ -121,7 +121,7 @@ test('no canary is in the reply, the error or the headers of another, nor in a l
   expect(live.logged('worker_exit')).toEqual([]);
 }, 120_000);
 
-test('a worker that dies takes them along: neither its last words nor the error tell them', async () => {
+test('the error and the log of a worker that dies contain no canary', async () => {
   const body = { prompt: newCanary(), max_tokens: 1_500 };
   const running = [0, 1].map((number) => exchange(`${live.url}/llm`, { headers: headers(number), body }));
   for (const reply of await killWorkersUntil(live, Promise.all(running))) {

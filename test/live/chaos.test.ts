@@ -18,7 +18,7 @@ const asked = parseChaosArgs([
 /** Fewer than are asked at a time would let a reply in the wrong place look right. */
 const QUESTIONS = 110;
 
-test('while workers are killed and clients go away, every request comes to an end that its client can deal with', async () => {
+test('every request ends in a way that its client can handle while workers are killed and clients leave', async () => {
   await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
   const found = await runChaos(
     { ...asked, burstEvery: 100 },

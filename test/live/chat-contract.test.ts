@@ -56,7 +56,7 @@ describe('open routes', () => {
     expect(reply.headers['content-type']).toMatch(/^text\/plain/);
   });
 
-  test('GET /health is a text with the number of idle workers; busy is still ok', async () => {
+  test('GET /health is plain text with the number of idle workers, and busy is still ok', async () => {
     const idle = await get(`${live.url}/health`, { Accept: '*/*' });
     expect(idle).toMatchObject({ status: 200, text: 'ok – workers idle: 1' });
     const running = new Exchange(`${live.url}/v1/chat/completions`, { headers: key, body: unending });
@@ -66,7 +66,7 @@ describe('open routes', () => {
     await live.untilIdle();
   });
 
-  test('GET /health for who asks for JSON, and GET /ready', async () => {
+  test('GET /health is JSON with Accept: application/json, and GET /ready always', async () => {
     const body = {
       status: 'ok',
       workers: { total: 1, idle: 1, busy: 0, starting: 0, dead: 0 },
@@ -179,7 +179,7 @@ describe('POST /chat', () => {
     ['top_p', { top_p: -0.1 }],
     ['repeat_penalty', { repeat_penalty: 0 }],
     ['system_prompt', { system_prompt: 7 }],
-  ])('a wrong %s is 400 naming it: %j', async (param, fields) => {
+  ])('an invalid %s is 400 naming it: %j', async (param, fields) => {
     const reply = await post(
       '/chat',
       'prompt' in fields || param === 'prompt' ? fields : { ...dish, ...fields },
@@ -278,7 +278,7 @@ describe('on every route', () => {
   });
 });
 
-describe('a stream that has begun and cannot be finished', () => {
+describe('a stream that has begun and cannot finish', () => {
   const broken = async (path: string, body: object): Promise<Reply> => {
     const running = new Exchange(endless.url + path, { headers: key, body });
     await running.firstChunk();
@@ -315,7 +315,7 @@ test.each([
   ['/chat', { prompt: dish.prompt, max_tokens: 3_000 }],
   ['/v1/chat/completions', unending],
   ['/complete/stream', { ...unending, model: 'quality' }],
-])('a client of %s that goes away frees its slot', async (path, body) => {
+])('a client of %s that leaves frees its slot', async (path, body) => {
   const running = new Exchange(endless.url + path, { headers: key, body });
   await running.firstChunk();
   const done = endless.next('request');
@@ -324,7 +324,7 @@ test.each([
   await endless.untilIdle();
 });
 
-test('no key, path of the server, prompt or answer is in an error or a log line', async () => {
+test('errors and log lines contain no key, path of the server, prompt or reply', async () => {
   const secret = 'SECRET-WORDS';
   const replies = [
     await post('/chat', { prompt: secret, temperature: secret }),

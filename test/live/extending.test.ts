@@ -25,7 +25,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const key = { 'X-API-Key': LIVE_KEY };
 
-test('the page shows the programs as they are', () => {
+test('the page contains the example programs unchanged', () => {
   const page = readFileSync(join(ROOT, 'docs/extending.md'), 'utf8');
   const shown = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]);
   const files = readdirSync(join(ROOT, 'examples')).map((file) =>
@@ -35,7 +35,7 @@ test('the page shows the programs as they are', () => {
   expect(shown.sort()).toEqual(files.sort());
 });
 
-test('custom-route: a route that generates and one that does not', async () => {
+test('custom-route serves a route that generates and one that does not', async () => {
   const program = await run('custom-route');
   const { url } = program;
   const haiku = (body: object | string, headers = key) => exchange(`${url}/haiku`, { headers, body });
@@ -93,7 +93,7 @@ describe('jwt-auth', () => {
       .setExpirationTime(expires)
       .sign(by);
 
-  test('tokens of the provider open the server, nothing else does', async () => {
+  test('accepts tokens of the provider and nothing else', async () => {
     const { url } = await run('jwt-auth', { JWKS_URL: `${issuer}/keys`, JWT_ISSUER: issuer });
     const chat = (headers: Record<string, string>, body: object = {}) =>
       exchange(`${url}/complete`, {
@@ -131,7 +131,7 @@ describe('jwt-auth', () => {
   });
 });
 
-test('custom-backend: a model like any other', async () => {
+test('custom-backend serves a model like any other', async () => {
   const handbook = join(folder, 'handbook.md');
   const holidays = 'Everybody has thirty days of holidays a year.';
   writeFileSync(handbook, `Lunch is served at noon.\n\n${holidays}\n\nThe door opens at eight.\n`);

@@ -57,7 +57,7 @@ const gone = async (pids: number[]) => {
   while (pids.some(isAlive)) await new Promise(setImmediate);
 };
 
-describe('LMServ itself is killed', () => {
+describe('when LMServ itself is killed', () => {
   const WITHOUT_SETPRIV = { PATH: '/nonexistent' };
 
   test.each([
@@ -95,7 +95,7 @@ describe('LMServ itself is killed', () => {
 });
 
 describe('SIGTERM', () => {
-  test('refuses new work, finishes open replies, then ends the workers; exit 0', async () => {
+  test('refuses new requests, finishes open replies, then ends the workers with exit code 0', async () => {
     await start({ LLM_SLOTS: '2', SHUTDOWN_GRACE_SECS: '600' });
     const workers = server!.workerPids();
     const reply = await openReply();
@@ -117,7 +117,7 @@ describe('SIGTERM', () => {
     expect(workers.map(isAlive)).toEqual([false]);
   });
 
-  test('after the grace open replies are broken, and it is still exit 0', async () => {
+  test('breaks open replies after the grace period and still ends with exit code 0', async () => {
     await start({ SHUTDOWN_GRACE_SECS: '1', LLM_CTX_SIZE: '65536' });
     const reply = await openReply(60_000);
     expect(await server!.stop()).toBe(0);
@@ -125,7 +125,7 @@ describe('SIGTERM', () => {
     expect(server!.workerPids()).toEqual([]);
   });
 
-  test('a second one kills the workers and ends at once, exit 1', async () => {
+  test('sent twice kills the workers and ends at once with exit code 1', async () => {
     await start({ LLM_CTX_SIZE: '65536' });
     const reply = await openReply(60_000);
     server!.signal('SIGTERM');
@@ -203,7 +203,7 @@ describe('a start that cannot succeed', () => {
   });
 });
 
-test('a kill from outside, as when memory runs out, is told from a kill of ours', async () => {
+test('a kill from outside, as when memory runs out, is distinguished from a kill by LMServ', async () => {
   await start();
   const [pid] = server!.workerPids();
   process.kill(pid!, 'SIGKILL');

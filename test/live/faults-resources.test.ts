@@ -41,7 +41,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
-describe('all slots taken and the queue full', () => {
+describe('with all slots in use and a full queue', () => {
   let server: LiveServer;
 
   beforeEach(async () => {
@@ -70,7 +70,7 @@ describe('all slots taken and the queue full', () => {
     return { running, waiting, answered };
   }
 
-  test('health is answered while the requests still wait', async () => {
+  test('health replies while the requests still wait', async () => {
     const { running, waiting, answered } = await full();
     expect((await chat(server.url, 4).reply).status).toBe(503);
     const health = await get(`${server.url}/health`, { Accept: 'application/json' });
@@ -83,7 +83,7 @@ describe('all slots taken and the queue full', () => {
     expect(answered).toEqual([0, 1]);
   });
 
-  test('a client that leaves while it waits leaves the queue and is never run', async () => {
+  test('the request of a client that leaves is removed from the queue and never runs', async () => {
     const { running, waiting } = await full();
     waiting[0]!.abort();
     const line = await server.until('request', ({ outcome }) => outcome === 'cancelled');
@@ -96,7 +96,7 @@ describe('all slots taken and the queue full', () => {
   });
 });
 
-describe('no descriptors left', () => {
+describe('without free descriptors', () => {
   /** POST /chat on a connection that is kept open. */
   async function post(url: string, agent: Agent): Promise<{ status: number; body: string }> {
     const headers = { ...KEY, 'Content-Type': 'application/json' };
@@ -150,7 +150,7 @@ describe('no descriptors left', () => {
     await server.kill();
   });
 
-  test('open streams go on, a request gets 503 without harm to a worker, and it recovers', async () => {
+  test('open streams continue, a request gets 503 without harm to a worker, and the server recovers', async () => {
     const reply = await openReply(server.url, 3_000);
     expect((await post(server.url, agent)).status).toBe(200);
     await leave(5);
@@ -170,7 +170,7 @@ describe('no descriptors left', () => {
     expect(server.logged('worker_failed_request')).toEqual([]);
   });
 
-  test('a worker that dies then is replaced as soon as there are some', async () => {
+  test('a worker that dies is replaced as soon as descriptors are free', async () => {
     expect((await post(server.url, agent)).status).toBe(200);
     await leave(5);
     const { sockets } = await exhaust(server.url);
@@ -193,7 +193,7 @@ describe('no descriptors left', () => {
   }
 });
 
-describe('the log cannot be written', () => {
+describe('when the log cannot be written', () => {
   /** A server whose log goes where it is told; where it listens is known from its greeting on stderr. */
   class Unlogged {
     private constructor(
@@ -251,13 +251,13 @@ describe('the log cannot be written', () => {
 
   afterEach(() => server.kill());
 
-  test('disk full: everything is served, and the end is an orderly one', async () => {
+  test('because the disk is full, everything is served and the shutdown is orderly', async () => {
     server = await Unlogged.start(openSync('/dev/full', 'w'));
     expect(await chat(server.url, 8).reply).toMatchObject({ status: 200, cut: false });
     expect(await server.stop()).toBe(0);
   });
 
-  test('its reader has gone: everything is served, and the end is an orderly one', async () => {
+  test('because its reader has exited, everything is served and the shutdown is orderly', async () => {
     server = await Unlogged.start('pipe');
     server.process.stdout!.destroy();
     await once(server.process.stdout!, 'close');
@@ -265,7 +265,7 @@ describe('the log cannot be written', () => {
     expect(await server.stop()).toBe(0);
   });
 
-  test('its reader stops reading: streams go on, lines are dropped and counted, the last ones are there', async () => {
+  test('because its reader stops reading, streams continue, and lines are dropped and counted except the last ones', async () => {
     server = await Unlogged.start('pipe');
     // More lines than fit into the pipe and the backlog.
     await askMany(server.url, 7_500);

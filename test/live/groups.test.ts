@@ -91,14 +91,14 @@ describe.each(FAULTS)('a first member that %s', (fault) => {
     expect(answer(reply)).toMatch(/ceviche/i);
   });
 
-  test('and the log says which failed', () => {
+  test('the log says which member failed', () => {
     const failed = live.logged('backend_failed').filter(({ backend }) => backend === fault);
     expect(failed.length).toBeGreaterThanOrEqual(ROUTES.length);
     if (fault !== 'refuses') expect(new Set(remote.asked[fault])).toEqual(new Set([`Bearer ${CANARY}`]));
   });
 });
 
-test('when all members fail its fallback groups are tried in turn', async () => {
+test('the fallback groups are tried in turn when all members fail', async () => {
   const { length } = live.logged('backend_failed');
   const reply = await ask('/complete', { model: 'two-groups', messages, temperature: 0 });
   expect(json(reply)).toMatchObject({ content: expect.stringMatching(/ceviche/i), model: 'two-groups' });
@@ -145,7 +145,7 @@ describe.each(['all-fail', 'all-stuck'])('the group %s fails with each contract�
   });
 });
 
-test('the key of the providers is in no reply and in no log line', () => {
+test('replies and log lines do not contain the providers’ key', () => {
   expect(replies.length).toBeGreaterThan(40);
   const told = JSON.stringify([replies, live.lines]);
   // The providers’ own words were passed on, and it is only the key that is missing in them.

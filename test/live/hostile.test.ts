@@ -45,7 +45,7 @@ test.each([
   ['/v1/chat/completions', { ...user('hi'), stream: true }, streamed],
   ['/v1/completions', { prompt: 'hi' }, (reply: Reply) => json(reply).choices[0].text as string],
 ])(
-  'a character of several tokens is never torn on %s, wherever the reply is cut',
+  'a character of several tokens is never split on %s, wherever the reply is cut',
   async (path, body, read) => {
     const texts = await everyCut(path, { ...body, grammar: `root ::= "${HARD}"` }, read, HARD);
     for (const text of texts) expect(HARD).toContain(text);
@@ -54,7 +54,7 @@ test.each([
   },
 );
 
-test('nor on /chat', async () => {
+test('a character of several tokens is never split on /chat', async () => {
   const prompt = 'Send me a smile';
   const read = ({ text }: Reply) => text;
   const whole = read(await post('/chat', { prompt, temperature: 0 }));
@@ -63,7 +63,7 @@ test('nor on /chat', async () => {
   for (const text of texts) expect(whole.startsWith(text)).toBe(true);
 });
 
-test('what cannot be tokenised is 400 and the worker lives', async () => {
+test('text that cannot be tokenised is 400 and the worker lives', async () => {
   const bodies = [
     Buffer.from([...Buffer.from('{"prompt":"'), 0xff, 0xfe, ...Buffer.from('"}')]),
     Buffer.from([...Buffer.from('{"prompt":"'), 0xed, 0xa0, 0x80, ...Buffer.from('"}')]),
@@ -87,7 +87,7 @@ test.each([
   'lmserv-demo/',
   'lmserv-demo.gguf',
   '__proto__',
-])('the model %s is 404: names are looked up as they are', async (model) => {
+])('the model name %s is looked up unchanged and is 404', async (model) => {
   for (const path of ['/chat', '/v1/chat/completions']) {
     const reply = await post(path, { prompt: 'hi', ...user('hi'), model });
     expect(reply.status).toBe(404);
@@ -95,7 +95,7 @@ test.each([
   }
 });
 
-test('text that is a command of llama-cli is as many tokens as it has, and no command', async () => {
+test('text that looks like a command of llama-cli is tokenised and not executed', async () => {
   const count = async (content: string) =>
     json(await post('/v1/chat/completions', { ...user(content), max_tokens: 1 })).usage
       .prompt_tokens as number;
@@ -125,7 +125,7 @@ test.each([
   ['a name of 100 KB', { properties: { ['é'.repeat(50_000)]: {} } }],
   ['a list of 30,000 types', { type: Array(30_000).fill('string') }],
   ['an enum of 60,000', { enum: Array.from({ length: 60_000 }, (_, i) => `v${i}`) }],
-])('a schema that ended workers is 400 and the worker lives: %s', async (_, schema) => {
+])('a schema that crashed workers is 400 and the worker lives: %s', async (_, schema) => {
   const reply = await post('/v1/chat/completions', withSchema(schema));
   expect([reply.status, json(reply).error.code]).toEqual([400, 'invalid_value']);
 });
@@ -135,6 +135,6 @@ test.each([
   ['290 required fields', form(290, { type: 'string' }, true)],
   ['290 optional fields', form(290, { type: 'string' }, false)],
   ['49 long texts', form(49, { type: 'string', maxLength: 2_000 }, true)],
-])('the largest schemas that are taken end no worker: %s', async (_, schema) => {
+])('the largest accepted schemas crash no worker: %s', async (_, schema) => {
   expect((await post('/v1/chat/completions', withSchema(schema))).status).toBe(200);
 });

@@ -246,7 +246,7 @@ describe('usage', () => {
     expect(row).toMatch(/^csv,demo,\d{4}-\d\d-\d\d,1,\d+,1,[\d.]+,0,0,0$/);
   });
 
-  test('a key names the tenants it may spend for and read; only an admin reads all', async () => {
+  test('a key lists the tenants it may charge and read, and only an admin reads all', async () => {
     const body = { model: 'quality', messages: dish, temperature: 0, max_tokens: 1 };
     const as = (key: string) => ({ Authorization: `Bearer ${key}` });
     expect((await complete({ ...body, tenant_id: 'acme' }, as(keys.acme!))).status).toBe(200);
@@ -267,7 +267,7 @@ describe('usage', () => {
   });
 });
 
-test('no log line holds a key, a prompt or an answer', () => {
+test('log lines contain no key, prompt or reply', () => {
   const log = JSON.stringify(live.lines);
   expect(live.logged('request').length).toBeGreaterThan(20);
   for (const secret of [keys.acme!, keys.admin!, LIVE_KEY, 'Peruvian', 'eviche'])

@@ -133,7 +133,7 @@ describe('profiles', () => {
     expect(upstream.logged('request').length).toBe(before + 1);
   });
 
-  test('a profile of one’s own sets values, and what the request gives wins', async () => {
+  test('a custom profile sets values, which the request overrides', async () => {
     const own = json(await execute({ prompt, config: { model_name: 'brief' } }));
     expect(own).toMatchObject({ usage: { completion_tokens: 3 }, metadata: { max_depth: 4 } });
     const given = json(await execute({ prompt, config: { model_name: 'brief', max_tokens: 5 } }));
@@ -145,7 +145,7 @@ describe('profiles', () => {
     expect(routed).toMatchObject({ usage: { completion_tokens: 3 }, metadata: { max_depth: 4 } });
   });
 
-  test('strict: a name that is neither profile nor model is unknown_profile, none is still served', async () => {
+  test('strict profiles refuse an unknown name with unknown_profile and still serve a request without one', async () => {
     const reply = await execute({ prompt, config: { model_name: 'gpt-4' } }, strict);
     expect(reply.status).toBe(500);
     expect(json(reply)).toMatchObject({ error: 'unknown_profile', type: 'LLMConfigurationError' });
@@ -243,7 +243,7 @@ describe('errors', () => {
   });
 });
 
-test('the mock provider answers without any model', async () => {
+test('the mock provider replies without a model', async () => {
   const mock = await new LiveServer({
     KEYLESS_NETWORKS: '127.0.0.0/8',
     LLM_CONNECT_PROVIDER: 'mock',

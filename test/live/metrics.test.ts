@@ -42,7 +42,7 @@ const deltas = ({ text }: Reply): number =>
     .filter((block) => block.startsWith('data: {'))
     .filter((block) => JSON.parse(block.slice(6)).choices[0]?.delta.content).length;
 
-test('it answers while the model loads, and then says that it can serve', async () => {
+test('the metrics are available while the model loads and then report that it is ready', async () => {
   expect((await scrape()).value('lmserv_build_info')).toBe(1);
   await live.server.ready;
   const metrics = await scrape();
@@ -54,7 +54,7 @@ test('it answers while the model loads, and then says that it can serve', async 
   expect(metrics.value('lmserv_workers', { model, state: 'idle' })).toBe(1);
 });
 
-test('tokens, first tokens, gaps and the prefix cache are those that the clients saw', async () => {
+test('the counts of tokens, first tokens, gaps and cached tokens are those that the clients saw', async () => {
   const earlier = requests();
   const before = await scrape();
   const plain = [json(await ask({ max_tokens: 20 }).reply), json(await ask({ max_tokens: 30 }).reply)];
@@ -81,7 +81,7 @@ test('tokens, first tokens, gaps and the prefix cache are those that the clients
   ).toBe(3);
 });
 
-test('each gap of a streamed reply counts', async () => {
+test('each gap of a streamed reply is counted', async () => {
   const earlier = requests();
   const before = await scrape();
   const reply = await ask({ max_tokens: 200, stream: true }).reply;
@@ -92,7 +92,7 @@ test('each gap of a streamed reply counts', async () => {
   expect(added(before, after, 'lmserv_inter_token_latency_seconds_sum')).toBeGreaterThan(0);
 });
 
-test('a scrape is answered while all slots are taken; the client that leaves is counted as cancelled', async () => {
+test('a scrape succeeds while all slots are in use, and a client that leaves is counted as cancelled', async () => {
   const earlier = requests();
   const before = await scrape();
   const running = ask({ max_tokens: 3_500, stream: true });
@@ -120,7 +120,7 @@ test('a scrape is answered while all slots are taken; the client that leaves is 
   expect(added(before, after, 'lmserv_prefix_cache_lookups_total')).toBe(1);
 });
 
-test('a worker that is killed and the reply that goes on without it are counted', async () => {
+test('a killed worker and the reply that resumes without it are counted', async () => {
   const before = await scrape();
   const running = ask({ max_tokens: 800, stream: true });
   await running.firstChunk();

@@ -39,7 +39,7 @@ test('lists models and shows one', async () => {
   });
 });
 
-test('a chat, not streamed, answers right at temperature 0', async () => {
+test('a chat without streaming replies correctly at temperature 0', async () => {
   const reply = await client.chat.completions.create({ model, messages: [...dish], temperature: 0 });
   expect(reply.choices[0]!.message.content).toMatch(/ceviche/i);
   expect(reply.choices[0]!.finish_reason).toBe('stop');
@@ -106,7 +106,7 @@ describe('tools', () => {
     });
   });
 
-  test('with a tool at hand an ordinary question gets an ordinary answer', async () => {
+  test('an ordinary question gets an ordinary reply although a tool is available', async () => {
     const reply = await client.chat.completions.create({ model, messages: [...dish], tools, temperature: 0 });
     expect(reply.choices[0]!.message.content).toMatch(/ceviche/i);
     expect(reply.choices[0]!.message.tool_calls).toBeUndefined();
@@ -134,7 +134,7 @@ test.each([false, true])('a JSON schema is kept to, streamed: %s', async (stream
   expect(value).toEqual({ name: expect.any(String), age: expect.any(Number) });
 });
 
-test('log probabilities come for each token', async () => {
+test('each token has log probabilities', async () => {
   const reply = await client.chat.completions.create({
     ...{ model, messages: [...dish], temperature: 0, logprobs: true, top_logprobs: 2, max_tokens: 4 },
   });
@@ -144,7 +144,7 @@ test('log probabilities come for each token', async () => {
   expect(content.map((entry) => entry.token).join('')).toBe(reply.choices[0]!.message.content);
 });
 
-test('stop, seed and max_tokens do what they say', async () => {
+test('stop, seed and max_tokens take effect', async () => {
   const stopped = await client.chat.completions.create({
     model,
     messages: [...dish],
@@ -174,7 +174,7 @@ test('stop, seed and max_tokens do what they say', async () => {
   expect(await seeded()).toBe(await seeded());
 });
 
-test('n choices, more than there are slots', async () => {
+test('n choices are served even with fewer slots', async () => {
   const reply = await client.chat.completions.create({ model, messages: [...dish], temperature: 0, n: 3 });
   expect(reply.choices.map((choice) => choice.index)).toEqual([0, 1, 2]);
   for (const choice of reply.choices) expect(choice.message.content).toMatch(/ceviche/i);

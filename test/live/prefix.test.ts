@@ -27,7 +27,7 @@ async function turn(messages: Message[], said?: string): Promise<{ prompt: numbe
 /** The workers of the requests so far, in order. */
 const workersOf = () => live.logged('request').flatMap(({ worker }) => worker ?? []);
 
-test("each conversation's turns go to the worker that holds it, and only the new part is evaluated", async () => {
+test("each conversation's turns go to the worker that has it cached, and only the new part is evaluated", async () => {
   live = await new LiveServer({ LLM_WORKERS: '2', LLM_CTX_SIZE: '1024' }).start();
   await live.untilReady(({ workers }) => workers.idle === 2);
   const [anna, ben] = [[opening('Anna')], [opening('Ben')]];
@@ -45,13 +45,13 @@ test("each conversation's turns go to the worker that holds it, and only the new
   expect(later).toEqual([second, first, second, first, second, first]);
 });
 
-test('PROMPT_CACHE=off: nothing is found, not even by who asks twice', async () => {
+test('with PROMPT_CACHE=off a repeated request finds nothing in the cache', async () => {
   live = await new LiveServer({ PROMPT_CACHE: 'off', LLM_CTX_SIZE: '1024' }).start();
   expect((await turn([opening('Anna')])).cached).toBe(0);
   expect((await turn([opening('Anna')])).cached).toBe(0);
 });
 
-test('conversations that take turns on one slot are kept in the prompt cache, within CACHE_RAM_MB', async () => {
+test('conversations that alternate on one slot are kept in the prompt cache, within CACHE_RAM_MB', async () => {
   live = await new LiveServer({ CACHE_RAM_MB: '16', LLM_CTX_SIZE: '1024' }).start();
   const names = Array.from({ length: 60 }, (_, n) => `Person${n}`);
   const conversations = names.map((name) => [opening(name)]);

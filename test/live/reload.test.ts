@@ -50,7 +50,7 @@ const modelIds = async (): Promise<string[]> =>
   );
 
 describe('the configuration file', () => {
-  test('a model and a group are added; what serves goes on as it is', async () => {
+  test('a model and a group are added while the others keep serving', async () => {
     const pids = live.workerPids();
     expect((await chat('team')).status).toBe(404);
     await rewrite({ models: { demo, other: demo }, groups: { team: { members: ['other', 'demo'] } } });
@@ -62,7 +62,7 @@ describe('the configuration file', () => {
     expect(live.workerPids()).toHaveLength(2);
   });
 
-  test('a model is removed while a stream runs on it: the stream finishes, then its worker ends', async () => {
+  test('a removed model finishes its running stream before its worker ends', async () => {
     const body = { model: 'other', messages, ignore_eos: true, max_tokens: 600, stream: true };
     const running = new Exchange(`${live.url}/v1/chat/completions`, {
       headers: { 'X-API-Key': LIVE_KEY },
@@ -108,7 +108,7 @@ describe('the configuration file', () => {
       /groups\.g\.members\.0/,
     ],
     ['a file that is not there', { models: { demo: { path: 'nowhere.gguf' } } }, /models\.demo\.path/],
-  ])('%s changes nothing, and the log says why', async (_name, config, reason) => {
+  ])('%s changes nothing and is logged with the reason', async (_name, config, reason) => {
     const ids = await modelIds();
     const pids = live.workerPids();
     const refused = await rewrite(config, 'config_refused');
@@ -128,7 +128,7 @@ describe('the configuration file', () => {
     expect(live.workerPids()).toEqual(pids);
   });
 
-  test('reload() reads it at once', async () => {
+  test('reload() applies the file at once', async () => {
     writeConfig(live.dataDir, { models: { demo: { ...demo, aliases: ['at-once'] } } });
     await live.server.reload();
     expect((await chat('at-once')).status).toBe(200);
@@ -136,7 +136,7 @@ describe('the configuration file', () => {
 });
 
 describe('the key file', () => {
-  test('a key that is added works, one that is revoked is 401', async () => {
+  test('an added key works, and a revoked one is 401', async () => {
     const reloaded = live.next('keys_reloaded');
     const { key } = await addKey(keysFile, { name: 'third' });
     await reloaded;
@@ -151,7 +151,7 @@ describe('the key file', () => {
     expect((await chat('demo', second)).status).toBe(200);
   });
 
-  test('a stream goes on when its key is revoked', async () => {
+  test('a stream continues when its key is revoked', async () => {
     const reloaded = live.next('keys_reloaded');
     const { key } = await addKey(keysFile, { name: 'leaving' });
     await reloaded;
@@ -164,7 +164,7 @@ describe('the key file', () => {
     expect((await running.reply).text).toMatch(/data: \[DONE\]\n\n$/);
   });
 
-  test('a bad file changes nothing, and the log says why without what is in it', async () => {
+  test('an invalid file changes nothing and is logged with the reason but not its contents', async () => {
     const broken = join(newFolder(), 'keys.json');
     const own = await addKey(broken, { name: 'own' });
     const server = await new LiveServer({ API_KEYS_FILE: broken }).start();
@@ -215,7 +215,7 @@ describe('budgets', () => {
     },
   );
 
-  test('in the currency of the prices', async () => {
+  test('apply in the currency of the prices', async () => {
     const priced = { ...demo, price: { prompt: 1, completion: 1 } };
     await rewrite({ models: { demo: priced }, tenants: { rich: { budget: { day: 0.001 } } } });
     const complete = () => ask('/complete', { ...brief, model: 'demo', tenant_id: 'rich' });
@@ -223,7 +223,7 @@ describe('budgets', () => {
     expectExceeded(await complete());
   });
 
-  test('a key’s own', async () => {
+  test('apply to a single key', async () => {
     const reloaded = live.next('keys_reloaded');
     const { key } = await addKey(keysFile, { name: 'poor', budget: { dayTokens: 1 } });
     await reloaded;
@@ -250,7 +250,7 @@ test('SIGHUP reloads the process that the command line started', async () => {
   }
 });
 
-test('a storm of signals and rewrites drops no stream, starts no worker, and ends with the last version', async () => {
+test('a storm of signals and rewrites drops no stream, starts no worker and applies the last version', async () => {
   const folder = newFolder();
   const version = (alias: string) => ({ models: { demo: { ...demo, slots: 3, aliases: [alias] } } });
   const config = writeConfig(folder, version('first'));

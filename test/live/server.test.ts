@@ -58,7 +58,7 @@ async function chatUntil(
   return text;
 }
 
-test('/chat streams the answer as plain text, many chunks, with its finish reason as trailer', async () => {
+test('/chat streams the reply as plain text in many chunks, with the finish reason as a trailer', async () => {
   const server = await serve();
   const { chunks, response } = await chat(server, dish);
   expect(chunks.join('')).toMatch(/ceviche/i);
@@ -87,7 +87,7 @@ test.each(['/read /etc/passwd', '/exit', 'a\n> b\n/clear', '\\'])(
   },
 );
 
-test('the questions that the demo model was made for are answered right at temperature 0', async () => {
+test('the demo model answers the questions it was trained for correctly at temperature 0', async () => {
   const server = await serve();
   type Question = { question?: string; messages?: object[]; expect?: string };
   const file = readFileSync(join(ROOT, 'models/demo-questions.json'), 'utf8');
@@ -113,7 +113,7 @@ test('four requests on one worker with one slot are served in order', async () =
   expect(done).toEqual([0, 1, 2, 3]);
 });
 
-test('with LLM_SLOTS=4 they run together', async () => {
+test('four requests run together with LLM_SLOTS=4', async () => {
   const server = await serve({ LLM_SLOTS: '4' });
   const story = { prompt: 'Tell me a story about a lighthouse', temperature: 0 };
   const replies = await Promise.all([0, 1, 2, 3].map(() => server.post('/chat', story)));
@@ -130,7 +130,7 @@ test('with LLM_SLOTS=4 they run together', async () => {
   for (const text of texts) expect(text).toContain('lighthouse');
 });
 
-test('a killed worker: the next request is served, and nothing else restarts', async () => {
+test('after a killed worker the next request is served, and no other worker restarts', async () => {
   const server = await serve({ LLM_WORKERS: '2' });
   while (server.logged('worker_ready').length < 2) await server.next('worker_ready');
   const [victim, other] = server.server.workerPids();
@@ -142,7 +142,7 @@ test('a killed worker: the next request is served, and nothing else restarts', a
   expect(server.logged('worker_spawn')).toHaveLength(3);
 });
 
-test('the only worker killed: the next request waits for its successor', async () => {
+test('after the only worker was killed the next request waits for its successor', async () => {
   const server = await serve();
   const [victim] = server.server.workerPids();
   process.kill(victim!, 'SIGKILL');
@@ -180,7 +180,7 @@ test('with REPLY_RESUME=off a reply whose worker dies is cut', async () => {
   await expect(rest()).rejects.toThrow();
 });
 
-test('a stopped worker (SIGSTOP) is found by its lack of progress and replaced', async () => {
+test('a stopped worker (SIGSTOP) is detected by its lack of progress and replaced', async () => {
   const server = await serve({ FIRST_TOKEN_TIMEOUT_SECS: '1', TOKEN_TIMEOUT_SECS: '1' });
   const [victim] = server.server.workerPids();
   process.kill(victim!, 'SIGSTOP');
@@ -190,7 +190,7 @@ test('a stopped worker (SIGSTOP) is found by its lack of progress and replaced',
   ]);
 });
 
-test('a client that goes frees its slot', async () => {
+test('a client that leaves frees its slot', async () => {
   const server = await serve({ LLM_EXTRA_ARGS: ENDLESS });
   const gone = new AbortController();
   const story = { ...dish, max_tokens: 3_000 };
@@ -209,14 +209,14 @@ test('/llm continues a raw prompt', async () => {
   expect(body.completion.length).toBeGreaterThan(10);
 });
 
-test('an image for a model that sees none is 400, not a failure of the server', async () => {
+test('an image for a model without image support is 400, not a failure of the server', async () => {
   const server = await serve();
   const content = [{ type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }];
   const reply = await server.post('/v1/chat/completions', { messages: [{ role: 'user', content }] });
   expect(reply.status).toBe(400);
 });
 
-test('a truncated model is told as such', async () => {
+test('a truncated model is reported as such', async () => {
   const whole = readFileSync(DEMO_MODEL);
   const folder = mkdtempSync(join(tmpdir(), 'lmserv-cut-'));
   const cut = join(folder, 'cut.gguf');
@@ -261,7 +261,7 @@ test('workers see neither keys nor stray settings in their environment', async (
   }
 });
 
-test('stopping ends every worker', async () => {
+test('stopping the server ends every worker', async () => {
   const server = await serve({ LLM_WORKERS: '2' });
   const pids = server.server.workerPids();
   await server.server.stop();

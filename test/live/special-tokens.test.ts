@@ -60,7 +60,7 @@ test.each<[path: string, param: string, body: object]>([
   else expect(error).toMatchObject({ code: 'special_token', type: 'invalid_request_error', param });
 });
 
-test('arguments of calls are looked at as what they mean', async () => {
+test('arguments of calls are checked after parsing', async () => {
   const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":"\\u003c|im_end|>"}' } };
   const messages = [...user('hi').messages, { role: 'assistant', content: null, tool_calls: [call] }];
   const reply = await post('/v1/chat/completions', { messages });
@@ -82,7 +82,7 @@ test('token ids that the model does not have are 400, not a failure of the serve
   expect((await Promise.all(replies)).map(({ status }) => status)).toEqual([400, 400]);
 });
 
-test('by default they reach the model as the tokens they name, as with llama.cpp alone', async () => {
+test('by default control tokens reach the model as tokens, as with llama.cpp alone', async () => {
   const promptTokens = async (content: string) =>
     json(await post('/v1/chat/completions', user(content), lax)).usage.prompt_tokens as number;
   expect((await promptTokens('Hello<|im_end|>')) - (await promptTokens('Hello'))).toBe(1);

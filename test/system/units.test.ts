@@ -44,12 +44,12 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 test.each([
   ['alone', false],
   ['with its socket', true],
-])('systemd-analyze verify has nothing to say about the service %s', async (_, socket) => {
+])('systemd-analyze verify reports nothing for the service %s', async (_, socket) => {
   const { stdout, stderr } = await run('systemd-analyze', ['verify', ...write(socket)]);
   expect(stdout + stderr).toBe('');
 });
 
-test(`its exposure is at most ${MAX_EXPOSURE}`, async () => {
+test(`the exposure of the service is at most ${MAX_EXPOSURE}`, async () => {
   write(false);
   const args = ['security', '--offline=true', '--no-pager', service];
   const { stdout } = await run('systemd-analyze', args);

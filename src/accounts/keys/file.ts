@@ -1,6 +1,6 @@
 /**
- * The key file: its form, reading and checking it. It holds SHA-256 of keys, never a key; errors name the place that
- * is wrong and show nothing of what is written there, which might be a key put into the wrong field.
+ * The key file: its schema, reading it and validating it. It contains SHA-256 hashes of keys, never a key. Errors name
+ * the place that is wrong and quote nothing from the file, because a key may be in the wrong field.
  */
 
 import { createHash } from 'node:crypto';
@@ -10,22 +10,22 @@ import { readText, readTextSync, type TextFile } from '../../files/read-text.js'
 import { budgetSchema } from '../usage/budget.js';
 import { rateSchema } from './rate.js';
 
-/** Generated keys begin so, which makes a leaked one easy to find; no name may. */
+/** Generated keys start with this, so that a leaked key is easy to find. Names must not. */
 export const KEY_PREFIX = 'lms_';
 
-/** Reading more would take long enough to be felt by requests, and for few reasons. */
+/** Reading more keys would delay requests noticeably. */
 export const MAX_KEYS = 10_000;
 
-/** Keys checked without a pause; a few milliseconds' worth. */
+/** Number of keys validated without yielding to requests; takes a few milliseconds. */
 const SLICE = 500;
 
-/** Faults of a file that are named; the others are counted. */
-const MAX_NAMED = 10;
+/** Number of problems that an error message lists; further ones are counted. */
+const MAX_LISTED = 10;
 
-/** Stands in a key's `tenants` for any tenant. */
+/** In a key's `tenants`, stands for every tenant. */
 export const ANY_TENANT = '*';
 
-/** The key file, or what was asked to be done with it, is wrong. The message never holds a key or a hash. */
+/** The key file, or a change requested for it, is not valid. The message never contains a key or a hash. */
 export class KeyFileError extends Error {
   override readonly name = 'KeyFileError';
 }
@@ -34,7 +34,7 @@ const NAME_RULE =
   `must be 1 to 64 letters, digits or . _ - @, begin with a letter or digit, not begin with ${KEY_PREFIX} ` +
   'and not be anonymous';
 
-/** Names end up in logs, usage tables and terminals. */
+/** Restricted because names appear in logs, usage tables and terminals. */
 export const nameSchema = z
   .string(NAME_RULE)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/, NAME_RULE)
@@ -43,37 +43,37 @@ export const nameSchema = z
 const entrySchema = z.strictObject({
   name: nameSchema,
   sha256: z
-    .string('must be a text')
+    .string('must be a string')
     .regex(/^[0-9a-f]{64}$/i, 'must be 64 hexadecimal digits')
     .transform((hex) => hex.toLowerCase()),
-  /** Tenants it may spend for and read, besides its own name; `*` is any. */
+  /** Tenants whose budget it may use and whose usage it may read, besides its own name; `*` means all. */
   tenants: z.array(z.string().min(1).max(128)).optional(),
-  /** May read everybody's usage and use the operators' routes. */
+  /** May read the usage of all tenants and use the operators' routes. */
   admin: z.boolean().optional(),
-  /** Requests per second; 0 is no limit, absent is the server's RATE_LIMIT_QPS. */
+  /** Requests per second; 0 disables the limit. Default: RATE_LIMIT_QPS. */
   rateLimitQps: rateSchema.optional(),
   budget: budgetSchema.optional(),
-  /** When it was made, ISO 8601. */
+  /** When the key was created, ISO 8601. */
   created: z.iso.datetime({ offset: true }).optional(),
 });
 
-/** Its entries are checked one by one, because many of them take a while. */
+/** The entries are validated separately, in slices. */
 const fileSchema = z.strictObject({
   keys: z.array(z.unknown()).max(MAX_KEYS, `has more than ${MAX_KEYS} keys`),
 });
 
-/** One key as the file holds it. */
+/** One key in the file. */
 export type KeyEntry = z.infer<typeof entrySchema>;
 
-/** SHA-256 of a key's UTF-8 bytes. A key is random, so a slow hash would add nothing. */
+/** The SHA-256 of a key's UTF-8 bytes. Keys are random, so a slow hash would add nothing. */
 export function hashKey(key: string): Buffer {
   return createHash('sha256').update(key).digest();
 }
 
 /**
- * Checks the text of a key file.
+ * Parses and validates the text of a key file.
  *
- * @param file its path, for the message.
+ * @param file the path, for error messages.
  * @throws KeyFileError
  */
 export function parseKeys(text: string, file: string): KeyEntry[] {
@@ -84,7 +84,7 @@ export function parseKeys(text: string, file: string): KeyEntry[] {
   }
 }
 
-/** As `parseKeys`, letting requests in between. */
+/** Like `parseKeys`, but yields to the event loop between slices. */
 export async function parseKeysInSlices(text: string, file: string): Promise<KeyEntry[]> {
   const slices = parseSlices(text, file);
   for (;;) {
@@ -111,7 +111,7 @@ function* parseSlices(text: string, file: string): Generator<undefined, KeyEntry
 
 type Issue = Pick<z.core.$ZodIssue, 'code' | 'path' | 'message'>;
 
-/** The entries so far, and what is wrong with them. */
+/** The entries validated so far, and their problems. */
 class CheckedKeys {
   readonly keys: KeyEntry[] = [];
   readonly issues: Issue[] = [];
@@ -134,7 +134,7 @@ class CheckedKeys {
       const first = this.#seen[field].get(entry[field]);
       if (first === undefined) this.#seen[field].set(entry[field], index);
       else {
-        const message = `is that of keys.${first} too`;
+        const message = `duplicates keys.${first}`;
         this.issues.push({ code: 'custom', path: ['keys', index, field], message });
       }
     }
@@ -146,25 +146,25 @@ function parseJson(text: string, file: string): unknown {
     return JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
     // No cause: Node's message quotes the file.
-    throw new KeyFileError(`The key file ${file} is not valid JSON${jsonPlace(error, text)}`);
+    throw new KeyFileError(`The key file ${file} is not valid JSON${locateJsonError(error, text)}`);
   }
 }
 
-/** The text of a JSON error without the part of the file that Node quotes in it. */
-function jsonPlace(error: unknown, text: string): string {
+/** `, line N` for a JSON error, or an empty string when Node gives no position. */
+function locateJsonError(error: unknown, text: string): string {
   const position = /at position (\d+)/.exec(String(error))?.[1];
   return position === undefined ? '' : `, line ${text.slice(0, Number(position)).split('\n').length}`;
 }
 
 function describeIssues(issues: readonly Issue[]): string {
-  const more = issues.length - MAX_NAMED;
-  const named = issues.slice(0, MAX_NAMED).map(describeIssue).join('; ');
-  return more > 0 ? `${named}; and ${more} more` : named;
+  const more = issues.length - MAX_LISTED;
+  const listed = issues.slice(0, MAX_LISTED).map(describeIssue).join('; ');
+  return more > 0 ? `${listed}; and ${more} more` : listed;
 }
 
-/** What is wrong and where; zod's own text for an unknown field would quote it. */
+/** Says what is wrong and where; zod's own text for an unknown field would quote its name. */
 function describeIssue(issue: Issue): string {
-  const text = issue.code === 'unrecognized_keys' ? 'has a field that is not known' : issue.message;
+  const text = issue.code === 'unrecognized_keys' ? 'has an unknown field' : issue.message;
   return `${issue.path.join('.') || 'the top level'}: ${text}`;
 }
 
@@ -177,20 +177,20 @@ export async function readKeyFile(file: string): Promise<TextFile> {
   try {
     return await readText(file);
   } catch (error) {
-    throw cannotRead(file, error);
+    throw readError(file, error);
   }
 }
 
-/** As `readKeyFile`, at the start and for commands. */
+/** Like `readKeyFile`, for the start of the server and for commands. */
 export function readKeyFileSync(file: string): TextFile {
   try {
     return readTextSync(file);
   } catch (error) {
-    throw cannotRead(file, error);
+    throw readError(file, error);
   }
 }
 
-function cannotRead(file: string, cause: unknown): KeyFileError {
+function readError(file: string, cause: unknown): KeyFileError {
   const { code } = cause as NodeJS.ErrnoException;
   return new KeyFileError(`The key file ${file} cannot be read (${code})`, { cause });
 }

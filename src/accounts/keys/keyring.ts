@@ -1,4 +1,4 @@
-/** The keys the server knows, and who stands behind each. */
+/** The keys that the server accepts, and their callers. */
 
 import { timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../../contract.js';
@@ -19,19 +19,19 @@ import {
 export { KeyFileError } from './file.js';
 
 export interface KeyringOptions {
-  /** One key with an admin's rights, from API_KEY; empty is none. */
+  /** A key with admin rights, from API_KEY; empty means none. */
   readonly apiKey?: string | undefined;
-  /** Name of that one key; `default` unless given. */
+  /** The name of that key. Default: `default`. */
   readonly apiKeyName?: string | undefined;
   /** Path of the key file, from API_KEYS_FILE. */
   readonly file?: string | undefined;
-  /** Why a changed file was not taken; the keys of before go on working. */
+  /** Receives the reason why a changed file was rejected; the previous keys stay valid. */
   readonly onError?: (error: Error) => void;
-  /** Something an operator should put right, in a sentence. */
+  /** Receives a problem that the operator should fix, as a sentence. */
   readonly onWarning?: (message: string) => void;
-  /** A changed file was taken; says how many keys there are now. */
+  /** Receives the number of keys after a changed file was loaded. */
   readonly onReload?: (size: number) => void;
-  /** Waits milliseconds between looks at the file; for tests. */
+  /** Waits between reads of the file, milliseconds; for tests. */
   readonly wait?: ((ms: number) => Promise<void>) | undefined;
 }
 
@@ -41,88 +41,66 @@ interface Key {
   readonly budget?: Budget;
 }
 
-/** A key spends for its own name and the tenants it lists; with `*` for any. */
-function tenantsOf(entry: KeyEntry): readonly string[] | undefined {
-  const tenants = entry.tenants ?? [];
-  if (entry.admin === true || tenants.includes(ANY_TENANT)) return undefined;
-  return [...new Set([entry.name, ...tenants])];
-}
-
-function toKey(entry: KeyEntry): Key {
-  const tenants = tenantsOf(entry);
-  const caller: Caller = {
-    name: entry.name,
-    admin: entry.admin ?? false,
-    ...(tenants && { tenants }),
-    ...(entry.rateLimitQps !== undefined && { rateLimitQps: entry.rateLimitQps }),
-  };
-  return {
-    hash: Buffer.from(entry.sha256, 'hex'),
-    caller: Object.freeze(caller),
-    ...(entry.budget && { budget: toBudget(entry.budget) }),
-  };
-}
-
-/** Stands for the key that nobody has, so that an unknown one takes as long as a known one. */
-const NOBODY: Key = { hash: Buffer.alloc(32), caller: Object.freeze({ name: '', admin: false }) };
+/** Compared with unknown keys, so that they take as long as known ones. */
+const DUMMY_KEY: Key = { hash: Buffer.alloc(32), caller: Object.freeze({ name: '', admin: false }) };
 
 export class Keyring {
-  readonly #single: Key | undefined;
+  /** The key of API_KEY. */
+  readonly #envKey: Key | undefined;
   readonly #options: KeyringOptions;
   readonly #watched: WatchedFile | undefined;
   #byHash: ReadonlyMap<string, Key> = new Map();
   #byName: ReadonlyMap<string, Key> = new Map();
 
   /**
-   * Reads the file, if there is one.
+   * Reads the key file, if one is configured.
    *
-   * @throws KeyFileError when it cannot be read or is not valid.
+   * @throws KeyFileError when the file cannot be read or is not valid.
    */
   constructor(options: KeyringOptions) {
     this.#options = options;
     const { apiKey, apiKeyName: name = 'default', file, wait } = options;
-    if (apiKey) this.#single = { hash: hashKey(apiKey), caller: Object.freeze({ name, admin: true }) };
+    if (apiKey) this.#envKey = { hash: hashKey(apiKey), caller: Object.freeze({ name, admin: true }) };
     if (file === undefined) {
       this.#use([]);
       return;
     }
     const { text, mode } = readKeyFileSync(file);
     this.#use(parseKeys(text, file));
-    this.#warnOfMode(mode);
+    this.#warnAboutMode(mode);
     const read = () => readKeyFile(file);
     const apply = (next: TextFile) => this.#apply(next, file);
     const onError = (error: unknown) => options.onError?.(error as Error);
     this.#watched = new WatchedFile({ text, read, apply, onError, wait });
   }
 
-  /** A keyring of one key, which is an admin's. */
+  /** A keyring with a single key, which has admin rights. */
   static fromSingleKey(key: string, name = 'default'): Keyring {
     return new Keyring({ apiKey: key, apiKeyName: name });
   }
 
-  /** How many keys there are. None may mean that authentication is off, which is the server's to decide. */
+  /** The number of keys. */
   get size(): number {
     return this.#byHash.size;
   }
 
   /**
-   * Who presents this key; undefined when nobody does. Takes the same time whichever key it is or is like, however many
-   * there are: it is looked up by its hash, whose likeness to another says nothing about the key, and compared once.
+   * The caller that a key belongs to; undefined for an unknown key. Takes the same time for every key, known or similar
+   * to a known one: it looks the key up by its hash, which reveals nothing about similar keys, and compares once.
    */
   authenticate(presented: string): Caller | undefined {
     const hash = hashKey(presented);
-    const key = this.#byHash.get(hash.toString('latin1')) ?? NOBODY;
+    const key = this.#byHash.get(hash.toString('latin1')) ?? DUMMY_KEY;
     return timingSafeEqual(key.hash, hash) && presented !== '' ? key.caller : undefined;
   }
 
-  /** The budget of the key of that name, if it has one. */
+  /** The budget of the key with this name, if it has one. */
   budgetOf(name: string): Budget | undefined {
     return this.#byName.get(name)?.budget;
   }
 
   /**
-   * Takes the file as it is now; for SIGHUP. A file that is missing or not valid changes nothing and is reported. Never
-   * rejects.
+   * Loads the file again, for SIGHUP. A file that is missing or not valid is reported and changes nothing. Never rejects.
    */
   async reload(): Promise<void> {
     await this.#watched?.reload();
@@ -140,27 +118,51 @@ export class Keyring {
 
   async #apply({ text, mode }: TextFile, file: string): Promise<void> {
     this.#use(await parseKeysInSlices(text, file));
-    this.#warnOfMode(mode);
+    this.#warnAboutMode(mode);
     this.#options.onReload?.(this.size);
   }
 
   #use(entries: readonly KeyEntry[]): void {
     const keys = entries.map(toKey);
-    if (this.#single) keys.unshift(this.#single);
+    if (this.#envKey) keys.unshift(this.#envKey);
     const byName = new Map(keys.map((key) => [key.caller.name, key]));
     if (byName.size < keys.length) {
       throw new KeyFileError(
-        `The key file ${this.#options.file} has a key of the name that the key of API_KEY has`,
+        `The key file ${this.#options.file} contains a key named "${this.#envKey?.caller.name}", ` +
+          'which is reserved for API_KEY; rename it',
       );
     }
     this.#byName = byName;
     this.#byHash = new Map(keys.map((key) => [key.hash.toString('latin1'), key]));
   }
 
-  #warnOfMode(mode: number): void {
+  #warnAboutMode(mode: number): void {
     if ((mode & 0o077) === 0) return;
     this.#options.onWarning?.(
-      `The key file ${this.#options.file} has mode 0${mode.toString(8)}; chmod 600 keeps other accounts out`,
+      `The key file ${this.#options.file} has mode 0${mode.toString(8)}; ` +
+        'run chmod 600 to keep other accounts out',
     );
   }
+}
+
+function toKey(entry: KeyEntry): Key {
+  const tenants = chargeableTenants(entry);
+  const caller: Caller = {
+    name: entry.name,
+    admin: entry.admin ?? false,
+    ...(tenants && { tenants }),
+    ...(entry.rateLimitQps !== undefined && { rateLimitQps: entry.rateLimitQps }),
+  };
+  return {
+    hash: Buffer.from(entry.sha256, 'hex'),
+    caller: Object.freeze(caller),
+    ...(entry.budget && { budget: toBudget(entry.budget) }),
+  };
+}
+
+/** The key's own name and the tenants it lists; undefined means any. */
+function chargeableTenants(entry: KeyEntry): readonly string[] | undefined {
+  const tenants = entry.tenants ?? [];
+  if (entry.admin === true || tenants.includes(ANY_TENANT)) return undefined;
+  return [...new Set([entry.name, ...tenants])];
 }

@@ -1,4 +1,4 @@
-/** `lmserv keys add | list | revoke`: changing the key file from the command line while a server reads it. */
+/** `lmserv keys add | list | revoke`: changes the key file from the command line while a server reads it. */
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -17,34 +17,52 @@ import { withLock, writeAtomically } from './replace.js';
 
 export interface AddKeyOptions {
   readonly name: string;
-  /** Tenants it may spend for and read, besides its own name; `*` is any. */
+  /** Tenants whose budget it may use and whose usage it may read, besides its own name; `*` means all. */
   readonly tenants?: readonly string[] | undefined;
   readonly admin?: boolean | undefined;
-  /** Requests per second; 0 is no limit, undefined the server's own. */
+  /** Requests per second; 0 disables the limit, undefined means RATE_LIMIT_QPS. */
   readonly rateLimitQps?: number | undefined;
   readonly budget?: BudgetFields | undefined;
   /** Unix time, milliseconds. */
   readonly now?: number;
 }
 
-/** A key without its hash, fit to be shown. */
+/** A key without its hash, which is safe to show. */
 export type KeyInfo = Omit<KeyEntry, 'sha256'>;
 
 export interface AddedKey {
-  /** The key itself. This is the only time it is seen. */
+  /** The key itself. It is stored nowhere and cannot be shown again. */
   readonly key: string;
   readonly info: KeyInfo;
 }
 
-function infoOf({ sha256: _, ...info }: KeyEntry): KeyInfo {
-  return info;
+/**
+ * Creates a key of 256 random bits and writes its SHA-256 to the file, which is created if it is missing.
+ *
+ * @throws KeyFileError when the name is taken or not allowed, an option is not valid, or the file cannot be changed.
+ */
+export async function addKey(file: string, options: AddKeyOptions): Promise<AddedKey> {
+  const name = nameSchema.safeParse(options.name);
+  if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
+  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
+  const entry = newEntry(options, key);
+  await withLock(file, () => {
+    const keys = existsSync(file) ? read(file) : [];
+    if (keys.some((existing) => existing.name === entry.name)) {
+      throw new KeyFileError(`The key file ${file} already contains a key with that name`);
+    }
+    const text = render([...keys, entry]);
+    // Validates the options too.
+    parseKeys(text, file);
+    if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+      throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
+    }
+    writeAtomically(file, text);
+  });
+  return { key, info: toInfo(entry) };
 }
 
-const read = (file: string): KeyEntry[] => parseKeys(readKeyFileSync(file).text, file);
-
-const render = (keys: unknown[]): string => `${JSON.stringify({ keys }, null, 2)}\n`;
-
-/** The entry without fields that say nothing. */
+/** Leaves out fields with default values. */
 function newEntry(options: AddKeyOptions, key: string): KeyEntry {
   const { name, tenants = [], admin = false, rateLimitQps, budget = {}, now = Date.now() } = options;
   return {
@@ -59,62 +77,64 @@ function newEntry(options: AddKeyOptions, key: string): KeyEntry {
 }
 
 /**
- * Makes a key of 256 random bits and writes its SHA-256 to the file, which is created when missing.
- *
- * @throws KeyFileError when the name is taken or not allowed, an option is not valid, or the file cannot be changed.
- */
-export async function addKey(file: string, options: AddKeyOptions): Promise<AddedKey> {
-  const name = nameSchema.safeParse(options.name);
-  if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
-  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
-  const entry = newEntry(options, key);
-  await withLock(file, () => {
-    const keys = existsSync(file) ? read(file) : [];
-    if (keys.some((known) => known.name === entry.name)) {
-      throw new KeyFileError(`The key file ${file} has a key of that name already`);
-    }
-    const text = render([...keys, entry]);
-    // What the options would make of the file is checked like any file.
-    parseKeys(text, file);
-    if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
-      throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
-    }
-    writeAtomically(file, text);
-  });
-  return { key, info: infoOf(entry) };
-}
-
-/**
- * The keys of the file, in its order, without hashes.
+ * The keys in the file, in order, without hashes.
  *
  * @throws KeyFileError
  */
 export function listKeys(file: string): KeyInfo[] {
-  return read(file).map(infoOf);
+  return read(file).map(toInfo);
 }
 
 /**
- * Takes the key of that name out of the file. A running server that watches the file refuses it from then on.
+ * Removes the key with this name from the file. A running server that watches the file refuses the key from then on.
  *
- * @throws KeyFileError when there is none, or the file cannot be changed.
+ * @throws KeyFileError when there is no such key, or the file cannot be changed.
  */
 export async function revokeKey(file: string, name: string): Promise<KeyInfo> {
   return withLock(file, () => {
     const keys = read(file);
     const revoked = keys.find((entry) => entry.name === name);
-    // Not repeating the name: it may be the key itself, given by mistake.
-    if (revoked === undefined) throw new KeyFileError(`The key file ${file} has no key of that name`);
+    // The message does not repeat the name, which may be the key itself by mistake.
+    if (revoked === undefined) throw new KeyFileError(`The key file ${file} has no key with that name`);
     writeAtomically(file, render(keys.filter((entry) => entry !== revoked)));
-    return infoOf(revoked);
+    return toInfo(revoked);
   });
 }
 
-/** What `keys add` prints. */
-export function formatAddedKey({ key, info }: AddedKey): string {
-  return `Key ${info.name}: ${key}\nIt is shown this once; only its SHA-256 is kept.\n`;
+function read(file: string): KeyEntry[] {
+  return parseKeys(readKeyFileSync(file).text, file);
 }
 
-function budgetText(budget: BudgetFields = {}): string {
+function render(keys: unknown[]): string {
+  return `${JSON.stringify({ keys }, null, 2)}\n`;
+}
+
+function toInfo({ sha256: _, ...info }: KeyEntry): KeyInfo {
+  return info;
+}
+
+/** The output of `keys add`. */
+export function formatAddedKey({ key, info }: AddedKey): string {
+  return `Key ${info.name}: ${key}\nThe key is not shown again; only its SHA-256 is stored.\n`;
+}
+
+/** The output of `keys list`: a table with one line per key. */
+export function formatKeys(keys: readonly KeyInfo[]): string {
+  const rows = keys.map((key) => [
+    key.name,
+    key.admin === true ? 'yes' : 'no',
+    key.tenants?.map((tenant) => JSON.stringify(tenant).slice(1, -1)).join(',') || '-',
+    key.rateLimitQps === undefined ? '-' : String(key.rateLimitQps),
+    formatBudget(key.budget),
+    key.created?.slice(0, 10) ?? '-',
+  ]);
+  const table = [['NAME', 'ADMIN', 'TENANTS', 'QPS', 'BUDGET', 'CREATED'], ...rows];
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  const line = (row: string[]): string => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
+  return table.map((row) => `${line(row).trimEnd()}\n`).join('');
+}
+
+function formatBudget(budget: BudgetFields = {}): string {
   const { day, month, dayTokens, monthTokens } = budget;
   const limits = [
     day !== undefined && `${day}/day`,
@@ -123,20 +143,4 @@ function budgetText(budget: BudgetFields = {}): string {
     monthTokens !== undefined && `${monthTokens} tokens/month`,
   ];
   return limits.filter(Boolean).join(' ') || '-';
-}
-
-/** What `keys list` prints: a table, one line a key. */
-export function formatKeys(keys: readonly KeyInfo[]): string {
-  const rows = keys.map((key) => [
-    key.name,
-    key.admin === true ? 'yes' : 'no',
-    key.tenants?.map((tenant) => JSON.stringify(tenant).slice(1, -1)).join(',') || '-',
-    key.rateLimitQps === undefined ? '-' : String(key.rateLimitQps),
-    budgetText(key.budget),
-    key.created?.slice(0, 10) ?? '-',
-  ]);
-  const table = [['NAME', 'ADMIN', 'TENANTS', 'QPS', 'BUDGET', 'CREATED'], ...rows];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-  const line = (row: string[]): string => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
-  return table.map((row) => `${line(row).trimEnd()}\n`).join('');
 }

@@ -10,11 +10,11 @@ export interface AccountingOptions {
   readonly store: UsageStore;
   readonly tenantBudget: (tenant: string) => Budget | undefined;
   readonly keyBudget: (key: string) => Budget | undefined;
-  /** What a model costs; undefined is free. */
+  /** The price of a model; undefined means free. */
   readonly priceOf: (model: string) => Price | undefined;
 }
 
-/** A report as it goes out. */
+/** A usage report, ready to be sent. */
 export interface UsageReply {
   readonly contentType: string;
   readonly pieces: AsyncIterable<string>;
@@ -22,20 +22,24 @@ export interface UsageReply {
 
 const FREE: Price = { promptPer1k: 0, completionPer1k: 0 };
 
-/** Who pays, whether there is something left, and what it came to: budgets before a request, the table after it. */
+/** Checks budgets before a request and records its usage afterwards. */
 export class Accounting {
+  readonly #options: AccountingOptions;
   /** Resolves when the next piece of a report may be read; all reports take turns. */
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(private readonly options: AccountingOptions) {}
+  constructor(options: AccountingOptions) {
+    this.#options = options;
+  }
 
   /**
-   * The tenant that pays for a request.
+   * Returns the tenant that pays for a request.
    *
-   * @throws LMServError `forbidden` for another's tenant, `budget_exceeded` when its budget or the key's is used up.
+   * @throws LMServError `forbidden` when the key may not use that tenant, `budget_exceeded` when the tenant's or the
+   *   key's budget is used up.
    */
   admit(caller: Caller, tenantId: string | undefined): string {
-    const { store, tenantBudget, keyBudget } = this.options;
+    const { store, tenantBudget, keyBudget } = this.#options;
     const tenant = payingTenant(caller, tenantId);
     const accounts = [
       { kind: 'tenant', name: tenant, budget: tenantBudget(tenant) },
@@ -48,29 +52,33 @@ export class Accounting {
     return tenant;
   }
 
-  /** Counts a request that has ended, once; one that reached no model is not counted. */
+  /** Counts a request that has ended. Call it once per request; a request that reached no model is not counted. */
   record(tenant: string, caller: Caller, trace: Readonly<Trace>, outcome: Outcome): void {
     if (trace.model === undefined) return;
     const { promptTokens, completionTokens, model } = trace;
-    const cost = costNano({ promptTokens, completionTokens }, this.options.priceOf(model) ?? FREE);
-    this.options.store.record({
-      ...{ tenant, key: caller.name, model, promptTokens, completionTokens, outcome },
-      costNano: cost,
+    this.#options.store.record({
+      tenant,
+      key: caller.name,
+      model,
+      promptTokens,
+      completionTokens,
+      costNano: costNano({ promptTokens, completionTokens }, this.#options.priceOf(model) ?? FREE),
+      outcome,
     });
   }
 
   /**
-   * Answers `GET /usage?tenant=&from=&to=&format=json|csv`, piece by piece: the event loop gets its turn between any two
-   * pieces of all reports. The first has been read when this resolves.
+   * The reply to `GET /usage?tenant=&from=&to=&format=json|csv`, in pieces. Between any two pieces of all reports, the
+   * event loop gets a turn. The first piece has been read when the promise resolves.
    *
-   * @throws LMServError `invalid_value`, `forbidden`; what SQLite throws.
+   * @throws LMServError `invalid_value`, `forbidden`; SQLite's errors.
    */
   async report(caller: Caller, query: Readonly<Record<string, unknown>>): Promise<UsageReply> {
     const tenants = readableTenants(caller, query.tenant);
     const filter = { ...usageRange(query), ...(tenants ? { tenants } : {}) };
     const format = usageFormat(query.format);
     await this.#nextTurn();
-    const text = usageText(format, this.options.store.pages(filter));
+    const text = usageText(format, this.#options.store.pages(filter));
     const first = text.next();
     return { contentType: CONTENT_TYPES[format], pieces: this.#paced(first, text) };
   }

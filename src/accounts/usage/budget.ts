@@ -6,7 +6,7 @@ import { secondsLeft, type Period } from './day.js';
 import { formatNano, toNano } from './money.js';
 import type { SpentNow } from './spending.js';
 
-/** An amount of the currency in a file, from 0 to `max`. What is finer than a billionth would count as nothing. */
+/** Schema of an amount of money from 0 to `max`. At most nine decimals, because the unit of account is a billionth. */
 export const amountUpTo = (max: number) => {
   const rule = `must be a number from 0 to ${max} with at most nine decimals`;
   return z
@@ -22,8 +22,8 @@ const TOKENS_RULE = `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}
 const tokens = z.int(TOKENS_RULE).nonnegative(TOKENS_RULE);
 
 /**
- * A budget as configuration and key files write it: `day` and `month` in the currency of the prices, the others in
- * tokens (prompt and completion). What is absent is unlimited; 0 allows nothing.
+ * A budget in a configuration or key file: `day` and `month` in the currency of the prices, the others in tokens
+ * (prompt and completion). An absent field means no limit; 0 allows nothing.
  */
 export const budgetSchema = z.strictObject({
   day: amount.optional(),
@@ -39,19 +39,19 @@ interface Limits {
   readonly tokens?: bigint | undefined;
 }
 
-/** A budget as it is checked. */
+/** A budget in the units of the usage table. */
 export type Budget = Readonly<Record<Period, Limits>>;
 
 export interface BudgetExceeded {
   readonly period: Period;
   readonly unit: keyof Limits;
-  /** In nanos of the currency, or in tokens. */
+  /** Nanos of the currency, or tokens. */
   readonly limit: bigint;
-  /** Seconds until the period ends and the budget is whole again. */
+  /** Seconds until the period ends and the budget is available again. */
   readonly retryAfterSecs: number;
 }
 
-/** Turns a budget of a file into one to check. */
+/** Converts a budget from a file into the units of the usage table. */
 export function toBudget(fields: BudgetFields): Budget {
   const nano = (value: number | undefined) => (value === undefined ? value : toNano(value));
   const whole = (value: number | undefined) => (value === undefined ? value : BigInt(value));
@@ -62,9 +62,9 @@ export function toBudget(fields: BudgetFields): Budget {
 }
 
 /**
- * The limit that is used up, or undefined while there is something left. A budget is used up when spending has
- * reached it; requests that run at that moment finish, so it may be overrun by what they cost. When both are used up
- * the month's is told, which ends later.
+ * Returns the limit that is used up, or undefined if none is. A budget is used up when spending has reached it. Requests
+ * running at that moment finish, so a budget may be exceeded by their cost. If both periods are used up, the month is
+ * reported, because it ends later.
  *
  * @param now Unix time, milliseconds.
  */
@@ -79,7 +79,7 @@ export function checkBudget(budget: Budget, spent: SpentNow, now: number): Budge
   return undefined;
 }
 
-/** The error a client gets for it: 429 `budget_exceeded`, with the time until the period ends as Retry-After. */
+/** The client's error: 429 `budget_exceeded`, with the time until the period ends as Retry-After. */
 export function budgetError({ period, unit, limit, retryAfterSecs }: BudgetExceeded): LMServError {
   const size = unit === 'tokens' ? `${limit} tokens` : formatNano(limit);
   return new LMServError('budget_exceeded', `The budget of ${size} for this ${period} is used up`, {

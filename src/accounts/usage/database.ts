@@ -1,4 +1,4 @@
-/** The SQLite file of the usage table: opening it, its schema, its statements. Everything here is synchronous. */
+/** The SQLite file of the usage table: opening it, its schema and its statements. Everything here is synchronous. */
 
 import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -13,7 +13,7 @@ export class UsageFileError extends Error {
   override readonly name = 'UsageFileError';
 }
 
-/** Where a row is in a report: by day, tenant, model and key. */
+/** The position of a row in a report, which is ordered by day, tenant, model and key. */
 export interface Position {
   readonly day: Day;
   readonly tenant: string;
@@ -21,25 +21,25 @@ export interface Position {
   readonly key: string;
 }
 
-/** A row as the file holds it. */
+/** A row of the table. */
 export type StoredRow = Position & UsageCounts;
 
-/** A part of a report that is read in one go. */
+/** A part of a report that one statement reads. */
 export interface Range {
-  /** Only this one's; undefined means everybody's. */
+  /** Only rows of this tenant; undefined means all tenants. */
   readonly tenant?: string | undefined;
-  /** The row before the first one. */
+  /** The position just before the first row. */
   readonly after: Position;
   /** The last day, included. */
   readonly to: Day;
-  /** The most rows. */
+  /** Max number of rows. */
   readonly limit: number;
 }
 
-/** The largest number of SQLite. Beyond it a sum would become a fraction, which STRICT refuses. */
+/** SQLite's largest integer. A larger sum would become a fraction, which STRICT rejects. */
 const MAX_SUM = 2n ** 63n - 1n;
 
-/** Each brings the schema one version up; `user_version` is how many have run. Append only, never change one. */
+/** Each migration upgrades the schema by one version; `user_version` counts them. Only append, never change one. */
 export const MIGRATIONS: readonly string[] = [
   `CREATE TABLE usage (
      tenant TEXT NOT NULL, day TEXT NOT NULL, model TEXT NOT NULL, key TEXT NOT NULL,
@@ -48,8 +48,8 @@ export const MIGRATIONS: readonly string[] = [
      PRIMARY KEY (tenant, day, model, key)
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX usage_by_key ON usage (key, day)`,
-  // Budgets read at most 31 rows of `spent`, however many rows a key with any number of tenants has in `usage`. Triggers
-  // keep it right whoever writes. Reports read `usage_by_day` piece by piece, in their own order.
+  // Budgets read at most 31 rows of `spent`, however many rows a key with many tenants has in `usage`. Triggers keep it
+  // correct whichever process writes. Reports read `usage_by_day` in parts, in the order of the report.
   `DROP INDEX usage_by_key;
    CREATE INDEX usage_by_day ON usage (day, tenant, model, key);
    CREATE TABLE spent (
@@ -69,7 +69,7 @@ function fillSpent(kind: AccountKind): string {
     ${bounded('total(promptTokens) + total(completionTokens)')} FROM usage GROUP BY ${kind}, day;`;
 }
 
-/** total() never overflows, but gives a fraction. */
+/** total() never overflows but returns a fraction. */
 function bounded(sum: string): string {
   return `CAST(min(${sum}, 9e18) AS INTEGER)`;
 }
@@ -82,7 +82,7 @@ function addSpent(cost: string, tokens: string): string {
       tokens = min(tokens + excluded.tokens, ${MAX_SUM});`;
 }
 
-// Increments, never totals: two processes on one file add up.
+// Increments instead of totals, so that the counts of two processes add up.
 const ADD = `INSERT INTO usage (tenant, day, model, key, ${COUNTS.join(', ')})
   VALUES (?, ?, ?, ?, ${COUNTS.map(() => '?').join(', ')})
   ON CONFLICT DO UPDATE SET ${COUNTS.map((name) => `${name} = min(${name} + excluded.${name}, ${MAX_SUM})`).join(', ')}`;
@@ -97,20 +97,23 @@ const SELECT_OF_TENANT = `SELECT ${COLUMNS} FROM usage
 
 const SPENT = 'SELECT day, costNano, tokens FROM spent WHERE kind = ? AND name = ? AND day BETWEEN ? AND ?';
 
-/** How long opening and closing may wait for another process, milliseconds. In between nothing waits: it would hold up the event loop. */
-const PATIENT_MS = 5000;
+/**
+ * Max wait for another process when opening and closing, milliseconds. Statements in between never wait, because they
+ * would block the event loop.
+ */
+const BUSY_TIMEOUT_MS = 5000;
 
-export function codeOf(thrown: unknown): unknown {
+export function errorCode(thrown: unknown): unknown {
   return (thrown as { code?: unknown }).code;
 }
 
-/** The text of SQLite's own code, or of what else was thrown. */
-export function causeOf(thrown: unknown): string {
+/** The error's message, preceded by SQLite's code if it has one. */
+export function describeCause(thrown: unknown): string {
   const { code, message } = thrown as { code?: unknown; message?: unknown };
   return typeof code === 'string' && code !== '' ? `${code}: ${String(message)}` : String(message);
 }
 
-/** Level by level: Node's own recursive way never ends where a folder says that it cannot be, as /proc does. */
+/** Creates one level at a time: Node's recursive mkdir never ends in places such as /proc. */
 function createFolder(folder: string): void {
   if (existsSync(folder)) return;
   createFolder(dirname(folder));
@@ -121,7 +124,7 @@ function createFolder(folder: string): void {
   }
 }
 
-/** Creates the file readable by its owner alone, and missing folders too; leaves what exists as it is. */
+/** Creates the file and missing folders, readable by the owner only; leaves existing ones unchanged. */
 function createPrivately(file: string): void {
   createFolder(dirname(file));
   try {
@@ -131,38 +134,40 @@ function createPrivately(file: string): void {
   }
 }
 
-/** Runs `body` as one write transaction: all of it is on disk afterwards, or nothing. */
+/** Runs `body` as one write transaction. */
 function transaction(db: Database.Database, body: () => void): void {
   db.exec('BEGIN IMMEDIATE');
   try {
     body();
     db.exec('COMMIT');
   } catch (error) {
-    // SQLite has rolled back by itself after some errors; a second ROLLBACK would hide the cause.
+    // After some errors SQLite has already rolled back; a second ROLLBACK would hide the cause.
     if (db.inTransaction) db.exec('ROLLBACK');
     throw error;
   }
 }
 
-/** Runs a pragma; its first value, if it has one. */
+/** Runs a pragma and returns its first value, if any. */
 function pragma(db: Database.Database, source: string): unknown {
   const [row] = db.prepare(`PRAGMA ${source}`).all() as Record<string, unknown>[];
   return row && Object.values(row)[0];
 }
 
 /**
- * Brings the schema of `db` up to the last migration.
+ * Upgrades the schema of `db` to the last migration.
  *
- * @throws UsageFileError when the file is newer than this program or belongs to another one.
+ * @throws UsageFileError when the file was written by a newer version or by another program.
  */
 export function migrate(db: Database.Database, file: string, migrations = MIGRATIONS): void {
   transaction(db, () => {
     const version = Number(pragma(db, 'user_version'));
     if (version > migrations.length) {
-      throw new UsageFileError(`The usage file ${file} was written by a newer version of LMServ`);
+      throw new UsageFileError(
+        `The usage file ${file} was written by a newer version of LMServ; upgrade LMServ or use another file`,
+      );
     }
     if (version === 0 && db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() !== undefined) {
-      throw new UsageFileError(`The usage file ${file} is the database of another program`);
+      throw new UsageFileError(`The usage file ${file} is the database of another program; use another file`);
     }
     for (const step of migrations.slice(version)) db.exec(step);
     db.exec(`PRAGMA user_version = ${migrations.length}`);
@@ -172,7 +177,7 @@ export function migrate(db: Database.Database, file: string, migrations = MIGRAT
 function prepareFile(db: Database.Database, file: string, check: boolean): void {
   pragma(db, 'journal_mode = WAL');
   pragma(db, 'synchronous = NORMAL');
-  // A log that a long transaction or a reader made large is cut when it begins anew.
+  // Truncates a log that a long transaction or a reader has made large.
   pragma(db, `journal_size_limit = ${16 * 2 ** 20}`);
   const health = check ? pragma(db, 'quick_check(1)') : 'ok';
   if (health !== 'ok') throw new UsageFileError(damaged(file, String(health)));
@@ -182,12 +187,12 @@ function prepareFile(db: Database.Database, file: string, check: boolean): void 
 
 const damaged = (file: string, cause: string): string =>
   `The usage file ${file} is damaged or not an SQLite database (${cause}); ` +
-  'restore it from a copy or move it away, LMServ does not overwrite it';
+  'restore it from a copy or move it away (LMServ does not overwrite it)';
 
 function openError(file: string, thrown: unknown): UsageFileError {
   if (thrown instanceof UsageFileError) return thrown;
   const { code } = thrown as { code?: unknown };
-  const cause = causeOf(thrown);
+  const cause = describeCause(thrown);
   const broken = code === 'SQLITE_NOTADB' || String(code).startsWith('SQLITE_CORRUPT');
   return new UsageFileError(
     broken ? damaged(file, cause) : `The usage file ${file} cannot be opened (${cause})`,
@@ -201,7 +206,7 @@ function openDatabase(file: string, serving: boolean): Database.Database {
   let db: Database.Database | undefined;
   try {
     createPrivately(file);
-    db = new Database(file, { timeout: serving ? 0 : PATIENT_MS });
+    db = new Database(file, { timeout: serving ? 0 : BUSY_TIMEOUT_MS });
     prepareFile(db, file, !serving);
     return db;
   } catch (thrown) {
@@ -210,15 +215,15 @@ function openDatabase(file: string, serving: boolean): Database.Database {
   }
 }
 
-/** Which file is at a path; undefined when there is none or it cannot be seen. */
-function identityOf(file: string): string | undefined {
+/** Identifies the file at a path; undefined if there is none. */
+function identifyFile(file: string): string | undefined {
   const stats = statSync(file, { bigint: true, throwIfNoEntry: false });
   return stats && `${stats.dev} ${stats.ino}`;
 }
 
 /**
- * The usage table of one file. Its methods throw what SQLite throws, at once when another process holds a lock; the
- * store decides what becomes of it.
+ * The usage table of one file. Its methods throw SQLite's errors, without waiting when another process holds a lock; the
+ * store handles them.
  */
 export class UsageTable {
   readonly #db: Database.Database;
@@ -227,18 +232,18 @@ export class UsageTable {
   readonly #statements = new Map<string, Database.Statement>();
 
   /**
-   * @param serving requests are being served: nothing waits for a lock, and the file is not checked from end to end.
+   * @param serving true while requests are served: opening does not wait for a lock, and skips the check of the file.
    * @throws UsageFileError
    */
   constructor(file: string, { serving = false } = {}) {
     this.#db = openDatabase(file, serving);
     this.#file = file;
-    this.#identity = identityOf(file);
+    this.#identity = identifyFile(file);
   }
 
-  /** Whether the path still leads to this file: SQLite goes on writing to one that was removed, and says nothing. */
+  /** Whether the path still leads to this file; SQLite keeps writing to a removed file without an error. */
   inPlace(): boolean {
-    return identityOf(this.#file) === this.#identity;
+    return identifyFile(this.#file) === this.#identity;
   }
 
   /** Adds all rows in one transaction. */
@@ -246,12 +251,12 @@ export class UsageTable {
     transaction(this.#db, () => {
       const statement = this.#db.prepare(ADD);
       for (const { tenant, day, model, key, counts } of rows) {
-        statement.run(tenant, day, model, key, ...COUNTS.map((name) => atMost(counts[name], MAX_SUM)));
+        statement.run(tenant, day, model, key, ...COUNTS.map((name) => min(counts[name], MAX_SUM)));
       }
     });
   }
 
-  /** Rows by day, tenant, model and key. Its cost grows with the limit and not with the table. */
+  /** Rows by day, tenant, model and key. The cost depends on the limit, not on the size of the table. */
   select({ tenant, after, to, limit }: Range): StoredRow[] {
     const { day, model, key } = after;
     const rows =
@@ -276,17 +281,17 @@ export class UsageTable {
     return spent;
   }
 
-  /** A number that changes when another connection has written to the file, and not when this one has. */
+  /** A number that changes when another connection, not this one, has written to the file. */
   version(): number {
     return Number(pragma(this.#db, 'data_version'));
   }
 
-  /** Waits up to five seconds for other processes from now on: at the end there is no event loop to hold up. */
-  bePatient(): void {
-    pragma(this.#db, `busy_timeout = ${PATIENT_MS}`);
+  /** Makes statements wait up to five seconds for other processes; at shutdown there is no event loop to block. */
+  useLongBusyTimeout(): void {
+    pragma(this.#db, `busy_timeout = ${BUSY_TIMEOUT_MS}`);
   }
 
-  /** Closes the file; what is in its log goes into the file itself first. */
+  /** Moves the log into the file and closes it. */
   close(): void {
     try {
       pragma(this.#db, 'wal_checkpoint(TRUNCATE)');
@@ -295,7 +300,7 @@ export class UsageTable {
     }
   }
 
-  /** Whole numbers come as BigInts, exact to the last digit. */
+  /** Statements return integers as BigInts, which are exact to the last digit. */
   #prepare(sql: string): Database.Statement {
     const statement = this.#statements.get(sql) ?? this.#db.prepare(sql).safeIntegers(true);
     this.#statements.set(sql, statement);
@@ -303,4 +308,4 @@ export class UsageTable {
   }
 }
 
-const atMost = (value: bigint, max: bigint): bigint => (value < max ? value : max);
+const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);

@@ -1,12 +1,12 @@
-/** Days and months of the usage table. They are UTC's, so that they mean the same on every machine and in summer. */
+/** Days and months of the usage table, in UTC so that they mean the same on every machine and all year. */
 
 /** `YYYY-MM-DD`; sorts as text. */
 export type Day = string;
 
 export type Period = 'day' | 'month';
 
-/** The UTC day of a moment in Unix milliseconds. */
-export function dayOf(ms: number): Day {
+/** The UTC day of a Unix time in milliseconds. */
+export function toDay(ms: number): Day {
   return new Date(ms).toISOString().slice(0, 10);
 }
 
@@ -15,7 +15,7 @@ export function monthStart(day: Day): Day {
   return `${day.slice(0, 8)}01`;
 }
 
-/** Whole seconds from `ms` to the end of its UTC day or month, rounded up; 1 at least. */
+/** Whole seconds from `ms` to the end of its UTC day or month, rounded up; at least 1. */
 export function secondsLeft(period: Period, ms: number): number {
   const now = new Date(ms);
   const [year, month, date] = [now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate()];

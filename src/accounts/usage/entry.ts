@@ -1,26 +1,26 @@
-/** What is counted of a request, and how it becomes numbers that are safe to add up. */
+/** The usage of one request, and its conversion to numbers that are safe to add up. */
 
 import type { Outcome } from '../../contract.js';
 
-/** One request, as the server reports it when the request has ended. */
+/** One request that has ended. */
 export interface UsageEntry {
-  /** Who is charged. */
+  /** The tenant that pays. */
   readonly tenant: string;
-  /** Name of the key that was used, never the key. */
+  /** The name of the key, never the key itself. */
   readonly key: string;
-  /** Id of the model that answered. */
+  /** The id of the model that served the request. */
   readonly model: string;
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** In nanos of the prices' currency; see `costNano`. */
+  /** Nanos of the prices' currency; see `costNano`. */
   readonly costNano: number;
   /** Every outcome counts as one request; tokens are those delivered until then. */
   readonly outcome: Outcome;
 }
 
-/** Sums over requests. Whole numbers of any size: years of a busy server, or a small currency, exceed 2^53. */
+/** Sums over requests. BigInts, because years of a busy server or a small currency exceed 2^53. */
 export interface UsageCounts {
-  /** All of them: finished, cancelled, broken and refused. */
+  /** All requests: finished, cancelled, broken and refused. */
   requests: bigint;
   promptTokens: bigint;
   completionTokens: bigint;
@@ -30,7 +30,7 @@ export interface UsageCounts {
   refused: bigint;
 }
 
-/** The fields of `UsageCounts`, which are columns of the table too. */
+/** The fields of `UsageCounts`, which are also columns of the table. */
 export const COUNTS = [
   'requests',
   'promptTokens',
@@ -41,20 +41,20 @@ export const COUNTS = [
   'refused',
 ] as const satisfies (keyof UsageCounts)[];
 
-/** Longest name kept of a tenant, key or model; a longer one is cut, so that no client can fill the disk with one. */
+/** Names of tenants, keys and models are cut to this length, so that clients cannot fill the disk with them. */
 const MAX_NAME = 256;
 
-/** Most tokens believed of one request, and most nanos: a remote server's counts are not ours to trust. */
+/** Max counts accepted for one request, because a remote server's counts cannot be trusted. */
 const MAX_TOKENS = 1e9;
 const MAX_NANO = 1e15;
 
-/** A name as the table holds it: cut to size and valid Unicode, so that memory and disk agree on who it is. */
+/** A name as stored in the table: cut to size and valid Unicode, so that memory and disk agree on it. */
 export function storedName(name: string): string {
   return Buffer.from(name.slice(0, MAX_NAME)).toString();
 }
 
-/** A whole number from 0 to `max`; NaN and whatever is not a number count as 0. */
-export function count(value: number, max = MAX_TOKENS): bigint {
+/** Converts to a whole number from 0 to `max`; NaN and anything else that is not a number become 0. */
+export function toCount(value: number, max = MAX_TOKENS): bigint {
   return value > 0 ? BigInt(Math.min(Math.trunc(value), max)) : 0n;
 }
 
@@ -71,12 +71,12 @@ export function noCounts(): UsageCounts {
 }
 
 /** The counts of a single request. */
-export function countsOf(entry: UsageEntry): UsageCounts {
+export function toCounts(entry: UsageEntry): UsageCounts {
   return {
     requests: 1n,
-    promptTokens: count(entry.promptTokens),
-    completionTokens: count(entry.completionTokens),
-    costNano: count(entry.costNano, MAX_NANO),
+    promptTokens: toCount(entry.promptTokens),
+    completionTokens: toCount(entry.completionTokens),
+    costNano: toCount(entry.costNano, MAX_NANO),
     cancelled: BigInt(entry.outcome === 'cancelled'),
     broken: BigInt(entry.outcome === 'broken'),
     refused: BigInt(entry.outcome === 'refused'),

@@ -1,11 +1,11 @@
-/** A report in pages, each read by statements whose cost is bounded however large the table is. */
+/** Reads a report in pages, with statements whose cost does not depend on the size of the table. */
 
 import type { Position, Range, StoredRow } from './database.js';
 import type { Day } from './day.js';
 import { addCounts, type UsageCounts } from './entry.js';
 import type { PendingRow } from './pending.js';
 
-/** One line of a usage report: counts of a tenant and a model on a UTC day. */
+/** One line of a usage report: the counts of a tenant and a model on a UTC day. */
 export interface UsageRow extends Readonly<UsageCounts> {
   readonly tenant: string;
   readonly model: string;
@@ -13,52 +13,52 @@ export interface UsageRow extends Readonly<UsageCounts> {
 }
 
 export interface UsageFilter {
-  /** Only these; an empty list means nobody, undefined everybody. */
+  /** Only these tenants; undefined means all, an empty list none. */
   readonly tenants?: readonly string[] | undefined;
   /** First and last day, both included. */
   readonly from?: Day | undefined;
   readonly to?: Day | undefined;
 }
 
-/** Where a report reads. Rows move from what is pending to what is stored while it runs. */
+/** The rows that a report reads. Pending rows are stored while it runs. */
 export interface Source {
-  /** @throws what SQLite throws. */
+  /** @throws SQLite's errors. */
   stored(range: Range): StoredRow[];
   pending(): Iterable<PendingRow>;
-  /** Changes whenever pending rows have been stored. */
+  /** A number that changes whenever pending rows have been stored. */
   writes(): number;
 }
 
-/** Rows of a page before keys are added up: a few milliseconds of the event loop. */
+/** Rows per page, before the rows of several keys are merged: a few milliseconds of the event loop. */
 const PAGE_ROWS = 250;
-/** A report of very many tenants reads at least so many rows of one at a time. */
+/** Min rows read at a time for one tenant, in a report of many tenants. */
 const MIN_ROWS = 10;
 
 /**
- * Rows by day, tenant and model. A request that has ended before the report began is in it once, whether it is on disk
- * or not; of later ones, those whose place the report has not passed.
+ * Rows by day, tenant and model. A request that ended before the report began is in it exactly once, on disk or not;
+ * a later one only if the report has not passed its position.
  */
 export function* reportPages(source: Source, filter: UsageFilter): Generator<UsageRow[]> {
   const { from = '', to = '~', tenants } = filter;
-  const wanted = tenants && new Set(tenants);
+  const requested = tenants && new Set(tenants);
   let after: Position = { day: from, tenant: '', model: '', key: '' };
   let cursors: Cursor[] = [];
   let writes: number | undefined;
-  /** Its keys may go on in the next page. */
+  /** The last row, whose other keys may be in the next page. */
   let last: MutableRow[] = [];
   for (let more = true; more;) {
-    // What was read ahead does not hold what has been stored since.
-    if (writes !== source.writes()) cursors = cursorsOf(source, wanted, after, to);
+    // Rows that were read ahead lack what has been stored since.
+    if (writes !== source.writes()) cursors = openCursors(source, requested, after, to);
     writes = source.writes();
-    const stored = takeFrom(cursors);
+    const stored = takeRows(cursors);
     const end = stored.at(-1);
     more = stored.length === PAGE_ROWS;
-    const fresh = [...source.pending()]
-      .filter((row) => row.day <= to && (wanted?.has(row.tenant) ?? true))
+    const pending = [...source.pending()]
+      .filter((row) => row.day <= to && (requested?.has(row.tenant) ?? true))
       .filter((row) => isBefore(after, row) && !(more && isBefore(end!, row)))
       .map(({ counts, ...position }) => ({ ...position, ...counts }));
-    const rows = fresh.length === 0 ? stored : [...stored, ...fresh].sort(comparePositions);
-    const page = addKeysUp(last, rows);
+    const rows = pending.length === 0 ? stored : [...stored, ...pending].sort(comparePositions);
+    const page = mergeKeys(last, rows);
     last = more ? page.splice(-1) : [];
     if (end) after = end;
     yield page;
@@ -69,20 +69,21 @@ type MutableRow = UsageRow & UsageCounts;
 
 /** Reads the rows of one tenant, or of all, a few at a time. */
 class Cursor {
+  readonly #source: Source;
+  readonly #range: Range;
   #rows: StoredRow[] = [];
   #next = 0;
-  #whole = false;
+  #complete = false;
   #after: Position;
 
-  constructor(
-    private readonly source: Source,
-    private readonly range: Range,
-  ) {
+  constructor(source: Source, range: Range) {
+    this.#source = source;
+    this.#range = range;
     this.#after = range.after;
   }
 
   get head(): StoredRow | undefined {
-    if (this.#next === this.#rows.length && !this.#whole) this.#read();
+    if (this.#next === this.#rows.length && !this.#complete) this.#read();
     return this.#rows[this.#next];
   }
 
@@ -91,14 +92,14 @@ class Cursor {
   }
 
   #read(): void {
-    this.#rows = this.source.stored({ ...this.range, after: this.#after });
+    this.#rows = this.#source.stored({ ...this.#range, after: this.#after });
     this.#next = 0;
-    this.#whole = this.#rows.length < this.range.limit;
+    this.#complete = this.#rows.length < this.#range.limit;
     this.#after = this.#rows.at(-1) ?? this.#after;
   }
 }
 
-function cursorsOf(
+function openCursors(
   source: Source,
   tenants: ReadonlySet<string> | undefined,
   after: Position,
@@ -107,20 +108,20 @@ function cursorsOf(
   if (!tenants) return [new Cursor(source, { after, to, limit: PAGE_ROWS })];
   const limit = Math.max(MIN_ROWS, Math.ceil(PAGE_ROWS / tenants.size));
   return [...tenants]
-    .map((tenant) => new Cursor(source, { tenant, after: positionOf(tenant, after), to, limit }))
+    .map((tenant) => new Cursor(source, { tenant, after: startOf(tenant, after), to, limit }))
     .sort(compareHeads);
 }
 
-/** Where the rows of `tenant` begin that come after a row of any tenant. */
-function positionOf(tenant: string, after: Position): Position {
+/** The position before the first row of `tenant` that follows `after`. */
+function startOf(tenant: string, after: Position): Position {
   const order = compareTexts(tenant, after.tenant);
   if (order === 0) return after;
-  // All its rows of that day come later, or all have been: a text that goes on sorts after the day and before the next.
+  // Either all or none of the tenant's rows of that day follow: `day~` sorts after the day and before the next one.
   return { day: order > 0 ? after.day : `${after.day}~`, tenant, model: '', key: '' };
 }
 
-/** The first rows of all cursors, which are in the order of their heads. */
-function takeFrom(cursors: Cursor[]): StoredRow[] {
+/** Takes the first rows of all cursors, which are sorted by their heads. */
+function takeRows(cursors: Cursor[]): StoredRow[] {
   const taken: StoredRow[] = [];
   while (taken.length < PAGE_ROWS) {
     const first = cursors[0];
@@ -144,16 +145,17 @@ function moveBack(cursors: Cursor[]): void {
   cursors.splice(low, 0, first);
 }
 
-/** Cursors that have come to their end are last. */
+/** Sorts cursors without further rows last. */
 function compareHeads({ head: a }: Cursor, { head: b }: Cursor): number {
   return a && b ? comparePositions(a, b) : Number(!a) - Number(!b);
 }
 
-function addKeysUp(begun: readonly MutableRow[], rows: readonly StoredRow[]): MutableRow[] {
-  const page = [...begun];
+/** Adds up the rows of different keys with the same day, tenant and model. */
+function mergeKeys(previous: readonly MutableRow[], rows: readonly StoredRow[]): MutableRow[] {
+  const page = [...previous];
   for (const { key: _, ...row } of rows) {
-    const same = page.at(-1);
-    if (same?.model === row.model && same.tenant === row.tenant && same.day === row.day) addCounts(same, row);
+    const last = page.at(-1);
+    if (last?.model === row.model && last.tenant === row.tenant && last.day === row.day) addCounts(last, row);
     else page.push(row);
   }
   return page;
@@ -172,7 +174,7 @@ function comparePositions(a: Position, b: Position): number {
 
 const SURROGATE = /[\ud800-\udfff]/;
 
-/** SQLite's order is that of UTF-8, which JavaScript's differs from where there are surrogate pairs. */
+/** SQLite sorts by UTF-8 bytes, which differs from JavaScript's order for surrogate pairs. */
 function compareTexts(a: string, b: string): number {
   if (a === b) return 0;
   if (SURROGATE.test(a) || SURROGATE.test(b)) return Buffer.compare(Buffer.from(a), Buffer.from(b));

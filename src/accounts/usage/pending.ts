@@ -1,9 +1,9 @@
-/** Usage that is counted and not yet on disk. Added up as it comes, so it grows with who asks, not with how often. */
+/** Usage that is counted but not yet on disk. Rows are added up, so it is bounded by the number of callers, not of requests. */
 
 import type { Day } from './day.js';
 import { addCounts, type UsageCounts } from './entry.js';
 
-/** One row of the table, or an increment of one. */
+/** One row of the table, or an increment of it. */
 export interface PendingRow {
   readonly tenant: string;
   readonly key: string;
@@ -13,10 +13,13 @@ export interface PendingRow {
 }
 
 export class Pending {
+  readonly #limit: number;
   readonly #rows = new Map<string, PendingRow>();
 
-  /** @param limit the most rows held, for when the disk takes none for long. */
-  constructor(private readonly limit: number) {}
+  /** @param limit max number of rows, for when the disk accepts none for a long time. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
 
   get size(): number {
     return this.#rows.size;
@@ -31,19 +34,19 @@ export class Pending {
     return [...this.#rows.values()].slice(0, limit);
   }
 
-  /** Takes `row` over and adds it up; false when it would be one row more than the limit and is dropped. */
+  /** Adds up `row`, which it may keep; returns false when it would exceed the limit and is dropped. */
   add(row: PendingRow): boolean {
-    const id = idOf(row);
-    const known = this.#rows.get(id);
-    if (known !== undefined) addCounts(known.counts, row.counts);
-    else if (this.#rows.size < this.limit) this.#rows.set(id, row);
+    const id = rowId(row);
+    const existing = this.#rows.get(id);
+    if (existing !== undefined) addCounts(existing.counts, row.counts);
+    else if (this.#rows.size < this.#limit) this.#rows.set(id, row);
     else return false;
     return true;
   }
 
   remove(rows: readonly PendingRow[]): void {
-    for (const row of rows) this.#rows.delete(idOf(row));
+    for (const row of rows) this.#rows.delete(rowId(row));
   }
 }
 
-const idOf = ({ tenant, key, model, day }: PendingRow): string => JSON.stringify([tenant, key, model, day]);
+const rowId = ({ tenant, key, model, day }: PendingRow): string => JSON.stringify([tenant, key, model, day]);

@@ -1,15 +1,15 @@
-/** `GET /usage`: its query and its two forms, JSON and CSV. Pure. */
+/** `GET /usage`: parsing its query and formatting the report as JSON or CSV. Pure. */
 
 import { LMServError } from '../../errors.js';
-import { dayOf, type Day } from './day.js';
+import { toDay, type Day } from './day.js';
 import { addCounts, COUNTS, noCounts, type UsageCounts } from './entry.js';
 import { formatNano } from './money.js';
 import type { UsageRow } from './pages.js';
 
-/** The form of a report, JSON unless asked otherwise. */
+/** The format of a report; the default is JSON. */
 export type UsageFormat = 'json' | 'csv';
 
-/** A report as text, a page at a time. The total is that of the rows in it, exact to the last digit. */
+/** Formats a report page by page. The total sums the rows of the report and is exact to the last digit. */
 export function* usageText(format: UsageFormat, pages: Iterable<UsageRow[]>): Generator<string, void> {
   yield* format === 'csv' ? csvText(pages) : jsonText(pages);
 }
@@ -30,13 +30,13 @@ function* jsonText(pages: Iterable<UsageRow[]>): Generator<string, void> {
   yield `${before === ',' ? '' : before}],"total":{${jsonCounts(total)}}}`;
 }
 
-/** Written digit by digit: a number of JavaScript holds 16 of them. `cost` is in the currency of the prices. */
+/** Formatted from BigInts, because a JavaScript number holds only 16 digits. `cost` is in the currency of the prices. */
 function jsonCounts(counts: UsageCounts): string {
-  return COUNTS.map((name) => `"${REPORTED[name]}":${written(counts, name)}`).join(',');
+  return COUNTS.map((name) => `"${COLUMN_NAMES[name]}":${formatCount(counts, name)}`).join(',');
 }
 
-/** What the columns are called in a report. */
-const REPORTED = {
+/** The names of the columns in a report. */
+const COLUMN_NAMES = {
   requests: 'requests',
   promptTokens: 'prompt_tokens',
   completionTokens: 'completion_tokens',
@@ -46,28 +46,28 @@ const REPORTED = {
   refused: 'refused',
 } as const satisfies Record<keyof UsageCounts, string>;
 
-function written(counts: UsageCounts, name: keyof UsageCounts): string {
+function formatCount(counts: UsageCounts, name: keyof UsageCounts): string {
   return name === 'costNano' ? formatNano(counts.costNano) : String(counts[name]);
 }
 
-/** RFC 4180: a header line, then a line a row, each ended by CR LF. */
+/** RFC 4180: a header line, then one line per row, each terminated by CR LF. */
 function* csvText(pages: Iterable<UsageRow[]>): Generator<string, void> {
-  yield `tenant,model,day,${Object.values(REPORTED).join(',')}\r\n`;
+  yield `tenant,model,day,${Object.values(COLUMN_NAMES).join(',')}\r\n`;
   for (const page of pages) yield page.map(csvLine).join('');
 }
 
 function csvLine(row: UsageRow): string {
-  const counts = COUNTS.map((name) => written(row, name));
+  const counts = COUNTS.map((name) => formatCount(row, name));
   return `${[csvCell(row.tenant), csvCell(row.model), row.day, ...counts].join(',')}\r\n`;
 }
 
-/** A spreadsheet takes a cell that begins so for a formula, and a tenant's name is the client's choice. */
+/** Spreadsheets treat a cell that begins like this as a formula, and clients choose the names of tenants. */
 const FORMULA = /^\s*[=+\-@＝＋－＠]|^[\t\r\n]/;
 
-/** Where `;` separates cells, one begins after it: the quotes of a cell that is not the first count for nothing there. */
+/** A formula after `;`: where `;` separates cells, a cell begins there even inside quotes. */
 const LATER_FORMULA = /;(?=\s*[=+\-@＝＋－＠])/g;
 
-/** An apostrophe keeps a name from being run as a formula. */
+/** Quotes a cell; an apostrophe keeps spreadsheets from running it as a formula. */
 function csvCell(text: string): string {
   const plain = text.replaceAll(LATER_FORMULA, ";'");
   const safe = FORMULA.test(plain) ? `'${plain}` : plain;
@@ -76,15 +76,15 @@ function csvCell(text: string): string {
 
 const DAY = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+ -]\d{2}:\d{2})?)?$/;
 
-/** The UTC day of a date or an ISO time; undefined when it is neither, or a day that no calendar has. */
+/** The UTC day of a date or an ISO time; undefined when it is neither, or does not exist in the calendar. */
 function parseDay(text: string): Day | undefined {
   const [, date, time, zone = 'Z'] = DAY.exec(text) ?? [];
   const midnight = Date.parse(`${date}T00:00:00Z`);
-  if (date === undefined || Number.isNaN(midnight) || dayOf(midnight) !== date) return undefined;
+  if (date === undefined || Number.isNaN(midnight) || toDay(midnight) !== date) return undefined;
   if (time === undefined) return date;
   // A plus in a URL that was not escaped arrives as a space.
   const moment = Date.parse(`${date}T${time}${zone.replace(' ', '+')}`);
-  const day = Number.isNaN(moment) ? '' : dayOf(moment);
+  const day = Number.isNaN(moment) ? '' : toDay(moment);
   return DAY.test(day) ? day : undefined;
 }
 
@@ -98,8 +98,8 @@ function queryDay(value: unknown, param: string): Day | undefined {
 }
 
 /**
- * The days of a report, both included. A time is taken to UTC, one without a zone is UTC already, and counts as the
- * day it is in.
+ * Parses the first and last day of a report, both included. A time stands for its day in UTC; a time without a zone is
+ * in UTC.
  *
  * @throws LMServError `invalid_value` naming `from` or `to`.
  */
@@ -116,7 +116,7 @@ export function usageRange(query: { from?: unknown; to?: unknown }): {
 }
 
 /**
- * The form of a report, JSON unless asked otherwise.
+ * Parses the format of a report; the default is JSON.
  *
  * @throws LMServError `invalid_value`.
  */

@@ -1,9 +1,9 @@
-/** Sums of what an account spent today and this month, kept in memory so that checking a budget costs no query. */
+/** The spending of accounts today and this month, kept in memory so that checking a budget needs no query. */
 
 import { monthStart, type Day } from './day.js';
 import type { UsageCounts } from './entry.js';
 
-/** Budgets are set for a tenant, or for a key whatever tenants it spends for. */
+/** A budget applies to a tenant, or to a key across all tenants. */
 export type AccountKind = 'tenant' | 'key';
 
 export interface Spent {
@@ -12,7 +12,7 @@ export interface Spent {
   tokens: bigint;
 }
 
-/** What was spent in the current UTC day and month. */
+/** The spending of the current UTC day and month. */
 export interface SpentNow {
   readonly day: Spent;
   readonly month: Spent;
@@ -23,44 +23,42 @@ export const noSpending = (): SpentNow => ({
   month: { costNano: 0n, tokens: 0n },
 });
 
-/** Adds what was counted on `day`, if it belongs to the day or month of `today`. */
+/** Adds the counts of `day` to the sums of today and of this month that they belong to. */
 export function addSpending(spent: SpentNow, counts: UsageCounts, day: Day, today: Day): void {
-  for (const sum of [
-    ...(day === today ? [spent.day] : []),
-    ...(sameMonth(day, today) ? [spent.month] : []),
-  ]) {
+  const add = (sum: Spent) => {
     sum.costNano += counts.costNano;
     sum.tokens += counts.promptTokens + counts.completionTokens;
-  }
+  };
+  if (day === today) add(spent.day);
+  if (monthStart(day) === monthStart(today)) add(spent.month);
 }
 
-const sameMonth = (a: Day, b: Day): boolean => monthStart(a) === monthStart(b);
-
-const idOf = (kind: AccountKind, name: string): string => `${kind} ${name}`;
-
-/** Only accounts that were asked for are held, and only for the day they were asked on. */
+/** Holds the accounts that were looked up today. */
 export class SpendingCache {
+  readonly #limit: number;
   #today: Day = '';
   #sums = new Map<string, SpentNow>();
 
-  /** @param limit most accounts held; the oldest goes, and costs one query when it is asked for again. */
-  constructor(private readonly limit: number) {}
+  /** @param limit max number of accounts; the oldest is dropped and costs one query when it is needed again. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
 
   get(kind: AccountKind, name: string, today: Day): SpentNow | undefined {
-    this.#turnTo(today);
-    return this.#sums.get(idOf(kind, name));
+    this.#startDay(today);
+    return this.#sums.get(accountId(kind, name));
   }
 
   set(kind: AccountKind, name: string, today: Day, spent: SpentNow): void {
-    this.#turnTo(today);
+    this.#startDay(today);
     for (const oldest of this.#sums.keys()) {
-      if (this.#sums.size < this.limit) break;
+      if (this.#sums.size < this.#limit) break;
       this.#sums.delete(oldest);
     }
-    this.#sums.set(idOf(kind, name), spent);
+    this.#sums.set(accountId(kind, name), spent);
   }
 
-  /** Keeps the sums of a tenant and a key current. */
+  /** Adds a row to the cached sums of its tenant and its key. */
   add(row: { tenant: string; key: string; day: Day; counts: UsageCounts }): void {
     for (const spent of [this.get('tenant', row.tenant, row.day), this.get('key', row.key, row.day)]) {
       if (spent !== undefined) addSpending(spent, row.counts, row.day, row.day);
@@ -71,8 +69,10 @@ export class SpendingCache {
     this.#sums.clear();
   }
 
-  #turnTo(today: Day): void {
+  #startDay(today: Day): void {
     if (today !== this.#today) this.clear();
     this.#today = today;
   }
 }
+
+const accountId = (kind: AccountKind, name: string): string => `${kind} ${name}`;

@@ -12,7 +12,7 @@ const schema = z.object({
   temperature,
 });
 
-/** `POST /llm`, two forms in one: with `task` it is a task, else a prompt. */
+/** `POST /llm` has two forms: a task, if the body has a `task`, or a prompt. */
 export const llm: Dialect = {
   parse: (body) => (isTask(body) ? parseTask(body) : parsePrompt(body)),
   errorBody: (error) => ({
@@ -26,16 +26,16 @@ function isTask(body: unknown): boolean {
   return typeof body === 'object' && body !== null && 'task' in body;
 }
 
-/** The prompt as it is, no chat template, one JSON body. */
+/** The prompt form: sends the prompt without a chat template and replies with one JSON body. */
 function parsePrompt(body: unknown): Call {
-  const given = validate(schema, body);
+  const parsed = validate(schema, body);
   const fields = {
-    prompt: given.prompt,
-    max_tokens: given.max_tokens ?? 256,
-    temperature: given.temperature ?? 0.7,
+    prompt: parsed.prompt,
+    max_tokens: parsed.max_tokens ?? 256,
+    temperature: parsed.temperature ?? 0.7,
   };
   return {
-    request: { kind: 'raw', n: 1, model: given.model, body: fields, unknownModel: 'default' },
+    request: { kind: 'raw', n: 1, model: parsed.model, body: fields, unknownModel: 'default' },
     reply: ({ choices }) => {
       const { text: completion, finishReason } = choices[0]!;
       return { completion, finish_reason: finishReason };

@@ -23,7 +23,7 @@ const chatInput = z.object({ input: z.object({ prompt: text.min(1) }) });
 
 type Task = z.output<typeof schema>;
 
-/** What clients call the two ends of a queue; any other word is the middle. */
+/** Any other priority is 0. */
 const PRIORITIES = new Map([
   ['high', 1],
   ['interactive', 1],
@@ -33,17 +33,17 @@ const PRIORITIES = new Map([
   ['background', -1],
 ]);
 
-/** The task form of `POST /llm`: a named task on an input, its result the text or the parsed JSON. */
+/** The task form of `POST /llm`: a named task with an input; the result is text or parsed JSON. */
 export function parseTask(body: unknown): Call {
   const task = validate(schema, body);
   const { provider = 'local' } = task;
-  const messages = messagesOf(task, body);
+  const messages = buildMessages(task, body);
   const check = task.schema === undefined ? undefined : compileSchema(task.schema);
   return {
     request: toRequest(task, messages),
     reply: ({ choices }) => {
       const choice = choices[0]!;
-      const result = resultOf(task, choice, check);
+      const result = parseResult(task, choice, check);
       return { task: task.task, provider, result, finish_reason: choice.finishReason };
     },
   };
@@ -67,8 +67,8 @@ function toRequest(task: Task, messages: JsonObject[]): GenerateRequest {
   };
 }
 
-/** A chat is the prompt itself; the other tasks are told in words, their input as JSON. */
-function messagesOf(task: Task, body: unknown): JsonObject[] {
+/** A chat sends its prompt; other tasks send an instruction, with the task and its input as JSON. */
+function buildMessages(task: Task, body: unknown): JsonObject[] {
   if (task.task === 'chat_completion') {
     return [{ role: 'user', content: validate(chatInput, body).input.prompt }];
   }
@@ -89,13 +89,16 @@ function responseFormat(task: Task): JsonObject | undefined {
   return task.task === 'chat_completion' ? undefined : { type: 'json_object' };
 }
 
-/** @throws LMServError `invalid_response` for what is not JSON, does not fit the schema, or is no object without one. */
-function resultOf(task: Task, choice: Choice, check: Check | undefined): unknown {
+/** @throws LMServError `invalid_response` for a reply that is not JSON, or not as the schema requires (default: an object). */
+function parseResult(task: Task, choice: Choice, check: Check | undefined): unknown {
   if (task.task === 'chat_completion' && !check) return choice.text;
   const result = jsonReply(choice);
   const problem = check ? check(result) : objectProblem(result);
   if (problem === undefined) return result;
-  throw new LMServError('invalid_response', `The model's answer does not fit what was asked for: ${problem}`);
+  throw new LMServError(
+    'invalid_response',
+    `The model's reply does not have the requested format: ${problem}`,
+  );
 }
 
 function objectProblem(value: unknown): string | undefined {

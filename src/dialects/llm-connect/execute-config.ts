@@ -3,18 +3,18 @@ import { maxTokens, sampling, temperature, text } from '../shared/fields.js';
 import { reasoning } from '../openai/chat-request.js';
 import { optional } from '../shared/validate.js';
 
-/** What a call of llm-connect may set, in a request's `config` as well as in a profile. */
+/** The fields that llm-connect allows in a request's `config` and in a profile. */
 
 const { max_tokens, max_completion_tokens, n_predict, temperature: _own, ...others } = sampling;
 
-/** Sampling and reasoning fields, allow-listed; length and temperature have their own places in the config. */
+/** Allowed sampling and reasoning fields; the config has separate fields for length and temperature. */
 export const modelParams = { ...others, ...reasoning };
 
 export const callValues = {
   temperature,
   max_tokens: maxTokens,
   max_depth: optional(z.int().min(0).max(1_000_000)),
-  /** For the whole call. */
+  /** Deadline of the whole call, seconds. */
   timeout_seconds: optional(z.number().gt(0).max(86_400)),
   model_params: optional(z.object(modelParams)),
 };
@@ -27,12 +27,12 @@ export const executeConfig = z.object({
 
 type Config = z.output<typeof executeConfig>;
 
-/** Times are seconds here, as on the wire. */
+/** Times are in seconds, as on the wire. */
 export interface CallValues extends Partial<Omit<Config, 'model_name' | 'task_type' | 'model_params'>> {
   readonly model_params?: Partial<NonNullable<Config['model_params']>> | undefined;
 }
 
-/** A call whose model is decided: a profile with what the request gave put over it. */
+/** A call with its model: a profile, overridden by the values of the request. */
 export interface ResolvedCall extends CallValues {
   readonly provider?: string | undefined;
   readonly model: string;

@@ -1,7 +1,7 @@
 import type { ErrorCode, LMServError } from '../../errors.js';
 import { redact } from '../../wire/redact.js';
 
-/** How llm-connect's clients know an error: their exception's name, and their code and status where ours differ. */
+/** How llm-connect's clients expect an error: the exception's name, and the code and status where LMServ's differ. */
 interface Row {
   readonly type: string;
   readonly code?: string;
@@ -11,7 +11,7 @@ interface Row {
 const api: Row = { type: 'LLMAPIError', code: 'provider_api_error' };
 const rateLimit: Row = { type: 'LLMRateLimitError', code: 'provider_rate_limited' };
 const configuration: Row = { type: 'LLMConfigurationError' };
-/** The request's own fault, which llm-connect has no class for; the code says which. */
+/** The request is invalid. llm-connect has no class for this; the code says what is wrong. */
 const request: Row = { type: 'LLMError' };
 
 const ROWS: Record<ErrorCode, Row> = {
@@ -22,7 +22,7 @@ const ROWS: Record<ErrorCode, Row> = {
   invalid_api_key: request,
   forbidden: request,
   not_found: request,
-  // Nothing is wrong with the request: unknown names are served by the default model, so there is none.
+  // Unknown names fall back to the default model, so this means that no model is configured.
   model_not_found: { type: 'LLMConfigurationError', code: 'configuration_error', status: 500 },
   method_not_allowed: request,
   request_timeout: request,
@@ -41,7 +41,7 @@ const ROWS: Record<ErrorCode, Row> = {
   generation_failed: { type: 'LLMError', code: 'llm_error' },
   provider_api_error: api,
   invalid_response: api,
-  // The pool is the provider; these keep 503 and Retry-After, which every route of LMServ has.
+  // For these the pool is the provider; they keep 503 and Retry-After, as on every route.
   starting: api,
   draining: api,
   bodies_full: api,
@@ -51,7 +51,7 @@ const ROWS: Record<ErrorCode, Row> = {
   provider_timeout: { type: 'LLMTimeoutError' },
 };
 
-/** llm-connect's error: `{error, message, type, provider_status?}`, its message free of credentials. */
+/** Builds llm-connect's error, `{error, message, type, provider_status?}`, without credentials in the message. */
 export function executeError(error: LMServError): { body: unknown; status?: number } {
   const { type, code = error.code, status } = ROWS[error.code];
   const body = {

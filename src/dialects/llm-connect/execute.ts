@@ -14,17 +14,17 @@ const schema = z.object({ prompt: text.min(1), config: optional(executeConfig) }
 type Config = z.output<typeof executeConfig>;
 
 export interface ExecuteOptions {
-  /** Profiles by name; without it there are none. `given` wins over the profile's own values. */
-  readonly profiles?: { resolve(name: string, given: CallValues): ResolvedCall | undefined };
-  /** A name that is neither a profile nor a known model is refused instead of served by the default model. */
+  /** Profiles by name; `overrides` take precedence over the profile's values. Default: no profiles. */
+  readonly profiles?: { resolve(name: string, overrides: CallValues): ResolvedCall | undefined };
+  /** Refuses a name that is neither a profile nor a known model, instead of falling back to the default model. */
   readonly strictProfiles?: boolean;
-  /** Whether a model or group goes by that name. */
+  /** Whether there is a model or group with this name. */
   readonly isKnownModel?: (name: string) => boolean;
-  /** The routing policy: a model's, group's or profile's name for a task type. */
+  /** The routing policy: returns the name of a model, group or profile for a task type. */
   readonly route?: (taskType: string) => string | undefined;
 }
 
-/** `POST /execute` of llm-connect: a prompt and a config in, one JSON body out. */
+/** `POST /execute` of llm-connect: takes a prompt and a config and replies with one JSON body. */
 export function execute(options: ExecuteOptions = {}): Dialect {
   return {
     parse(body) {
@@ -36,7 +36,7 @@ export function execute(options: ExecuteOptions = {}): Dialect {
           return {
             content: choices[0]!.text,
             model: info.trace.model,
-            usage: usageOf(usage),
+            usage: buildUsage(usage),
             finish_reason: choices[0]!.finishReason,
             metadata: call.max_depth === undefined ? {} : { max_depth: call.max_depth },
           };
@@ -48,21 +48,21 @@ export function execute(options: ExecuteOptions = {}): Dialect {
 }
 
 /**
- * Decides the model: a profile or known model that the request names; else what the policy has for its task type; else
- * the name as it is, which the default model serves where nobody goes by it.
+ * Chooses the model: the profile or known model that the request names; otherwise the routing policy's choice for its
+ * task type; otherwise the name itself, which falls back to the default model if it is unknown.
  *
  * @throws LMServError `unknown_profile`.
  */
 function resolveCall(config: Partial<Config>, options: ExecuteOptions): ResolvedCall {
-  const { model_name: name, task_type: taskType, ...given } = config;
+  const { model_name: name, task_type: taskType, ...overrides } = config;
   const { profiles, isKnownModel = () => false } = options;
-  const profiled = name === undefined ? undefined : profiles?.resolve(name, given);
+  const profiled = name === undefined ? undefined : profiles?.resolve(name, overrides);
   if (profiled) return profiled;
-  if (name !== undefined && isKnownModel(name)) return { ...given, model: name };
+  if (name !== undefined && isKnownModel(name)) return { ...overrides, model: name };
   if (name !== undefined && options.strictProfiles === true) throw new LMServError('unknown_profile');
   const routed = taskType === undefined ? undefined : options.route?.(taskType);
-  if (routed !== undefined) return profiles?.resolve(routed, given) ?? { ...given, model: routed };
-  return { ...given, model: name ?? DEFAULTS.model };
+  if (routed !== undefined) return profiles?.resolve(routed, overrides) ?? { ...overrides, model: routed };
+  return { ...overrides, model: name ?? DEFAULTS.model };
 }
 
 function toRequest(prompt: string, call: ResolvedCall): GenerateRequest {
@@ -83,7 +83,7 @@ function toRequest(prompt: string, call: ResolvedCall): GenerateRequest {
   };
 }
 
-function usageOf({ promptTokens, completionTokens }: Usage) {
+function buildUsage({ promptTokens, completionTokens }: Usage) {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,

@@ -1,22 +1,22 @@
-/** Which model serves which type of task, by rules with a cap on cost. Pure: it knows no model and no price itself. */
+/** Chooses a model for a type of task, by rules with a cap on cost. Pure: it has no models and no prices. */
 
 export interface RoutingRule {
-  /** What a request calls its work, compared as it is. */
+  /** The request's task type, compared exactly. */
   readonly taskType: string;
-  /** The model, group or profile for it. */
+  /** The model, group or profile that serves it. */
   readonly model: string;
-  /** The highest estimated cost per 1,000 tokens that this rule takes, itself included; no cap when left out. */
+  /** Max estimated cost per 1,000 tokens (inclusive) for which the rule applies. Default: no cap. */
   readonly maxCostPer1k?: number | undefined;
 }
 
 export interface RoutingPolicyOptions {
-  /** In order of preference; several may share a task type. */
+  /** Rules in order of preference; several may have the same task type. */
   readonly rules: readonly RoutingRule[];
-  /** The model for unknown task types and for costs above every cap. */
+  /** The model for task types without a rule and for costs above all caps. */
   readonly fallback?: string | undefined;
 }
 
-/** `invalid_policy`: the rules cannot be used. `invalid_request`: `resolve` was asked nonsense. `no_route`: no model. */
+/** `invalid_policy`: the rules are invalid. `invalid_request`: an argument of `resolve` is. `no_route`: no rule applies. */
 export type RoutingPolicyErrorCode = 'invalid_policy' | 'invalid_request' | 'no_route';
 
 export class RoutingPolicyError extends Error {
@@ -30,7 +30,7 @@ export class RoutingPolicyError extends Error {
   }
 }
 
-/** Immutable: it keeps a copy of its rules. */
+/** An immutable policy, with its own copy of the rules. */
 export class RoutingPolicy {
   readonly rules: readonly RoutingRule[];
   readonly fallback: string | undefined;
@@ -39,7 +39,7 @@ export class RoutingPolicy {
   constructor(options: RoutingPolicyOptions) {
     if (!Array.isArray(options?.rules)) throw invalidPolicy('rules', 'a list');
     this.rules = Object.freeze(
-      options.rules.map((rule: RoutingRule, index) => checkedRule(rule, `rules.${index}`)),
+      options.rules.map((rule: RoutingRule, index) => parseRule(rule, `rules.${index}`)),
     );
     this.fallback = options.fallback;
     if (this.fallback !== undefined && !isName(this.fallback))
@@ -47,11 +47,11 @@ export class RoutingPolicy {
   }
 
   /**
-   * The model for a task: the first rule of its type whose cap holds, else the fallback. Without an estimate of the
-   * cost (in the currency of the caps, per 1,000 tokens) no cap is broken.
+   * Returns the model of the first rule for the task type whose cap is not exceeded, otherwise the fallback. Without an
+   * estimated cost (per 1,000 tokens, in the currency of the caps), caps are ignored.
    *
-   * @throws RoutingPolicyError `no_route` when no rule takes it and there is no fallback; `invalid_request` for an
-   * empty task type or a cost that is no number from 0 up.
+   * @throws RoutingPolicyError `no_route` when no rule applies and there is no fallback; `invalid_request` for an empty
+   *   task type or a cost that is not a finite number of 0 or more.
    */
   resolve(taskType: string, estimatedCostPer1k?: number): string {
     if (!isName(taskType))
@@ -71,8 +71,8 @@ export class RoutingPolicy {
   }
 
   #noRoute(taskType: string): RoutingPolicyError {
-    const known = this.rules.some((rule) => rule.taskType === taskType);
-    const why = known ? 'costs more than its rules allow' : 'has no rule';
+    const hasRule = this.rules.some((rule) => rule.taskType === taskType);
+    const why = hasRule ? 'costs more than its rules allow' : 'has no rule';
     return new RoutingPolicyError(
       'no_route',
       `task type ${JSON.stringify(taskType)} ${why}, and there is no fallback`,
@@ -80,7 +80,7 @@ export class RoutingPolicy {
   }
 }
 
-function checkedRule(rule: RoutingRule, path: string): RoutingRule {
+function parseRule(rule: RoutingRule, path: string): RoutingRule {
   if (typeof rule !== 'object' || rule === null) throw invalidPolicy(path, 'an object');
   const { taskType, model, maxCostPer1k } = rule;
   if (!isName(taskType)) throw invalidPolicy(`${path}.taskType`, 'a non-empty string');
@@ -103,6 +103,6 @@ function isCost(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0;
 }
 
-function invalidPolicy(path: string, what: string): RoutingPolicyError {
-  return new RoutingPolicyError('invalid_policy', `${path} must be ${what}`);
+function invalidPolicy(path: string, expected: string): RoutingPolicyError {
+  return new RoutingPolicyError('invalid_policy', `${path} must be ${expected}`);
 }

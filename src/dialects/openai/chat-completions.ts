@@ -1,18 +1,18 @@
 import type { Dialect } from '../shared/dialect.js';
 import { toolCalls, type Choice } from '../shared/collect.js';
-import { chatFields, parseChatBody, priorityOf } from './chat-request.js';
+import { chatFields, parseChatBody, parsePriority } from './chat-request.js';
 import { ChatChunks } from './chunks.js';
 import { usageObject } from './usage.js';
 
-/** `POST /v1/chat/completions`, streamed and not. */
+/** `POST /v1/chat/completions`, streamed or as one JSON body. */
 export const chatCompletions: Dialect = {
   parse(body) {
-    const given = parseChatBody(body);
-    const n = given.n ?? 1;
-    const asked = { n, model: given.model, body: chatFields(given), ...priorityOf(given) };
-    const request = { kind: 'chat', ...asked } as const;
-    if (given.stream === true) {
-      const includeUsage = given.stream_options?.include_usage === true;
+    const parsed = parseChatBody(body);
+    const n = parsed.n ?? 1;
+    const shared = { n, model: parsed.model, body: chatFields(parsed), ...parsePriority(parsed) };
+    const request = { kind: 'chat', ...shared } as const;
+    if (parsed.stream === true) {
+      const includeUsage = parsed.stream_options?.include_usage === true;
       return { request, stream: (info) => new ChatChunks(info, includeUsage) };
     }
     return {
@@ -23,7 +23,7 @@ export const chatCompletions: Dialect = {
           object: 'chat.completion',
           created: info.created,
           model: info.trace.model,
-          choices: choices.map((choice, index) => choiceObject(choice, index, given.logprobs === true)),
+          choices: choices.map((choice, index) => choiceObject(choice, index, parsed.logprobs === true)),
           usage: usageObject(usage),
         };
       },
@@ -37,7 +37,7 @@ function choiceObject(choice: Choice, index: number, logprobs: boolean) {
     index,
     message: {
       role: 'assistant',
-      // OpenAI's content is null when the message is only a call.
+      // OpenAI's content is null in a message that only calls tools.
       content: calls.length > 0 && choice.text === '' ? null : choice.text,
       refusal: null,
       ...(choice.reasoning ? { reasoning_content: choice.reasoning } : {}),

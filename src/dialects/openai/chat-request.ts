@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { askedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
 import { boundedSchema } from '../shared/schema-size.js';
 import { optional, validate } from '../shared/validate.js';
 import { messages, toolChoice, tools } from './messages.js';
@@ -15,7 +15,7 @@ const responseFormat = z.discriminatedUnion('type', [
   }),
 ]);
 
-/** How much a reasoning model thinks; other models ignore it. */
+/** Fields that limit a model's reasoning; other models ignore them. */
 export const reasoning = {
   reasoning_effort: optional(z.enum(['none', 'minimal', 'low', 'medium', 'high'])),
   chat_template_kwargs: optional(z.object({ enable_thinking: optional(z.boolean()) })),
@@ -42,48 +42,49 @@ const schema = z.object({
 
 export type ChatRequestBody = z.output<typeof schema>;
 
-/** Reads a `/v1/chat/completions` body. @throws LMServError `invalid_value`. */
+/** Parses a `/v1/chat/completions` body. @throws LMServError `invalid_value`. */
 export function parseChatBody(body: unknown): ChatRequestBody {
-  const given = validate(schema, body);
-  checkToolChoice(given);
-  if (given.top_logprobs !== undefined && given.logprobs !== true) {
-    throw new LMServError('invalid_value', 'top_logprobs: needs logprobs to be true', {
+  const parsed = validate(schema, body);
+  checkToolChoice(parsed);
+  if (parsed.top_logprobs !== undefined && parsed.logprobs !== true) {
+    throw new LMServError('invalid_value', 'top_logprobs: requires logprobs to be true', {
       param: 'top_logprobs',
     });
   }
-  if (given.grammar !== undefined && (given.tools?.length || given.response_format)) {
+  if (parsed.grammar !== undefined && (parsed.tools?.length || parsed.response_format)) {
     throw new LMServError('invalid_value', 'grammar: cannot be combined with tools or response_format', {
       param: 'grammar',
     });
   }
-  return given;
+  return parsed;
 }
 
-/** OpenAI's tier for work that may take its time waits behind everything else. */
-export function priorityOf(given: ChatRequestBody): { priority?: number } {
-  return given.service_tier === 'flex' ? { priority: -1 } : {};
+/** OpenAI's `flex` tier is batch work: it waits behind all other requests. */
+export function parsePriority(parsed: ChatRequestBody): { priority?: number } {
+  return parsed.service_tier === 'flex' ? { priority: -1 } : {};
 }
 
-/** What goes down to the backends: llama.cpp's and OpenAI's names, nothing undefined. */
-export function chatFields(given: ChatRequestBody): JsonObject {
-  const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...rest } = given;
-  const { service_tier, tools: givenTools, tool_choice, response_format, ...plain } = rest;
-  const asked = askedTokens({ max_tokens, max_completion_tokens, n_predict });
+/** Builds the body for the backends, with llama.cpp's and OpenAI's names and no undefined fields. */
+export function chatFields(parsed: ChatRequestBody): JsonObject {
+  const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...remaining } =
+    parsed;
+  const { service_tier, tools: toolList, tool_choice, response_format, ...others } = remaining;
+  const maxTokens = requestedTokens({ max_tokens, max_completion_tokens, n_predict });
   return compact({
-    ...plain,
-    max_tokens: asked,
-    // An empty list means no tools, and text is what comes without a format.
-    ...(givenTools?.length ? { tools: givenTools, tool_choice } : {}),
+    ...others,
+    max_tokens: maxTokens,
+    // An empty list means no tools, and text is the default format.
+    ...(toolList?.length ? { tools: toolList, tool_choice } : {}),
     response_format: response_format?.type === 'text' ? undefined : response_format,
   }) as JsonObject;
 }
 
-function checkToolChoice({ tools: given = [], tool_choice: choice }: ChatRequestBody): void {
-  const names = given.map((tool) => tool.function.name);
+function checkToolChoice({ tools: toolList = [], tool_choice: choice }: ChatRequestBody): void {
+  const names = toolList.map((tool) => tool.function.name);
   const fail = (message: string): never => {
     throw new LMServError('invalid_value', `tool_choice: ${message}`, { param: 'tool_choice' });
   };
-  if (choice === 'required' && names.length === 0) fail('required needs at least one tool');
+  if (choice === 'required' && names.length === 0) fail('required without any tools');
   if (typeof choice === 'object' && !names.includes(choice.function.name))
-    fail('names a function not among tools');
+    fail('names a function that is not in tools');
 }

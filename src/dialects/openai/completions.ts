@@ -1,23 +1,23 @@
 import { z } from 'zod';
 import type { ReplyEvent, JsonObject, TokenLogprob } from '../../contract.js';
 import type { Dialect, ReplyInfo } from '../shared/dialect.js';
-import { askedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
 import { list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';
 
-/** Larger ones would be others to the worker, whose ids have 32 bits. */
+/** A worker's token ids have 32 bits; larger ones would wrap around. */
 const MAX_TOKEN_ID = 2_147_483_647;
 
-/** There may be as many as a context holds: one loop, no zod schema for each. */
+/** Checked in one loop, because a prompt may have as many ids as the context has tokens. */
 const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) => {
-  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID);
-  if (wrong >= 0) context.addIssue({ code: 'custom', path: [wrong], message: 'must be a token id' });
+  const invalid = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID);
+  if (invalid >= 0) context.addIssue({ code: 'custom', path: [invalid], message: 'must be a token id' });
   else if (ids.length === 0) context.addIssue('must not be empty');
 });
 
 const prompt = z.union([text.min(1), list(text.min(1), { max: 1 }), tokenIds], {
-  error: 'must be a non-empty string, a list of one, or a list of token ids',
+  error: 'must be a non-empty string, a list of one string, or a list of token ids',
 });
 
 const schema = z.object({
@@ -33,14 +33,14 @@ const schema = z.object({
   best_of: optional(z.literal(1, 'is not supported; use n')),
 });
 
-/** `POST /v1/completions`: OpenAI's older route, a raw prompt continued. */
+/** `POST /v1/completions`: OpenAI's older route, which continues a raw prompt. */
 export const completions: Dialect = {
   parse(body) {
-    const given = validate(schema, body);
-    const n = given.n ?? 1;
-    const request = { kind: 'raw', n, model: given.model, body: fields(given) } as const;
-    if (given.stream === true) {
-      const includeUsage = given.stream_options?.include_usage === true;
+    const parsed = validate(schema, body);
+    const n = parsed.n ?? 1;
+    const request = { kind: 'raw', n, model: parsed.model, body: fields(parsed) } as const;
+    if (parsed.stream === true) {
+      const includeUsage = parsed.stream_options?.include_usage === true;
       return { request, stream: (info) => new CompletionChunks(info, includeUsage) };
     }
     return {
@@ -54,7 +54,7 @@ export const completions: Dialect = {
           choices: found.map((choice, index) => ({
             text: choice.text,
             index,
-            logprobs: given.logprobs === undefined ? null : new LogprobList().add(choice.logprobs),
+            logprobs: parsed.logprobs === undefined ? null : new LogprobList().add(choice.logprobs),
             finish_reason: choice.finishReason,
           })),
           usage: usageObject(usage),
@@ -64,13 +64,14 @@ export const completions: Dialect = {
   },
 };
 
-function fields(given: z.output<typeof schema>): JsonObject {
-  const { model, n, stream, stream_options, echo, suffix, best_of, ...rest } = given;
-  const { max_tokens, max_completion_tokens, n_predict, ...plain } = rest;
-  const asked = askedTokens({ max_tokens, max_completion_tokens, n_predict });
-  const only =
-    Array.isArray(given.prompt) && typeof given.prompt[0] === 'string' ? given.prompt[0] : given.prompt;
-  return compact({ ...plain, max_tokens: asked, prompt: only });
+function fields(parsed: z.output<typeof schema>): JsonObject {
+  const { model, n, stream, stream_options, echo, suffix, best_of, ...remaining } = parsed;
+  const { max_tokens, max_completion_tokens, n_predict, prompt: given, ...others } = remaining;
+  return compact({
+    ...others,
+    max_tokens: requestedTokens({ max_tokens, max_completion_tokens, n_predict }),
+    prompt: Array.isArray(given) && typeof given[0] === 'string' ? given[0] : given,
+  });
 }
 
 class CompletionChunks extends OpenAiSse {
@@ -103,7 +104,7 @@ class CompletionChunks extends OpenAiSse {
   }
 }
 
-/** The older route's log probabilities: parallel lists, with each token's offset in the text so far, characters. */
+/** The older route's log probabilities: parallel lists, with the offset of each token in the text, characters. */
 class LogprobList {
   #offset = 0;
 

@@ -4,15 +4,15 @@ import { text } from '../shared/fields.js';
 import { boundedSchema, toolsProblem } from '../shared/schema-size.js';
 import { list, optional } from '../shared/validate.js';
 
-/** OpenAI's chat messages and tools, reduced to what is allow-listed. */
+/** OpenAI's chat messages and tools, reduced to allowed fields. */
 
-/** Messages in one request: a worker's template takes the square of their number, and cannot be stopped meanwhile. */
+/** The worker's chat template takes time with the square of the number of messages and cannot be interrupted. */
 const MAX_MESSAGES = 2_048;
 
-/** Tools of a request, and calls of one message. */
+/** Max tools in a request, and max calls in a message. */
 const MAX_TOOLS = 128;
 
-/** A URL would make the worker fetch it, from inside the network: only data given in place is taken. */
+/** Only inline data is accepted: the worker would fetch any other URL from inside the network. */
 const imageUrl = z.object({
   url: text.startsWith('data:image/', 'must be a data: URL of an image; other URLs are not fetched'),
 });
@@ -25,7 +25,7 @@ const part = z.discriminatedUnion('type', [
 const textParts = list(z.object({ type: z.literal('text'), text }));
 const textContent = z.union([text, textParts]);
 
-/** Templates write what arguments mean, not their text. None at all is how some models call a function without any. */
+/** Chat templates parse arguments. Some models send an empty string for no arguments. */
 const callArguments = text
   .transform((json) => (json.trim() === '' ? '{}' : json))
   .refine(isShallowJson, `must be JSON, nested at most ${MAX_DEPTH} deep`);
@@ -51,7 +51,7 @@ const assistant = z
 
 const message = z.discriminatedUnion('role', [
   z.object({ role: z.literal('system'), content: textContent }),
-  // OpenAI's newer name of the same turn, which templates do not know.
+  // OpenAI's newer name for `system`, which chat templates do not know.
   z
     .object({ role: z.literal('developer'), content: textContent })
     .transform((m) => ({ ...m, role: 'system' })),

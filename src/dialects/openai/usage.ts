@@ -1,6 +1,6 @@
 import type { Usage } from '../../contract.js';
 
-/** OpenAI's usage object. Counts are tokens. */
+/** Builds OpenAI's usage object. Counts are in tokens. */
 export function usageObject(usage: Usage) {
   return {
     prompt_tokens: usage.promptTokens,

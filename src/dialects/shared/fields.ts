@@ -3,48 +3,48 @@ import type { Json, JsonObject } from '../../contract.js';
 import { isSmallGrammar } from './grammar-size.js';
 import { isObject, list, map, optional } from './validate.js';
 
-/** Largest value that llama.cpp reads into its 32-bit integers. */
+/** Max value of llama.cpp's 32-bit integers. */
 const INT32 = 2_147_483_647;
 
 const int = (min: number, max = INT32) => optional(z.int().min(min).max(max));
 const number = (min: number, max: number) => optional(z.number().min(min).max(max));
 
-/** Tokens; a worker sets aside memory for as many as it is told. */
-const LONGEST_LOOK_BACK = 1_048_576;
+/** Tokens; the worker allocates memory for this many. */
+const MAX_LOOK_BACK = 1_048_576;
 
-/** Far above any use; it keeps a finite number from becoming an infinite 32-bit one in the worker. */
-const BIG = 1e6;
+/** Far above any useful value; a larger one could become infinite as the worker's 32-bit float. */
+const MAX_FLOAT = 1e6;
 
-/** A new text has no NUL and no half of a surrogate pair: neither can be tokenised, and both have crashed decoders. */
+/** Text without NUL and lone surrogates, which cannot be tokenised and have crashed decoders. */
 export const text = z
   .string()
   .refine((value) => !value.includes('\0'), 'must not contain NUL')
   .refine((value) => value.isWellFormed(), 'must not contain a lone surrogate');
 
-/** An object of any form, its texts and names as those above. It was read as JSON, so its values are JSON. */
+/** Any object that was parsed from JSON, whose strings and names are valid as above. */
 export const jsonObject = z
   .custom<JsonObject>(isObject, 'must be an object')
-  .refine(hasWholeTexts, 'must contain neither NUL nor a lone surrogate');
+  .refine(hasValidStrings, 'must contain neither NUL nor a lone surrogate');
 
-function hasWholeTexts(value: Json): boolean {
+function hasValidStrings(value: Json): boolean {
   if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();
   if (value === null || typeof value !== 'object') return true;
-  if (Array.isArray(value)) return value.every(hasWholeTexts);
-  return Object.entries(value).every(([name, part]) => hasWholeTexts(name) && hasWholeTexts(part));
+  if (Array.isArray(value)) return value.every(hasValidStrings);
+  return Object.entries(value).every(([name, part]) => hasValidStrings(name) && hasValidStrings(part));
 }
 
 export const maxTokens = optional(z.int().min(1).max(INT32));
 export const temperature = number(0, 2);
 export const topP = number(0, 1);
-/** A smaller one is 0 to the worker. */
-export const repeatPenalty = optional(z.number().gt(0).min(1e-6).max(BIG));
+/** A smaller value would be 0 in the worker. */
+export const repeatPenalty = optional(z.number().gt(0).min(1e-6).max(MAX_FLOAT));
 
-/** A worker looks for each stop text at every token. */
+/** The worker searches for each stop string at every token. */
 const stopText = text.max(1_024);
 
 /**
- * Sampling fields, OpenAI's and llama.cpp's, that every OpenAI-shaped route lets through. What is not here is dropped;
- * above all what would reach another user's state: `id_slot`, `cache_prompt`, `lora`, `slot…`.
+ * OpenAI's and llama.cpp's sampling fields that every OpenAI-shaped route accepts. All others are dropped, above all
+ * those that would reach another user's state: `id_slot`, `cache_prompt`, `lora`, `slot…`.
  */
 export const sampling = {
   max_tokens: maxTokens,
@@ -55,26 +55,26 @@ export const sampling = {
   top_k: int(0),
   min_p: number(0, 1),
   typical_p: number(0, 1),
-  top_n_sigma: number(-1, BIG),
+  top_n_sigma: number(-1, MAX_FLOAT),
   xtc_probability: number(0, 1),
   xtc_threshold: number(0, 1),
-  dynatemp_range: number(0, BIG),
-  dynatemp_exponent: number(0, BIG),
+  dynatemp_range: number(0, MAX_FLOAT),
+  dynatemp_exponent: number(0, MAX_FLOAT),
   repeat_penalty: repeatPenalty,
-  repeat_last_n: int(0, LONGEST_LOOK_BACK),
+  repeat_last_n: int(0, MAX_LOOK_BACK),
   frequency_penalty: number(-2, 2),
   presence_penalty: number(-2, 2),
-  dry_multiplier: number(0, BIG),
-  dry_base: number(0, BIG),
+  dry_multiplier: number(0, MAX_FLOAT),
+  dry_base: number(0, MAX_FLOAT),
   dry_allowed_length: int(0),
-  dry_penalty_last_n: int(0, LONGEST_LOOK_BACK),
+  dry_penalty_last_n: int(0, MAX_LOOK_BACK),
   mirostat: int(0, 2),
-  mirostat_tau: number(0, BIG),
-  mirostat_eta: number(0, BIG),
+  mirostat_tau: number(0, MAX_FLOAT),
+  mirostat_eta: number(0, MAX_FLOAT),
   seed: optional(z.int().transform(foldSeed)),
   ignore_eos: optional(z.boolean()),
   logit_bias: optional(map(/^\d{1,9}$/, 'must have token ids as keys', z.number().min(-100).max(100))),
-  // A worker compiles it before its first token and cannot be stopped meanwhile.
+  // The worker compiles the grammar before the first token and cannot be interrupted.
   grammar: optional(text.max(65_536).refine(isSmallGrammar, 'has too many groups or repetitions')),
   stop: optional(
     z
@@ -83,13 +83,13 @@ export const sampling = {
   ),
 };
 
-/** OpenAI's seeds have 64 bits and llama.cpp's 32: the same one always becomes the same. -1 is a random one. */
+/** Maps OpenAI's 64-bit seeds to llama.cpp's 32-bit ones, always in the same way. -1 means random. */
 function foldSeed(seed: number): number {
   return seed === -1 ? -1 : Math.abs(seed) % INT32;
 }
 
-/** How many tokens a request asks for, under whichever of the names it used. */
-export function askedTokens(body: {
+/** The requested number of tokens, under any of its three names. */
+export function requestedTokens(body: {
   max_tokens?: number | undefined;
   max_completion_tokens?: number | undefined;
   n_predict?: number | undefined;
@@ -99,10 +99,10 @@ export function askedTokens(body: {
 
 export const modelName = optional(text.min(1).max(256));
 
-/** How many choices; each takes a slot of its own or waits for one. */
+/** Number of choices; each one needs a slot. */
 export const choices = optional(z.int().min(1).max(16));
 
-/** Removes what was not given, so that it does not reach the worker as `undefined` or null. */
+/** Removes undefined fields, so that they do not reach the worker. */
 export function compact<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
 }

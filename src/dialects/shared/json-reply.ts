@@ -2,17 +2,17 @@ import type { Choice } from './collect.js';
 import { LMServError } from '../../errors.js';
 
 /**
- * The JSON that a model answered; white space and a Markdown fence around it are allowed, as llama.cpp's grammar
- * allows them.
+ * Parses the JSON in a model's reply. White space and a Markdown fence around it are allowed, because llama.cpp's
+ * grammar allows them.
  *
- * @throws LMServError `invalid_response`, which says so when the reply was cut at `max_tokens`.
+ * @throws LMServError `invalid_response`; the message says if the reply was cut at `max_tokens`.
  */
 export function jsonReply({ text, finishReason }: Choice): unknown {
   try {
     return JSON.parse(unfence(text.trim()));
   } catch {
-    const cut = finishReason === 'length' ? '; it was cut at max_tokens' : '';
-    throw new LMServError('invalid_response', `The model's answer is not valid JSON${cut}`);
+    const cut = finishReason === 'length' ? '; it was cut at max_tokens, raise it' : '';
+    throw new LMServError('invalid_response', `The model's reply is not valid JSON${cut}`);
   }
 }
 

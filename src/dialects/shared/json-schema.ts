@@ -1,23 +1,23 @@
+import { Script } from 'node:vm';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { bounded, TimeUp } from './bounded.js';
 import { schemaProblem } from './schema-size.js';
 
-/** A form's check is made in milliseconds; nobody's may hold up everybody's tokens. Milliseconds. */
-const MAKING_MS = 200;
+/** Max time to compile a schema, milliseconds: one request's validation must not stall every stream. */
+const COMPILE_MS = 200;
 
-/** It runs in microseconds. Milliseconds. */
-const RUNNING_MS = 100;
+/** Max time to validate a reply, milliseconds. */
+const VALIDATE_MS = 100;
 
-/** Characters of a validator's message that are handed on. */
+/** Max length of a validator's message, characters. */
 const MAX_MESSAGE = 300;
 
-/** Formats are for people to read: a model's reply is not refused for a date. */
+/** Formats are not validated, so that a model's reply is not rejected for the form of a date. */
 const OPTIONS = { strict: false, validateFormats: false, ownProperties: true, logger: false } as const;
 
 /**
- * For one schema each, because Ajv keeps all that it ever compiled. Inlined references could grow without bound, and
+ * Each schema gets its own Ajv, which keeps everything it compiles. Inlined references could grow without bound, and
  * code that runs once is not worth optimising.
  */
 const COMPILER = {
@@ -28,31 +28,31 @@ const COMPILER = {
   code: { optimize: false },
 } as const;
 
-/** Checks schemas themselves; it compiles none, so it does not grow. */
+/** Validates schemas. It compiles none, so it does not grow. */
 const metaValidator = new Ajv2020(OPTIONS);
 
-/** What is wrong with a value, undefined when it fits. */
+/** Returns what is wrong with a value; undefined if it conforms to the schema. */
 export type Check = (value: unknown) => string | undefined;
 
 /**
- * Makes a check of a JSON schema (2020-12) that a client sent. It may refer to its own parts only, and is limited in
- * size and in the time that making and running the check take.
+ * Compiles a client's JSON schema (2020-12) to a check. The schema may only refer to its own parts and is limited in
+ * size, and in the time that compiling and validating take.
  *
  * @throws LMServError `invalid_value` naming `schema`; the check throws the same for a schema that takes too long.
  */
-export function compileSchema(given: JsonObject): Check {
-  // Which draft it says it is decides nothing here, and a base address would change what `#/…` means.
-  const { $schema: _draft, $id: _base, ...schema } = given;
-  survey(schema);
+export function compileSchema(clientSchema: JsonObject): Check {
+  // The declared draft is ignored, and a base URI would change the meaning of `#/…`.
+  const { $schema: _draft, $id: _base, ...schema } = clientSchema;
+  checkLimits(schema);
   const validate = compile(schema);
-  return (value) => (limited(() => validate(value), RUNNING_MS) ? undefined : describe(validate.errors));
+  return (value) => (runLimited(() => validate(value), VALIDATE_MS) ? undefined : describe(validate.errors));
 }
 
 function compile(schema: JsonObject): ValidateFunction {
   let valid: unknown;
   try {
     valid = metaValidator.validateSchema(schema);
-    if (valid === true) return limited(() => new Ajv2020(COMPILER).compile(schema), MAKING_MS);
+    if (valid === true) return runLimited(() => new Ajv2020(COMPILER).compile(schema), COMPILE_MS);
   } catch (error) {
     throw error instanceof LMServError ? error : invalid((error as Error).message);
   }
@@ -60,17 +60,17 @@ function compile(schema: JsonObject): ValidateFunction {
 }
 
 /**
- * Gives work more time when the machine was busy with something else, but not more of the processor.
+ * Limits the CPU time of `run`, so that a busy machine does not make it fail.
  *
- * @throws LMServError `invalid_value` for what takes too long or recurses without an end.
+ * @throws LMServError `invalid_value` when it takes too long or recurses without end.
  */
-function limited<T>(run: () => T, ms: number): T {
+function runLimited<T>(run: () => T, ms: number): T {
   const before = process.cpuUsage();
-  for (let patience = ms; ; patience *= 2) {
+  for (let timeout = ms; ; timeout *= 2) {
     try {
-      return bounded(run, patience);
+      return runWithTimeout(run, timeout);
     } catch (error) {
-      if (!(error instanceof TimeUp || error instanceof RangeError)) throw error;
+      if (!(error instanceof ScriptTimeout || error instanceof RangeError)) throw error;
       const { user, system } = process.cpuUsage(before);
       if (error instanceof RangeError || (user + system) / 1_000 >= ms / 2)
         throw invalid('takes too long to check');
@@ -78,8 +78,26 @@ function limited<T>(run: () => T, ms: number): T {
   }
 }
 
-/** Refuses what is too large, refers elsewhere, or would make the check reply later than it is asked. */
-function survey(schema: JsonObject): void {
+const script = new Script('run()');
+
+class ScriptTimeout extends Error {}
+
+/**
+ * Interrupts synchronous work: V8 can stop a script of `node:vm` anywhere, even inside a regular expression.
+ *
+ * @throws ScriptTimeout after `ms` milliseconds; the error of `run`.
+ */
+function runWithTimeout<T>(run: () => T, ms: number): T {
+  try {
+    return script.runInNewContext({ run }, { timeout: ms }) as T;
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new ScriptTimeout();
+    throw error;
+  }
+}
+
+/** Refuses a schema that is too large, refers to other documents, or would make the check asynchronous. */
+function checkLimits(schema: JsonObject): void {
   const problem = schemaProblem(schema);
   if (problem !== undefined) throw invalid(problem);
   const visit = (value: Json): void => {
@@ -100,7 +118,7 @@ function checkKeywords(node: JsonObject): void {
   if (node.$async === true) throw invalid('$async is not supported');
 }
 
-/** Where and what, without the value itself. */
+/** Describes the first error and its place without quoting the value. */
 function describe(errors: readonly ErrorObject[] | null | undefined): string {
   const first = errors?.[0];
   if (!first) return 'is not valid';

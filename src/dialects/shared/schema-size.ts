@@ -4,67 +4,67 @@ import { grammarParts, isSmallGrammar } from './grammar-size.js';
 import { isObject } from './validate.js';
 
 /**
- * How large a JSON schema may be. A worker makes a grammar of it before the first token, which cannot be cancelled and
- * holds up its other slots; the figures are from llama.cpp 0.5.0 on one thread. Real forms stay far below.
+ * Limits on the size of a JSON schema. A worker converts it to a grammar before the first token, which cannot be
+ * cancelled and stalls its other slots. The figures are from llama.cpp 0.5.0 on one thread; real schemas stay far below.
  */
 interface Limits {
-  /** Objects and lists. */
+  /** Max objects and lists. */
   readonly parts: number;
-  /** Texts, numbers and the like, those of `enum` above all. */
+  /** Max strings, numbers and other plain values, most of them in `enum`. */
   readonly values: number;
 }
 
 const ONE_SCHEMA: Limits = { parts: 300, values: 2_000 };
 
-/** The parameters of all tools of a request together: they become one grammar. */
+/** For the parameters of all tools of a request, which become one grammar. */
 const ALL_TOOLS: Limits = { parts: 2_000, values: 8_000 };
 
-/** Characters of all texts and names. */
+/** Max characters of all strings and names. */
 const MAX_CHARACTERS = 131_072;
 
-/** Characters of a property's name or a reference: a worker reads either by recursion, a level for each. */
+/** Max characters of a property's name or a reference; a worker recurses once per character. */
 const MAX_NAME = 256;
 
-/** Lengths and numbers of items, written out by a worker up to this number each. */
+/** A worker expands each length and number of items up to this number. */
 const MAX_REPEATED = 2_000;
 
-/** The same of one request together, with the parts of its patterns. */
+/** Max sum of these in one request, including the parts of its patterns. */
 const MAX_ALL_REPEATED = 100_000;
 
-/** Alternatives of a pattern whose groups repeat. */
+/** Max alternatives in a pattern with repeated groups. */
 const MAX_REPEATED_ALTERNATIVES = 30;
 
-/** What may be repeated or left out in one pattern; a row of 250 takes a worker 0.2 s for each token. */
+/** Max optional or repeated parts of a pattern; 250 in a row cost a worker 0.2 s per token. */
 const MAX_LOOSE = 100;
 
-/** The sum of the cubes of each object's number of optional properties: a worker's time for them. */
+/** Max sum of the cubes of each object's number of optional properties, which is what they cost a worker. */
 const MAX_CUBES = 300 ** 3;
 
-/** Parts once a worker has written out what `allOf`, `$ref` and a list of types repeat, which can double at each level. */
+/** Max parts after a worker has expanded `allOf`, `$ref` and lists of types, which can double at each level. */
 const MAX_EXPANDED = 5_000;
 
-/** Schemas within one another, references followed: both sides read them by recursion. */
+/** Max nesting of schemas, including references; LMServ and the worker both recurse. */
 const MAX_DEPTH = 400;
 
-const TOO_MUCH = `has more than ${MAX_EXPANDED} parts once its references and types are written out`;
+const TOO_MANY_PARTS = `has more than ${MAX_EXPANDED} parts after expanding its references and types`;
 
-/** Why a worker should not get a schema; undefined when it may. Its time is linear, and bounded by the limits. */
+/** Why a schema is too large for a worker; undefined if it is not. Takes linear time, bounded by the limits. */
 export function schemaProblem(schema: Json): string | undefined {
-  return problemOf([schema], ONE_SCHEMA);
+  return findProblem([schema], ONE_SCHEMA);
 }
 
-/** The same of the parameters of all tools. */
+/** Why the parameters of all tools together are too large; undefined if they are not. */
 export function toolsProblem(parameters: readonly Json[]): string | undefined {
-  return problemOf(parameters, ALL_TOOLS);
+  return findProblem(parameters, ALL_TOOLS);
 }
 
-/** A JSON schema that a worker can take. */
+/** A JSON schema that is small enough for a worker. */
 export const boundedSchema = jsonObject.superRefine((schema, context) => {
   const problem = schemaProblem(schema);
   if (problem !== undefined) context.addIssue(problem);
 });
 
-function problemOf(schemas: readonly Json[], limits: Limits): string | undefined {
+function findProblem(schemas: readonly Json[], limits: Limits): string | undefined {
   try {
     const size = new Size(limits);
     for (const schema of schemas) size.add(schema);
@@ -83,23 +83,26 @@ function limit(value: number, max: number, what: string): void {
   if (value > max) throw new TooLarge(`has more than ${max} ${what}`);
 }
 
-/** Adds up what is written in schemas. */
+/** Adds up the size of schemas as written. */
 class Size {
   #parts = 0;
   #values = 0;
   #characters = 0;
   #repeated = 0;
+  readonly #limits: Limits;
 
-  constructor(private readonly limits: Limits) {}
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
 
   /** @throws TooLarge. */
   add(value: Json): void {
     if (value === null || typeof value !== 'object') {
-      limit((this.#values += 1), this.limits.values, 'values');
+      limit((this.#values += 1), this.#limits.values, 'values');
       if (typeof value === 'string') this.#addText(value);
       return;
     }
-    limit((this.#parts += 1), this.limits.parts, 'parts');
+    limit((this.#parts += 1), this.#limits.parts, 'parts');
     if (Array.isArray(value)) value.forEach((item) => this.add(item));
     else this.#addObject(value);
   }
@@ -125,14 +128,14 @@ class Size {
   }
 
   #addPattern(pattern: string): void {
-    // Each token is tried on all ways through the alternatives, and a repeated group multiplies them.
+    // A worker tries each token on all paths through the alternatives, which a repeated group multiplies.
     if (/\)[*+{]/.test(pattern) && pattern.split('|').length > MAX_REPEATED_ALTERNATIVES)
       throw new TooLarge(
-        `has a pattern with repeated groups and over ${MAX_REPEATED_ALTERNATIVES} alternatives`,
+        `has a pattern with repeated groups and more than ${MAX_REPEATED_ALTERNATIVES} alternatives`,
       );
     if (pattern.split(/[*?{]/).length > MAX_LOOSE)
-      throw new TooLarge(`has a pattern of more than ${MAX_LOOSE} repetitions`);
-    if (!isSmallGrammar(pattern)) throw new TooLarge('has a pattern of too many groups or repetitions');
+      throw new TooLarge(`has a pattern with more than ${MAX_LOOSE} repetitions`);
+    if (!isSmallGrammar(pattern)) throw new TooLarge('has a pattern with too many groups or repetitions');
     this.#addRepeated(grammarParts(pattern));
   }
 
@@ -146,21 +149,23 @@ class Size {
 }
 
 /**
- * Follows a schema as a worker does when it makes a grammar: a reference once, but anew below each `allOf`, and an
- * object once for each of its types.
+ * Walks a schema like a worker that converts it to a grammar: it follows a reference once, but again below each `allOf`,
+ * and visits an object once for each of its types.
  */
 class Expansion {
+  readonly #root: Json;
+  readonly #cost: { parts: number; cubes: number };
   readonly #followed = new Set<string>();
   #depth = 0;
 
-  constructor(
-    private readonly root: Json,
-    private readonly cost: { parts: number; cubes: number },
-  ) {}
+  constructor(root: Json, cost: { parts: number; cubes: number }) {
+    this.#root = root;
+    this.#cost = cost;
+  }
 
   /** @throws TooLarge. */
   visit(node: Json | undefined): void {
-    if ((this.#depth += 1) > MAX_DEPTH) throw new TooLarge(TOO_MUCH);
+    if ((this.#depth += 1) > MAX_DEPTH) throw new TooLarge(TOO_MANY_PARTS);
     this.#visit(node);
     this.#depth -= 1;
   }
@@ -175,12 +180,12 @@ class Expansion {
     for (const type of Array.isArray(node.type) ? node.type : [node.type]) this.#visitAs(node, type);
   }
 
-  /** What may come next: a worker keeps all of it in mind at once, whichever references it is reached by. */
+  /** Counts the alternatives at one position, across references, because a worker tracks all of them at once. */
   #countAlternatives(node: Json | undefined, path: readonly string[]): void {
     if (!isObject(node)) return;
     const { $ref: ref } = node;
     const alternatives = node.oneOf ?? node.anyOf;
-    if (typeof ref === 'string') this.#countAlternatives(this.#target(ref), longer(path, ref));
+    if (typeof ref === 'string') this.#countAlternatives(this.#target(ref), extendPath(path, ref));
     else if (Array.isArray(alternatives))
       for (const part of alternatives) {
         this.#count();
@@ -210,7 +215,7 @@ class Expansion {
     if (!isObject(properties)) return;
     const names = new Set(Array.isArray(required) ? required : []);
     const optional = Object.keys(properties).filter((name) => !names.has(name)).length;
-    if ((this.cost.cubes += optional ** 3) > MAX_CUBES)
+    if ((this.#cost.cubes += optional ** 3) > MAX_CUBES)
       throw new TooLarge('has too many optional properties; put them in `required`');
     for (const property of Object.values(properties)) this.visit(property);
   }
@@ -219,12 +224,12 @@ class Expansion {
     if (Array.isArray(allOf)) allOf.forEach((part) => this.#component(part, []));
   }
 
-  /** A part of an `allOf`: its properties become those of the whole, whatever it refers to. */
+  /** A part of an `allOf`, whose properties become those of the whole, across references. */
   #component(node: Json | undefined, path: readonly string[]): void {
     if (!isObject(node)) return;
     this.#count();
     const { $ref: ref } = node;
-    if (typeof ref === 'string') return this.#component(this.#target(ref), longer(path, ref));
+    if (typeof ref === 'string') return this.#component(this.#target(ref), extendPath(path, ref));
     const alternatives = node.oneOf ?? node.anyOf;
     if (Array.isArray(alternatives)) alternatives.forEach((part) => this.#component(part, path));
     this.#visitProperties(node.properties, undefined);
@@ -237,23 +242,23 @@ class Expansion {
   }
 
   #count(): void {
-    if ((this.cost.parts += 1) > MAX_EXPANDED) throw new TooLarge(TOO_MUCH);
+    if ((this.#cost.parts += 1) > MAX_EXPANDED) throw new TooLarge(TOO_MANY_PARTS);
   }
 
-  /** What a pointer such as `#/$defs/item` points at, read as a worker reads it. */
+  /** Resolves a pointer such as `#/$defs/item` in the way a worker does. */
   #target(ref: string): Json | undefined {
-    let found: Json | undefined = this.root;
+    let node: Json | undefined = this.#root;
     for (const name of ref.split('/').slice(1))
-      found =
-        typeof found === 'object' && found !== null && Object.hasOwn(found, name)
-          ? (found as JsonObject)[name]
+      node =
+        typeof node === 'object' && node !== null && Object.hasOwn(node, name)
+          ? (node as JsonObject)[name]
           : undefined;
-    return found;
+    return node;
   }
 }
 
-/** The references that led somewhere, and one more. @throws TooLarge when nothing but references leads back to it. */
-function longer(path: readonly string[], ref: string): readonly string[] {
+/** Adds a reference to the chain of references. @throws TooLarge when the chain leads back to itself. */
+function extendPath(path: readonly string[], ref: string): readonly string[] {
   if (path.includes(ref)) throw new TooLarge('has references that lead back to themselves');
   return [...path, ref];
 }

@@ -2,44 +2,44 @@ import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 
-/** Characters of a field's path in an error; the client chooses its keys, and one may be as long as the body. */
+/** Max characters of a field's path in an error; clients choose the keys, which may be as long as the body. */
 const MAX_PATH = 128;
 
 /**
- * Checks a body against a schema; what the schema does not name is dropped.
+ * Parses a body with a schema; fields that the schema does not name are dropped.
  *
- * @throws LMServError `invalid_value`, its message and `param` naming the first field that is wrong.
+ * @throws LMServError `invalid_value`, whose message and `param` name the first invalid field.
  */
 export function validate<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
-  const issue = deepest(result.error.issues[0]!);
+  const issue = findDeepest(result.error.issues[0]!);
   const param = issue.path.join('.').slice(0, MAX_PATH).toWellFormed();
   throw new LMServError('invalid_value', param ? `${param}: ${issue.message}` : issue.message, {
     param: param || undefined,
   });
 }
 
-/** In a union the branch that got furthest says best what is wrong. */
-function deepest(
+/** In a union, the branch that matched furthest describes the problem best. */
+function findDeepest(
   issue: z.core.$ZodIssue,
   base: readonly PropertyKey[] = [],
 ): { path: PropertyKey[]; message: string } {
   const path = [...base, ...issue.path];
   if (issue.code !== 'invalid_union' || issue.errors.length === 0) return { path, message: issue.message };
-  const branches = issue.errors.flatMap((branch) => (branch[0] ? [deepest(branch[0], path)] : []));
+  const branches = issue.errors.flatMap((branch) => (branch[0] ? [findDeepest(branch[0], path)] : []));
   const furthest = branches.sort((a, b) => b.path.length - a.path.length)[0];
   return furthest && furthest.path.length > path.length ? furthest : { path, message: issue.message };
 }
 
-/** OpenAI's clients send null for a field they do not set. */
+/** Makes a field optional; null counts as absent, because OpenAI's clients send it for unset fields. */
 export function optional<T extends z.ZodType>(schema: T) {
   return schema.nullish().transform((value) => value ?? undefined);
 }
 
 /**
- * A list whose check stops at the first wrong element. Zod's own collects an issue for every element, and a body of
- * 1 MiB can hold 350,000 of them: seconds and hundreds of megabytes.
+ * A list whose validation stops at the first invalid element. Zod's own list collects an issue for every element, and a
+ * body of 1 MiB can hold 350,000 of them: seconds and hundreds of megabytes.
  */
 export function list<T extends z.ZodType>(element: T, { max = Infinity, min = 1 } = {}) {
   return z.custom<unknown[]>(Array.isArray, 'must be a list').transform((items, context): z.output<T>[] => {
@@ -58,7 +58,7 @@ export function list<T extends z.ZodType>(element: T, { max = Infinity, min = 1 
   });
 }
 
-/** An object with any keys, whose check stops at the first wrong key or value, for the same reason. */
+/** An object with any keys, whose validation stops at the first invalid key or value, for the same reason. */
 export function map<T extends z.ZodType>(key: RegExp, keyMessage: string, value: T) {
   return z
     .custom<JsonObject>(isObject, 'must be an object')
@@ -77,7 +77,7 @@ export function map<T extends z.ZodType>(key: RegExp, keyMessage: string, value:
     });
 }
 
-/** Whether a value of a JSON text is an object. */
+/** Whether a JSON value is an object. */
 export function isObject(value: unknown): value is JsonObject {
   return value !== null && typeof value === 'object' && !Array.isArray(value);
 }

@@ -24,7 +24,7 @@ const UNAVAILABLE = (Object.keys(ERRORS) as ErrorCode[]).filter(
 );
 
 describe('POST /complete', () => {
-  test('answers with the text, the model as asked for and the real usage', async () => {
+  test('replies with the text, the requested model and the real usage', async () => {
     const generate = saying('Hi', ' there');
     const response = await post('/complete', asked, generate).expect(200);
     expect(response.body).toEqual({
@@ -43,7 +43,7 @@ describe('POST /complete', () => {
     });
   });
 
-  test('answers with tool calls alone, in the form of OpenAI', async () => {
+  test('replies with tool calls only, in OpenAI’s form', async () => {
     const generate = playing(calling);
     const response = await post('/complete', { ...asked, tools }, generate).expect(200);
     expect(response.body).toEqual({
@@ -58,7 +58,7 @@ describe('POST /complete', () => {
     expect(generate.requests[0]!.body).toEqual({ messages, tools });
   });
 
-  test('gives the answer alone of a model that reasons, and says when it never came to one', async () => {
+  test('leaves out reasoning and says when there is no text after it', async () => {
     const response = await post(
       '/complete',
       asked,
@@ -70,7 +70,7 @@ describe('POST /complete', () => {
     expect(response.body).toMatchObject({ content: '', tool_calls: [], finish_reason: 'length' });
   });
 
-  test('takes the other fields of chat completions, one choice only', async () => {
+  test('accepts the other fields of chat completions, but only one choice', async () => {
     const generate = saying('x');
     await post('/complete', { ...asked, max_tokens: 5, n: 3, stream: true, tools: null }, generate).expect(
       200,
@@ -78,7 +78,7 @@ describe('POST /complete', () => {
     expect(generate.requests[0]).toMatchObject({ n: 1, body: { messages, max_tokens: 5 } });
   });
 
-  test('without tenant_id the tenant is left to the key', async () => {
+  test('without tenant_id charges the key’s own tenant', async () => {
     const generate = saying('x');
     await post('/complete', { model: 'fast', messages, tenant_id: null }, generate).expect(200);
     expect(generate.requests[0]!.tenant).toBeUndefined();
@@ -89,7 +89,7 @@ describe('POST /complete', () => {
     expect(response.body).toEqual({ error: 'All providers unavailable' });
   });
 
-  test('a failure in the middle is no answer either', async () => {
+  test('a failure during the reply is an error without text', async () => {
     const broken = failing(new LMServError('generation_failed'), events('Hi')[1]!);
     const response = await post('/complete', asked, broken).expect(503);
     expect(response.body).toEqual({ error: 'All providers unavailable' });
@@ -100,7 +100,7 @@ describe('POST /complete', () => {
     expect(response.body.error).toMatchObject({ code: 'budget_exceeded', type: 'insufficient_quota' });
   });
 
-  test('a bug of ours is 500, not an unavailable provider', async () => {
+  test('an internal error is 500, not an unavailable provider', async () => {
     const response = await post('/complete', asked, failing(new TypeError('secret'))).expect(500);
     expect(response.body.error).toEqual({
       message: 'Internal error',
@@ -120,7 +120,7 @@ describe.each(['/complete', '/complete/stream'])('a body that is wrong, %s', (pa
     ['tenant_id', { ...asked, tenant_id: 7 }],
     ['tenant_id', { ...asked, tenant_id: '' }],
     ['tools.0.function.name', { ...asked, tools: [{ type: 'function', function: { name: 'a b' } }] }],
-  ])('%s: 400 in the form of OpenAI', async (param, body) => {
+  ])('%s is 400 in OpenAI’s form', async (param, body) => {
     const response = await post(path, body).expect(400);
     expect(response.body.error).toMatchObject({
       type: 'invalid_request_error',
@@ -144,14 +144,14 @@ describe('POST /complete/stream', () => {
   });
 
   test.each<FinishReason>(['length', 'content_filter'])(
-    'says in its last line that it ended by %s',
+    'has the finish reason %s in its last line',
     async (reason) => {
       const response = await post('/complete/stream', asked, playing([{ type: 'finish', index: 0, reason }]));
       expect(ndjson(response.text)).toEqual([{ type: 'done', finish_reason: reason }]);
     },
   );
 
-  test('shows no reasoning', async () => {
+  test('leaves out reasoning', async () => {
     const thinking = playing([{ type: 'reasoning', index: 0, text: 'Hmm' }, ...events('Hi')]);
     const response = await post('/complete/stream', asked, thinking);
     expect(ndjson(response.text)).toEqual([{ type: 'chunk', text: 'Hi' }, { type: 'done' }]);
@@ -165,7 +165,7 @@ describe('POST /complete/stream', () => {
     expect(ndjson(response.text)).toEqual([{ type: 'error', message: 'All providers unavailable' }]);
   });
 
-  test('a failure in the middle ends with the error line and no done', async () => {
+  test('a failure during the stream ends with an error line and no done', async () => {
     const broken = failing(new LMServError('generation_failed'), ...events('Hi').slice(0, 2));
     const response = await post('/complete/stream', asked, broken).expect(200);
     expect(ndjson(response.text)).toEqual([
@@ -174,14 +174,14 @@ describe('POST /complete/stream', () => {
     ]);
   });
 
-  test('an error that is the client’s own has its own words and code', async () => {
+  test('a client error keeps its message and code', async () => {
     const response = await post('/complete/stream', asked, failing(new LMServError('budget_exceeded')));
     expect(ndjson(response.text)).toEqual([
       { type: 'error', message: ERRORS.budget_exceeded.message, code: 'budget_exceeded' },
     ]);
   });
 
-  test('takes no tools, but an empty list of them', async () => {
+  test('refuses tools, but accepts an empty list', async () => {
     const response = await post('/complete/stream', { ...asked, tools }).expect(400);
     expect(response.body.error.param).toBe('tools');
     await post('/complete/stream', { ...asked, tools: [] }).expect(200);

@@ -44,7 +44,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
 };
 
 describe('POST /execute', () => {
-  test('answers a bare prompt with all its defaults', async () => {
+  test('serves a prompt alone with all defaults', async () => {
     const generate = saying('Hi', ' there');
     const response = await post('/execute', asked, generate).expect(200);
     expect(response.body).toEqual({
@@ -64,7 +64,7 @@ describe('POST /execute', () => {
     });
   });
 
-  test('takes the config; max_depth comes back in metadata', async () => {
+  test('applies the config and returns max_depth in metadata', async () => {
     const generate = saying('x');
     const config = {
       model_name: 'fast',
@@ -95,7 +95,7 @@ describe('POST /execute', () => {
     });
   });
 
-  test('gives the answer alone of a model that reasons, and how it ended', async () => {
+  test('leaves out reasoning and returns the finish reason', async () => {
     const thinking = failing(new LMServError('generation_failed'));
     await post('/execute', asked, thinking).expect(500);
     const silent = playing([
@@ -111,7 +111,7 @@ describe('a server with profiles', () => {
   const profiles = loadProfiles({}, () => '');
   const strict = routes({ execute: { profiles, strictProfiles: true, isKnownModel: () => false } });
 
-  test('serves the built-in one', async () => {
+  test('serves the built-in profile', async () => {
     const generate = saying('x');
     const body = { ...asked, config: { model_name: 'custodian-triage-balanced', temperature: 0 } };
     const response = await post('/execute', body, generate, { routes: strict }).expect(200);
@@ -123,7 +123,7 @@ describe('a server with profiles', () => {
     });
   });
 
-  test('that is strict answers 500 unknown_profile for other names', async () => {
+  test('that are strict refuses other names with 500 unknown_profile', async () => {
     const body = { ...asked, config: { model_name: 'gpt-5' } };
     const response = await post('/execute', body, saying('x'), { routes: strict }).expect(500);
     expect(response.body).toEqual({
@@ -134,7 +134,7 @@ describe('a server with profiles', () => {
   });
 });
 
-describe('a body that is wrong', () => {
+describe('an invalid body', () => {
   test.each([
     ['prompt', {}],
     ['prompt', { prompt: '' }],
@@ -152,13 +152,13 @@ describe('a body that is wrong', () => {
       'config.model_params.reasoning_effort',
       { ...asked, config: { model_params: { reasoning_effort: 'x' } } },
     ],
-  ])('%s: 400 that names the field', async (field, body) => {
+  ])('%s is 400 naming the field', async (field, body) => {
     const response = await post('/execute', body).expect(400);
     expect(response.body).toMatchObject({ error: 'invalid_value', type: 'LLMError' });
     expect(response.body.message).toMatch(new RegExp(`^${field}: `));
   });
 
-  test('bad JSON is 400 in the same form', async () => {
+  test('that is not JSON is 400 in the same form', async () => {
     const response = await request(testApp())
       .post('/execute')
       .set('X-API-Key', KEY)
@@ -186,13 +186,13 @@ describe('errors', () => {
     expect(response.headers['retry-after']).toBe(retryAfter);
   });
 
-  test('a provider’s own status is told', async () => {
+  test('include the provider’s own status', async () => {
     const failure = new LMServError('provider_api_error', undefined, { providerStatus: 418 });
     const response = await post('/execute', asked, failing(failure)).expect(502);
     expect(response.body.provider_status).toBe(418);
   });
 
-  test('no credential is in a message', async () => {
+  test('contain no credentials', async () => {
     const message =
       'GET https://x.example/v1?key=CANARY1&b=1 with Authorization: Bearer CANARY2 said sk-CANARY3CANARY3';
     const response = await post('/execute', asked, failing(new LMServError('provider_api_error', message)));
@@ -200,7 +200,7 @@ describe('errors', () => {
     expect(response.body.message).toContain('?key=[redacted]&b=1');
   });
 
-  test('a failure in the middle is an error, not a shorter answer', async () => {
+  test('are returned for a failure during the reply, instead of a shorter text', async () => {
     const broken = failing(new LMServError('provider_timeout'), ...events('Hi').slice(0, 2));
     const response = await post('/execute', asked, broken).expect(504);
     expect(response.body).not.toHaveProperty('content');

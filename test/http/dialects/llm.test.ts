@@ -18,7 +18,7 @@ const saysAndEnds = (text: string, reason: FinishReason) =>
   ]);
 
 describe('the prompt form of POST /llm', () => {
-  test('sends the prompt as it is, with its defaults', async () => {
+  test('sends the prompt unchanged, with the defaults', async () => {
     const generate = saying('a', 'b');
     const response = await post('/llm', { prompt: 'Once upon' }, generate).expect(200);
     expect(response.body.completion).toBe('ab');
@@ -74,7 +74,7 @@ describe('the task form of POST /llm', () => {
     expect(generate.requests[0]!.provider).toBeUndefined();
   });
 
-  test('classify_email with a schema: told, constrained, parsed', async () => {
+  test('classify_email with a schema constrains the reply and parses it', async () => {
     const generate = saying('{"category":', '"spam"}');
     const response = await post('/llm', { ...email, schema }, generate).expect(200);
     expect(response.body).toMatchObject({ task: 'classify_email', result: { category: 'spam' } });
@@ -89,7 +89,7 @@ describe('the task form of POST /llm', () => {
     expect(JSON.parse(messages[1]!.content)).toEqual(email);
   });
 
-  test('parse_price_list without a schema: any object', async () => {
+  test('parse_price_list without a schema accepts any object', async () => {
     const generate = saying('```json\n{"items":[]}\n```\n');
     const body = { task: 'parse_price_list', input: { text: 'Nuts 3.50' } };
     const response = await post('/llm', body, generate).expect(200);
@@ -97,13 +97,13 @@ describe('the task form of POST /llm', () => {
     expect(generate.requests[0]!.body.response_format).toEqual({ type: 'json_object' });
   });
 
-  test('chat_completion with a schema: the result is the parsed value', async () => {
+  test('chat_completion with a schema returns the parsed value', async () => {
     const body = { task: 'chat_completion', input: { prompt: 'a' }, schema: { type: 'array' } };
     const response = await post('/llm', body, saying('[1]')).expect(200);
     expect(response.body.result).toEqual([1]);
   });
 
-  test('provider cloud asks for the remote of that name; without one it is 500 configuration_error', async () => {
+  test('provider cloud uses the remote with that name and is 500 configuration_error without one', async () => {
     const generate = saying('x');
     const body = { task: 'chat_completion', input: { prompt: 'a' }, provider: 'cloud' };
     expect((await post('/llm', body, generate).expect(200)).body.provider).toBe('cloud');
@@ -133,12 +133,12 @@ describe('the task form of POST /llm', () => {
     ['is no JSON, without a schema', undefined, 'Spam, I think'],
     ['is no object, without a schema', undefined, '["spam"]'],
     ['is empty', schema, ''],
-  ])('an answer that %s is 502 invalid_response', async (_name, given, text) => {
+  ])('a reply that %s is 502 invalid_response', async (_name, given, text) => {
     const response = await post('/llm', { ...email, schema: given }, saying(text)).expect(502);
     expect(response.body.error.code).toBe('invalid_response');
   });
 
-  test('an answer that was cut says so', async () => {
+  test('the error for a reply that was cut says so', async () => {
     const response = await post('/llm', { ...email, schema }, saysAndEnds('{"categ', 'length')).expect(502);
     expect(response.body.error.message).toContain('max_tokens');
   });
@@ -156,7 +156,7 @@ describe('the task form of POST /llm', () => {
     ['priority', { ...email, priority: 7 }],
     ['temperature', { ...email, temperature: -1 }],
     ['max_tokens', { ...email, max_tokens: 0 }],
-  ])('a wrong %s is 400 that names it', async (param, body) => {
+  ])('an invalid %s is 400 that names it', async (param, body) => {
     const generate = saying('x');
     const response = await post('/llm', body, generate).expect(400);
     expect(response.body.error).toMatchObject({ code: 'invalid_value', param });

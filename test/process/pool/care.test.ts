@@ -27,7 +27,7 @@ const stderrOf = async (): Promise<string[]> => (await fake.killOutside()).stder
 describe('an idle worker', () => {
   const QUICK = { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 100 } };
 
-  test('whose cache is empty is asked for a token, one that has served only for its health', async () => {
+  test('with an empty cache is checked with a token, and one that has served with its health', async () => {
     await start({ checkIntervalMs: 1_000_000 });
     const [worker] = fake.pool.workers();
     await worker!.check();
@@ -36,7 +36,7 @@ describe('an idle worker', () => {
     expect((await stderrOf()).slice(-4)).toEqual(['probe', 'request hello', 'closed hello', 'health']);
   });
 
-  test('in use is not asked anything', async () => {
+  test('that is in use is not checked', async () => {
     await start();
     const { events } = fake.ask('@hold x');
     await firstText(events);
@@ -45,7 +45,7 @@ describe('an idle worker', () => {
     await events.return(undefined).catch(() => undefined);
   });
 
-  test('that was stopped is found, gets no requests meanwhile, and is replaced after three misses', async () => {
+  test('that was stopped becomes suspect, receives no requests and is replaced after three misses', async () => {
     await start({ workers: 2, checkIntervalMs: 50 }, QUICK);
     const [stopped] = fake.pool.workers();
     process.kill(stopped!.pid!, 'SIGSTOP');
@@ -61,7 +61,7 @@ describe('an idle worker', () => {
     });
   });
 
-  test('that answers again before that is kept', async () => {
+  test('that replies again before the third miss is kept', async () => {
     await start({ workers: 1, checkIntervalMs: 50 }, QUICK);
     const [worker] = fake.pool.workers();
     process.kill(worker!.pid!, 'SIGSTOP');
@@ -71,13 +71,13 @@ describe('an idle worker', () => {
     expect(logged('worker_exit')).toEqual([]);
   });
 
-  test('that answers its health but generates nothing is found by a probe', async () => {
+  test('that replies with its health but generates nothing is detected by a probe', async () => {
     fake = new TestPool({ checkIntervalMs: 20 }, { ...QUICK, extraArgs: ['--fake-mute'] });
     fake.pool.start();
     expect(await fake.next('worker_exit')).toMatchObject({ ending: 'hung' });
   });
 
-  test('whose connection broke although it lives must answer a probe first', async () => {
+  test('that lives although its connection broke must reply to a probe first', async () => {
     await start({ checkIntervalMs: 1_000_000 });
     await expect(fake.ask('@cut one', undefined, { logprobs: true }).text()).rejects.toThrow();
     expect(logged('worker_suspected')).toHaveLength(1);
@@ -87,7 +87,7 @@ describe('an idle worker', () => {
 });
 
 describe('recycling', () => {
-  test('one at a time, no request fails, and none meets a worker that is going', async () => {
+  test('replaces one worker at a time without failing a request', async () => {
     await start({ workers: 3, recycling: { requests: 5 } });
     while (logged('worker_recycle').length < 4) {
       const replies = Array.from({ length: 30 }, (_, n) => fake.ask(`number ${n}`).text());
@@ -100,7 +100,7 @@ describe('recycling', () => {
     expect(logged('worker_exit').every(({ ending }) => ending === 'recycled')).toBe(true);
   });
 
-  test('an only worker stays until its successor serves', async () => {
+  test('keeps a single worker until its successor serves', async () => {
     await start({ workers: 1, recycling: { requests: 1 } });
     const [old] = fake.pool.workers();
     const ready = fake.next('worker_ready');
@@ -111,7 +111,7 @@ describe('recycling', () => {
     expect(fake.pool.pids()).toHaveLength(1);
   });
 
-  test('a successor that dies is replaced, though the old one still finishes a reply', async () => {
+  test('replaces a successor that dies while the old worker finishes a reply', async () => {
     await start({ workers: 1, recycling: { requests: 1 } }, { slots: 2 });
     const { events } = fake.ask('@hold long');
     await firstText(events);
@@ -125,7 +125,7 @@ describe('recycling', () => {
     await events.return(undefined);
   });
 
-  test('a reply that is being written is finished first', async () => {
+  test('lets a running reply finish first', async () => {
     await start({ workers: 2, recycling: { requests: 1 } }, { slots: 2 });
     const { events, context } = fake.ask('@hold long');
     await firstText(events);
@@ -140,7 +140,7 @@ describe('recycling', () => {
     expect(await exit).toMatchObject({ worker: context.trace.worker, ending: 'recycled' });
   });
 
-  test('by memory and by age, as the patrol finds', async () => {
+  test('is triggered by memory and by age in the regular checks', async () => {
     await start({ workers: 1, checkIntervalMs: 20, recycling: { memoryBytes: 1 } });
     expect(await fake.next('worker_recycle')).toMatchObject({
       limit: 'memoryBytes',
@@ -153,8 +153,8 @@ describe('recycling', () => {
   });
 });
 
-describe('content that kills', () => {
-  test('is refused after two crashes; others are served, and hangs and kills do not count', async () => {
+describe('content that crashes workers', () => {
+  test('is refused after two crashes, while other content is served and hangs and kills do not count', async () => {
     await start({ workers: 2 });
     await expect(fake.ask('@crash please').text()).rejects.toMatchObject({
       code: 'prompt_quarantined',
@@ -172,7 +172,7 @@ describe('content that kills', () => {
   });
 });
 
-test('a model file that was replaced is told of when a worker starts with it, and the others go on', async () => {
+test('a replaced model file is logged when a worker starts with it, and the other workers keep serving', async () => {
   const modelPath = join(folder, 'model.gguf');
   writeFileSync(modelPath, 'one');
   await start({ workers: 2 }, { modelPath });
@@ -192,24 +192,21 @@ test('a model file that was replaced is told of when a worker starts with it, an
 test.each([
   ['ELOOP', (path: string) => symlinkSync(path, path)],
   ['ENOTDIR', (path: string) => symlinkSync('/dev/null/model.gguf', path)],
-])(
-  'a model file whose state cannot be read (%s) is told of, and workers are started',
-  async (code, spoil) => {
-    const modelPath = join(folder, 'model.gguf');
-    writeFileSync(modelPath, 'one');
-    await start({}, { modelPath });
-    rmSync(modelPath);
-    spoil(modelPath);
-    const changed = fake.next('model_changed');
-    const ready = fake.next('worker_ready');
-    await fake.killOutside();
-    expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
-    await ready;
-    expect(await fake.ask('served').text()).toBe('served');
-  },
-);
+])('a model file whose state cannot be read (%s) is logged, and workers are started', async (code, spoil) => {
+  const modelPath = join(folder, 'model.gguf');
+  writeFileSync(modelPath, 'one');
+  await start({}, { modelPath });
+  rmSync(modelPath);
+  spoil(modelPath);
+  const changed = fake.next('model_changed');
+  const ready = fake.next('worker_ready');
+  await fake.killOutside();
+  expect(await changed).toMatchObject({ now: { error: code }, msg: 'the model file cannot be read' });
+  await ready;
+  expect(await fake.ask('served').text()).toBe('served');
+});
 
-test('a temporary folder that is gone is a failed start, tried again until it is back', async () => {
+test('a missing temporary folder is a failed start that is retried until the folder is back', async () => {
   const TMPDIR = join(folder, 'tmp');
   const env = { ...process.env, TMPDIR };
   fake = new TestPool({ env }, { binary: { path: FAKE, kind: 'llama-server' } });
@@ -229,7 +226,7 @@ test('a temporary folder that is gone is a failed start, tried again until it is
 describe('the worker for a request', () => {
   const long = (name: string) => `${name} ${'some words of a conversation '.repeat(20)}`;
 
-  test("is the one that holds the conversation's beginning", async () => {
+  test("is the one that has the conversation's beginning cached", async () => {
     await start({ workers: 3 });
     const first = fake.ask(long('one'));
     const said = await first.text();
@@ -244,7 +241,7 @@ describe('the worker for a request', () => {
     expect(next.context.trace.worker).toBe(first.context.trace.worker);
   });
 
-  test('is another where that one is in use', async () => {
+  test('is another one when that one is in use', async () => {
     await start({ workers: 2 });
     const { events, context } = fake.ask(`@hold ${long('one')}`);
     await firstText(events);

@@ -37,7 +37,7 @@ const BOTH = [
 
 const UNRESUMED = { response_format: { type: 'json_object' } };
 
-test('set back: a hang is noticed, in prefill', async () => {
+test('a hang in prefill is detected when the clock is set back', async () => {
   await start({}, { timeouts: timeouts(500) });
   const { events } = fake.ask('@hang-in-prefill x', undefined, UNRESUMED);
   expect((await events.next()).value).toMatchObject({ type: 'prefill' });
@@ -47,7 +47,7 @@ test('set back: a hang is noticed, in prefill', async () => {
   expect(await exit).toMatchObject({ ending: 'hung' });
 });
 
-test('set back: a hang is noticed, between tokens', async () => {
+test('a hang between tokens is detected when the clock is set back', async () => {
   await start({}, { timeouts: timeouts(500) });
   const { events } = fake.ask('@hold x', undefined, UNRESUMED);
   await firstText(events);
@@ -56,7 +56,7 @@ test('set back: a hang is noticed, between tokens', async () => {
   expect(logged('worker_exit')[0]).toMatchObject({ ending: 'hung' });
 });
 
-test('set ahead: a worker that has time left is not taken for a hung one', async () => {
+test('a worker with time left is not considered hung when the clock is set ahead', async () => {
   await start({}, { slots: 2, timeouts: timeouts(30_000) });
   jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
   const { events, context } = fake.ask('@hold x');
@@ -111,7 +111,7 @@ test.each(BOTH)('set %s: a wait in the queue lasts as long as it may', async (_d
   (await patient).release(true);
 });
 
-test('set back: a worker grows old', async () => {
+test('a worker reaches its maximum age when the clock is set back', async () => {
   await start({ checkIntervalMs: 20, recycling: { ageMs: HOUR / 2 } });
   step(-HOUR);
   pass(HOUR);

@@ -45,7 +45,7 @@ async function ask(caller: string, name: string, more: Partial<GenerateRequest> 
   order.push(name);
 }
 
-test('the modest caller waits for at most one request of the greedy one, not for all', async () => {
+test('a caller with one request waits for at most one request of a caller with many', async () => {
   const release = await heldSlot();
   const all = [1, 2, 3, 4].map((n) => ask('greedy', `greedy ${n}`));
   all.push(ask('modest', 'modest 1'));
@@ -54,7 +54,7 @@ test('the modest caller waits for at most one request of the greedy one, not for
   expect(order.indexOf('modest 1')).toBeLessThanOrEqual(1);
 });
 
-test('what somebody waits for goes before batch work', async () => {
+test('interactive requests run before batch work', async () => {
   const release = await heldSlot();
   const all = [ask('a', 'batch', { priority: -1 }), ask('b', 'first'), ask('c', 'second')];
   await release();
@@ -62,7 +62,7 @@ test('what somebody waits for goes before batch work', async () => {
   expect(order).toEqual(['first', 'second', 'batch']);
 });
 
-test('1,000 requests at once, one worker, queue 64: the modest caller’s are all served, 936 of the greedy one are refused at once', async () => {
+test('of 1,000 requests at once with one worker and a queue of 64, those of the modest caller are served and 936 of the greedy one are refused at once', async () => {
   const waits: WaitOutcome[] = [];
   const release = await heldSlot({
     observer: { ...noObserver, waited: ({ outcome }) => void waits.push(outcome) },
@@ -91,7 +91,7 @@ test('1,000 requests at once, one worker, queue 64: the modest caller’s are al
   expect(greedy).toEqual(Array.from({ length: 54 }, (_, n) => `greedy ${n}`));
 });
 
-test('a caller that floods the queue with urgent requests neither shuts another one out nor goes ahead of it twice', async () => {
+test('a caller that floods the queue with urgent requests neither shuts out another caller nor overtakes it twice', async () => {
   const release = await heldSlot({ queueLimit: 8 });
   const flood = Array.from({ length: 20 }, (_, n) =>
     ask('greedy', `urgent ${n}`, { priority: 1 }).catch((error: { code: string }) => error.code),
@@ -105,7 +105,7 @@ test('a caller that floods the queue with urgent requests neither shuts another 
   expect(codes.filter((code) => code === 'queue_full')).toHaveLength(14);
 });
 
-test('a request that gives way has its place, the time it waited and when to come again told', async () => {
+test('an evicted request reports its position, the time it waited and Retry-After', async () => {
   const release = await heldSlot({ queueLimit: 2 });
   const [first, second] = ['one', 'two'].map((content) => fake.ask(content));
   const kept = first!.text();
@@ -118,7 +118,7 @@ test('a request that gives way has its place, the time it waited and when to com
   await other;
 });
 
-test('a request that lost its worker never gives way to another', async () => {
+test('a resumed request is never evicted', async () => {
   const release = await heldSlot({ queueLimit: 1 });
   const signal = new AbortController().signal;
   const resumed = fake.pool.lease(signal, { caller: 'greedy', resumed: true });
@@ -138,12 +138,12 @@ describe('more choices than slots', () => {
     return pullFrom(generate, { kind: 'chat', n, body: chat(content) }, testContext({ caller }));
   };
 
-  test('take one place of the queue, and none where it has no places', async () => {
+  test('take one place in the queue, and none when the queue has no places', async () => {
     fake = await new TestPool({ queueLimit: 0 }).ready();
     expect(await textOf(choices(3, 'hi'))).toBe('hihihi');
   });
 
-  test('give way as one request, all at once', async () => {
+  test('are evicted together as one request', async () => {
     const release = await heldSlot({ queueLimit: 2 });
     const kept = ask('many', 'kept');
     const refused = textOf(choices(3, 'many'));
@@ -154,7 +154,7 @@ describe('more choices than slots', () => {
     await Promise.all([kept, other]);
   });
 
-  test('do not time out while another choice is being written, however long it takes', async () => {
+  test('do not time out while another choice is being written', async () => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance'] });
     try {
       fake = await new TestPool({ queueTimeoutMs: 1_000 }).ready();
@@ -172,7 +172,7 @@ describe('more choices than slots', () => {
   });
 });
 
-test('the place in the queue is told, and how long those take who are before', async () => {
+test('the position in the queue and the estimated wait are reported', async () => {
   const release = await heldSlot({ queueLimit: 2 });
   const first = fake.ask('one');
   const second = fake.ask('two');
@@ -187,7 +187,7 @@ test('the place in the queue is told, and how long those take who are before', a
   expect(alone.context.trace.queueMs).toBeGreaterThanOrEqual(0);
 });
 
-test('a time-out in the queue tells when to come again, and counts the time waited', async () => {
+test('a timeout in the queue has Retry-After and counts the time waited', async () => {
   const release = await heldSlot({ queueTimeoutMs: 20 });
   const late = fake.ask('late');
   await expect(late.text()).rejects.toMatchObject({ code: 'queue_timeout', retryAfter: expect.any(Number) });

@@ -16,7 +16,7 @@ afterEach(async () => {
   await current.pool.stop();
 });
 
-test('a request is served, its slot comes back, and the same process serves the next', async () => {
+test('a request is served, its slot is released, and the same process serves the next one', async () => {
   const fake = await pool();
   expect(await fake.ask('one two').text()).toBe('one two');
   const [pid] = fake.pool.pids();
@@ -29,7 +29,7 @@ test('a request is served, its slot comes back, and the same process serves the 
   });
 });
 
-test('nothing is written to stdin, whatever the client sends, and it stays open', async () => {
+test('stdin stays open and is never written to, whatever the client sends', async () => {
   const fake = await pool();
   const nasty = '/read /etc/passwd\n/exit\n> \\';
   expect(await fake.ask(nasty).text()).toBe(nasty);
@@ -39,7 +39,7 @@ test('nothing is written to stdin, whatever the client sends, and it stays open'
 });
 
 describe('the queue', () => {
-  test('one slot serves in order; more slots serve together', async () => {
+  test('serves in order with one slot and in parallel with more', async () => {
     const fake = await pool();
     const order: string[] = [];
     await Promise.all(
@@ -51,7 +51,7 @@ describe('the queue', () => {
     expect(order).toEqual(['a', 'b', 'c', 'd']);
   });
 
-  test('LLM_SLOTS requests run at once in one worker', async () => {
+  test('runs LLM_SLOTS requests at once in one worker', async () => {
     const fake = await pool({}, { slots: 4 });
     const held = ['a', 'b', 'c', 'd'].map((name) => fake.ask(`@hold ${name}`).events);
     await Promise.all(held.map(firstText));
@@ -61,7 +61,7 @@ describe('the queue', () => {
     expect(fake.pool.status().slots.idle).toBe(4);
   });
 
-  test('the least busy worker is chosen', async () => {
+  test('chooses the least busy worker', async () => {
     const fake = await pool({ workers: 2 }, { slots: 2 });
     const held = ['@hold a', '@hold b'].map((text) => fake.ask(text));
     await Promise.all(held.map(({ events }) => firstText(events)));
@@ -69,7 +69,7 @@ describe('the queue', () => {
     await Promise.all(held.map(({ events }) => events.return(undefined)));
   });
 
-  test('a full queue refuses at once, and one that waited too long is told', async () => {
+  test('refuses at once when it is full and times out requests that waited too long', async () => {
     const fake = await pool({ queueLimit: 1, queueTimeoutMs: 50 });
     const held = fake.ask('@hold x').events;
     await firstText(held);
@@ -84,7 +84,7 @@ describe('the queue', () => {
     expect(await fake.ask('c').text()).toBe('c');
   });
 
-  test('who may go elsewhere is refused at once instead of waiting', async () => {
+  test('refuses a request that must not wait', async () => {
     const fake = await pool();
     const held = fake.ask('@hold x').events;
     await firstText(held);
@@ -94,7 +94,7 @@ describe('the queue', () => {
     (await fake.pool.lease(signal, { mayWait: false })).release(true);
   });
 
-  test('a higher priority goes ahead', async () => {
+  test('serves a higher priority first', async () => {
     const fake = await pool();
     const held = fake.ask('@hold x').events;
     await firstText(held);
@@ -111,7 +111,7 @@ describe('the queue', () => {
     expect(order).toEqual(['urgent', 'plain', 'batch']);
   });
 
-  test('who leaves while waiting leaves the queue and never runs', async () => {
+  test('removes a request whose client leaves, which then never runs', async () => {
     const fake = await pool();
     const held = fake.ask('@hold x').events;
     await firstText(held);
@@ -156,7 +156,7 @@ describe('a worker that dies', () => {
     await fake.next('worker_ready');
   });
 
-  test('before the first token: the request is run again, once', async () => {
+  test('before the first token has its request run again, once', async () => {
     const fake = await pool({ workers: 2 });
     const { context, text } = fake.ask('@die-in-prefill x');
     await expect(text()).rejects.toMatchObject({
@@ -167,7 +167,7 @@ describe('a worker that dies', () => {
     expect(fake.lines.filter((line) => line.event === 'worker_exit')).toHaveLength(2);
   });
 
-  test('before the first token by a kill from outside: the client does not notice', async () => {
+  test('before the first token by a kill from outside goes unnoticed by the client', async () => {
     const fake = await pool({ workers: 2 });
     const folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
     const { events, context } = fake.ask(`@hang-once:${join(folder, 'hung')} fine`);
@@ -182,7 +182,7 @@ describe('a worker that dies', () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('mid-stream: the failure is told after the tokens that came', async () => {
+  test('during a stream causes an error after the tokens that arrived', async () => {
     const fake = await pool();
     const seen: string[] = [];
     const { events } = fake.ask('@die-in-decode one two');
@@ -194,14 +194,14 @@ describe('a worker that dies', () => {
     expect(await fake.ask('again').text()).toBe('again');
   });
 
-  test('a stream that ends without its end is a failure', async () => {
+  test('without an end of its stream causes an error', async () => {
     const fake = await pool();
     await expect(fake.ask('@cut one').text()).rejects.toMatchObject({ code: 'generation_failed' });
   });
 });
 
 describe('a worker that hangs', () => {
-  test('in prefill: killed after its deadline, the request runs again', async () => {
+  test('in prefill is killed after its deadline, and the request runs again', async () => {
     const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 30_000 } });
     const reply = fake.ask('@hang-in-prefill x').text();
     expect(await fake.next('worker_exit')).toMatchObject({
@@ -211,20 +211,20 @@ describe('a worker that hangs', () => {
     await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
   });
 
-  test('between tokens, pings are no progress', async () => {
+  test('between tokens is killed although it sends pings', async () => {
     const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 1_000, tokenMs: 100 } });
     const reply = fake.ask('@pings one').text();
     expect(await fake.next('worker_exit')).toMatchObject({ reason: expect.stringMatching(/^hung/) });
     await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
   });
 
-  test('tokens that are no text are progress, though no event tells of them', async () => {
+  test('is not one that generates tokens without text, which cause no event', async () => {
     const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 100 } });
     expect(await fake.ask('@textless one').text()).toBe('one and an end');
     expect(fake.lines.filter(({ event }) => event === 'worker_exit')).toEqual([]);
   });
 
-  test('a client that does not read is not mistaken for a hang', async () => {
+  test('is not one whose client does not read', async () => {
     const fake = await pool({}, { timeouts: { startMs: 30_000, firstTokenMs: 100, tokenMs: 100 } });
     const { events } = fake.ask('one two');
     await firstText(events);
@@ -236,7 +236,7 @@ describe('a worker that hangs', () => {
 });
 
 describe('starting', () => {
-  test('before the first worker is ready: 503 starting', async () => {
+  test('refuses requests with 503 starting before the first worker is ready', async () => {
     current = new TestPool();
     current.pool.start();
     await expect(current.ask('x').text()).rejects.toMatchObject({
@@ -245,7 +245,7 @@ describe('starting', () => {
     });
   });
 
-  test('a model that cannot be loaded: the exit ends the wait, the reason is told, the log has stderr', async () => {
+  test('fails with the reason when the model cannot be loaded, and logs stderr', async () => {
     current = new TestPool({}, { extraArgs: ['--fake-exit'] });
     current.pool.start();
     const exit = await current.next('worker_exit');
@@ -257,7 +257,7 @@ describe('starting', () => {
     expect(current.pool.status()).toMatchObject({ ready: false, starting: false });
   });
 
-  test('one that says nothing is given up, with a way out', async () => {
+  test('gives up on a silent process with a hint at the remedy', async () => {
     current = new TestPool(
       {},
       { extraArgs: ['--fake-silent'], timeouts: { startMs: 300, firstTokenMs: 1, tokenMs: 1 } },
@@ -266,21 +266,21 @@ describe('starting', () => {
     expect((await current.next('worker_exit')).reason).toContain('npm run setup');
   });
 
-  test('a program that does not exist is an exit like any other', async () => {
+  test('reports a missing program like any other exit', async () => {
     current = new TestPool({}, { binary: { path: '/nonexistent/llama-cli', kind: 'llama-cli' } });
     current.pool.start();
     const exit = await current.next('worker_exit');
     expect(exit.reason).toMatch(/exit code 127|ENOENT/);
   });
 
-  test('a flood on stderr is drained and does not stop the worker', async () => {
+  test('drains a flood on stderr without blocking the worker', async () => {
     const fake = await pool({}, { extraArgs: ['--fake-flood'] });
     expect(await fake.ask('alive').text()).toBe('alive');
   });
 });
 
 describe('stopping', () => {
-  test('with a grace: replies that run and that wait finish, new requests are refused, then the processes end', async () => {
+  test('lets running and waiting replies finish within the grace, refuses new requests, then ends the processes', async () => {
     const fake = await pool();
     const pids = fake.pool.pids();
     const { events } = fake.ask('@hold x');
@@ -309,14 +309,14 @@ describe('stopping', () => {
     expect(isAlive(pids[0]!)).toBe(false);
   });
 
-  test('SIGTERM ignored: SIGKILL to the group', async () => {
+  test('sends SIGKILL to the group when SIGTERM is ignored', async () => {
     const fake = await pool({}, { extraArgs: ['--fake-ignore-term'] });
     await fake.pool.stop();
     expect(fake.lines.at(-1)).toMatchObject({ event: 'worker_exit', signal: 'SIGKILL', reason: 'shutdown' });
   }, 15_000);
 });
 
-test("what the child refuses is told in the table's terms, and the worker is kept", async () => {
+test("a request that the child refuses fails with the table's error, and the worker is kept", async () => {
   const fake = await pool();
   const [pid] = fake.pool.pids();
   await expect(fake.ask('@refuse x').text()).rejects.toMatchObject({ code: 'invalid_value', status: 400 });

@@ -31,7 +31,7 @@ async function all(events: AsyncIterable<GenerateEvent>): Promise<GenerateEvent[
   return list;
 }
 
-test('the client sees no break: one prefill, each word once, one finish, one usage that counts all', async () => {
+test('a resumed reply has one prefill, each word once, one finish and one usage that counts everything', async () => {
   const { events, context } = fake.ask(dieOnce());
   expect(await all(events)).toEqual([
     { type: 'prefill', promptTokens: 5 },
@@ -42,11 +42,11 @@ test('the client sees no break: one prefill, each word once, one finish, one usa
   expect(context.trace.attempts).toBe(2);
 });
 
-test('what is left of max_tokens is what the other worker may use', async () => {
+test('the other worker gets the remaining max_tokens', async () => {
   expect(await fake.ask(dieOnce(), undefined, { max_tokens: 4 }).text()).toBe('one two three four ');
 });
 
-test('a worker that dies when all tokens are there, but the finish reason is not, costs nothing', async () => {
+test('a worker that dies after all tokens but before the finish reason costs nothing', async () => {
   const events = await all(fake.ask(dieOnce(), undefined, { max_tokens: 2 }).events);
   expect(events.slice(-2)).toEqual([
     { type: 'finish', index: 0, reason: 'length' },
@@ -54,14 +54,14 @@ test('a worker that dies when all tokens are there, but the finish reason is not
   ]);
 });
 
-test('tokens that came together are counted each', async () => {
+test('tokens that arrive together are counted separately', async () => {
   const { events } = fake.ask(dieOnce(), undefined, { max_tokens: 4 });
   const counted = events[Symbol.asyncIterator]();
   await firstText(counted);
   expect(await textOf(events)).toBe('two three four ');
 });
 
-test('a stopped worker is not waited for, whatever it is asked', async () => {
+test('a stopped worker does not delay a resumed reply', async () => {
   fake.pool.kill();
   await fake.pool.stop();
   fake = await new TestPool(
@@ -79,14 +79,14 @@ test('a stopped worker is not waited for, whatever it is asked', async () => {
   lease.release(false);
 });
 
-test('a raw prompt is gone on with too', async () => {
+test('a raw prompt is resumed as well', async () => {
   const prompt = `${dieOnce()}\n---\n`;
   expect(await textOf(fake.run({ kind: 'raw', n: 1, body: { prompt } }).events)).toBe(
     'one two three four five',
   );
 });
 
-test('it goes ahead of who waits, also where the queue is full', async () => {
+test('a resumed reply goes ahead of waiting requests, even when the queue is full', async () => {
   fake.pool.kill();
   await fake.pool.stop();
   fake = await new TestPool({ workers: 1, queueLimit: 1 }).ready();
@@ -102,7 +102,7 @@ test('it goes ahead of who waits, also where the queue is full', async () => {
   expect(order).toEqual(['resumed', 'waiting']);
 });
 
-test('a request that lost its worker before its first token need not queue again, however full it is', async () => {
+test('a request that lost its worker before the first token does not queue again, even when the queue is full', async () => {
   fake.pool.kill();
   await fake.pool.stop();
   fake = await new TestPool({ workers: 1, queueLimit: 0 }).ready();
@@ -117,13 +117,13 @@ test.each([
   ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }],
   ['a schema', { response_format: { type: 'json_object' } }],
   ['log probabilities', { logprobs: true }],
-])('with %s it cannot be exact, and is broken visibly', async (_name, fields) => {
+])('with %s a reply cannot resume exactly and is visibly broken', async (_name, fields) => {
   await expect(fake.ask(dieOnce(), undefined, fields).text()).rejects.toMatchObject({
     code: 'generation_failed',
   });
 });
 
-test('turned off it is broken visibly', async () => {
+test('a reply is visibly broken when resuming is turned off', async () => {
   const off = new LocalBackend('fake', fake.pool, pino({ level: 'silent' }), {
     resume: { enabled: false, timeoutMs: 0 },
   });
@@ -133,7 +133,7 @@ test('turned off it is broken visibly', async () => {
   await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });
 });
 
-test('a worker that dies after the finish reason costs nothing but its own usage count', async () => {
+test('a worker that dies after the finish reason costs only its own usage count', async () => {
   const events = await all(fake.ask('@die-after-finish one two').events);
   expect(events.slice(-2)).toEqual([
     { type: 'finish', index: 0, reason: 'stop' },
@@ -141,7 +141,7 @@ test('a worker that dies after the finish reason costs nothing but its own usage
   ]);
 });
 
-test('a reply whose continuation gives no token is given up after a second try', async () => {
+test('a reply whose continuation produces no token fails after a second attempt', async () => {
   await expect(fake.ask('@die-in-decode one two').text()).rejects.toMatchObject({
     code: 'generation_failed',
   });
@@ -155,13 +155,13 @@ describe('the prompt of the continuation', () => {
     return stderr.find((line: string) => line.startsWith('prompt '));
   }
 
-  test('is the original one followed by the ids of the tokens that were handed on', async () => {
+  test('is the original prompt followed by the ids of the tokens that were sent', async () => {
     expect(await fake.ask(dieOnce()).text()).toBe('one two three four five');
     const prompt = JSON.parse((await promptGiven())!.slice('prompt '.length));
     expect(prompt).toEqual([expect.stringContaining('one two three four five\n---\n'), 0, 1]);
   });
 
-  test('is the text so far where the vocabulary does not give the tokens back', async () => {
+  test('is the text so far when the vocabulary does not reproduce the tokens', async () => {
     fake.pool.kill();
     await fake.pool.stop();
     fake = await new TestPool({ workers: 2 }, { extraArgs: ['--fake-space'] }).ready();
@@ -170,7 +170,7 @@ describe('the prompt of the continuation', () => {
   });
 });
 
-test('the client can turn it off for its request', async () => {
+test('a client can turn resuming off for its request', async () => {
   const body = { messages: [{ role: 'user', content: dieOnce() }] };
   const reply = fake.run({ kind: 'chat', n: 1, body, resume: false }).text();
   await expect(reply).rejects.toMatchObject({ code: 'generation_failed' });

@@ -1,6 +1,6 @@
 import { coalesce } from '../../../src/files/coalesce.js';
 
-test('calls during a run share the one that follows it', async () => {
+test('calls during a run share the run that follows it', async () => {
   let runs = 0;
   let release!: () => void;
   const held = new Promise<void>((resolve) => (release = resolve));
@@ -18,7 +18,7 @@ test('calls during a run share the one that follows it', async () => {
   expect(runs).toBe(2);
 });
 
-test('a run that fails is told to those it was for, and the next one runs', async () => {
+test('a failed run rejects the calls it was for, and the next one runs', async () => {
   const outcomes = [() => Promise.reject(new Error('no')), () => Promise.resolve()];
   const run = coalesce(() => outcomes.shift()!());
   await expect(run()).rejects.toThrow('no');

@@ -15,7 +15,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-test('a file is read with its mode, through links too', async () => {
+test('a file is read with its mode, even through links', async () => {
   writeFileSync(file, 'größer', { mode: 0o640 });
   symlinkSync('file', join(folder, 'link'));
   for (const path of [file, join(folder, 'link')]) {
@@ -24,7 +24,7 @@ test('a file is read with its mode, through links too', async () => {
   }
 });
 
-test('a file of the largest size is read', async () => {
+test('a file of the maximum size is read', async () => {
   writeFileSync(file, 'x'.repeat(MAX_FILE_BYTES));
   expect((await readText(file)).text).toHaveLength(MAX_FILE_BYTES);
   expect(readTextSync(file).text).toHaveLength(MAX_FILE_BYTES);
@@ -47,7 +47,7 @@ describe.each(UNREADABLE)('%s', (_, code, make) => {
     expect(() => readTextSync(file)).toThrow(expect.objectContaining({ code }));
   });
 
-  test('is named as the key file, the configuration file and the profile file', () => {
+  test('is named in the error as the key file, the configuration file and the profile file', () => {
     expect(() => new Keyring({ file })).toThrow(`The key file ${file} cannot be read (${code})`);
     expect(() => loadConfigFile(file)).toThrow(`file: cannot be read (${code})`);
     const env = { LLM_CONNECT_PROVIDER: 'mock', LLM_CONNECT_PROFILE_FILE: file };
@@ -56,7 +56,7 @@ describe.each(UNREADABLE)('%s', (_, code, make) => {
     );
   });
 
-  test('is named as .env', () => {
+  test('is named in the error as .env', () => {
     symlinkSync(file, join(folder, '.env'));
     expect(() => loadConfig({}, { env: {}, folder })).toThrow(`.env: cannot be read (${code})`);
   });

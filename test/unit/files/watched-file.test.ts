@@ -49,7 +49,7 @@ test('a change is applied once', async () => {
   expect(applied).toEqual(['second']);
 });
 
-test('a file that is being written is applied when its writer has finished', async () => {
+test('a file that is being written is applied once it is complete', async () => {
   const { file, applied, errors, watched, step, look } = setUp();
   watched.watch();
   expect(await step()).toBe(1_000);
@@ -63,7 +63,7 @@ test('a file that is being written is applied when its writer has finished', asy
   expect(errors).toEqual([]);
 });
 
-test('a file that never settles is applied all the same', async () => {
+test('a file that never settles is applied anyway', async () => {
   const { file, applied, watched, step } = setUp();
   watched.watch();
   await step();
@@ -74,7 +74,7 @@ test('a file that never settles is applied all the same', async () => {
   }
 });
 
-test('a file that cannot be read is reported once, and applied when it is back, even with the same text', async () => {
+test('a file that cannot be read is reported once and applied when it is readable again, even with the same text', async () => {
   const { file, applied, errors, watched, look } = setUp();
   watched.watch();
   for (const reason of ['EACCES', 'EACCES', 'ENOENT']) {
@@ -102,7 +102,7 @@ test('a file that cannot be applied is reported once, until it changes', async (
   expect(applied).toEqual(['good']);
 });
 
-test('a report that fails does not end the looks', async () => {
+test('an error handler that throws does not stop the checks', async () => {
   const { file, applied, errors, watched, look } = setUp();
   errors.push = () => {
     throw new Error('the log is gone');
@@ -127,7 +127,7 @@ test('reload applies an unchanged file, without waiting for it to settle', async
   expect(errors).toEqual(['Error: ENOENT', 'Error: ENOENT']);
 });
 
-test('a thousand reloads at once are two, one after the other, and the last version stays', async () => {
+test('a thousand reloads at once run the check twice, and the last version is in effect', async () => {
   const running: string[] = [];
   let release!: () => void;
   const held = new Promise<void>((resolve) => (release = resolve));

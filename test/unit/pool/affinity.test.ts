@@ -5,7 +5,7 @@ import { BLOCK, conversationText, prefixKey } from '../../../src/pool/prefix.js'
 const text = (letter: string, blocks: number) => letter.repeat(blocks * BLOCK);
 const idle = (...ids: string[]) => ids.map((id) => ({ id, leased: 0 }));
 
-test('two texts have as many leading hashes in common as leading blocks', () => {
+test('two texts share as many leading hashes as leading blocks', () => {
   fc.assert(
     fc.property(fc.string({ maxLength: 400 }), fc.string({ maxLength: 400 }), fc.string(), (same, a, b) => {
       const keys = [prefixKey(same + a), prefixKey(same + b)];
@@ -17,7 +17,7 @@ test('two texts have as many leading hashes in common as leading blocks', () => 
   expect(one.filter((hash, i) => hash === other[i])).toEqual([]);
 });
 
-test("a conversation's next turn begins with the one before and its reply", () => {
+test("the key of a conversation's next turn begins with the previous turn and its reply", () => {
   const messages = [{ role: 'user', content: text('q', 2) }];
   const next = [
     ...messages,
@@ -28,13 +28,13 @@ test("a conversation's next turn begins with the one before and its reply", () =
   expect(prefixKey(conversationText({ messages: next })).slice(0, before.length)).toEqual(before);
 });
 
-test('raw prompts and tools count too', () => {
+test('keys include raw prompts and tools', () => {
   expect(conversationText({ prompt: 'p' }, 'r')).toBe('pr');
   const tools = [{ type: 'function', function: { name: 'f' } }];
   expect(conversationText({ messages: [], tools })).toContain('"name":"f"');
 });
 
-test('a key has no more blocks than are asked for: a longer prompt would push its own beginning out of a worker’s', () => {
+test('a key is limited to the requested number of blocks, so that a long prompt does not evict its own beginning', () => {
   const long = text('a', 50);
   expect(prefixKey(long, 8)).toEqual(prefixKey(long).slice(0, 8));
   const affinity = new Affinity(8);
@@ -42,8 +42,8 @@ test('a key has no more blocks than are asked for: a longer prompt would push it
   expect(affinity.expected('w', prefixKey(long, 8))).toBe(8 * BLOCK);
 });
 
-describe('the worker for a request', () => {
-  test('is the one that holds its prefix', () => {
+describe('the chosen worker', () => {
+  test('is the one that has the prefix cached', () => {
     const affinity = new Affinity(100);
     affinity.note('b', prefixKey(text('x', 4)));
     const key = prefixKey(text('x', 5));
@@ -51,7 +51,7 @@ describe('the worker for a request', () => {
     expect([affinity.expected('b', key), affinity.expected('a', key)]).toEqual([4 * BLOCK, 0]);
   });
 
-  test('is another when its neighbours would lose more than it saves', () => {
+  test('is another one when sharing a worker costs more than the cached prefix saves', () => {
     const affinity = new Affinity(100);
     affinity.note('b', prefixKey(text('x', 4)));
     const workers = [
@@ -61,7 +61,7 @@ describe('the worker for a request', () => {
     expect(affinity.choose(workers, prefixKey(text('x', 5)))?.id).toBe('a');
   });
 
-  test('without a prefix is the least busy, then the one unused for longest', () => {
+  test('is the least busy, then the least recently used one when no prefix is cached', () => {
     const affinity = new Affinity(100);
     const none = prefixKey('short');
     expect(affinity.choose([{ id: 'a', leased: 1 }, ...idle('b')], none)?.id).toBe('b');
@@ -69,19 +69,19 @@ describe('the worker for a request', () => {
     expect(affinity.choose(idle('a', 'b', 'c'), none)?.id).toBe('b');
   });
 
-  test('is none where there is none', () => {
+  test('is undefined without candidates', () => {
     expect(new Affinity(1).choose([], [])).toBeUndefined();
   });
 });
 
-test('a worker that is gone holds nothing', () => {
+test('a worker that has exited has nothing cached', () => {
   const affinity = new Affinity(100);
   affinity.note('a', prefixKey(text('x', 4)));
   affinity.forget('a');
   expect(affinity.expected('a', prefixKey(text('x', 4)))).toBe(0);
 });
 
-test('only so much is remembered, the latest', () => {
+test('only the latest blocks within the capacity are remembered', () => {
   const affinity = new Affinity(4);
   affinity.note('a', prefixKey(text('x', 4)));
   affinity.note('a', prefixKey(text('y', 2)));
@@ -89,7 +89,7 @@ test('only so much is remembered, the latest', () => {
   expect(affinity.expected('a', prefixKey(text('x', 4)))).toBe(0);
 });
 
-test('as much is remembered as the caches hold, and no more than 65,536 blocks', () => {
+test('the capacity is the size of the caches, at most 65,536 blocks', () => {
   expect(cacheBlocks(2, 4096, false)).toBe(256);
   expect(cacheBlocks(2, 4096, true)).toBe(1024);
   expect(cacheBlocks(64, 131_072, true)).toBe(65_536);

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { FairQueue, type FairOptions } from '../../../src/pool/fair-queue.js';
 
-/** A queue whose jobs are known by name, and the name of the next one, which is begun. */
+/** A queue whose jobs have names; `next` starts the next job and returns its name. */
 class Named {
   readonly queue = new FairQueue();
   readonly #names = new Map<unknown, { name: string; caller: string }>();
 
-  /** The jobs that had to give way. */
+  /** The jobs that were evicted. */
   readonly refused: string[] = [];
 
   add(name: string, caller: string, priority = 0, more: Partial<FairOptions> = {}): this {
@@ -20,7 +20,7 @@ class Named {
     return this;
   }
 
-  /** Adds a job to a queue that holds `limit` requests; `refused` says which one gives way. */
+  /** Adds a job to a queue of at most `limit` requests; `refused` then contains the evicted one. */
   addTo(limit: number, name: string, caller: string, priority = 0): this {
     const full = this.queue.requests >= limit;
     if (!full || this.queue.makeRoom(caller, priority)) return this.add(name, caller, priority);
@@ -39,7 +39,7 @@ class Named {
   }
 }
 
-test('one caller: first come, first served', () => {
+test('the jobs of one caller run in order of arrival', () => {
   expect(new Named().add('1', 'a').add('2', 'a').add('3', 'a').all()).toEqual(['1', '2', '3']);
 });
 
@@ -48,7 +48,7 @@ test('callers take turns', () => {
   expect(named.all()).toEqual(['a1', 'b1', 'a2', 'b2', 'a3']);
 });
 
-test('a modest caller who comes late is next, however many of a greedy one wait', () => {
+test('a caller with one request is next, however many requests of another caller wait', () => {
   const named = new Named();
   for (let i = 0; i < 100; i += 1) named.add(`g${i}`, 'greedy');
   named.next();
@@ -56,7 +56,7 @@ test('a modest caller who comes late is next, however many of a greedy one wait'
   expect(named.next()).toBe('m');
 });
 
-test('who has fewest running goes first, so slots are shared out evenly', () => {
+test('the caller with the fewest running jobs is next, so slots are shared evenly', () => {
   const named = new Named().add('g1', 'greedy').add('g2', 'greedy').add('g3', 'greedy');
   named.next();
   named.next();
@@ -67,7 +67,7 @@ test('who has fewest running goes first, so slots are shared out evenly', () => 
   expect(named.next()).toBe('g3');
 });
 
-test('who comes back again and again does not go ahead of who has waited since', () => {
+test('a caller that returns again and again does not overtake one that has been waiting', () => {
   const named = new Named().add('x1', 'x').add('z1', 'z').add('z2', 'z').add('z3', 'z');
   const order: string[] = [];
   for (let round = 0; round < 6; round += 1) {
@@ -79,19 +79,19 @@ test('who comes back again and again does not go ahead of who has waited since',
   expect(order.filter((name) => name.startsWith('z'))).toEqual(['z1', 'z2', 'z3']);
 });
 
-test('a request that lost its worker goes first and batch work last, whoever they are of', () => {
+test('a resumed request runs first and batch work last, whichever caller they belong to', () => {
   const named = new Named().add('batch', 'a', -1).add('normal', 'a').add('b', 'b');
   named.add('resumed', 'c', -1, { resumed: true });
   expect(named.all()).toEqual(['resumed', 'normal', 'b', 'batch']);
 });
 
-test('an urgent request goes ahead of its own caller’s others, not of other callers', () => {
+test('an urgent request overtakes its own caller’s requests, but no other caller’s', () => {
   const named = new Named().add('m1', 'modest').add('m2', 'modest').add('g1', 'greedy');
   for (const name of ['u1', 'u2', 'u3']) named.add(name, 'greedy', 1);
   expect(named.all()).toEqual(['m1', 'u1', 'm2', 'u2', 'u3', 'g1']);
 });
 
-test('a caller that sends urgent requests for ever does not starve one that sends none', () => {
+test('a caller that only sends urgent requests does not starve others', () => {
   const named = new Named();
   for (let i = 0; i < 50; i += 1) named.add(`u${i}`, 'greedy', 1);
   const order: string[] = [];
@@ -104,7 +104,7 @@ test('a caller that sends urgent requests for ever does not starve one that send
   expect(order).toEqual(['u0', 'm1', 'u1', 'm2', 'u2', 'm3', 'u3', 'u4']);
 });
 
-test('what is removed is never run', () => {
+test('a removed job never runs', () => {
   const named = new Named().add('1', 'a').add('2', 'a').add('3', 'b');
   named.queue.remove('1');
   named.queue.remove('3');
@@ -112,7 +112,7 @@ test('what is removed is never run', () => {
   expect([named.queue.size, named.all()]).toEqual([1, ['2']]);
 });
 
-test('callers that have nothing here leave nothing behind', () => {
+test('a caller without jobs leaves no state behind', () => {
   const named = new Named();
   for (let i = 0; i < 1000; i += 1) {
     named.add('x', `caller ${i}`);
@@ -123,13 +123,13 @@ test('callers that have nothing here leave nothing behind', () => {
   expect(named.add('1', 'caller 0').add('2', 'new').all()).toEqual(['1', '2']);
 });
 
-test('p-queue can list a class, and nothing changes a priority', () => {
+test('filter lists the jobs of a priority, and setPriority throws', () => {
   const { queue } = new Named().add('1', 'a').add('2', 'b').add('3', 'a', 5);
   expect([queue.filter({ priority: 0 }).length, queue.filter({ priority: 5 }).length]).toEqual([2, 1]);
   expect(() => queue.setPriority()).toThrow('does not change');
 });
 
-test('the position told is the place in which it is started, when nobody else comes', () => {
+test('the reported position is the order in which a job starts when no others arrive', () => {
   const fresh = fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 40 });
   fc.assert(
     fc.property(fresh, fc.constantFrom('a', 'b', 'c', 'd'), (waiting, last) => {
@@ -145,7 +145,7 @@ test('the position told is the place in which it is started, when nobody else co
   );
 });
 
-test('the position counts what goes ahead: of batch work everything, of an urgent request no others of its caller', () => {
+test('the position of batch work counts all other jobs, that of an urgent request none of its caller’s normal ones', () => {
   const { queue } = new Named().add('1', 'a', 1).add('2', 'b').add('3', 'b').add('4', 'c', -1);
   const positions = (caller: string) => [1, 0, -1].map((priority) => queue.positionOf(caller, priority));
   expect(positions('b')).toEqual([2, 4, 5]);
@@ -161,7 +161,7 @@ describe('a full queue', () => {
     return named;
   };
 
-  test('the newest request of the caller with most gives way, until all have equal shares', () => {
+  test('evicts the newest request of the caller with the most, until all have equal shares', () => {
     const named = full(['a1', 'a'], ['a2', 'a'], ['a3', 'a'], ['a4', 'a']);
     for (const name of ['b1', 'b2', 'b3', 'b4']) named.addTo(4, name, 'b');
     named.addTo(4, 'a5', 'a').addTo(4, 'c1', 'c');
@@ -169,24 +169,24 @@ describe('a full queue', () => {
     expect(named.all()).toEqual(['a1', 'b1', 'c1', 'a2']);
   });
 
-  test('where every caller has one, the newest request is refused', () => {
+  test('refuses the new request when every caller has one', () => {
     const named = full(['a1', 'a'], ['b1', 'b'], ['c1', 'c'], ['d1', 'd']);
     named.addTo(4, 'e1', 'e').addTo(4, 'a2', 'a').addTo(4, 'e2', 'e', 1);
     expect(named.refused).toEqual(['e1', 'a2', 'e2']);
   });
 
-  test('batch work gives way first, though its caller has fewer, and never makes others give way', () => {
+  test('evicts batch work first, even of a caller with fewer requests, and never evicts others for batch work', () => {
     const named = full(['a1', 'a'], ['a2', 'a'], ['b1', 'b', -1], ['b2', 'b', -1]);
     named.addTo(4, 'c1', 'c', -1).addTo(4, 'a3', 'a').addTo(4, 'a4', 'a').addTo(4, 'c2', 'c', -1);
     expect(named.refused).toEqual(['b2', 'c1', 'b1', 'c2']);
   });
 
-  test('among batch work it is the caller with most as well', () => {
+  test('evicts the batch work of the caller with the most of it', () => {
     const named = full(['a1', 'a', -1], ['a2', 'a', -1], ['a3', 'a', -1], ['b1', 'b', -1]);
     expect(named.addTo(4, 'c1', 'c', -1).refused).toEqual(['a3']);
   });
 
-  test('urgent requests make room among those of their own caller', () => {
+  test('evicts a request of the same caller for an urgent one', () => {
     const named = full(['a1', 'a'], ['u1', 'a', 1], ['a2', 'a'], ['u2', 'a', 1]);
     for (const name of ['u3', 'u4', 'u5']) named.addTo(4, name, 'a', 1);
     expect(named.refused).toEqual(['a2', 'a1', 'u5']);
@@ -194,7 +194,7 @@ describe('a full queue', () => {
     expect(named.refused).toEqual(['a2', 'a1', 'u5', 'u4']);
   });
 
-  test('what has begun or lost its worker never gives way, nor counts', () => {
+  test('neither evicts nor counts begun and resumed requests', () => {
     const named = new Named().add('r', 'a', 0, { resumed: true }).add('s', 'a', 0, { slots: { held: 1 } });
     expect([named.queue.size, named.queue.requests]).toEqual([2, 0]);
     expect(named.queue.makeRoom('b', 0)).toBe(false);
@@ -203,7 +203,7 @@ describe('a full queue', () => {
 });
 
 describe('the choices of one request', () => {
-  test('are one place of the queue, and give way together', () => {
+  test('share one place in the queue and are evicted together', () => {
     const slots = { held: 0 };
     const named = new Named().add('1', 'a').add('2a', 'a', 0, { slots }).add('2b', 'a', 0, { slots });
     expect([named.queue.size, named.queue.requests, named.queue.has(slots)]).toEqual([3, 2, true]);
@@ -212,7 +212,7 @@ describe('the choices of one request', () => {
     expect([named.queue.has(slots), named.all()]).toEqual([false, ['1', 'm']]);
   });
 
-  test('follow the first one, and none of them gives way any more', () => {
+  test('follow the first choice and are no longer evicted', () => {
     const slots = { held: 0 };
     const named = new Named().add('1a', 'a', 0, { slots }).add('1b', 'a', 0, { slots }).add('2', 'a');
     expect(named.next()).toBe('1a');
@@ -222,7 +222,7 @@ describe('the choices of one request', () => {
     expect(named.all()).toEqual(['1b', 'u']);
   });
 
-  test('of batch work stay behind everybody', () => {
+  test('of batch work stay behind all other requests', () => {
     const slots = { held: 0 };
     const named = new Named().add('1a', 'a', -1, { slots }).add('1b', 'a', -1, { slots });
     named.next();
@@ -235,7 +235,7 @@ const step = fc.oneof(
   fc.constantFrom('next' as const, 'finish' as const),
 );
 
-test('whatever happens, a full queue stays full, none is lost, and nobody is refused who has fewer than another', () => {
+test('a full queue stays full, loses no job and refuses no caller that has fewer requests than another, whatever happens', () => {
   const limit = 5;
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
@@ -278,7 +278,7 @@ function expectFair(requests: readonly string[], refused: string): void {
   expect(ofCaller(refused.split('/')[1]!)).toBe(most);
 }
 
-test('within a caller and a priority none overtakes another', () => {
+test('the requests of one caller and priority never overtake each other', () => {
   const job = fc.record({ caller: fc.constantFrom('a', 'b', 'c', 'd'), priority: fc.constantFrom(-1, 0, 1) });
   fc.assert(
     fc.property(fc.array(job, { maxLength: 60 }), (waiting) => {

@@ -16,7 +16,7 @@ function counting() {
   return { heap, counter };
 }
 
-test('the first is the one before all others, whatever is put, moved and deleted', () => {
+test('the first item ranks before all others after any sequence of puts, moves and deletes', () => {
   const step = fc.record({ id: fc.nat(15), rank: fc.nat(5), gone: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
@@ -40,7 +40,7 @@ test('the first is the one before all others, whatever is put, moved and deleted
   );
 });
 
-test('with 10,000 items no operation takes more than two comparisons for each of its 14 levels', () => {
+test('an operation on 10,000 items takes at most two comparisons per level of the 14', () => {
   const { heap, counter } = counting();
   const items = Array.from({ length: 10_000 }, (_, id): Item => ({ id, rank: (id * 7919) % 10_007 }));
   const most = { put: 0, moved: 0, deleted: 0 };

@@ -6,22 +6,22 @@ const asking = (content: string, settings: object = {}) => ({
 });
 const MINUTE = 60_000;
 
-test('content that was alone in two crashes is refused, whatever its settings, for ten minutes', () => {
+test('content that was alone in two crashes is refused for ten minutes, whatever its sampling settings', () => {
   const quarantine = new Quarantine();
-  expect(quarantine.crashed([asking('bad')], 0)).toBe(0);
+  expect(quarantine.recordCrash([asking('bad')], 0)).toBe(0);
   expect(quarantine.holds(asking('bad'), 0)).toBe(false);
-  expect(quarantine.crashed([asking('bad', { temperature: 1 })], MINUTE)).toBe(1);
+  expect(quarantine.recordCrash([asking('bad', { temperature: 1 })], MINUTE)).toBe(1);
   expect(quarantine.holds(asking('bad', { seed: 7 }), MINUTE)).toBe(true);
   expect(quarantine.holds(asking('good'), MINUTE)).toBe(false);
   expect(quarantine.holds(asking('bad'), 11 * MINUTE - 1)).toBe(true);
   expect(quarantine.holds(asking('bad'), 11 * MINUTE)).toBe(false);
 });
 
-test('it is found among its neighbours once it alone is common, and was alone once', () => {
+test('content is refused when it is the only one common to two crashes and was alone in one', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([asking('bad'), asking('a'), asking('b')], 0);
-  expect(quarantine.crashed([asking('bad'), asking('a')], 1)).toBe(0);
-  expect(quarantine.crashed([asking('bad')], 2)).toBe(1);
+  quarantine.recordCrash([asking('bad'), asking('a'), asking('b')], 0);
+  expect(quarantine.recordCrash([asking('bad'), asking('a')], 1)).toBe(0);
+  expect(quarantine.recordCrash([asking('bad')], 2)).toBe(1);
   expect(['bad', 'a', 'b'].map((content) => quarantine.holds(asking(content), 2))).toEqual([
     true,
     false,
@@ -29,46 +29,46 @@ test('it is found among its neighbours once it alone is common, and was alone on
   ]);
 });
 
-test('a long reply is not to blame for what its neighbours do', () => {
+test('a long reply is not blamed for crashes caused by its neighbours', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([asking('long'), asking('one')], 0);
-  expect(quarantine.crashed([asking('long'), asking('two')], 1)).toBe(0);
+  quarantine.recordCrash([asking('long'), asking('one')], 0);
+  expect(quarantine.recordCrash([asking('long'), asking('two')], 1)).toBe(0);
 });
 
-test('where each content crashes its two workers it is the machine as well', () => {
+test('no content is refused when each of many contents crashes two workers', () => {
   const quarantine = new Quarantine();
   for (const content of ['a', 'b', 'c', 'd']) {
-    quarantine.crashed([asking(content)], 0);
-    quarantine.crashed([asking(content)], 0);
+    quarantine.recordCrash([asking(content)], 0);
+    quarantine.recordCrash([asking(content)], 0);
   }
   expect(['a', 'b', 'c', 'd'].map((content) => quarantine.holds(asking(content), 1))).toEqual([
     ...[false, false, false, false],
   ]);
 });
 
-test('two crashes that are far apart have nothing to do with each other', () => {
+test('two crashes far apart are not compared', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([asking('unlucky')], 0);
-  expect(quarantine.crashed([asking('unlucky')], 10 * MINUTE)).toBe(0);
+  quarantine.recordCrash([asking('unlucky')], 0);
+  expect(quarantine.recordCrash([asking('unlucky')], 10 * MINUTE)).toBe(0);
 });
 
-test('crashes with nothing in hand accuse nobody', () => {
+test('crashes of idle workers blame no content', () => {
   const quarantine = new Quarantine();
-  quarantine.crashed([], 0);
-  expect(quarantine.crashed([], 1)).toBe(0);
+  quarantine.recordCrash([], 0);
+  expect(quarantine.recordCrash([], 1)).toBe(0);
 });
 
-test('where everything crashes it is the machine', () => {
+test('no content is refused when everything crashes', () => {
   const quarantine = new Quarantine();
-  for (const content of ['a', 'b', 'c']) quarantine.crashed([asking(content)], 0);
-  for (const content of ['a', 'b', 'c']) quarantine.crashed([asking(content)], 1);
+  for (const content of ['a', 'b', 'c']) quarantine.recordCrash([asking(content)], 0);
+  for (const content of ['a', 'b', 'c']) quarantine.recordCrash([asking(content)], 1);
   expect(['a', 'b', 'c'].map((content) => quarantine.holds(asking(content), 1))).toEqual([
     ...[false, false, false],
   ]);
 });
 
-test('a second killer is found after the first', () => {
+test('a second crashing content is refused after the first', () => {
   const quarantine = new Quarantine();
-  for (const content of ['one', 'one', 'two', 'two']) quarantine.crashed([asking(content)], 0);
+  for (const content of ['one', 'one', 'two', 'two']) quarantine.recordCrash([asking(content)], 0);
   expect([quarantine.holds(asking('one'), 1), quarantine.holds(asking('two'), 1)]).toEqual([true, true]);
 });

@@ -3,7 +3,7 @@ import { ServiceTime } from '../../../src/pool/service-time.js';
 
 const use = { requests: 10, ageMs: 1000, memoryBytes: 500 };
 
-test('without limits a worker is never due', () => {
+test('a worker without limits is never due', () => {
   expect(recyclingDue(use, {})).toBeUndefined();
 });
 
@@ -14,26 +14,26 @@ test.each([
   [{ ageMs: 1001 }, undefined],
   [{ memoryBytes: 400 }, 'memoryBytes'],
   [{ memoryBytes: 501 }, undefined],
-])('limits %j: due by %s', (limits, due) => {
+])('with the limits %j a worker is due by %s', (limits, due) => {
   expect(recyclingDue(use, limits)).toBe(due);
 });
 
-test('memory that the system does not tell is not judged', () => {
+test('the memory limit is ignored when the system does not report memory', () => {
   expect(recyclingDue({ ...use, memoryBytes: undefined }, { memoryBytes: 1 })).toBeUndefined();
 });
 
-describe('the wait that is told', () => {
-  test('is a second while nothing is known', () => {
+describe('the estimated wait', () => {
+  test('is one second without any record', () => {
     expect(new ServiceTime().waitFor(100, 1)).toBe(1);
   });
 
-  test('is the mean time a slot is held, by place and slots', () => {
+  test('is the mean time that a slot is held, times the position, divided by the number of slots', () => {
     const time = new ServiceTime();
     time.note(2000);
     expect([time.waitFor(1, 1), time.waitFor(10, 1), time.waitFor(10, 4)]).toEqual([2, 20, 5]);
   });
 
-  test('follows what requests take now, and is never more than five minutes', () => {
+  test('follows recent requests and is five minutes at most', () => {
     const time = new ServiceTime();
     time.note(1000);
     for (let i = 0; i < 100; i += 1) time.note(10_000);

@@ -6,11 +6,11 @@ const policy = () => new RestartPolicy(() => 1);
 const exits = (subject: RestartPolicy, times: number[], served = false) =>
   times.map((at) => subject.exited(at, served));
 
-test('the first exits are replaced at once', () => {
+test('the first workers that exit are replaced at once', () => {
   expect(exits(policy(), [0, 1, 2, 3])).toEqual([0, 0, 0, 0]);
 });
 
-test('five fruitless exits in 30 s open it, and the delay doubles from 0.25 s to 30 s', () => {
+test('five fruitless exits in 30 s start a crash loop, and the delay doubles from 0.25 s to 30 s', () => {
   const subject = policy();
   const times = Array.from({ length: 14 }, (_, i) => i);
   expect(exits(subject, times).slice(4)).toEqual([
@@ -19,19 +19,19 @@ test('five fruitless exits in 30 s open it, and the delay doubles from 0.25 s to
   expect(subject.open).toBe(true);
 });
 
-test('exits further apart do not', () => {
+test('fruitless exits further apart start no crash loop', () => {
   const subject = policy();
   expect(exits(subject, [0, 10_000, 20_000, 30_000, 40_000, 50_000])).toEqual([0, 0, 0, 0, 0, 0]);
   expect(subject.open).toBe(false);
 });
 
-test('exits of workers that had served do not count, however many', () => {
+test('exits of workers that have served never count', () => {
   const subject = policy();
   expect(exits(subject, [0, 1, 2, 3, 4, 5, 6, 7], true).every((delay) => delay === 0)).toBe(true);
   expect(subject.open).toBe(false);
 });
 
-test('a worker that serves closes it', () => {
+test('a worker that serves a request ends the crash loop', () => {
   const subject = policy();
   exits(subject, [0, 1, 2, 3, 4]);
   subject.served();
@@ -39,12 +39,12 @@ test('a worker that serves closes it', () => {
   expect(subject.exited(5, false)).toBe(0);
 });
 
-test('jitter takes at most half of the delay away', () => {
+test('jitter shortens the delay by half at most', () => {
   const subject = new RestartPolicy(() => 0);
   expect(exits(subject, [0, 1, 2, 3, 4]).at(-1)).toBe(125);
 });
 
-test('after five minutes without an exit the loop is over, also when nobody asked for anything', () => {
+test('a crash loop ends after five minutes without an exit, even without requests', () => {
   const policy = new RestartPolicy(() => 1);
   for (let n = 0; n < 8; n += 1) policy.exited(n, false);
   expect(policy.open).toBe(true);

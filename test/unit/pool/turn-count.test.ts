@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { TurnCount } from '../../../src/pool/turn-count.js';
 
-test('it says how many jobs callers with so many each have run after so many turns', () => {
+test('within() is the number of jobs that callers have run after a number of turns', () => {
   const change = fc.record({ caller: fc.nat(4), more: fc.boolean() });
   fc.assert(
     fc.property(fc.array(change, { maxLength: 200 }), (changes) => {

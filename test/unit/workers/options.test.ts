@@ -12,13 +12,13 @@ const options: WorkerOptions = {
 
 const valueOf = (args: string[], name: string) => args[args.indexOf(name) + 1];
 
-test('the context is the sum over the slots', () => {
+test('-c is the sum of the contexts of all slots', () => {
   const args = buildArgs(options, undefined);
   expect(valueOf(args, '-c')).toBe('4000');
   expect(valueOf(args, '-np')).toBe('4');
 });
 
-test('small batches on a CPU, larger ones on a GPU', () => {
+test('batches are small on a CPU and larger on a GPU', () => {
   expect(valueOf(buildArgs(options, undefined), '-ub')).toBe('128');
   expect(valueOf(buildArgs({ ...options, gpuLayers: 99 }, undefined), '-ub')).toBe('512');
   expect(valueOf(buildArgs({ ...options, gpu: '1' }, undefined), '-b')).toBe('512');
@@ -29,21 +29,21 @@ test('a batch has room for a token of each slot', () => {
   expect([valueOf(args, '-b'), valueOf(args, '-ub')]).toEqual(['200', '200']);
 });
 
-test('the address is logged, the prompt cache bounded, nothing fetched', () => {
+test('the arguments log the address, bound the prompt cache and fetch nothing', () => {
   const args = buildArgs(options, undefined);
   expect(valueOf(args, '-lv')).toBe('3');
   expect(valueOf(args, '--cache-ram')).toBe('0');
   expect(args).toContain('--offline');
 });
 
-test('what is not set is left to llama.cpp; extra arguments come last', () => {
+test('unset options are left to llama.cpp, and extra arguments come last', () => {
   const args = buildArgs({ ...options, extraArgs: ['-fa', 'on'] }, undefined);
   expect(args).not.toContain('-t');
   expect(args).not.toContain('-ngl');
   expect(args.slice(-2)).toEqual(['-fa', 'on']);
 });
 
-test('a llama-server gets its socket, and its key only by environment', () => {
+test('a llama-server gets its socket as an argument and its key in the environment', () => {
   const server = { ...options, binary: { path: '/x/llama-server', kind: 'llama-server' as const } };
   const listen = { socketPath: '/run/s.sock', apiKey: 'SECRET' };
   const args = buildArgs(server, listen);
@@ -52,7 +52,7 @@ test('a llama-server gets its socket, and its key only by environment', () => {
   expect(buildEnv({}, server, listen)).toEqual({ LLAMA_API_KEY: 'SECRET' });
 });
 
-test('a child inherits only what it needs', () => {
+test('a child inherits only the variables it needs', () => {
   const parent = {
     ...{ PATH: '/bin', HOME: '/h', LD_LIBRARY_PATH: '/l', CUDA_CACHE_PATH: '/c' },
     ...{ API_KEY: 'k', HF_TOKEN: 't', LLAMA_ARG_CTX_SIZE: '7', OPENAI_API_KEY: 'o', NODE_OPTIONS: '-x' },

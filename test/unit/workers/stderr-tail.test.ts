@@ -1,13 +1,13 @@
 import { StderrTail } from '../../../workers/stderr-tail.js';
 
-test('lines are given whole, wherever they are cut', () => {
+test('lines are passed on whole, wherever the chunks are cut', () => {
   const lines: string[] = [];
   const tail = new StderrTail((line) => lines.push(line));
   for (const piece of ['on', 'e\ntw', 'o\r\n', 'three']) tail.push(piece);
   expect(lines).toEqual(['one', 'two']);
 });
 
-test('a flood keeps the end and stays bounded', () => {
+test('a flood of output is bounded and keeps the end', () => {
   const tail = new StderrTail(() => undefined);
   for (let i = 0; i < 1_000; i += 1) tail.push(`${'x'.repeat(999)}\n`);
   tail.push('the end\n');
@@ -15,7 +15,7 @@ test('a flood keeps the end and stays bounded', () => {
   expect(tail.since(0, Infinity).length).toBeLessThanOrEqual(128 * 1024);
 });
 
-test('what came since a mark, also when more has been dropped than was marked', () => {
+test('since() returns the output after a position, even if that was dropped', () => {
   const tail = new StderrTail(() => undefined);
   tail.push('before\n');
   const mark = tail.position();
@@ -26,7 +26,7 @@ test('what came since a mark, also when more has been dropped than was marked', 
   expect(tail.since(mark, 5)).toBe('yyyyy');
 });
 
-test('the last error is found among other lines, without prefix and paths', () => {
+test('lastError() finds the last error without its prefix and paths', () => {
   const tail = new StderrTail(() => undefined);
   expect(tail.lastError()).toBeUndefined();
   tail.push('0.00.006.228 E llama_model_load: error loading model: cannot open /srv/models/x.gguf\n');
@@ -34,7 +34,7 @@ test('the last error is found among other lines, without prefix and paths', () =
   expect(tail.lastError()).toBe('error loading model: cannot open [path]');
 });
 
-test('a grammar that llama.cpp quotes on its stderr is left out, and what follows is kept', () => {
+test('a grammar that llama.cpp quotes on stderr is removed, and the following lines are kept', () => {
   const tail = new StderrTail(() => undefined);
   const log = '0.00.012.345 E srv  send_error: task id = 0';
   tail.push(

@@ -10,19 +10,22 @@ const { Keyring } = await import('../../../../src/accounts/keys/keyring.js');
 
 const NAMES = ['first', 'middle', 'last', ...Array.from({ length: 997 }, (_, index) => `key-${index}`)];
 
-test.each(['first', 'middle', 'last', 'key-500', 'API', 'nobody', ''])('%j is compared once', (presented) => {
-  const folder = temporaryFolder();
-  try {
-    const file = `${folder.path}/keys.json`;
-    writePrivate(file, keyText(...NAMES.map((name) => ({ name, sha256: sha256(name) }))));
-    const ring = new Keyring({ apiKey: 'API', file });
-    compare.mockClear();
-    const caller = ring.authenticate(presented);
-    const expected = presented === 'API' ? 'default' : NAMES.find((name) => name === presented);
-    expect(caller?.name).toBe(expected);
-    expect(compare).toHaveBeenCalledTimes(1);
-    expect(compare.mock.calls.flat().map((bytes) => bytes.byteLength)).toEqual([32, 32]);
-  } finally {
-    folder.remove();
-  }
-});
+test.each(['first', 'middle', 'last', 'key-500', 'API', 'nobody', ''])(
+  'the key %j is compared once',
+  (presented) => {
+    const folder = temporaryFolder();
+    try {
+      const file = `${folder.path}/keys.json`;
+      writePrivate(file, keyText(...NAMES.map((name) => ({ name, sha256: sha256(name) }))));
+      const ring = new Keyring({ apiKey: 'API', file });
+      compare.mockClear();
+      const caller = ring.authenticate(presented);
+      const expected = presented === 'API' ? 'default' : NAMES.find((name) => name === presented);
+      expect(caller?.name).toBe(expected);
+      expect(compare).toHaveBeenCalledTimes(1);
+      expect(compare.mock.calls.flat().map((bytes) => bytes.byteLength)).toEqual([32, 32]);
+    } finally {
+      folder.remove();
+    }
+  },
+);

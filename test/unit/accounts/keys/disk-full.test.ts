@@ -32,7 +32,7 @@ test.each([
         full();
       }),
   ],
-])('%s not written leaves the old file and nothing else', async (_, fill) => {
+])('when %s cannot be written, the old file remains and nothing else', async (_, fill) => {
   const before = fs.readFileSync(file, 'utf8');
   for (const change of [() => addKey(file, { name: 'b' }), () => revokeKey(file, 'a')]) {
     fill();

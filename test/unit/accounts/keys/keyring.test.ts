@@ -44,7 +44,7 @@ const entry = (name: string, fields: object = {}): object => ({
 });
 
 describe('authenticate', () => {
-  test('knows each key of the file and no other', () => {
+  test('accepts each key in the file and no other', () => {
     writePrivate(
       file,
       keyText(entry('a'), entry('b', { rateLimitQps: 2.5 }), entry('root', { admin: true })),
@@ -72,7 +72,7 @@ describe('authenticate', () => {
     }
   });
 
-  test('a key spends for its own name and the tenants it lists, with * for any', () => {
+  test('lets a key charge its own name and the tenants it lists, or any with *', () => {
     writePrivate(
       file,
       keyText(
@@ -87,13 +87,13 @@ describe('authenticate', () => {
     expect(ring.authenticate('key of root')).toEqual({ name: 'root', admin: true });
   });
 
-  test('API_KEY alone is an admin’s', () => {
+  test('gives API_KEY admin rights', () => {
     expect(Keyring.fromSingleKey(CANARY).authenticate(CANARY)).toEqual({ name: 'default', admin: true });
     expect(Keyring.fromSingleKey(CANARY, 'ops').authenticate(CANARY)).toEqual({ name: 'ops', admin: true });
     expect(Keyring.fromSingleKey(CANARY).authenticate(`${CANARY}x`)).toBeUndefined();
   });
 
-  test('API_KEY and the file go together', async () => {
+  test('accepts API_KEY along with the keys in the file', async () => {
     writePrivate(file, keyText(entry('a')));
     const ring = keyring({ apiKey: CANARY, file });
     expect([ring.authenticate(CANARY)?.name, ring.authenticate('key of a')?.name]).toEqual(['default', 'a']);
@@ -103,7 +103,7 @@ describe('authenticate', () => {
     expect(ring.authenticate('key of a')).toBeUndefined();
   });
 
-  test('no keys let nobody in, not even an empty one', () => {
+  test('accepts nothing without keys, not even an empty key', () => {
     const none = keyring({ apiKey: '' });
     expect(none.size).toBe(0);
     expect(none.authenticate('')).toBeUndefined();
@@ -111,13 +111,13 @@ describe('authenticate', () => {
     expect(keyring().authenticate('')).toBeUndefined();
   });
 
-  test('a hash in capitals is the same hash', () => {
+  test('accepts a hash in upper case', () => {
     writePrivate(file, keyText({ name: 'a', sha256: sha256(CANARY).toUpperCase() }));
     expect(keyring().authenticate(CANARY)?.name).toBe('a');
   });
 });
 
-test('budgets are those of the file, in nanos', () => {
+test('budgets are read from the file and converted to nanos', () => {
   writePrivate(file, keyText(entry('a', { budget: { day: 0.5, monthTokens: 9 } }), entry('b')));
   const ring = keyring();
   expect(ring.budgetOf('a')).toEqual({
@@ -127,19 +127,19 @@ test('budgets are those of the file, in nanos', () => {
   expect([ring.budgetOf('b'), ring.budgetOf('c')]).toEqual([undefined, undefined]);
 });
 
-describe('a bad file', () => {
+describe('an invalid key file', () => {
   const good = entry('a') as { sha256: string };
   test.each([
     ['no JSON', '{"keys": [\n{"name": canary}]}', 'is not valid JSON'],
     ['a list', '[]', 'the top level: '],
     ['no keys', '{}', 'keys: '],
-    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: has a field that is not known'],
+    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: has an unknown field'],
     [
       'the key itself',
       keyText({ name: 'a', key: CANARY, sha256: CANARY }),
       'keys.0.sha256: must be 64 hexadecimal',
     ],
-    ['no hash', keyText({ name: 'a' }), 'keys.0.sha256: must be a text'],
+    ['no hash', keyText({ name: 'a' }), 'keys.0.sha256: must be a string'],
     ['a name with spaces', keyText({ ...good, name: `${CANARY} x` }), 'keys.0.name: must be 1 to 64'],
     ['a key for a name', keyText({ ...good, name: `lms_${CANARY}` }), 'keys.0.name: must be'],
     ['a reserved name', keyText({ ...good, name: 'anonymous' }), 'keys.0.name: must be'],
@@ -150,22 +150,18 @@ describe('a bad file', () => {
     [
       'a rate near nothing',
       keyText({ ...good, rateLimitQps: 1e-300 }),
-      'keys.0.rateLimitQps: must be 0, which',
+      'keys.0.rateLimitQps: must be 0 for no limit',
     ],
-    ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0, which'],
+    [
+      'a rate beyond all',
+      keyText({ ...good, rateLimitQps: 1e308 }),
+      'keys.0.rateLimitQps: must be 0 for no limit',
+    ],
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
-    [
-      'a name twice',
-      keyText(entry('a'), { ...good, sha256: sha256('b') }),
-      'keys.1.name: is that of keys.0 too',
-    ],
-    [
-      'a hash twice',
-      keyText(entry('b', good), { ...good, name: 'c' }),
-      'keys.1.sha256: is that of keys.0 too',
-    ],
-  ])('with %s names the place and quotes nothing', (_, text, expected) => {
+    ['a name twice', keyText(entry('a'), { ...good, sha256: sha256('b') }), 'keys.1.name: duplicates keys.0'],
+    ['a hash twice', keyText(entry('b', good), { ...good, name: 'c' }), 'keys.1.sha256: duplicates keys.0'],
+  ])('with %s is reported with the place and without quoting it', (_, text, expected) => {
     writePrivate(file, text);
     let thrown: unknown;
     try {
@@ -181,30 +177,30 @@ describe('a bad file', () => {
     expect(shown).not.toContain(good.sha256);
   });
 
-  test('of broken JSON is located by its line', () => {
+  test('that is not valid JSON is reported with the line', () => {
     writePrivate(file, '{"keys": [\n\n {"name": "a" "b"}]}');
     expect(() => keyring()).toThrow(/is not valid JSON, line 3$/);
   });
 
-  test('that is missing stops the start too', () => {
+  test('that is missing stops the start', () => {
     expect(() => keyring()).toThrow(`The key file ${file} cannot be read (ENOENT)`);
   });
 
-  test('may not take the name of API_KEY’s key', () => {
+  test('that uses the name of API_KEY’s key is refused', () => {
     writePrivate(file, keyText(entry('default')));
     expect(() => keyring({ file, apiKey: CANARY })).toThrow(
-      'has a key of the name that the key of API_KEY has',
+      'contains a key named "default", which is reserved for API_KEY',
     );
   });
 
-  test('with a byte order mark is not bad', () => {
+  test('is not one that starts with a byte order mark', () => {
     writePrivate(file, `\uFEFF${keyText(entry('a'))}`);
     expect(keyring().size).toBe(1);
   });
 });
 
 describe('the mode of the file', () => {
-  test.each([0o644, 0o640, 0o604])('looser than 0600 is warned of: %o', (mode) => {
+  test.each([0o644, 0o640, 0o604])('%o is reported as too permissive', (mode) => {
     writePrivate(file, keyText(entry('a')));
     chmodSync(file, mode);
     const warnings: string[] = [];
@@ -212,7 +208,7 @@ describe('the mode of the file', () => {
     expect(warnings).toEqual([expect.stringContaining(`${file} has mode 0${mode.toString(8)}`)]);
   });
 
-  test.each([0o600, 0o400])('as it should be is not: %o', (mode) => {
+  test.each([0o600, 0o400])('%o is accepted without a warning', (mode) => {
     writePrivate(file, keyText(entry('a')));
     chmodSync(file, mode);
     const warnings: string[] = [];
@@ -221,7 +217,7 @@ describe('the mode of the file', () => {
   });
 });
 
-test('a file with too many keys, or too much wrong, is told of briefly', () => {
+test('the error for a file with too many keys or problems is short', () => {
   const keys = Array.from({ length: 10_001 }, (_, index) => ({ name: `${index}`, sha256: 'x' }));
   writePrivate(file, keyText(...keys));
   expect(() => keyring()).toThrow(/: keys: has more than 10000 keys$/);
@@ -229,7 +225,7 @@ test('a file with too many keys, or too much wrong, is told of briefly', () => {
   expect(() => keyring()).toThrow(/keys\.9\.sha256: must be 64 hexadecimal digits; and 9990 more$/);
 });
 
-test('a reload of ten thousand keys lets other work in between', async () => {
+test('a reload of ten thousand keys yields to other work', async () => {
   writePrivate(file, keyText(entry('a')));
   const ring = keyring();
   replaceFile(file, keyText(...Array.from({ length: 10_000 }, (_, index) => entry(`key-${index}`))));
@@ -246,7 +242,7 @@ test('a reload of ten thousand keys lets other work in between', async () => {
 });
 
 describe('reload', () => {
-  test('takes new keys, drops revoked ones and changes rights at once', async () => {
+  test('applies new keys, revoked keys and changed rights at once', async () => {
     writePrivate(file, keyText(entry('a'), entry('b')));
     const ring = keyring();
     replaceFile(file, keyText(entry('b', { admin: true }), entry('c')));
@@ -264,7 +260,7 @@ describe('reload', () => {
       'has the name of the key of API_KEY',
       () => replaceFile(file, keyText({ name: 'default', sha256: sha256('b') })),
     ],
-  ])('keeps the old keys when the file %s, and says why', async (_, spoil) => {
+  ])('keeps the old keys and reports the reason when the file %s', async (_, spoil) => {
     writePrivate(file, keyText(entry('a', { budget: { day: 1 } })));
     const errors: Error[] = [];
     const ring = keyring({ file, apiKey: 'key of API', onError: (error) => errors.push(error) });
@@ -360,17 +356,20 @@ describe('watch', () => {
     expect(ring.authenticate('key of b')?.name).toBe('b');
   });
 
-  test.each(CHANGES)('after a swap of the folder a key is revoked when an operator %s', async (_, change) => {
-    const { ring, reported } = watching(path());
-    writeFolder('new', keyText(entry('a'), entry('b'), entry('c')));
-    renameSync(inner(), join(folder.path, 'first'));
-    renameSync(join(folder.path, 'new'), inner());
-    await until(() => reported.includes(3));
-    change();
-    await until(() => ring.authenticate('key of a') === undefined);
-  });
+  test.each(CHANGES)(
+    'a key is revoked after the folder was swapped when an operator %s',
+    async (_, change) => {
+      const { ring, reported } = watching(path());
+      writeFolder('new', keyText(entry('a'), entry('b'), entry('c')));
+      renameSync(inner(), join(folder.path, 'first'));
+      renameSync(join(folder.path, 'new'), inner());
+      await until(() => reported.includes(3));
+      change();
+      await until(() => ring.authenticate('key of a') === undefined);
+    },
+  );
 
-  test('a key is revoked by a swapped link, as in a mounted secret', async () => {
+  test('a key is revoked when a link is swapped, as in a mounted secret', async () => {
     writeFolder('..2025', withA);
     writeFolder('..2026', withoutA);
     symlinkSync('..2025', join(folder.path, '..data'));
@@ -399,7 +398,7 @@ describe('watch', () => {
     await until(() => ring.authenticate('key of a') === undefined);
   });
 
-  test('a change between reading and watching is not missed', async () => {
+  test('a change between the first read and watch() is applied', async () => {
     const ring = keyring({ file: path(), wait: () => setImmediate() });
     replaceFile(path(), keyText());
     ring.watch();

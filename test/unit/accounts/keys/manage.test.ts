@@ -35,7 +35,7 @@ afterEach(() => folder.remove());
 const NOW = Date.parse('2025-03-01T10:00:00Z');
 
 describe('addKey', () => {
-  test('makes a key that works, and keeps its SHA-256 alone', async () => {
+  test('creates a key that works and stores only its SHA-256', async () => {
     const { key, info } = await addKey(file, {
       name: 'shop',
       tenants: ['acme'],
@@ -64,7 +64,7 @@ describe('addKey', () => {
     });
   });
 
-  test('makes the file and its folder for their owner alone, and keeps a mode that was chosen', async () => {
+  test('creates the file and its folder for their owner only, and keeps the mode of an existing file', async () => {
     await addKey(file, { name: 'a' });
     const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
     expect([mode(file), mode(join(folder.path, 'new'))]).toEqual(['600', '700']);
@@ -74,14 +74,16 @@ describe('addKey', () => {
     expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
   });
 
-  test('refuses a name that is taken, and leaves the file', async () => {
+  test('refuses a name that is taken and leaves the file unchanged', async () => {
     await addKey(file, { name: 'a' });
     const before = readFileSync(file, 'utf8');
-    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow('has a key of that name already');
+    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow(
+      'already contains a key with that name',
+    );
     expect(readFileSync(file, 'utf8')).toBe(before);
   });
 
-  test('twenty at once are all there, each with a key of its own', async () => {
+  test('adds twenty keys at once, all different', async () => {
     const names = Array.from({ length: 20 }, (_, index) => `key-${index}`);
     const added = await Promise.all(names.map((name) => addKey(file, { name })));
     expect(new Set(added.map(({ key }) => key)).size).toBe(20);
@@ -90,13 +92,13 @@ describe('addKey', () => {
     expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
   });
 
-  test('of the same name at once, one wins', async () => {
+  test('adds one of several keys with the same name at once', async () => {
     const tries = await Promise.allSettled([1, 2, 3].map(() => addKey(file, { name: 'same' })));
     expect(tries.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
     expect(listKeys(file)).toHaveLength(1);
   });
 
-  test('waits for another process to let go of the lock', async () => {
+  test('waits until another process releases the lock', async () => {
     await addKey(file, { name: 'a' });
     writeFileSync(`${file}.lock`, '1\n');
     const adding = addKey(file, { name: 'b' });
@@ -106,7 +108,7 @@ describe('addKey', () => {
     expect(listKeys(file).map(({ name }) => name)).toEqual(['a', 'b']);
   });
 
-  test('a lock that is never let go is named, and left', async () => {
+  test('names a lock that is never released and leaves it in place', async () => {
     writePrivate(join(folder.path, 'keys.json.lock'), '1\n');
     const change = jest.fn();
     const waiting = withLock(join(folder.path, 'keys.json'), change, 1);
@@ -121,12 +123,12 @@ describe('addKey', () => {
     [{ name: 'a', rateLimitQps: NaN }, /keys\.0\.rateLimitQps: /],
     [{ name: 'a', budget: { day: -1 } }, /keys\.0\.budget\.day: /],
     [{ name: 'a', tenants: [''] }, /keys\.0\.tenants\.0: /],
-  ])('refuses %j and makes no file', async (options, message) => {
+  ])('refuses %j and creates no file', async (options, message) => {
     await expect(addKey(file, options)).rejects.toThrow(message);
     expect(existsSync(file)).toBe(false);
   });
 
-  test('does not write over a file that is not valid', async () => {
+  test('does not overwrite an invalid file', async () => {
     const bad = join(folder.path, 'bad.json');
     writePrivate(bad, '{"keys": [');
     await expect(addKey(bad, { name: 'a' })).rejects.toThrow('is not valid JSON');
@@ -134,7 +136,7 @@ describe('addKey', () => {
     expect(readdirSync(folder.path)).toEqual(['bad.json']);
   });
 
-  test('keeps what the file has, and a link a link', async () => {
+  test('keeps the other keys, and a link as a link', async () => {
     const target = join(folder.path, 'target.json');
     const link = join(folder.path, 'link.json');
     const old = { name: 'old', sha256: sha256('old'), budget: { monthTokens: 7 }, admin: true };
@@ -146,7 +148,7 @@ describe('addKey', () => {
     expect(new Keyring({ file: target }).authenticate(key)?.name).toBe('new');
   });
 
-  test('makes the file that a link leads to', async () => {
+  test('creates the file that a link points to', async () => {
     const link = join(folder.path, 'link.json');
     symlinkSync('target.json', link);
     const { key } = await addKey(link, { name: 'new' });
@@ -154,7 +156,7 @@ describe('addKey', () => {
     expect(new Keyring({ file: join(folder.path, 'target.json') }).authenticate(key)?.name).toBe('new');
   });
 
-  test('makes no file that the server would refuse for its size', async () => {
+  test('refuses to create a file larger than the server accepts', async () => {
     const full = join(folder.path, 'full.json');
     const tenants = Array.from({ length: 70_000 }, (_, index) => `${index}`.padStart(110, 't'));
     writePrivate(full, keyText({ name: 'old', sha256: sha256('old'), tenants }));
@@ -164,7 +166,7 @@ describe('addKey', () => {
     expect(readdirSync(folder.path)).toEqual(['full.json']);
   });
 
-  test('that cannot write names the file', async () => {
+  test('names the file that it cannot write', async () => {
     writeFileSync(join(folder.path, 'plain'), '');
     const blocked = join(folder.path, 'plain', 'keys.json');
     await expect(addKey(blocked, { name: 'a' })).rejects.toThrow(
@@ -174,7 +176,7 @@ describe('addKey', () => {
 });
 
 describe('revokeKey', () => {
-  test('takes one key out; it no longer works', async () => {
+  test('removes a key, which then no longer works', async () => {
     const [a, b] = [await addKey(file, { name: 'a' }), await addKey(file, { name: 'b' })];
     const ring = new Keyring({ file });
     expect((await revokeKey(file, 'a')).name).toBe('a');
@@ -183,17 +185,17 @@ describe('revokeKey', () => {
     expect(statSync(file).mode & 0o777).toBe(0o600);
   });
 
-  test('of a name that is not there says so without repeating it', async () => {
+  test('reports an unknown name without repeating it', async () => {
     const { key } = await addKey(file, { name: 'a' });
     const error: unknown = await revokeKey(file, key).catch((thrown: unknown) => thrown);
-    expect(String(error)).toContain('has no key of that name');
+    expect(String(error)).toContain('has no key with that name');
     expect(String(error)).not.toContain(key);
     await expect(revokeKey(join(folder.path, 'none.json'), 'a')).rejects.toThrow('ENOENT');
   });
 });
 
-describe('what is shown', () => {
-  test('list has names, rights and limits, and nothing of a key or hash', async () => {
+describe('the output', () => {
+  test('of list has names, rights and limits, but no key or hash', async () => {
     const added = await addKey(file, {
       name: 'shop',
       tenants: ['acme', 'esc\u001b[31m'],
@@ -219,7 +221,7 @@ describe('what is shown', () => {
     }
   });
 
-  test('add shows the key once', async () => {
+  test('of add shows the key once', async () => {
     const added = await addKey(file, { name: 'shop' });
     const text = formatAddedKey(added);
     expect(text.split(added.key)).toHaveLength(2);
@@ -227,7 +229,7 @@ describe('what is shown', () => {
     expect(JSON.stringify(added.info)).not.toContain(sha256(added.key));
   });
 
-  test('an empty file lists its header', () => {
+  test('of list for an empty file is the header', () => {
     const empty = join(folder.path, 'empty.json');
     writePrivate(empty, keyText());
     expect(formatKeys(listKeys(empty))).toBe('NAME  ADMIN  TENANTS  QPS  BUDGET  CREATED\n');

@@ -18,18 +18,18 @@ function check(fields: BudgetFields, day: number, month: number, now = NOW): Ret
 }
 
 describe('checkBudget', () => {
-  test('lets pass what is below, and everything without a limit', () => {
+  test('accepts spending below the limits, and any spending without limits', () => {
     expect(check({ day: 5, month: 50 }, 4.999999999, 49)).toBeUndefined();
     expect(check({}, 1e6, 1e6)).toBeUndefined();
     expect(check({ month: 50 }, 49, 49)).toBeUndefined();
   });
 
-  test('the day’s, reached to the nano, ends at midnight UTC', () => {
+  test('reports a day’s budget as used up to the nano, until midnight UTC', () => {
     const exceeded = { period: 'day', unit: 'costNano', limit: 5_000_000_000n, retryAfterSecs: 30 };
     expect(check({ day: 5, month: 50 }, 5, 5)).toEqual(exceeded);
   });
 
-  test('the month’s is told before the day’s and ends with the month', () => {
+  test('reports the month’s budget before the day’s, until the end of the month', () => {
     expect(check({ day: 5, month: 5 }, 6, 6)).toEqual({
       period: 'month',
       unit: 'costNano',
@@ -38,12 +38,12 @@ describe('checkBudget', () => {
     });
   });
 
-  test('tokens have limits of their own', () => {
+  test('checks token limits separately', () => {
     expect(check({ dayTokens: 7 }, 7, 7)).toMatchObject({ period: 'day', unit: 'tokens', limit: 7n });
     expect(check({ monthTokens: 8 }, 7, 7)).toBeUndefined();
   });
 
-  test('a budget of nothing allows nothing', () => {
+  test('refuses everything with a budget of 0', () => {
     expect(check({ day: 0 }, 0, 0)).toMatchObject({ period: 'day', limit: 0n });
   });
 
@@ -54,12 +54,12 @@ describe('checkBudget', () => {
     ['2025-03-01T00:00:00Z', 31 * 86_400],
     // Clocks change in Europe on that day; UTC’s do not.
     ['2025-03-30T00:00:00Z', 2 * 86_400],
-  ])('at %s the month has %d seconds left', (iso, secs) => {
+  ])('at %s reports %d seconds until the end of the month', (iso, secs) => {
     expect(check({ month: 1 }, 1, 1, Date.parse(iso))?.retryAfterSecs).toBe(secs);
   });
 });
 
-test('the error is 429 budget_exceeded with Retry-After', () => {
+test('the client’s error is 429 budget_exceeded with Retry-After', () => {
   const error = budgetError(check({ day: 2.5 }, 3, 3)!);
   expect(error).toBeInstanceOf(LMServError);
   expect(error).toMatchObject({ code: 'budget_exceeded', status: 429, retryAfter: 30 });
@@ -71,11 +71,11 @@ test.each([
   ...[-1, Infinity, NaN, '5', 1e300, 1e-10, 5e-324, 0.1234567891].map((day) => ({ day })),
   ...[1.5, 1e18, -1].map((dayTokens) => ({ dayTokens })),
   { week: 1 },
-])('the schema refuses %j', (fields) => {
+])('the schema rejects %j', (fields) => {
   expect(budgetSchema.safeParse(fields).success).toBe(false);
 });
 
-test('the largest amounts are checked like any other', () => {
+test('the largest amounts are checked exactly', () => {
   const fields = { month: 1e18, day: 123456.123456789, monthTokens: Number.MAX_SAFE_INTEGER };
   const { month, day } = toBudget(budgetSchema.parse(fields));
   expect([month.costNano, day.costNano]).toEqual([BigInt(1e27), 123_456_123_456_789n]);
@@ -85,7 +85,7 @@ test('the largest amounts are checked like any other', () => {
   );
 });
 
-test('the schema takes a budget', () => {
+test('the schema accepts a budget', () => {
   const fields = { day: 0.5, month: 10, dayTokens: 1000, monthTokens: 0 };
   expect(budgetSchema.parse(fields)).toEqual(fields);
 });

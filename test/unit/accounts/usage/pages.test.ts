@@ -78,7 +78,7 @@ test.each([
   ['everybody', undefined],
   ['one', ['ü']],
   ['several, one twice and one that is not there', ['zz', '😀', 'a', 'a', 'nobody']],
-])('a report on %s has each row once, in order, whether it is on disk or not', (_, tenants) => {
+])('a report on %s has each row once and in order, on disk or not', (_, tenants) => {
   const expected = recordDays(8);
   const wanted = [...expected].filter(([id]) => !tenants || tenants.includes(JSON.parse(id)[1]));
   const found = read({ tenants });
@@ -101,7 +101,7 @@ test.each([[undefined], [TENANTS]])(
   },
 );
 
-test('a range takes its first and last day, and ten thousand years are as good as none', () => {
+test('a range includes its first and last day, and ten thousand years equal no range', () => {
   const expected = recordDays(3);
   writeAll();
   const second = [...expected.keys()].filter((id) => id.includes('2025-03-02'));
@@ -109,7 +109,7 @@ test('a range takes its first and last day, and ten thousand years are as good a
   expect(read({ from: '0000-01-01', to: '9999-12-31' }).size).toBe(expected.size);
 });
 
-test('no statement of a report reads more than its part', () => {
+test('no statement of a report reads more rows than its limit', () => {
   recordDays(10);
   writeAll();
   const select = jest.spyOn(UsageTable.prototype, 'select');
@@ -121,7 +121,7 @@ test('no statement of a report reads more than its part', () => {
   expect(Math.max(...sizes)).toBeLessThanOrEqual(250);
 });
 
-test('no statement scans a table or sorts', () => {
+test('no statement scans a table or sorts rows', () => {
   store.record(entry());
   writeAll();
   const prepare = jest.spyOn(Database.prototype, 'prepare');
@@ -145,7 +145,7 @@ test('no statement scans a table or sorts', () => {
   expect(plans.filter((plan) => plan.includes('SEARCH'))).toHaveLength(3);
 });
 
-test('an account’s sums cost the days of a month, however many tenants its key has', () => {
+test('summing an account reads at most one row per day of the month, however many tenants its key has', () => {
   for (let i = 0; i < 300; i += 1) store.record(entry({ tenant: `t${i}` }));
   writeAll();
   expect(store.spent('key', 'acme-key')).toMatchObject({ day: { costNano: 30_000n, tokens: 4500n } });
@@ -155,7 +155,7 @@ test('an account’s sums cost the days of a month, however many tenants its key
   expect(rows).toEqual([['2025-03-01', 4500]]);
 });
 
-test('a table of the first version is brought forward with what was spent', () => {
+test('a table of the first version is migrated with its spending', () => {
   for (const tenant of ['a', 'b']) store.record(entry({ tenant } satisfies Partial<UsageEntry>));
   store.close();
   withDatabase(file, (db) => {
@@ -171,7 +171,7 @@ test('a table of the first version is brought forward with what was spent', () =
   expect(plain(store.spent('tenant', 'a').day)).toEqual({ costNano: 200, tokens: 30 });
 });
 
-test('sums beyond any number of JavaScript are exact', () => {
+test('sums beyond the range of JavaScript numbers are exact', () => {
   withDatabase(file, (db) =>
     db.exec(
       `INSERT INTO usage VALUES ('acme', '2025-03-01', 'm', 'acme-key', 1, ${2n ** 60n}, 1, ${2n ** 62n}, 0, 0, 0)`,
@@ -188,7 +188,7 @@ test('sums beyond any number of JavaScript are exact', () => {
   });
 });
 
-test('a sum stops at the largest that SQLite holds, and further requests are counted', () => {
+test('a sum stops at SQLite’s largest integer while further requests are counted', () => {
   const most = 2n ** 63n - 1n;
   withDatabase(file, (db) =>
     db.exec(`INSERT INTO usage VALUES ('acme', '2025-03-01', 'm', 'acme-key', 1, 1, 1, ${most}, 0, 0, 0)`),

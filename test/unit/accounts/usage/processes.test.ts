@@ -32,7 +32,7 @@ const opening = (file: string): string => `
   const store = openUsageStore({ file, flushMs: 20, onError: (error) => errors.push(error.message) });
   const record = () => store.record(${JSON.stringify(entry())});`;
 
-test('three processes on one file, new at first, lose no count', async () => {
+test('three processes that create and share one file lose no count', async () => {
   const file = join(folder.path, 'shared.sqlite');
   const script = `${opening(file)}
     for (let i = 0; i < 600; i += 1) {
@@ -50,7 +50,7 @@ test('three processes on one file, new at first, lose no count', async () => {
   store.close();
 });
 
-test('kill -9 loses nothing that was recorded before the last flush', async () => {
+test('a process killed with SIGKILL loses nothing recorded before the last flush', async () => {
   const file = join(folder.path, 'killed.sqlite');
   const child = startScript(
     folder.path,
@@ -70,7 +70,7 @@ test('kill -9 loses nothing that was recorded before the last flush', async () =
   store.close();
 });
 
-test('kill -9 in the midst of writing leaves whole transactions and a file that opens', async () => {
+test('a process killed with SIGKILL while writing leaves whole transactions and a file that opens', async () => {
   const file = join(folder.path, 'torn.sqlite');
   const child = startScript(
     folder.path,
@@ -101,7 +101,7 @@ test('an open store does not keep a process alive', async () => {
   expect(printed).toBe('end\n');
 });
 
-test('a full disk ends nothing: what was counted meanwhile is written once when there is room again', async () => {
+test('counts made while the disk is full are written once when there is room again', async () => {
   const file = join(folder.path, 'full.sqlite');
   const child = startScript(
     folder.path,

@@ -22,7 +22,7 @@ const usageJson = (...pages: UsageRow[][]): any => JSON.parse(textOf('json', ...
 const usageCsv = (...pages: UsageRow[][]): string => textOf('csv', ...pages);
 
 describe('JSON', () => {
-  test('has rows and their exact total, cost in the currency', () => {
+  test('has rows and their exact total, with the cost in the currency', () => {
     const rows = [row({ costNano: 100_000_000n }), row({ day: '2025-03-02', costNano: 200_000_000n })];
     const counts = { prompt_tokens: 30, completion_tokens: 12, cancelled: 1, broken: 0, refused: 1 };
     const [first, second] = rows;
@@ -44,7 +44,7 @@ describe('JSON', () => {
     });
   });
 
-  test('is exact to the last digit of any number', () => {
+  test('has numbers that are exact to the last digit', () => {
     const [costNano, promptTokens] = [2n ** 63n - 1n, 2n ** 53n + 1n];
     const text = textOf('json', [row({ costNano, promptTokens })], [row({ costNano, promptTokens })]);
     expect(text).toContain(
@@ -54,7 +54,7 @@ describe('JSON', () => {
     expect(text).toContain('"cost":18446744073.709551614,');
   });
 
-  test('of nothing is zeros', () => {
+  test('of an empty report has a total of zeros', () => {
     expect(usageJson([])).toMatchObject({ usage: [], total: { requests: 0, cost: 0 } });
   });
 });
@@ -63,7 +63,7 @@ describe('CSV', () => {
   const HEADER =
     'tenant,model,day,requests,prompt_tokens,completion_tokens,cost,cancelled,broken,refused\r\n';
 
-  test('is a header and a line a row, ended by CR LF', () => {
+  test('has a header and one line per row, terminated by CR LF', () => {
     expect(usageCsv([row()])).toBe(`${HEADER}acme,m,2025-03-01,3,30,12,0.0000375,1,0,1\r\n`);
     expect(usageCsv([])).toBe(HEADER);
   });
@@ -93,7 +93,7 @@ describe('CSV', () => {
   });
 });
 
-describe('the range', () => {
+describe('the range of days', () => {
   test.each([
     ['2025-01-31', '2025-01-31'],
     ['2024-02-29', '2024-02-29'],
@@ -102,7 +102,7 @@ describe('the range', () => {
     ['2025-01-31T23:30:00.123-05:00', '2025-02-01'],
     ['2025-02-01T00:30:00+02:00', '2025-01-31'],
     ['2025-02-01T00:30:00 02:00', '2025-01-31'],
-  ])('takes %s as %s', (text, day) => {
+  ])('parses %s as %s', (text, day) => {
     expect(usageRange({ from: text, to: undefined })).toEqual({ from: day, to: undefined });
   });
 
@@ -121,7 +121,7 @@ describe('the range', () => {
     1735689600,
     ['2025-01-01', '2025-01-02'],
     null,
-  ])('refuses %j, naming the field', (value) => {
+  ])('rejects %j and names the field', (value) => {
     for (const param of ['from', 'to']) {
       expect(() => usageRange({ [param]: value })).toThrow(
         expect.objectContaining({ code: 'invalid_value', status: 400, param }),
@@ -129,7 +129,7 @@ describe('the range', () => {
     }
   });
 
-  test('may be one day, and not end before it begins', () => {
+  test('may be a single day and must not end before it begins', () => {
     expect(usageRange({ from: '2025-01-31', to: '2025-01-31' })).toEqual({
       from: '2025-01-31',
       to: '2025-01-31',
@@ -139,7 +139,7 @@ describe('the range', () => {
   });
 });
 
-test('the form is json or csv', () => {
+test('the format is json or csv', () => {
   expect([undefined, 'json', 'csv'].map(usageFormat)).toEqual(['json', 'json', 'csv']);
   expect(() => usageFormat('xml')).toThrow(expect.objectContaining({ status: 400, param: 'format' }));
 });

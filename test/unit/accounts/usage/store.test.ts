@@ -33,7 +33,7 @@ function openStore(options: Partial<UsageOptions> = {}): UsageStore {
 const messages = (): string[] => errors.map((error) => error.message);
 
 describe('counting', () => {
-  test('sums per tenant, model and day, whatever became of the request', () => {
+  test('adds up per tenant, model and day for every outcome', () => {
     const clock = clockAt('2025-03-01T10:00:00Z');
     const store = openStore({ now: clock.now });
     store.record(entry());
@@ -66,7 +66,7 @@ describe('counting', () => {
     expect(errors).toEqual([]);
   });
 
-  test('a day is UTC’s, to the millisecond', () => {
+  test('splits days at midnight UTC, to the millisecond', () => {
     const clock = clockAt('2025-03-01T23:59:59.999Z');
     const store = openStore({ now: clock.now });
     store.record(entry());
@@ -98,14 +98,14 @@ describe('counting', () => {
     expect(found()).toEqual(expected);
   });
 
-  test('many small sums are exact', () => {
+  test('adds up many small amounts exactly', () => {
     const store = openStore();
     for (let i = 0; i < 10_000; i += 1) store.record(entry({ costNano: 333_333_333 }));
     expect(rowsOf(store)[0]?.costNano).toBe(3_333_333_330_000);
     expect(store.spent('tenant', 'acme').day.costNano).toBe(3_333_333_330_000n);
   });
 
-  test('wild numbers of a remote server neither throw nor wedge the table', () => {
+  test('accepts extreme counts from a remote server without throwing or overflowing', () => {
     const store = openStore();
     for (let i = 0; i < 20; i += 1) {
       store.record(entry({ promptTokens: 1e300, completionTokens: NaN, costNano: Infinity }));
@@ -123,7 +123,7 @@ describe('counting', () => {
     expect(errors).toEqual([]);
   });
 
-  test('names that are long or no valid Unicode are the same tenant in memory and on disk', () => {
+  test('treats a long name or invalid Unicode as the same tenant in memory and on disk', () => {
     const store = openStore();
     const names = ['x'.repeat(10_000), 'a\ud800b', "o'hara\u0000;"];
     for (const tenant of names) {
@@ -138,7 +138,7 @@ describe('counting', () => {
 });
 
 describe('durability', () => {
-  test('is on disk flushMs after it was recorded, without a close, in one go', () => {
+  test('writes entries in one transaction after flushMs, without a close', () => {
     jest.useFakeTimers();
     const store = openStore({ flushMs: 500 });
     store.record(entry());
@@ -152,7 +152,7 @@ describe('durability', () => {
     expect(requestsOnDisk(file)).toBe(3);
   });
 
-  test('close writes what is left, is harmless twice, and leaves one whole file', () => {
+  test('close writes the remaining rows, may be called twice, and leaves a single complete file', () => {
     const store = openStore();
     store.record(entry());
     store.close();
@@ -163,7 +163,7 @@ describe('durability', () => {
     expect(errors).toEqual([]);
   });
 
-  test('a request that ends after close is reported, not thrown', () => {
+  test('a request that ends after close is reported without throwing', () => {
     const store = openStore();
     store.close();
     store.record(entry());
@@ -171,7 +171,7 @@ describe('durability', () => {
     expect(requestsOnDisk(file)).toBe(0);
   });
 
-  test('counts go on after a restart', () => {
+  test('counts continue after a restart', () => {
     const clock = clockAt('2025-03-01T10:00:00Z');
     const first = openStore({ now: clock.now });
     first.record(entry());
@@ -184,7 +184,7 @@ describe('durability', () => {
 });
 
 describe('spent', () => {
-  test('is current with every record, per tenant and per key', () => {
+  test('is up to date after every record, per tenant and per key', () => {
     const store = openStore();
     store.record(entry());
     expect(plain(store.spent('tenant', 'acme').day)).toEqual({ costNano: 100, tokens: 15 });
@@ -197,7 +197,7 @@ describe('spent', () => {
     expect(plain(store.spent('key', 'acme').month)).toEqual({ costNano: 0, tokens: 0 });
   });
 
-  test('begins anew at the day’s end and the month’s end', () => {
+  test('starts from zero at the end of the day and of the month', () => {
     const clock = clockAt('2025-01-30T12:00:00Z');
     const store = openStore({ now: clock.now });
     const costs = (): number[] => {
@@ -219,7 +219,7 @@ describe('spent', () => {
     expect(costs()).toEqual([100, 200]);
   });
 
-  test('another process’s spending shows after flushMs', () => {
+  test('includes another process’s spending after flushMs', () => {
     const clock = clockAt('2025-03-01T10:00:00Z');
     const [one, two] = [openStore({ now: clock.now }), openStore({ now: clock.now })];
     expect(one.spent('tenant', 'acme').day.costNano).toBe(0n);
@@ -234,7 +234,7 @@ describe('spent', () => {
     expect([one, two].map((store) => store.spent('tenant', 'acme').day.costNano)).toEqual([200n, 200n]);
   });
 
-  test('asks the file once and then memory', () => {
+  test('reads the file once and memory from then on', () => {
     const store = openStore();
     store.spent('tenant', 'acme');
     const read = jest.spyOn(UsageTable.prototype, 'spent');
@@ -252,7 +252,7 @@ describe('spent', () => {
   });
 });
 
-describe('when the disk does not take it', () => {
+describe('when the disk cannot be written', () => {
   const failOn = (tenant: string): void =>
     withDatabase(file, (db) => {
       db.exec(`CREATE TRIGGER full BEFORE INSERT ON usage WHEN new.tenant = '${tenant}'
@@ -260,7 +260,7 @@ describe('when the disk does not take it', () => {
     });
   const recover = (): void => withDatabase(file, (db) => void db.exec('DROP TRIGGER full'));
 
-  test('nothing is thrown, half written or counted twice, and reads are right meanwhile', () => {
+  test('nothing is thrown, partly written or counted twice, and reads stay correct', () => {
     const store = openStore();
     store.record(entry({ tenant: 'a' }));
     rowsOf(store);
@@ -284,7 +284,7 @@ describe('when the disk does not take it', () => {
     expect(requestsOnDisk(file)).toBe(3);
   });
 
-  test('it is tried again, after twice as long each time, and reported once and when it works again', () => {
+  test('writing is retried with doubling delays, and the failure and the recovery are reported once', () => {
     jest.useFakeTimers();
     const recovered: string[] = [];
     const store = openStore({ flushMs: 500, onRecovery: (message) => recovered.push(message) });
@@ -314,7 +314,7 @@ describe('when the disk does not take it', () => {
     expect(requestsOnDisk(file)).toBe(2);
   });
 
-  test('a lock held by another connection only delays it, and is reported when it lasts', () => {
+  test('a lock held by another connection only delays writing, and is reported when it lasts', () => {
     const store = openStore();
     store.record(entry());
     withDatabase(file, (db) => {
@@ -341,7 +341,7 @@ describe('when the disk does not take it', () => {
     timeouts.mockRestore();
   });
 
-  test('what is kept is bounded, and what is dropped is reported once and counted', () => {
+  test('the backlog is bounded, and dropped requests are reported once and counted', () => {
     jest.useFakeTimers();
     const recovered: string[] = [];
     const store = openStore({ onRecovery: (message) => recovered.push(message) });
@@ -362,7 +362,7 @@ describe('when the disk does not take it', () => {
     expect(errors).toHaveLength(2);
   });
 
-  test('many rows are written a part at a time', () => {
+  test('many rows are written in batches', () => {
     jest.useFakeTimers();
     const store = openStore({ flushMs: 500 });
     for (let i = 0; i < 250; i += 1) store.record(entry({ tenant: `t${i}` }));
@@ -377,21 +377,18 @@ describe('when the disk does not take it', () => {
   test.each([
     ['removed', () => undefined],
     ['replaced', (path: string) => openUsageStore({ file: path, onError: () => undefined }).close()],
-  ])(
-    'a file that was %s while it was open is noticed, and counts go into the one in its place',
-    (_, replace) => {
-      const store = openStore();
-      store.record(entry());
-      rowsOf(store);
-      renameSync(file, `${file}.old`);
-      replace(file);
-      store.record(entry());
-      expect(rowsOf(store)).toMatchObject([{ requests: 1 }]);
-      expect(requestsOnDisk(file)).toBe(1);
-      expect(messages()).toEqual([expect.stringContaining('was removed or replaced')]);
-      expect(store.spent('tenant', 'acme').day.costNano).toBe(100n);
-    },
-  );
+  ])('a file that was %s while open is detected, and counts go to the file now at its path', (_, replace) => {
+    const store = openStore();
+    store.record(entry());
+    rowsOf(store);
+    renameSync(file, `${file}.old`);
+    replace(file);
+    store.record(entry());
+    expect(rowsOf(store)).toMatchObject([{ requests: 1 }]);
+    expect(requestsOnDisk(file)).toBe(1);
+    expect(messages()).toEqual([expect.stringContaining('was removed or replaced')]);
+    expect(store.spent('tenant', 'acme').day.costNano).toBe(100n);
+  });
 
   test.each([
     ['is damaged', (path: string) => writeFileSync(path, 'no database '.repeat(300))],
@@ -400,7 +397,7 @@ describe('when the disk does not take it', () => {
       (path: string) => withDatabase(path, (db) => void db.exec('PRAGMA user_version = 99')),
     ],
     ['cannot be opened', (path: string) => mkdirSync(path)],
-  ])('when the one in its place %s, counts are kept until it is mended', (_, replace) => {
+  ])('counts are kept until it is repaired when the replacing file %s', (_, replace) => {
     const store = openStore();
     renameSync(file, `${file}.old`);
     replace(file);
@@ -410,15 +407,15 @@ describe('when the disk does not take it', () => {
     expect(messages()).toEqual([
       expect.stringContaining('was removed or replaced'),
       expect.stringContaining('kept in memory'),
-      expect.stringContaining('Usage cannot be reported'),
-      expect.stringContaining('a budget may be overrun'),
+      expect.stringContaining('The usage report failed'),
+      expect.stringContaining('a budget may be exceeded'),
     ]);
     rmSync(file, { recursive: true });
     expect(rowsOf(store)).toMatchObject([{ requests: 1 }]);
     expect(requestsOnDisk(file)).toBe(1);
   });
 
-  test('at close the loss is reported', () => {
+  test('close reports the lost rows', () => {
     const store = openStore();
     failOn('acme');
     store.record(entry());
@@ -426,7 +423,7 @@ describe('when the disk does not take it', () => {
     expect(messages()).toEqual([expect.stringContaining('1 rows are lost')]);
   });
 
-  test('a budget is judged by what is known when the file cannot be read', () => {
+  test('budgets use the known spending while the file cannot be read', () => {
     const clock = clockAt('2025-03-01T10:00:00Z');
     const shut = openStore({ now: clock.now });
     shut.record(entry());
@@ -434,15 +431,15 @@ describe('when the disk does not take it', () => {
     withDatabase(file, (db) => void db.exec('ALTER TABLE spent RENAME TO hidden'));
     shut.record(entry());
     for (let i = 0; i < 3; i += 1) expect(shut.spent('tenant', 'acme').day.costNano).toBe(100n);
-    expect(messages()).toEqual([expect.stringContaining('a budget may be overrun')]);
+    expect(messages()).toEqual([expect.stringContaining('a budget may be exceeded')]);
     withDatabase(file, (db) => void db.exec('ALTER TABLE hidden RENAME TO spent'));
     clock.add(500);
     expect(shut.spent('tenant', 'acme').day.costNano).toBe(200n);
   });
 });
 
-describe('the file', () => {
-  test('is its owner’s alone, like the folder it needs', () => {
+describe('the usage file', () => {
+  test('and its new folder are readable by their owner only', () => {
     const deep = join(folder.path, 'a', 'b', 'usage.sqlite');
     const store = openStore({ file: deep });
     store.record(entry());
@@ -471,7 +468,7 @@ describe('the file', () => {
         writeFileSync(path, bytes);
       },
     ],
-  ])('damaged (%s) stops the start, naming it, and is left as it is', (_, damage) => {
+  ])('that is damaged (%s) stops the start with its name and is left unchanged', (_, damage) => {
     damage(file);
     const before = readFileSync(file);
     expect(() => openStore()).toThrow(UsageFileError);
@@ -479,7 +476,7 @@ describe('the file', () => {
     expect(readFileSync(file).equals(before)).toBe(true);
   });
 
-  test('of another program is refused and left as it is', () => {
+  test('of another program is refused and left unchanged', () => {
     withDatabase(file, (db) => void db.exec('CREATE TABLE theirs (x)'));
     expect(() => openStore()).toThrow('is the database of another program');
     expect(withDatabase(file, (db) => db.prepare('SELECT name FROM sqlite_schema').raw().all())).toEqual([
@@ -493,7 +490,7 @@ describe('the file', () => {
     expect(() => openStore()).toThrow(`${file} was written by a newer version`);
   });
 
-  test('that cannot be made is named', () => {
+  test('that cannot be created is named in the error', () => {
     const blocked = join(folder.path, 'plain');
     writeFileSync(blocked, '');
     expect(() => openStore({ file: join(blocked, 'usage.sqlite') })).toThrow(
@@ -503,14 +500,14 @@ describe('the file', () => {
     expect(() => openStore()).toThrow('cannot be opened');
   });
 
-  test('existing keeps its mode', () => {
+  test('keeps its mode if it exists', () => {
     writeFileSync(file, '');
     chmodSync(file, 0o640);
     openStore();
     expect(statSync(file).mode & 0o777).toBe(0o640);
   });
 
-  test('of an older schema is brought forward with its rows', () => {
+  test('with an older schema is migrated with its rows', () => {
     const store = openStore();
     store.record(entry());
     store.close();
@@ -523,7 +520,7 @@ describe('the file', () => {
     });
   });
 
-  test('a migration that fails changes nothing', () => {
+  test('stays unchanged when a migration fails', () => {
     openStore().close();
     withDatabase(file, (db) => {
       const bad = [...MIGRATIONS, 'CREATE TABLE more (x); CREATE TABLE usage (x)'];

@@ -7,7 +7,7 @@ const bound: Caller = { name: 'shop', admin: false, tenants: ['shop', 'acme'] };
 const free: Caller = { name: 'gateway', admin: false };
 
 describe('payingTenant', () => {
-  test('is the key’s name unless the request names one', () => {
+  test('returns the key’s name unless the request names a tenant', () => {
     expect([admin, bound, free].map((caller) => payingTenant(caller, undefined))).toEqual([
       'root',
       'shop',
@@ -21,7 +21,7 @@ describe('payingTenant', () => {
     ]);
   });
 
-  test('is forbidden when the key does not list it', () => {
+  test('refuses a tenant that the key does not list', () => {
     expect(() => payingTenant(bound, 'zeta')).toThrow(
       expect.objectContaining({ status: 403, param: 'tenant_id' }),
     );
@@ -38,13 +38,13 @@ describe('payingTenant', () => {
 });
 
 describe('readableTenants', () => {
-  test('without a question: all for an admin, its own for any other', () => {
+  test('by default returns all tenants for an admin and a key’s own for others', () => {
     expect(readableTenants(admin, undefined)).toBeUndefined();
     expect(readableTenants(bound, undefined)).toEqual(['shop', 'acme']);
     expect(readableTenants(free, undefined)).toEqual(['gateway']);
   });
 
-  test('those asked for, if the key may', () => {
+  test('returns the requested tenants if the key may read them', () => {
     expect(readableTenants(admin, 'zeta')).toEqual(['zeta']);
     expect(readableTenants(bound, ['acme', 'shop'])).toEqual(['acme', 'shop']);
     expect(() => readableTenants(bound, ['acme', 'zeta'])).toThrow(

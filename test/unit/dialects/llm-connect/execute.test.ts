@@ -33,7 +33,7 @@ describe('profiles', () => {
     });
   });
 
-  test('what the request gives wins, each value by itself', () => {
+  test('are overridden by each value of the request', () => {
     const config = {
       ...{ model_name: TRIAGE, temperature: 0, max_tokens: null, timeout_seconds: 2 },
       model_params: { top_p: 0.5 },
@@ -48,33 +48,33 @@ describe('profiles', () => {
     expect(other.body.reasoning_effort).toBe('low');
   });
 
-  test('those of the provider local are served as usual', () => {
+  test('with the provider local are served by the pool', () => {
     const request = requestFor({ model_name: 'here' }, { profiles });
     expect(request).toMatchObject({ model: 'tiny', body: { max_tokens: 3, temperature: 0.7 } });
     expect(request.provider).toBeUndefined();
   });
 
-  test('go before a model of the same name', () => {
+  test('take precedence over a model with the same name', () => {
     const request = requestFor({ model_name: 'here' }, { profiles, isKnownModel: () => true });
     expect(request.model).toBe('tiny');
   });
 
-  test('without them their names are models like others', () => {
+  test('that do not exist leave their names to models', () => {
     expect(requestFor({ model_name: TRIAGE })).toMatchObject({ model: TRIAGE, unknownModel: 'default' });
   });
 });
 
-describe('names that nobody goes by', () => {
+describe('unknown names', () => {
   const options = { profiles, isKnownModel: (name: string) => name === 'tiny' };
 
-  test('are served by the default model', () => {
+  test('fall back to the default model', () => {
     expect(requestFor({ model_name: 'gpt-5' }, options)).toMatchObject({
       model: 'gpt-5',
       unknownModel: 'default',
     });
   });
 
-  test('are unknown_profile where profiles are strict', () => {
+  test('are unknown_profile with strict profiles', () => {
     const strict = { ...options, strictProfiles: true };
     expect(() => requestFor({ model_name: 'gpt-5' }, strict)).toThrow(
       expect.objectContaining({ code: 'unknown_profile' }),
@@ -83,7 +83,7 @@ describe('names that nobody goes by', () => {
     expect(requestFor({ model_name: TRIAGE }, strict).provider).toBe('openrouter');
   });
 
-  test('a request that names none is no unknown profile', () => {
+  test('do not include a missing name', () => {
     expect(requestFor(undefined, { ...options, strictProfiles: true })).toMatchObject({
       model: 'gpt-4',
       unknownModel: 'default',
@@ -98,7 +98,7 @@ describe('the task type', () => {
     route: (taskType) => ({ triage: TRIAGE, summary: 'fast' })[taskType],
   };
 
-  test('decides the model, or the profile, where the request names none that is known', () => {
+  test('chooses the model or profile when the request names no known one', () => {
     expect(requestFor({ task_type: 'summary' }, options).model).toBe('fast');
     expect(requestFor({ task_type: 'summary', model_name: 'gpt-4' }, options).model).toBe('fast');
     expect(requestFor({ task_type: 'triage', temperature: 1 }, options)).toMatchObject({
@@ -107,24 +107,24 @@ describe('the task type', () => {
     });
   });
 
-  test('does not go before a model or profile that the request names', () => {
+  test('does not override a model or profile that the request names', () => {
     expect(requestFor({ task_type: 'summary', model_name: 'tiny' }, options).model).toBe('tiny');
     expect(requestFor({ task_type: 'summary', model_name: TRIAGE }, options).provider).toBe('openrouter');
   });
 
-  test('without a rule or a policy changes nothing', () => {
+  test('changes nothing without a rule or a policy', () => {
     expect(requestFor({ task_type: 'other' }, options).model).toBe('gpt-4');
     expect(requestFor({ task_type: 'summary' }).model).toBe('gpt-4');
   });
 
-  test('does not get round strict profiles', () => {
+  test('does not bypass strict profiles', () => {
     expect(() =>
       requestFor({ task_type: 'summary', model_name: 'gpt-5' }, { ...options, strictProfiles: true }),
     ).toThrow(expect.objectContaining({ code: 'unknown_profile' }));
   });
 });
 
-test('max_depth comes back from a profile too', async () => {
+test('max_depth of a profile is returned in the metadata', async () => {
   const call = execute({ profiles }).parse({ prompt: 'x', config: { model_name: TRIAGE } });
   if (!('reply' in call)) throw new Error('/execute does not stream');
   const info = {

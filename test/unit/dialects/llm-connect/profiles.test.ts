@@ -22,7 +22,7 @@ const BUILT_IN = {
 };
 
 describe('the built-in profile', () => {
-  test('is there with its values', () => {
+  test('exists with its values', () => {
     const profiles = load({});
     expect(profiles.names).toEqual([TRIAGE]);
     expect(profiles.resolve(TRIAGE, {})).toEqual(BUILT_IN);
@@ -36,11 +36,11 @@ describe('the built-in profile', () => {
     ['MAX_DEPTH', '0', { max_depth: 0 }],
     ['TIMEOUT_SECONDS', '1.5', { timeout_seconds: 1.5 }],
     ['REASONING_EFFORT', 'low', { model_params: { reasoning_effort: 'low' } }],
-  ])('%s replaces its value alone', (field, value, expected) => {
+  ])('%s replaces only its value', (field, value, expected) => {
     expect(load({ [PREFIX + field]: value }).resolve(TRIAGE, {})).toEqual({ ...BUILT_IN, ...expected });
   });
 
-  test('an empty variable is as good as none', () => {
+  test('ignores an empty variable', () => {
     expect(load({ [`${PREFIX}TEMPERATURE`]: '' }).resolve(TRIAGE, {})).toEqual(BUILT_IN);
   });
 
@@ -53,21 +53,21 @@ describe('the built-in profile', () => {
     ['MAX_DEPTH', '-1'],
     ['TIMEOUT_SECONDS', '0'],
     ['REASONING_EFFORT', 'enormous'],
-  ])('a bad %s (%s) is named', (field, value) => {
+  ])('an invalid %s (%s) is named in the error', (field, value) => {
     const run = () => load({ [PREFIX + field]: value });
     expect(run).toThrow(ProfileError);
     expect(run).toThrow(`${PREFIX}${field}`);
   });
 });
 
-describe('profiles of one’s own', () => {
-  test('come from LLM_CONNECT_PROFILES_JSON', () => {
+describe('custom profiles', () => {
+  test('are read from LLM_CONNECT_PROFILES_JSON', () => {
     const profiles = load(json({ cheap: { model: 'fast', model_params: { top_p: 0.5 } } }));
     expect(profiles.names).toEqual([TRIAGE, 'cheap']);
     expect(profiles.resolve('cheap', {})).toEqual({ model: 'fast', model_params: { top_p: 0.5 } });
   });
 
-  test('come from the file that LLM_CONNECT_PROFILE_FILE names', () => {
+  test('are read from the file that LLM_CONNECT_PROFILE_FILE names', () => {
     const files: Record<string, string> = {
       '/etc/p.json': '{"slow":{"model":"quality","provider":"cloud"}}',
     };
@@ -75,7 +75,7 @@ describe('profiles of one’s own', () => {
     expect(profiles.resolve('slow', {})).toMatchObject({ model: 'quality', provider: 'cloud' });
   });
 
-  test('the variable goes before the file, and both before the built-in one, as a whole', () => {
+  test('from the variable replace those from the file, and both replace the built-in one as a whole', () => {
     const env = { ...json({ a: { model: 'json' } }), LLM_CONNECT_PROFILE_FILE: 'f' };
     const profiles = load(env, () =>
       JSON.stringify({ a: { model: 'file', max_tokens: 1 }, [TRIAGE]: { model: 'own' } }),
@@ -97,7 +97,7 @@ describe('profiles of one’s own', () => {
     ['"temprature"', json({ a: { model: 'm', temprature: 1 } })],
     ['"id_slot"', json({ a: { model: 'm', model_params: { id_slot: 1 } } })],
     ['LLM_CONNECT_PROFILE_FILE: cannot be read (ENOENT)', { LLM_CONNECT_PROFILE_FILE: '/none' }],
-  ])('a bad one stops the start: %s', (message, env) => {
+  ])('that are invalid stop the start: %s', (message, env) => {
     const run = () => load(env);
     expect(run).toThrow(ProfileError);
     expect(run).toThrow(message);
@@ -106,13 +106,13 @@ describe('profiles of one’s own', () => {
 });
 
 describe('resolve', () => {
-  test('knows no other names, inherited ones neither', () => {
+  test('returns undefined for other names, including inherited ones', () => {
     for (const name of ['gpt-4', 'constructor', '__proto__', ''])
       expect(load({}).resolve(name, {})).toBeUndefined();
     expect(Profiles.none.resolve(TRIAGE, {})).toBeUndefined();
   });
 
-  test('what is given wins; undefined is not given', () => {
+  test('lets given values override the profile and ignores undefined', () => {
     const call = load({}).resolve(TRIAGE, {
       temperature: 0,
       max_tokens: undefined,
@@ -126,7 +126,7 @@ describe('resolve', () => {
   });
 });
 
-test('the list of variables names each one that is read', () => {
+test('the list of variables contains each variable that is read', () => {
   const read = new Set<string>();
   const env = new Proxy({}, { get: (_target, name) => void read.add(String(name)) });
   loadProfiles(env, noFile);

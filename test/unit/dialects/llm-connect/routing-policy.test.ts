@@ -34,7 +34,7 @@ describe('resolve', () => {
     expect(policy.resolve(taskType, cost)).toBe(model);
   });
 
-  test('a cap of 0 takes only what costs nothing', () => {
+  test('applies a cap of 0 only to a cost of 0', () => {
     const free = new RoutingPolicy({
       rules: [{ taskType: 'a', model: 'free', maxCostPer1k: 0 }],
       fallback: 'paid',
@@ -43,14 +43,14 @@ describe('resolve', () => {
     expect(free.resolve('a', 0.001)).toBe('paid');
   });
 
-  test('no rules at all leave the fallback', () => {
+  test('returns the fallback without rules', () => {
     expect(new RoutingPolicy({ rules: [], fallback: 'cheap' }).resolve('any')).toBe('cheap');
   });
 
   test.each([
     ['poetry', undefined, 'task type "poetry" has no rule, and there is no fallback'],
     ['triage', 1, 'task type "triage" costs more than its rules allow, and there is no fallback'],
-  ])('without a fallback %s at %s is a typed error', (taskType, cost, message) => {
+  ])('throws a typed error without a fallback for %s at %s', (taskType, cost, message) => {
     const error = thrownBy(() => new RoutingPolicy({ rules }).resolve(taskType, cost));
     expect(error).toBeInstanceOf(RoutingPolicyError);
     expect(error).toMatchObject({ name: 'RoutingPolicyError', code: 'no_route', message });
@@ -64,7 +64,7 @@ describe('resolve', () => {
     ['triage', Infinity],
     ['triage', -1],
     ['triage', '0.1' as unknown as number],
-  ])('nonsense is refused, fallback or not: %j at %s', (taskType, cost) => {
+  ])('refuses invalid arguments, with or without a fallback: %j at %s', (taskType, cost) => {
     expect(thrownBy(() => policy.resolve(taskType, cost))).toMatchObject({ code: 'invalid_request' });
   });
 });
@@ -85,14 +85,14 @@ describe('the rules', () => {
     ['rules.0.maxCostPer1k', of({ rules: [{ taskType: 'a', model: 'b', maxCostPer1k: '1' }] })],
     ['fallback', { rules, fallback: '' }],
     ['fallback', of({ rules, fallback: 7 })],
-  ])('a bad one is named by its path: %s', (path, options) => {
+  ])('are invalid with the path in the error: %s', (path, options) => {
     const error = thrownBy(() => new RoutingPolicy(options));
     expect(error).toBeInstanceOf(RoutingPolicyError);
     expect(error).toMatchObject({ code: 'invalid_policy' });
     expect(String(error)).toContain(`: ${path} must be `);
   });
 
-  test('are kept as they were', () => {
+  test('are copied and immutable', () => {
     const mine = rules.map((rule) => ({ ...rule }));
     const policy = new RoutingPolicy({ rules: mine });
     mine[0]!.model = 'changed';

@@ -20,7 +20,7 @@ test.each<[string, ReplyEvent, number]>([
   ['reasoning', { type: 'reasoning', index: 1, text: mebi }, 16],
   ['arguments', { type: 'tool_call', index: 0, call: { index: 0, arguments: mebi } }, 16],
   ['log probabilities', { type: 'text', index: 0, text: '', logprobs }, 12],
-])('%s of more than 16 Mi characters is an error, not memory without end', (_, event, max) => {
+])('%s of more than 16 Mi characters is an error', (_, event, max) => {
   expect(() => collect(event, max)).not.toThrow();
   expect(() => collect(event, Infinity)).toThrow(expect.objectContaining({ code: 'generation_failed' }));
 });

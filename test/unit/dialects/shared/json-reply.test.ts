@@ -19,7 +19,7 @@ test.each(['', 'no', '```', '``````', '```json', 'Here: {"a":1}', '{"a":1} {"b":
   },
 );
 
-test('says that it was cut only when it was', () => {
+test('the error mentions max_tokens only when the reply was cut', () => {
   expect(() => jsonReply(choice('{"a"', 'length'))).toThrow('cut at max_tokens');
   expect(() => jsonReply(choice('{"a"'))).toThrow(/valid JSON$/);
 });

@@ -14,7 +14,7 @@ const thrownBy = (run: () => unknown): LMServError => {
 
 const item = { type: 'object', properties: { price: { type: 'number', minimum: 0 } }, required: ['price'] };
 
-describe('checks', () => {
+describe('a check considers', () => {
   test.each<[string, JsonObject, unknown, boolean]>([
     ['a fit', item, { price: 1 }, true],
     ['a wrong type', item, { price: '1' }, false],
@@ -36,12 +36,12 @@ describe('checks', () => {
     expect(compileSchema(schema)(value) === undefined).toBe(fits);
   });
 
-  test('say where and what, never the value', () => {
+  test('the place and the problem in its message, never the value', () => {
     expect(compileSchema(item)({ price: 'SECRET' })).toBe('/price must be number');
   });
 });
 
-describe('refused with 400 naming schema', () => {
+describe('a schema is refused with 400 for', () => {
   const wide = { enum: Array.from({ length: 301 }, () => []) };
   test.each<[string, JsonObject, string]>([
     ['another host', { $ref: 'https://example.org/schema.json' }, '$ref'],
