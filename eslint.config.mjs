@@ -15,7 +15,7 @@ const ALLOWED = {
   'src/generate': ['src/observe'],
   'src/dialects': ['src/wire'],
   'src/files': [],
-  'src/accounts': ['src/files'],
+  'src/accounts': ['src/files', 'src/install/early'],
   'src/config': [
     'src/accounts/usage/budget.ts',
     'src/backends/remote/options.ts',
@@ -25,7 +25,7 @@ const ALLOWED = {
     'src/generate/groups.ts',
   ],
   'src/http': ['src/dialects', 'src/generate/trace.ts', 'src/observe'],
-  'src/install': ['workers', 'src/config'],
+  'src/install': ['workers', 'src/config', 'src/files'],
   'src/app': [
     'workers',
     'src/accounts',

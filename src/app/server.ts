@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { join } from 'node:path';
@@ -22,14 +21,11 @@ import { stdoutOutput } from '../observe/log-output.js';
 import { createLogger, type Logger } from '../observe/logger.js';
 import { Metrics } from '../observe/metrics/metrics.js';
 import { StallMonitor } from '../observe/stall-monitor.js';
-import { ROOT } from '../config/root.js';
+import { VERSION } from '../config/root.js';
 import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
 import { Accounting } from '../accounts/usage/accounting.js';
 import { toBudget } from '../accounts/usage/budget.js';
 import { openUsageStore, type UsageStore } from '../accounts/usage/store.js';
-
-export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
-  .version;
 
 /** What a program may put in the place of LMServ's own, or beside it. */
 export interface Extensions {

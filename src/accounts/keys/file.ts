@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { readText, readTextSync, type TextFile } from '../../files/read-text.js';
 import { budgetSchema } from '../usage/budget.js';
 import { rateSchema } from './rate.js';
+import { UserError } from '../../errors.js';
 
 /** Generated keys begin so, which makes a leaked one easy to find; no name may. */
 export const KEY_PREFIX = 'lms_';
@@ -26,9 +27,7 @@ const MAX_NAMED = 10;
 export const ANY_TENANT = '*';
 
 /** The key file, or what was asked to be done with it, is wrong. The message never holds a key or a hash. */
-export class KeyFileError extends Error {
-  override readonly name = 'KeyFileError';
-}
+export class KeyFileError extends UserError {}
 
 const NAME_RULE =
   `must be 1 to 64 letters, digits or . _ - @, begin with a letter or digit, not begin with ${KEY_PREFIX} ` +

@@ -1,8 +1,11 @@
 /** `lmserv keys add | list | revoke`: changing the key file from the command line while a server reads it. */
 
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { MAX_FILE_BYTES } from '../../files/read-text.js';
+import { resolveLink, writeAtomically } from '../../files/write-text.js';
+import { withLock } from '../../install/early/lock.mjs';
 import type { BudgetFields } from '../usage/budget.js';
 import {
   hashKey,
@@ -13,7 +16,6 @@ import {
   readKeyFileSync,
   type KeyEntry,
 } from './file.js';
-import { withLock, writeAtomically } from './replace.js';
 
 export interface AddKeyOptions {
   readonly name: string;
@@ -25,6 +27,8 @@ export interface AddKeyOptions {
   readonly budget?: BudgetFields | undefined;
   /** Unix time, milliseconds. */
   readonly now?: number;
+  /** How long to wait for another process that changes the file, milliseconds. */
+  readonly lockWaitMs?: number;
 }
 
 /** A key without its hash, fit to be shown. */
@@ -68,7 +72,7 @@ export async function addKey(file: string, options: AddKeyOptions): Promise<Adde
   if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
   const key = KEY_PREFIX + randomBytes(32).toString('base64url');
   const entry = newEntry(options, key);
-  await withLock(file, () => {
+  await change(file, () => {
     const keys = existsSync(file) ? read(file) : [];
     if (keys.some((known) => known.name === entry.name)) {
       throw new KeyFileError(`The key file ${file} has a key of that name already`);
@@ -79,8 +83,8 @@ export async function addKey(file: string, options: AddKeyOptions): Promise<Adde
     if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
       throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
     }
-    writeAtomically(file, text);
-  });
+    return { text, result: undefined };
+  }, options.lockWaitMs);
   return { key, info: infoOf(entry) };
 }
 
@@ -99,14 +103,46 @@ export function listKeys(file: string): KeyInfo[] {
  * @throws KeyFileError when there is none, or the file cannot be changed.
  */
 export async function revokeKey(file: string, name: string): Promise<KeyInfo> {
-  return withLock(file, () => {
+  return change(file, () => {
     const keys = read(file);
     const revoked = keys.find((entry) => entry.name === name);
     // Not repeating the name: it may be the key itself, given by mistake.
     if (revoked === undefined) throw new KeyFileError(`The key file ${file} has no key of that name`);
-    writeAtomically(file, render(keys.filter((entry) => entry !== revoked)));
-    return infoOf(revoked);
+    return { text: render(keys.filter((entry) => entry !== revoked)), result: infoOf(revoked) };
   });
+}
+
+/** Another `lmserv keys` holds the lock for milliseconds; this much later its machine has stopped or gone. */
+const LOCK_WAIT_MS = 5_000;
+
+/**
+ * Puts a new text into the key file while no other process changes it.
+ *
+ * @throws KeyFileError, also when another process holds the lock for too long; the file is then as it was.
+ */
+async function change<Result>(
+  file: string,
+  next: () => { text: string; result: Result },
+  lockWaitMs = LOCK_WAIT_MS,
+): Promise<Result> {
+  const target = resolveLink(file);
+  const lock = `${target}.lock`;
+  const signal = AbortSignal.timeout(lockWaitMs);
+  try {
+    mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+    return await withLock(lock, { signal }, async () => {
+      const { text, result } = next();
+      writeAtomically(target, text);
+      return result;
+    });
+  } catch (error) {
+    if (error instanceof KeyFileError) throw error;
+    if (error === signal.reason) {
+      throw new KeyFileError(`${lock} is held by another process; remove it if no \`lmserv keys\` is running`);
+    }
+    const { code } = error as NodeJS.ErrnoException;
+    throw new KeyFileError(`The key file ${file} cannot be written (${code})`, { cause: error });
+  }
 }
 
 /** What `keys add` prints. */

@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 import type { Dispatcher } from 'undici';
-import { requireSpace } from './disk.js';
-import { DownloadError, safeUrl } from './errors.js';
+import { requireSpace } from '../files.js';
+import { DownloadError, safeUrl } from './request.js';
 import {
   discardNote,
   discardPart,

@@ -7,8 +7,7 @@ import { execa } from 'execa';
 import { exists } from '../files.js';
 import { startProgress } from '../progress.js';
 import { parseStep, remedy, tellingLines } from './build-output.js';
-import type { SetupContext } from './context.js';
-import { SetupError } from './errors.js';
+import { SetupError, type SetupContext } from './context.js';
 import { findProgram, withoutGit } from './programs.js';
 
 const TARGETS = ['llama-cli', 'llama-server'];

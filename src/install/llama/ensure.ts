@@ -4,7 +4,7 @@ import path from 'node:path';
 import { parse } from 'dotenv';
 import { BinaryError, resolveBinary } from '../../../workers/binary.js';
 import type { ProgressStream } from '../progress.js';
-import { SetupError } from './errors.js';
+import { SetupError } from './context.js';
 import type { SetupOptions } from './setup.js';
 
 /** LLM_BIN_PATH from the environment, else from the checkout's .env. */
@@ -46,7 +46,7 @@ async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean
     return true;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    write(options, error.report());
+    write(options, error.message);
     return false;
   }
 }

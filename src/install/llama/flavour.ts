@@ -3,11 +3,9 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import { exists } from '../files.js';
+import type { Flavour } from './context.js';
 import { outputOf } from './programs.js';
 import { findNvcc } from './tools.js';
-
-export type Flavour = 'cpu' | 'cuda' | 'vulkan' | 'metal';
-export const FLAVOURS: readonly Flavour[] = ['cpu', 'cuda', 'vulkan', 'metal'];
 
 /** What `--gpu auto` came to, and why when that may surprise. */
 export interface Detected {

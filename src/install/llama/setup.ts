@@ -1,18 +1,15 @@
 /** Gets and builds llama.cpp: pinned source, cached build, links in the checkout. */
-import { mkdir, rm } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { BinaryError, probeBinary } from '../../../workers/binary.js';
 import { withLock } from '../early/lock.mjs';
-import { requireSpace } from '../download/disk.js';
+import { requireSpace } from '../files.js';
 import { exists } from '../files.js';
 import type { ProgressStream } from '../progress.js';
 import { build } from './build.js';
-import type { SetupContext } from './context.js';
-import { SetupError } from './errors.js';
-import { cmakeFlags, detectFlavour, flagsHash, type Flavour } from './flavour.js';
-import { finishBuild, linkInto } from './install.js';
-import { layoutOf } from './layout.js';
-import { readPin } from './pin.js';
+import { layoutOf, readPin, SetupError, type Flavour, type SetupContext } from './context.js';
+import { cmakeFlags, detectFlavour, flagsHash } from './flavour.js';
 import { obtainSource } from './source.js';
 import { requireTools } from './tools.js';
 
@@ -47,6 +44,23 @@ const SPACE_NEEDED: Record<Flavour, number> = { cpu: 0.6e9, metal: 0.8e9, vulkan
 /** As many compilers as there are cores, unless memory is short. */
 export function defaultJobs(cores = os.availableParallelism(), memory = process.availableMemory()): number {
   return Math.max(1, Math.min(cores, Math.floor(memory / MEMORY_PER_JOB)));
+}
+
+/**
+ * Makes the checkout have a llama-cli and llama-server of the wanted flavour.
+ * @throws SetupError to show to the user; what the signal was aborted with
+ */
+export async function setup(options: SetupOptions): Promise<SetupResult> {
+  const context = await contextOf(options);
+  const { layout, output, signal, flavour } = context;
+  await mkdir(layout.base, { recursive: true });
+  const onWait = (holder: number | string): void => {
+    output.write(`Another setup (process ${holder}) is using ${layout.base}; waiting for it.\n`);
+  };
+  const cached = await withLock(layout.lock, { signal, onWait }, () => buildOnce(context, options));
+  await linkInto(layout.buildLink, layout.build);
+  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source);
+  return { flavour, cached, binary: path.join(layout.buildLink, 'bin/llama-cli') };
 }
 
 async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Promise<Flavour> {
@@ -91,19 +105,44 @@ async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
   });
 }
 
-/**
- * Makes the checkout have a llama-cli and llama-server of the wanted flavour.
- * @throws SetupError to show to the user; what the signal was aborted with
- */
-export async function setup(options: SetupOptions): Promise<SetupResult> {
-  const context = await contextOf(options);
-  const { layout, output, signal, flavour } = context;
-  await mkdir(layout.base, { recursive: true });
-  const onWait = (holder: number | string): void => {
-    output.write(`Another setup (process ${holder}) is using ${layout.base}; waiting for it.\n`);
-  };
-  const cached = await withLock(layout.lock, { signal, onWait }, () => buildOnce(context, options));
-  await linkInto(layout.buildLink, layout.build);
-  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source);
-  return { flavour, cached, binary: path.join(layout.buildLink, 'bin/llama-cli') };
+/** Objects and libraries for linking are three quarters of a build and of no use afterwards. */
+async function keepPrograms(build: string): Promise<void> {
+  const others = (await readdir(build)).filter((name) => name !== 'bin');
+  await Promise.all(others.map((name) => rm(path.join(build, name), { recursive: true, force: true })));
+}
+
+/** @throws SetupError when a program that was just built does not run here (no driver, wrong toolkit) */
+async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<void> {
+  try {
+    await probeBinary(file, env);
+  } catch (error) {
+    if (!(error instanceof BinaryError)) throw error;
+    const hint = 'For a GPU build look at its driver; `npm run setup -- --gpu cpu` builds for the CPU.';
+    throw new SetupError(`llama.cpp is built but does not run here: ${error.message}`, [hint], {
+      cause: error,
+    });
+  }
+}
+
+/** Checks that both programs run here, then marks the build as whole. */
+async function finishBuild({ layout, pin, flavour, flags, env }: SetupContext): Promise<void> {
+  for (const name of ['llama-cli', 'llama-server'])
+    await requireRunning(path.join(layout.build, 'bin', name), env);
+  await keepPrograms(layout.build);
+  const made = { llamaVersion: pin.llamaVersion, commit: pin.commit, flavour, flags };
+  await writeFile(layout.stamp, `${JSON.stringify(made, null, 2)}\n`);
+}
+
+/** Replaces a link in one step, so that there is always one. @throws SetupError for a folder of the user's own */
+async function linkInto(link: string, target: string): Promise<void> {
+  const existing = await lstat(link).catch(() => undefined);
+  if (existing !== undefined && !existing.isSymbolicLink()) {
+    throw new SetupError(`${link} is a folder of your own, so setup leaves it alone.`, [
+      `Move it away and run setup again, or set LLM_BIN_PATH to a binary; the new build is in ${target}.`,
+    ]);
+  }
+  await mkdir(path.dirname(link), { recursive: true });
+  const fresh = `${link}.${process.pid}.new`;
+  await symlink(target, fresh);
+  await rename(fresh, link);
 }

@@ -1,8 +1,7 @@
 /** The programs a build needs, and how to get the missing ones, all named at once. */
 import path from 'node:path';
 import { exists } from '../files.js';
-import { SetupError } from './errors.js';
-import type { Flavour } from './flavour.js';
+import { SetupError, type Flavour } from './context.js';
 import { findProgram } from './programs.js';
 
 /** A package of each package manager's own naming. */

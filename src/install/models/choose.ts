@@ -1,6 +1,6 @@
 /** Which of a repository's files make up the wanted model. */
 import path from 'node:path';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 
 /** A file as the hub lists it. */
 export interface HubFile {

@@ -2,11 +2,11 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { withLock } from '../early/lock.mjs';
-import { requireSpace } from '../download/disk.js';
+import { requireSpace } from '../files.js';
 import { download, type DownloadProgress } from '../download/download.js';
 import { hashFile, partSize } from '../download/part.js';
 import type { Headers } from '../download/request.js';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 import { requireGguf } from './gguf.js';
 
 /** One file to fetch. */

@@ -1,7 +1,7 @@
 /** Whether a file is a model at all. */
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 
 const MAGIC = 'GGUF';
 

@@ -1,10 +1,10 @@
 /** The model hub's listing of a repository. */
 import { z } from 'zod';
-import { DownloadError, safeUrl } from '../download/errors.js';
+import { DownloadError, safeUrl } from '../download/request.js';
 import { get, type Headers } from '../download/request.js';
 import { withRetries } from '../download/retry.js';
 import type { HubFile } from './choose.js';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 
 export const DEFAULT_ENDPOINT = 'https://huggingface.co';
 

@@ -1,7 +1,8 @@
 /** What was downloaded into models/, so that a model asked for again needs no network: `.downloads.json`. */
-import { readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { writeAtomically } from '../../files/write-text.js';
 
 const schema = z.record(z.string(), z.array(z.object({ name: z.string(), size: z.number() })));
 
@@ -11,7 +12,7 @@ export type RecordedFile = DownloadRecord[string][number];
 
 const recordPath = (modelsDir: string): string => path.join(modelsDir, '.downloads.json');
 
-/** An unreadable record only costs a look at the network. */
+/** Without a readable record the model is only fetched again. */
 async function read(modelsDir: string): Promise<DownloadRecord> {
   try {
     return schema.parse(JSON.parse(await readFile(recordPath(modelsDir), 'utf8')));
@@ -37,7 +38,5 @@ export async function findDownloaded(modelsDir: string, key: string): Promise<st
 
 export async function rememberDownload(modelsDir: string, key: string, files: RecordedFile[]): Promise<void> {
   const record = { ...(await read(modelsDir)), [key]: files };
-  const unfinished = `${recordPath(modelsDir)}.${process.pid}.tmp`;
-  await writeFile(unfinished, `${JSON.stringify(record, null, 2)}\n`);
-  await rename(unfinished, recordPath(modelsDir));
+  writeAtomically(recordPath(modelsDir), `${JSON.stringify(record, null, 2)}\n`, 0o644);
 }

@@ -1,5 +1,8 @@
 /** How a model is named: a repository of the hub, a URL, or a file. */
-import { ModelError } from './errors.js';
+import { UserError } from '../../errors.js';
+
+/** The model cannot be had; the message says what to do. */
+export class ModelError extends UserError {}
 
 export type ModelSpec =
   /** `choice` is a quantisation (Q4_K_M) or a file's name in the repository. */

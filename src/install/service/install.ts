@@ -1,17 +1,31 @@
 /** Installs the service, step by step; each step may be done already. */
-import { readFile, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { parse } from 'dotenv';
+import { writeAtomically } from '../../files/write-text.js';
 import { loadConfig, type Config } from '../../config/config.js';
 import { exists } from '../files.js';
-import { ensureUser, gpuGroups, type ServiceUser } from './account.js';
-import { ServiceError } from './errors.js';
-import { createEnvFile, putFile, readEnvFile } from './files.js';
+import {
+  ensureUser,
+  gpuGroups,
+  homeProtection,
+  requireReadable,
+  requireRunnable,
+  requireVisible,
+  type ServiceUser,
+} from './account.js';
 import { findBinary, reachableBinary, requireBinary } from './llama.js';
-import type { ServiceOptions } from './options.js';
-import { homeProtection, requireReadable, requireRunnable, requireVisible } from './readable.js';
-import type { System } from './system.js';
-import { SERVICE, SOCKET, startAgain, systemctl } from './systemctl.js';
+import { SERVICE, ServiceError, SOCKET, startAgain, systemctl, type System } from './system.js';
 import { renderService, renderSocket } from './unit.js';
+
+export interface ServiceOptions {
+  readonly user: string;
+  readonly envFile: string;
+  readonly unitDir: string;
+  readonly socket: boolean;
+  readonly start: boolean;
+}
 
 export interface Installation {
   readonly options: ServiceOptions;
@@ -186,4 +200,38 @@ function requireSystemd({ privileged, booted }: System): void {
   if (!booted)
     throw new ServiceError(`This machine is not run by systemd, so nothing is installed; ${print}`);
   if (!privileged) throw new ServiceError(`Only root can install a service: use sudo; ${print}`);
+}
+
+/** @returns whether anything had to be written */
+async function putFile(file: string, text: string): Promise<boolean> {
+  const there = await readFile(file, 'utf8').catch(() => undefined);
+  if (there === text) return false;
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
+  writeAtomically(file, text, 0o644);
+  return true;
+}
+
+const SETTINGS = (
+  key: string,
+): string => `# Settings of the LMServ service: docs/configuration.md has them all.
+# Only root reads this file; systemd hands it to the server. After a change: systemctl restart lmserv
+API_KEY=${key}
+`;
+
+/** Makes the file of settings, with a key that nobody knows, unless there is one. @returns whether it was made */
+async function createEnvFile(file: string): Promise<boolean> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
+  const key = randomBytes(24).toString('base64url');
+  try {
+    await writeFile(file, SETTINGS(key), { mode: 0o600, flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  }
+}
+
+/** The settings in a file; none where it is not there or not for us to read. */
+async function readEnvFile(file: string): Promise<Record<string, string>> {
+  return parse(await readFile(file, 'utf8').catch(() => ''));
 }

@@ -6,8 +6,7 @@ import { exists } from '../files.js';
 import { ensureLlama } from '../llama/ensure.js';
 import { resolveBinary } from '../../../workers/binary.js';
 import type { ServiceUser } from './account.js';
-import { ServiceError } from './errors.js';
-import type { System } from './system.js';
+import { ServiceError, type System } from './system.js';
 
 /** Where services look for programs. */
 const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin';

@@ -66,6 +66,13 @@ test('a bare clone is installed and compiled, then the command runs; the second 
   expect(await npmCalls()).toEqual(['ci --include=dev --no-audit --no-fund']);
 });
 
+test.each(['setup', 'model', 'install-service'])(
+  'npm run %s passes its options on to the command line',
+  async (command) => {
+    expect((await bootstrap([command, '--help'])).stdout).toBe(`cli ["${command}","--help"]`);
+  },
+);
+
 test('a changed lock file installs anew, a changed source compiles anew and drops what is gone', async () => {
   await writeFile(path.join(root, 'src/old.ts'), 'export const old = 1;\n');
   await bootstrap(['build']);

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ensureModel, obtainModel, type ModelOptions } from '../../../src/install/models/ensure.js';
-import { linkModel } from '../../../src/install/models/link.js';
+import { linkModel } from '../../../src/install/models/ensure.js';
 import { FileServer } from './support/file-server.js';
 import { temporaryFolder } from './support/temp.js';
 

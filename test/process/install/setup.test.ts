@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ensureLlama } from '../../../src/install/llama/ensure.js';
-import { SetupError } from '../../../src/install/llama/errors.js';
+import { SetupError } from '../../../src/install/llama/context.js';
 import { setup } from '../../../src/install/llama/setup.js';
 import { resolveBinary } from '../../../workers/binary.js';
 import { BUILD_FAILS, BUILD_HANGS, BUILD_OK, FakeBuild } from './support/fake-build.js';
@@ -21,7 +21,7 @@ afterEach(() => folder.remove());
 async function reportOf(promise: Promise<unknown>): Promise<string> {
   const error: unknown = await promise.catch((failure: unknown) => failure);
   if (!(error instanceof SetupError)) throw new Error(`Expected a SetupError, got ${String(error)}`);
-  return error.report();
+  return error.message;
 }
 
 /** Starts a build that hangs, and stops it once it has got half way. */

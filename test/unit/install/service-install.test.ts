@@ -36,7 +36,7 @@ function system(): System {
 function installation(options: object = {}, machine: Partial<System> = {}): Installation {
   const places = { envFile: join(folder, 'etc/lmserv.env'), unitDir: join(folder, 'units') };
   return {
-    options: { action: 'install', user: 'lmserv', socket: false, start: true, ...places, ...options },
+    options: { user: 'lmserv', socket: false, start: true, ...places, ...options },
     ...{ root, node: '/usr/bin/node', programs: join(folder, 'programs'), temporary: [] },
     system: { ...system(), ...machine },
     say: (line) => void lines.push(line),
