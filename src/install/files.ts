@@ -3,6 +3,9 @@ import { access, statfs } from 'node:fs/promises';
 import { DownloadError } from './download/request.js';
 import { formatBytes } from './progress.js';
 
+/** Left over for everything else on the disk. */
+const RESERVE_BYTES = 100_000_000;
+
 /** Whether there is something at a path, links followed. */
 export function exists(file: string): Promise<boolean> {
   return access(file).then(
@@ -10,9 +13,6 @@ export function exists(file: string): Promise<boolean> {
     () => false,
   );
 }
-
-/** Left over for everything else on the disk. */
-const RESERVE_BYTES = 100_000_000;
 
 /** Bytes a user may still write below a folder. */
 export async function freeBytes(folder: string): Promise<number> {

@@ -17,21 +17,6 @@ export type ProgressUnit = 'bytes' | 'percent';
 const LINE_EVERY_PERCENT = 10;
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
-/** 1536000 → "1.5 MB" (powers of 1000, as model hubs count). */
-export function formatBytes(bytes: number): string {
-  const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), 0), UNITS.length - 1);
-  const value = bytes / 1000 ** power;
-  return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${UNITS[power] ?? ''}`;
-}
-
-/** 75 → "1:15", 3700 → "1:01:40". */
-export function formatSeconds(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const shown = parts[0] === 0 ? parts.slice(1) : parts;
-  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
-}
-
 /** Amounts a second since the first report, so that what a resumed run finds done does not count as fast. */
 class Rate {
   private readonly began = performance.now();
@@ -48,15 +33,29 @@ class Rate {
   }
 }
 
-/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages. */
-function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
-  if (unit === 'percent') return formatSeconds(rate.elapsed());
-  const speed = rate.perSecond(done);
-  const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
-  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
+/** 1536000 → "1.5 MB" (powers of 1000, as model hubs count). */
+export function formatBytes(bytes: number): string {
+  const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), 0), UNITS.length - 1);
+  const value = bytes / 1000 ** power;
+  return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${UNITS[power] ?? ''}`;
 }
 
-const fractionOf = (done: number, total: number): number => (total > 0 ? Math.min(done / total, 1) : 0);
+/** 75 → "1:15", 3700 → "1:01:40". */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const shown = parts[0] === 0 ? parts.slice(1) : parts;
+  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
+}
+
+/** Starts showing one step's progress. */
+export function startProgress(
+  label: string,
+  unit: ProgressUnit,
+  stream: ProgressStream = process.stderr,
+): Progress {
+  return stream.isTTY ? terminalProgress(label, unit, stream) : plainProgress(label, unit, stream);
+}
 
 function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStream): Progress {
   const options: Options = {
@@ -81,6 +80,16 @@ function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStr
   };
 }
 
+/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages. */
+function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
+  if (unit === 'percent') return formatSeconds(rate.elapsed());
+  const speed = rate.perSecond(done);
+  const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
+  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
+}
+
+const fractionOf = (done: number, total: number): number => (total > 0 ? Math.min(done / total, 1) : 0);
+
 function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream): Progress {
   const rate = new Rate();
   let shown = -1;
@@ -93,13 +102,4 @@ function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream
     },
     stop: () => undefined,
   };
-}
-
-/** Starts showing one step's progress. */
-export function startProgress(
-  label: string,
-  unit: ProgressUnit,
-  stream: ProgressStream = process.stderr,
-): Progress {
-  return stream.isTTY ? terminalProgress(label, unit, stream) : plainProgress(label, unit, stream);
 }

@@ -40,13 +40,38 @@ export interface AddedKey {
   readonly info: KeyInfo;
 }
 
-function infoOf({ sha256: _, ...info }: KeyEntry): KeyInfo {
-  return info;
+/** Another `lmserv keys` holds the lock for milliseconds; this much later its machine has stopped or gone. */
+const LOCK_WAIT_MS = 5_000;
+
+/**
+ * Makes a key of 256 random bits and writes its SHA-256 to the file, which is created when missing.
+ *
+ * @throws KeyFileError when the name is taken or not allowed, an option is not valid, or the file cannot be changed.
+ */
+export async function addKey(file: string, options: AddKeyOptions): Promise<AddedKey> {
+  const name = nameSchema.safeParse(options.name);
+  if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
+  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
+  const entry = newEntry(options, key);
+  await change(
+    file,
+    () => {
+      const keys = existsSync(file) ? read(file) : [];
+      if (keys.some((known) => known.name === entry.name)) {
+        throw new KeyFileError(`The key file ${file} has a key of that name already`);
+      }
+      const text = render([...keys, entry]);
+      // What the options would make of the file is checked like any file.
+      parseKeys(text, file);
+      if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+        throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
+      }
+      return { text, result: undefined };
+    },
+    options.lockWaitMs,
+  );
+  return { key, info: infoOf(entry) };
 }
-
-const read = (file: string): KeyEntry[] => parseKeys(readKeyFileSync(file).text, file);
-
-const render = (keys: unknown[]): string => `${JSON.stringify({ keys }, null, 2)}\n`;
 
 /** The entry without fields that say nothing. */
 function newEntry(options: AddKeyOptions, key: string): KeyEntry {
@@ -63,29 +88,42 @@ function newEntry(options: AddKeyOptions, key: string): KeyEntry {
 }
 
 /**
- * Makes a key of 256 random bits and writes its SHA-256 to the file, which is created when missing.
+ * Puts a new text into the key file while no other process changes it.
  *
- * @throws KeyFileError when the name is taken or not allowed, an option is not valid, or the file cannot be changed.
+ * @throws KeyFileError, also when another process holds the lock for too long; the file is then as it was.
  */
-export async function addKey(file: string, options: AddKeyOptions): Promise<AddedKey> {
-  const name = nameSchema.safeParse(options.name);
-  if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
-  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
-  const entry = newEntry(options, key);
-  await change(file, () => {
-    const keys = existsSync(file) ? read(file) : [];
-    if (keys.some((known) => known.name === entry.name)) {
-      throw new KeyFileError(`The key file ${file} has a key of that name already`);
+async function change<Result>(
+  file: string,
+  next: () => { text: string; result: Result },
+  lockWaitMs = LOCK_WAIT_MS,
+): Promise<Result> {
+  const target = resolveLink(file);
+  const lock = `${target}.lock`;
+  const signal = AbortSignal.timeout(lockWaitMs);
+  try {
+    mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+    return await withLock(lock, { signal }, async () => {
+      const { text, result } = next();
+      writeAtomically(target, text);
+      return result;
+    });
+  } catch (error) {
+    if (error instanceof KeyFileError) throw error;
+    if (error === signal.reason) {
+      throw new KeyFileError(
+        `${lock} is held by another process; remove it if no \`lmserv keys\` is running`,
+      );
     }
-    const text = render([...keys, entry]);
-    // What the options would make of the file is checked like any file.
-    parseKeys(text, file);
-    if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
-      throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
-    }
-    return { text, result: undefined };
-  }, options.lockWaitMs);
-  return { key, info: infoOf(entry) };
+    const { code } = error as NodeJS.ErrnoException;
+    throw new KeyFileError(`The key file ${file} cannot be written (${code})`, { cause: error });
+  }
+}
+
+const read = (file: string): KeyEntry[] => parseKeys(readKeyFileSync(file).text, file);
+const render = (keys: unknown[]): string => `${JSON.stringify({ keys }, null, 2)}\n`;
+
+function infoOf({ sha256: _, ...info }: KeyEntry): KeyInfo {
+  return info;
 }
 
 /**
@@ -112,53 +150,9 @@ export async function revokeKey(file: string, name: string): Promise<KeyInfo> {
   });
 }
 
-/** Another `lmserv keys` holds the lock for milliseconds; this much later its machine has stopped or gone. */
-const LOCK_WAIT_MS = 5_000;
-
-/**
- * Puts a new text into the key file while no other process changes it.
- *
- * @throws KeyFileError, also when another process holds the lock for too long; the file is then as it was.
- */
-async function change<Result>(
-  file: string,
-  next: () => { text: string; result: Result },
-  lockWaitMs = LOCK_WAIT_MS,
-): Promise<Result> {
-  const target = resolveLink(file);
-  const lock = `${target}.lock`;
-  const signal = AbortSignal.timeout(lockWaitMs);
-  try {
-    mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
-    return await withLock(lock, { signal }, async () => {
-      const { text, result } = next();
-      writeAtomically(target, text);
-      return result;
-    });
-  } catch (error) {
-    if (error instanceof KeyFileError) throw error;
-    if (error === signal.reason) {
-      throw new KeyFileError(`${lock} is held by another process; remove it if no \`lmserv keys\` is running`);
-    }
-    const { code } = error as NodeJS.ErrnoException;
-    throw new KeyFileError(`The key file ${file} cannot be written (${code})`, { cause: error });
-  }
-}
-
 /** What `keys add` prints. */
 export function formatAddedKey({ key, info }: AddedKey): string {
   return `Key ${info.name}: ${key}\nIt is shown this once; only its SHA-256 is kept.\n`;
-}
-
-function budgetText(budget: BudgetFields = {}): string {
-  const { day, month, dayTokens, monthTokens } = budget;
-  const limits = [
-    day !== undefined && `${day}/day`,
-    month !== undefined && `${month}/month`,
-    dayTokens !== undefined && `${dayTokens} tokens/day`,
-    monthTokens !== undefined && `${monthTokens} tokens/month`,
-  ];
-  return limits.filter(Boolean).join(' ') || '-';
 }
 
 /** What `keys list` prints: a table, one line a key. */
@@ -175,4 +169,15 @@ export function formatKeys(keys: readonly KeyInfo[]): string {
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
   const line = (row: string[]): string => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
   return table.map((row) => `${line(row).trimEnd()}\n`).join('');
+}
+
+function budgetText(budget: BudgetFields = {}): string {
+  const { day, month, dayTokens, monthTokens } = budget;
+  const limits = [
+    day !== undefined && `${day}/day`,
+    month !== undefined && `${month}/month`,
+    dayTokens !== undefined && `${dayTokens} tokens/day`,
+    monthTokens !== undefined && `${monthTokens} tokens/month`,
+  ];
+  return limits.filter(Boolean).join(' ') || '-';
 }

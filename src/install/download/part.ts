@@ -11,7 +11,6 @@ export interface PartNote {
 }
 
 export const partPath = (file: string): string => `${file}.part`;
-const notePath = (file: string): string => `${file}.part.json`;
 
 /** Bytes already there; 0 when there is no part. */
 export async function partSize(file: string): Promise<number> {
@@ -30,6 +29,8 @@ export async function readNote(file: string): Promise<PartNote | undefined> {
     return undefined;
   }
 }
+
+const notePath = (file: string): string => `${file}.part.json`;
 
 export async function writeNote(file: string, note: PartNote): Promise<void> {
   await writeFile(notePath(file), JSON.stringify(note));

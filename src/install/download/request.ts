@@ -17,48 +17,14 @@ export class DownloadError extends UserError {
   }
 }
 
-/** A URL fit for messages: neither user, password nor query, where signatures and tokens are. */
-export function safeUrl(url: string | URL): string {
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${pathname}`;
-}
-
 const MAX_REDIRECTS = 10;
+
 /** Milliseconds without an answer, or without another byte, after which a connection counts as broken. */
 const STALLED_MS = 60_000;
 
 export type Headers = Readonly<Record<string, string>>;
 
 let shared: Dispatcher | undefined;
-
-/** Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY; made at first use. */
-const agent = (): Dispatcher =>
-  (shared ??= new EnvHttpProxyAgent({ headersTimeout: STALLED_MS, bodyTimeout: STALLED_MS }));
-
-/**
- * GETs a URL as the bytes the server has (no content coding, which would break ranges). Redirects are followed, and
- * credentials stay with the URL's own origin.
- * @throws DownloadError for a bad redirect, and undici's errors for a broken connection
- */
-export async function get(
-  url: string,
-  headers: Headers,
-  signal: AbortSignal | undefined,
-  network: Dispatcher = agent(),
-): Promise<Dispatcher.ResponseData> {
-  const hops = new Hops(url);
-  const dispatcher = network.compose(hops.check, interceptors.redirect({ maxRedirections: MAX_REDIRECTS }));
-  const response = await request(url, {
-    headers: { ...headers, 'accept-encoding': 'identity', 'user-agent': 'lmserv' },
-    dispatcher,
-    ...(signal ? { signal } : {}),
-  }).catch((error: unknown) => {
-    throw hops.explain(error);
-  });
-  if (response.statusCode < 300 || response.statusCode > 308) return response;
-  await response.body.dump();
-  throw badRedirect(url, `more than ${MAX_REDIRECTS} times`);
-}
 
 /** The way that a request takes. */
 class Hops {
@@ -86,6 +52,41 @@ class Hops {
     return unusable ? badRedirect(this.#url, 'to an address that cannot be used, or in a loop') : error;
   }
 }
+
+/** A URL fit for messages: neither user, password nor query, where signatures and tokens are. */
+export function safeUrl(url: string | URL): string {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname}`;
+}
+
+/**
+ * GETs a URL as the bytes the server has (no content coding, which would break ranges). Redirects are followed, and
+ * credentials stay with the URL's own origin.
+ * @throws DownloadError for a bad redirect, and undici's errors for a broken connection
+ */
+export async function get(
+  url: string,
+  headers: Headers,
+  signal: AbortSignal | undefined,
+  network: Dispatcher = agent(),
+): Promise<Dispatcher.ResponseData> {
+  const hops = new Hops(url);
+  const dispatcher = network.compose(hops.check, interceptors.redirect({ maxRedirections: MAX_REDIRECTS }));
+  const response = await request(url, {
+    headers: { ...headers, 'accept-encoding': 'identity', 'user-agent': 'lmserv' },
+    dispatcher,
+    ...(signal ? { signal } : {}),
+  }).catch((error: unknown) => {
+    throw hops.explain(error);
+  });
+  if (response.statusCode < 300 || response.statusCode > 308) return response;
+  await response.body.dump();
+  throw badRedirect(url, `more than ${MAX_REDIRECTS} times`);
+}
+
+/** Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY; made at first use. */
+const agent = (): Dispatcher =>
+  (shared ??= new EnvHttpProxyAgent({ headersTimeout: STALLED_MS, bodyTimeout: STALLED_MS }));
 
 const badRedirect = (url: string, how: string): DownloadError =>
   new DownloadError('http', `${safeUrl(url)} redirects ${how}`);

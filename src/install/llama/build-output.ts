@@ -7,6 +7,12 @@ export interface BuildStep {
   step: string;
 }
 
+/** The first of these begins the trouble; what follows are mostly its consequences. */
+const TROUBLE = /(^|[\s:(])(fatal error|error|Error|ERROR|undefined reference|No space left|Killed)\b/;
+
+const LINES_BEFORE = 2;
+const LINES = 15;
+
 /** Reads make's `[ 42%] Building CXX object a/b.cpp.o` and ninja's `[12/340] …`; undefined for other lines. */
 export function parseStep(line: string): BuildStep | undefined {
   const [, percent, done, total, text] = /^\[(?: *(\d+)%|(\d+)\/(\d+))\] (.*)$/.exec(line) ?? [];
@@ -20,11 +26,6 @@ function stepName(text: string): string {
   const last = text.trim().split(/[\s/]/).at(-1) ?? '';
   return last.replace(/\.o$/, '');
 }
-
-/** The first of these begins the trouble; what follows are mostly its consequences. */
-const TROUBLE = /(^|[\s:(])(fatal error|error|Error|ERROR|undefined reference|No space left|Killed)\b/;
-const LINES_BEFORE = 2;
-const LINES = 15;
 
 /** The log's lines around the first error, else its last ones. */
 export function tellingLines(log: string): string[] {

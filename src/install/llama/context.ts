@@ -7,6 +7,7 @@ import { cacheDir } from '../early/lock.mjs';
 import type { ProgressStream } from '../progress.js';
 
 export const FLAVOURS = ['cpu', 'cuda', 'vulkan', 'metal'] as const;
+
 export type Flavour = (typeof FLAVOURS)[number];
 
 export interface SetupContext {
@@ -47,18 +48,6 @@ const pinSchema = z.strictObject({
 /** The pinned llama.cpp: vendor/llama.cpp.json. */
 export type Pin = z.infer<typeof pinSchema>;
 
-export async function readPin(root: string): Promise<Pin> {
-  return pinSchema.parse(JSON.parse(await readFile(path.join(root, 'vendor/llama.cpp.json'), 'utf8')));
-}
-
-/** The tarball's sha512 in hex. */
-export function tarballDigest(pin: Pin): string {
-  return Buffer.from(pin.integrity.slice('sha512-'.length), 'base64').toString('hex');
-}
-
-/** `0.5.0-de3ff815`: names the source in the cache. */
-const sourceName = (pin: Pin): string => `${pin.llamaVersion}-${pin.commit.slice(0, 8)}`;
-
 /** Where setup keeps things: all in the cache, to which the checkout holds links. */
 export interface Layout {
   /** Folder of all that belongs to llama.cpp in the cache. */
@@ -78,8 +67,14 @@ export interface Layout {
   sourceLink: string;
 }
 
-/** The folder of a flavour's build below vendor/llama.cpp. */
-const linkName = (flavour: Flavour): string => (flavour === 'cpu' ? 'build' : `build-${flavour}`);
+export async function readPin(root: string): Promise<Pin> {
+  return pinSchema.parse(JSON.parse(await readFile(path.join(root, 'vendor/llama.cpp.json'), 'utf8')));
+}
+
+/** The tarball's sha512 in hex. */
+export function tarballDigest(pin: Pin): string {
+  return Buffer.from(pin.integrity.slice('sha512-'.length), 'base64').toString('hex');
+}
 
 export function layoutOf(
   pin: Pin,
@@ -104,3 +99,9 @@ export function layoutOf(
     sourceLink: path.join(root, 'vendor/llama.cpp/source'),
   };
 }
+
+/** `0.5.0-de3ff815`: names the source in the cache. */
+const sourceName = (pin: Pin): string => `${pin.llamaVersion}-${pin.commit.slice(0, 8)}`;
+
+/** The folder of a flavour's build below vendor/llama.cpp. */
+const linkName = (flavour: Flavour): string => (flavour === 'cpu' ? 'build' : `build-${flavour}`);

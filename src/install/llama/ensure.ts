@@ -7,18 +7,6 @@ import type { ProgressStream } from '../progress.js';
 import { SetupError } from './context.js';
 import type { SetupOptions } from './setup.js';
 
-/** LLM_BIN_PATH from the environment, else from the checkout's .env. */
-async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  if (env['LLM_BIN_PATH'] !== undefined) return env['LLM_BIN_PATH'] || undefined;
-  const text = await readFile(path.join(root, '.env'), 'utf8').catch(() => '');
-  return parse(text)['LLM_BIN_PATH'] || undefined;
-}
-
-const write = (options: SetupOptions, text: string): void => {
-  const output: ProgressStream = options.output ?? process.stderr;
-  output.write(`${text}\n`);
-};
-
 /** @returns whether there is a usable binary now; otherwise what to do has been written */
 export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   const { root, env = process.env } = options;
@@ -32,6 +20,13 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
     write(options, error.message);
     return false;
   }
+}
+
+/** LLM_BIN_PATH from the environment, else from the checkout's .env. */
+async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  if (env['LLM_BIN_PATH'] !== undefined) return env['LLM_BIN_PATH'] || undefined;
+  const text = await readFile(path.join(root, '.env'), 'utf8').catch(() => '');
+  return parse(text)['LLM_BIN_PATH'] || undefined;
 }
 
 /** Says why, when a binary was there but of no use, and how long it takes. */
@@ -50,3 +45,8 @@ async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean
     return false;
   }
 }
+
+const write = (options: SetupOptions, text: string): void => {
+  const output: ProgressStream = options.output ?? process.stderr;
+  output.write(`${text}\n`);
+};

@@ -38,6 +38,7 @@ export interface SetupResult {
 
 /** The largest of llama.cpp's files takes about this much memory to compile. */
 const MEMORY_PER_JOB = 1.5e9;
+
 /** Bytes a first build takes at its height, measured for the CPU and with room to grow. */
 const SPACE_NEEDED: Record<Flavour, number> = { cpu: 0.6e9, metal: 0.8e9, vulkan: 1.5e9, cuda: 4e9 };
 
@@ -63,19 +64,19 @@ export async function setup(options: SetupOptions): Promise<SetupResult> {
   return { flavour, cached, binary: path.join(layout.buildLink, 'bin/llama-cli') };
 }
 
-async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Promise<Flavour> {
-  if (options.gpu !== undefined && options.gpu !== 'auto') return options.gpu;
-  const { flavour, note } = await detectFlavour(env);
-  if (note !== undefined) (options.output ?? process.stderr).write(`${note}\n`);
-  return flavour;
-}
-
 async function contextOf(options: SetupOptions): Promise<SetupContext> {
   const { root, env = process.env, signal, output = process.stderr } = options;
   const [pin, flavour] = [await readPin(root), await chooseFlavour(options, env)];
   const flags = await cmakeFlags(flavour, env);
   const layout = layoutOf(pin, flavour, await flagsHash(flags), root, env);
   return { root, env, signal, output, pin, flavour, flags, layout, jobs: options.jobs ?? defaultJobs() };
+}
+
+async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Promise<Flavour> {
+  if (options.gpu !== undefined && options.gpu !== 'auto') return options.gpu;
+  const { flavour, note } = await detectFlavour(env);
+  if (note !== undefined) (options.output ?? process.stderr).write(`${note}\n`);
+  return flavour;
 }
 
 /** The build itself, under the cache's lock: of two clones the second finds the first one's build. */
@@ -105,10 +106,13 @@ async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
   });
 }
 
-/** Objects and libraries for linking are three quarters of a build and of no use afterwards. */
-async function keepPrograms(build: string): Promise<void> {
-  const others = (await readdir(build)).filter((name) => name !== 'bin');
-  await Promise.all(others.map((name) => rm(path.join(build, name), { recursive: true, force: true })));
+/** Checks that both programs run here, then marks the build as whole. */
+async function finishBuild({ layout, pin, flavour, flags, env }: SetupContext): Promise<void> {
+  for (const name of ['llama-cli', 'llama-server'])
+    await requireRunning(path.join(layout.build, 'bin', name), env);
+  await keepPrograms(layout.build);
+  const made = { llamaVersion: pin.llamaVersion, commit: pin.commit, flavour, flags };
+  await writeFile(layout.stamp, `${JSON.stringify(made, null, 2)}\n`);
 }
 
 /** @throws SetupError when a program that was just built does not run here (no driver, wrong toolkit) */
@@ -124,13 +128,10 @@ async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<voi
   }
 }
 
-/** Checks that both programs run here, then marks the build as whole. */
-async function finishBuild({ layout, pin, flavour, flags, env }: SetupContext): Promise<void> {
-  for (const name of ['llama-cli', 'llama-server'])
-    await requireRunning(path.join(layout.build, 'bin', name), env);
-  await keepPrograms(layout.build);
-  const made = { llamaVersion: pin.llamaVersion, commit: pin.commit, flavour, flags };
-  await writeFile(layout.stamp, `${JSON.stringify(made, null, 2)}\n`);
+/** Objects and libraries for linking are three quarters of a build and of no use afterwards. */
+async function keepPrograms(build: string): Promise<void> {
+  const others = (await readdir(build)).filter((name) => name !== 'bin');
+  await Promise.all(others.map((name) => rm(path.join(build, name), { recursive: true, force: true })));
 }
 
 /** Replaces a link in one step, so that there is always one. @throws SetupError for a folder of the user's own */

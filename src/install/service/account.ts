@@ -13,6 +13,23 @@ export interface ServiceUser extends Account {
 /** Groups that own GPU devices. */
 const GPU_GROUPS = ['render', 'video'];
 
+/** Hidden by ProtectHome=yes. */
+const HOMES = ['/home', '/root', '/run/user'];
+
+/** @returns the user, and whether it was made. @throws ServiceError when there is none by a name of one's own */
+export async function ensureUser(
+  system: System,
+  name: string,
+): Promise<{ user: ServiceUser; made: boolean }> {
+  const known = await lookUp(system, name);
+  if (known) return { user: known, made: false };
+  if (name !== OWN_USER) throw new ServiceError(`--user ${name}: there is no such user`);
+  await create(system, name);
+  const user = await lookUp(system, name);
+  if (!user) throw new ServiceError(`User ${name} was made but cannot be looked up`);
+  return { user, made: true };
+}
+
 async function lookUp(system: System, name: string): Promise<ServiceUser | undefined> {
   const user = await system.run('getent', ['passwd', name]);
   if (!user.ok) return undefined;
@@ -30,39 +47,22 @@ async function create(system: System, name: string): Promise<void> {
   if (!made.ok) throw new ServiceError(`User ${name} cannot be made: ${made.reason}`);
 }
 
-/** @returns the user, and whether it was made. @throws ServiceError when there is none by a name of one's own */
-export async function ensureUser(
-  system: System,
-  name: string,
-): Promise<{ user: ServiceUser; made: boolean }> {
-  const known = await lookUp(system, name);
-  if (known) return { user: known, made: false };
-  if (name !== OWN_USER) throw new ServiceError(`--user ${name}: there is no such user`);
-  await create(system, name);
-  const user = await lookUp(system, name);
-  if (!user) throw new ServiceError(`User ${name} was made but cannot be looked up`);
-  return { user, made: true };
-}
-
 /** Of the groups that own GPU devices those that this machine has: a unit with an unknown one does not start. */
 export async function gpuGroups(system: System): Promise<string[]> {
   const found = await Promise.all(GPU_GROUPS.map((name) => system.run('getent', ['group', name])));
   return GPU_GROUPS.filter((_, index) => found[index]?.ok);
 }
 
-/** Hidden by ProtectHome=yes. */
-const HOMES = ['/home', '/root', '/run/user'];
-
-const within = (file: string, folders: readonly string[]): boolean =>
-  folders.some((folder) => file === folder || file.startsWith(`${folder}${path.sep}`));
-
-const real = (file: string): Promise<string> => realpath(file).catch(() => file);
-
 /** Homes are hidden, unless the service runs from one: then it sees them, but cannot write. */
 export async function homeProtection(files: readonly string[]): Promise<'yes' | 'read-only'> {
   const places = await Promise.all(files.map(real));
   return places.some((file) => within(file, HOMES)) ? 'read-only' : 'yes';
 }
+
+const real = (file: string): Promise<string> => realpath(file).catch(() => file);
+
+const within = (file: string, folders: readonly string[]): boolean =>
+  folders.some((folder) => file === folder || file.startsWith(`${folder}${path.sep}`));
 
 /** @throws ServiceError when a file lies in one of the folders, which the service does not see */
 export async function requireVisible(files: readonly string[], hidden: readonly string[]): Promise<void> {

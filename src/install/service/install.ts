@@ -42,19 +42,22 @@ export interface Installation {
   readonly say: (line: string) => void;
 }
 
-const template = (root: string, name: string): Promise<string> =>
-  readFile(path.join(root, 'deploy/systemd', name), 'utf8');
+/** The unit as it would be installed here, without looking at what the user may read. */
+export async function printedUnit(installation: Installation): Promise<string> {
+  const config = await settings(installation);
+  const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
+  if (!installation.options.socket) return service;
+  return `${service}\n# --- ${SOCKET}\n${await socketUnit(installation.root, config)}`;
+}
 
 /** The settings as the service will read them. @throws ConfigError, ConfigFileError or ProfileError */
 async function settings({ options, root }: Installation): Promise<Config> {
   return loadConfig({}, { env: await readEnvFile(options.envFile), folder: root });
 }
 
-/** Files of the configuration that the server reads at its start. */
-function configuredFiles(config: Config): string[] {
-  const models = Object.values(config.file.models).map((model) => model.path);
-  const others = [config.keysFile, config.fileSource?.path].filter((file) => file !== undefined);
-  return [...models.filter((file) => !file.startsWith('hf:')), ...others];
+/** The settings in a file; none where it is not there or not for us to read. */
+async function readEnvFile(file: string): Promise<Record<string, string>> {
+  return parse(await readFile(file, 'utf8').catch(() => ''));
 }
 
 /** The unit, for a llama.cpp where one must be named in it and for all that is read where it lies. */
@@ -73,18 +76,101 @@ async function serviceUnit(
   });
 }
 
-/** The unit as it would be installed here, without looking at what the user may read. */
-export async function printedUnit(installation: Installation): Promise<string> {
-  const config = await settings(installation);
-  const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
-  if (!installation.options.socket) return service;
-  return `${service}\n# --- ${SOCKET}\n${await socketUnit(installation.root, config)}`;
+const template = (root: string, name: string): Promise<string> =>
+  readFile(path.join(root, 'deploy/systemd', name), 'utf8');
+
+/** Files of the configuration that the server reads at its start. */
+function configuredFiles(config: Config): string[] {
+  const models = Object.values(config.file.models).map((model) => model.path);
+  const others = [config.keysFile, config.fileSource?.path].filter((file) => file !== undefined);
+  return [...models.filter((file) => !file.startsWith('hf:')), ...others];
 }
 
 /** @throws ServiceError for a port that systemd cannot hold */
 async function socketUnit(root: string, { host, port }: Config): Promise<string> {
   if (port === 0) throw new ServiceError('PORT: with --socket it must be a certain one, not 0');
   return renderSocket(await template(root, SOCKET), root, host, port);
+}
+
+/** @throws ServiceError, and what the configuration throws */
+export async function install(installation: Installation): Promise<void> {
+  const { options, root, system, say } = installation;
+  requireSystemd(system);
+  const { user, made } = await ensureUser(system, options.user);
+  say(`User: ${user.name} ${made ? 'made' : 'is there'}`);
+  const fresh = await createEnvFile(options.envFile);
+  say(`Settings: ${options.envFile} ${fresh ? 'made, with an API_KEY of its own' : 'left as it is'}`);
+  const config = await settings(installation);
+  const service = await accessibleUnit(installation, user, config);
+  await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
+  await systemctl(system, 'daemon-reload');
+  await systemctl(system, 'enable', SERVICE);
+  say('Enabled: it starts with the machine');
+  if (!options.start) return say(`Not started; do so with: systemctl start ${SERVICE}`);
+  say(`Starting; this waits until a model is loaded. To watch: journalctl -u ${SERVICE} -f -o cat`);
+  await startAgain(system, options.socket);
+  say(`Running at port ${config.port}`);
+}
+
+/** @throws ServiceError where nothing can be installed */
+function requireSystemd({ privileged, booted }: System): void {
+  const print = 'npm run install-service -- --print shows the unit';
+  if (!booted)
+    throw new ServiceError(`This machine is not run by systemd, so nothing is installed; ${print}`);
+  if (!privileged) throw new ServiceError(`Only root can install a service: use sudo; ${print}`);
+}
+
+/** Makes the file of settings, with a key that nobody knows, unless there is one. @returns whether it was made */
+async function createEnvFile(file: string): Promise<boolean> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
+  const key = randomBytes(24).toString('base64url');
+  try {
+    await writeFile(file, SETTINGS(key), { mode: 0o600, flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  }
+}
+
+const SETTINGS = (
+  key: string,
+): string => `# Settings of the LMServ service: docs/configuration.md has them all.
+# Only root reads this file; systemd hands it to the server. After a change: systemctl restart lmserv
+API_KEY=${key}
+`;
+
+/** Sees to it that the user can run all that it needs. @returns the unit. @throws ServiceError */
+async function accessibleUnit(
+  installation: Installation,
+  user: ServiceUser,
+  config: Config,
+): Promise<string> {
+  const { root, programs, system, say } = installation;
+  await checkAccess(installation, user, config);
+  const own = await ownBinary(config, root);
+  const copy = own && (await reachableBinary(system, user, own, programs));
+  if (copy !== undefined) say(`llama.cpp: copied to ${path.dirname(copy)}, where the service may run it`);
+  say(`Access: user ${user.name} can run the server and read its files`);
+  const inPlace = copy === undefined && own !== undefined ? [own] : [];
+  const files = [...configuredFiles(config), ...configuredBinaries(config), ...inPlace];
+  return serviceUnit(installation, config, copy, files);
+}
+
+/** @throws ServiceError naming what the user cannot reach */
+async function checkAccess(
+  { root, node, system, temporary }: Installation,
+  user: ServiceUser,
+  config: Config,
+) {
+  const files = configuredFiles(config);
+  await requireVisible([root, node, ...files], temporary);
+  requireFetched(config, root);
+  await requireRunnable(system, user, node, root);
+  const dotenv = path.join(root, '.env');
+  for (const file of (await exists(dotenv)) ? [...files, dotenv] : files)
+    await requireReadable(system, user, file);
+  for (const binary of configuredBinaries(config)) await requireBinary(system, user, binary);
 }
 
 /** @throws ServiceError for an hf: model that has not been fetched, which a service may not write into the checkout */
@@ -108,39 +194,6 @@ async function ownBinary(config: Config, root: string): Promise<string | undefin
   return needed ? findBinary(root) : undefined;
 }
 
-/** @throws ServiceError naming what the user cannot reach */
-async function checkAccess(
-  { root, node, system, temporary }: Installation,
-  user: ServiceUser,
-  config: Config,
-) {
-  const files = configuredFiles(config);
-  await requireVisible([root, node, ...files], temporary);
-  requireFetched(config, root);
-  await requireRunnable(system, user, node, root);
-  const dotenv = path.join(root, '.env');
-  for (const file of (await exists(dotenv)) ? [...files, dotenv] : files)
-    await requireReadable(system, user, file);
-  for (const binary of configuredBinaries(config)) await requireBinary(system, user, binary);
-}
-
-/** Sees to it that the user can run all that it needs. @returns the unit. @throws ServiceError */
-async function accessibleUnit(
-  installation: Installation,
-  user: ServiceUser,
-  config: Config,
-): Promise<string> {
-  const { root, programs, system, say } = installation;
-  await checkAccess(installation, user, config);
-  const own = await ownBinary(config, root);
-  const copy = own && (await reachableBinary(system, user, own, programs));
-  if (copy !== undefined) say(`llama.cpp: copied to ${path.dirname(copy)}, where the service may run it`);
-  say(`Access: user ${user.name} can run the server and read its files`);
-  const inPlace = copy === undefined && own !== undefined ? [own] : [];
-  const files = [...configuredFiles(config), ...configuredBinaries(config), ...inPlace];
-  return serviceUnit(installation, config, copy, files);
-}
-
 async function putUnits(installation: Installation, service: string, socket: string | undefined) {
   const { options, say } = installation;
   const put = async (name: string, text: string) => {
@@ -152,6 +205,15 @@ async function putUnits(installation: Installation, service: string, socket: str
   else await removeSocket(installation);
 }
 
+/** @returns whether anything had to be written */
+async function putFile(file: string, text: string): Promise<boolean> {
+  const there = await readFile(file, 'utf8').catch(() => undefined);
+  if (there === text) return false;
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
+  writeAtomically(file, text, 0o644);
+  return true;
+}
+
 /** A socket of an earlier installation. */
 async function removeSocket({ options, system, say }: Installation): Promise<void> {
   const file = path.join(options.unitDir, SOCKET);
@@ -159,26 +221,6 @@ async function removeSocket({ options, system, say }: Installation): Promise<voi
   await systemctl(system, 'disable', '--now', SERVICE, SOCKET);
   await rm(file);
   say(`Unit: ${file} removed`);
-}
-
-/** @throws ServiceError, and what the configuration throws */
-export async function install(installation: Installation): Promise<void> {
-  const { options, root, system, say } = installation;
-  requireSystemd(system);
-  const { user, made } = await ensureUser(system, options.user);
-  say(`User: ${user.name} ${made ? 'made' : 'is there'}`);
-  const fresh = await createEnvFile(options.envFile);
-  say(`Settings: ${options.envFile} ${fresh ? 'made, with an API_KEY of its own' : 'left as it is'}`);
-  const config = await settings(installation);
-  const service = await accessibleUnit(installation, user, config);
-  await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
-  await systemctl(system, 'daemon-reload');
-  await systemctl(system, 'enable', SERVICE);
-  say('Enabled: it starts with the machine');
-  if (!options.start) return say(`Not started; do so with: systemctl start ${SERVICE}`);
-  say(`Starting; this waits until a model is loaded. To watch: journalctl -u ${SERVICE} -f -o cat`);
-  await startAgain(system, options.socket);
-  say(`Running at port ${config.port}`);
 }
 
 /** Stops the service and removes its units. */
@@ -192,46 +234,4 @@ export async function uninstall({ options, system, say }: Installation): Promise
   await systemctl(system, 'daemon-reload');
   say(`Stopped and removed: ${units.join(', ')}`);
   say(`Left: ${options.envFile}, /var/lib/lmserv, /var/cache/lmserv, /usr/local/lib/lmserv and the user`);
-}
-
-/** @throws ServiceError where nothing can be installed */
-function requireSystemd({ privileged, booted }: System): void {
-  const print = 'npm run install-service -- --print shows the unit';
-  if (!booted)
-    throw new ServiceError(`This machine is not run by systemd, so nothing is installed; ${print}`);
-  if (!privileged) throw new ServiceError(`Only root can install a service: use sudo; ${print}`);
-}
-
-/** @returns whether anything had to be written */
-async function putFile(file: string, text: string): Promise<boolean> {
-  const there = await readFile(file, 'utf8').catch(() => undefined);
-  if (there === text) return false;
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
-  writeAtomically(file, text, 0o644);
-  return true;
-}
-
-const SETTINGS = (
-  key: string,
-): string => `# Settings of the LMServ service: docs/configuration.md has them all.
-# Only root reads this file; systemd hands it to the server. After a change: systemctl restart lmserv
-API_KEY=${key}
-`;
-
-/** Makes the file of settings, with a key that nobody knows, unless there is one. @returns whether it was made */
-async function createEnvFile(file: string): Promise<boolean> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
-  const key = randomBytes(24).toString('base64url');
-  try {
-    await writeFile(file, SETTINGS(key), { mode: 0o600, flag: 'wx' });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return false;
-  }
-}
-
-/** The settings in a file; none where it is not there or not for us to read. */
-async function readEnvFile(file: string): Promise<Record<string, string>> {
-  return parse(await readFile(file, 'utf8').catch(() => ''));
 }

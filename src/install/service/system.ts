@@ -28,6 +28,9 @@ export interface System {
   run(program: string, args: readonly string[], as?: Account): Promise<Result>;
 }
 
+export const SERVICE = 'lmserv.service';
+export const SOCKET = 'lmserv.socket';
+
 export const thisSystem = (): System => ({
   privileged: process.getuid?.() === 0,
   booted: existsSync('/run/systemd/system'),
@@ -39,9 +42,6 @@ export const thisSystem = (): System => ({
     return { ok: !result.failed, stdout: result.stdout, reason: said };
   },
 });
-
-export const SERVICE = 'lmserv.service';
-export const SOCKET = 'lmserv.socket';
 
 /** @throws ServiceError with what systemctl said */
 export async function systemctl(system: System, ...args: string[]): Promise<void> {
