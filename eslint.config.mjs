@@ -15,6 +15,7 @@ const ALLOWED = {
   'src/generate': ['src/observe'],
   'src/dialects': ['src/wire'],
   'src/files': [],
+  'src/install/early': [],
   'src/accounts': ['src/files', 'src/install/early'],
   'src/config': [
     'src/accounts/usage/budget.ts',
@@ -111,6 +112,14 @@ export default tseslint.config(
       '@typescript-eslint/only-throw-error': ['error', { allowThrowingUnknown: true }],
       '@typescript-eslint/prefer-promise-reject-errors': 'off',
       '@typescript-eslint/require-await': 'off',
+    },
+  },
+  {
+    files: ['scripts/**/*.mjs', 'src/install/early/*.mjs'],
+    plugins: { 'import-x': importX },
+    rules: {
+      'import-x/no-cycle': 'error',
+      'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones }],
     },
   },
   // A later entry's options take the place of an earlier one's.

@@ -24,7 +24,9 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
 
 /** Runs one benchmark; Ctrl-C stops all that it started. */
 export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
-  const summaries = Object.entries(BENCHMARKS).map(([name, { summary }]) => `  ${name.padEnd(12)} ${summary}`);
+  const summaries = Object.entries(BENCHMARKS).map(
+    ([name, { summary }]) => `  ${name.padEnd(12)} ${summary}`,
+  );
   const command = benchCommand().addHelpText('before', `Benchmarks:\n${summaries.join('\n')}\n`);
   const parsed = parseBenchArgs(args, path.join(root, 'bench/results'), command);
   try {

@@ -22,7 +22,12 @@ export function addKeysCommand(
   keys
     .command('add <name>')
     .description('make a key; it is shown once, and only its hash is kept')
-    .option('--tenant <name>', 'a tenant whose budget it may use and whose usage it may read; repeatable', collect, [])
+    .option(
+      '--tenant <name>',
+      'a tenant whose budget it may use and whose usage it may read; repeatable',
+      collect,
+      [],
+    )
     .option('--admin', 'may read all usage and use the operator routes')
     .option('--qps <number>', 'its own rate limit, requests per second', amount)
     .option('--budget-day <amount>', 'budget per day', amount)

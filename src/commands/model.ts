@@ -47,10 +47,7 @@ const forEnv = (file: string): string => `LLM_MODEL_PATH=${path.relative(ROOT, f
 async function link(file: string, { name }: ModelFlags): Promise<string[]> {
   const { linkModel } = await import('../install/models/ensure.js');
   const { path: target, linked } = await linkModel(path.resolve(file), MODELS_DIR, name);
-  return [
-    linked ? 'Linked into models/; nothing was copied.' : 'It is in models/ already.',
-    forEnv(target),
-  ];
+  return [linked ? 'Linked into models/; nothing was copied.' : 'It is in models/ already.', forEnv(target)];
 }
 
 async function fetchModel(text: string, flags: ModelFlags): Promise<string[]> {

@@ -98,7 +98,8 @@ function addDoctorCommand(program: Command, exit: Exit): void {
 function explain(error: unknown): string {
   if (error instanceof UserError) return error.message;
   const { code, port, syscall } = error as { code?: string; port?: number; syscall?: string };
-  if (code === 'EADDRINUSE') return `port ${port} is in use; stop the program that listens there or set PORT to another port`;
+  if (code === 'EADDRINUSE')
+    return `port ${port} is in use; stop the program that listens there or set PORT to another port`;
   if (code === 'EACCES' && port !== undefined)
     return `port ${port} is not allowed; set PORT to a port above 1023`;
   if (code === 'EADDRNOTAVAIL') return 'HOST: this machine does not have that address';

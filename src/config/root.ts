@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 export const ROOT = findRoot(dirname(fileURLToPath(import.meta.url)));
 
 /** Of package.json. */
-export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
+export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
+  .version;
 
 function findRoot(folder: string): string {
   return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder));

@@ -26,6 +26,6 @@ export async function requireSpace(folder: string, needed: number): Promise<void
   if (free >= needed + RESERVE_BYTES) return;
   throw new DownloadError(
     'disk_full',
-    `Not enough room in ${folder}: ${formatBytes(needed)} more are needed and ${formatBytes(free)} are free`,
+    `Not enough disk space in ${folder}: ${formatBytes(needed)} more are needed, and ${formatBytes(free)} are free`,
   );
 }

@@ -19,17 +19,17 @@ const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
 /** Amounts a second since the first report, so that what a resumed run finds done does not count as fast. */
 class Rate {
-  private readonly began = performance.now();
-  private first: number | undefined;
+  readonly #began = performance.now();
+  #first: number | undefined;
 
   perSecond(done: number): number {
-    this.first ??= done;
-    const seconds = (performance.now() - this.began) / 1000;
-    return seconds > 0 ? (done - this.first) / seconds : 0;
+    this.#first ??= done;
+    const seconds = (performance.now() - this.#began) / 1000;
+    return seconds > 0 ? (done - this.#first) / seconds : 0;
   }
 
   elapsed(): number {
-    return (performance.now() - this.began) / 1000;
+    return (performance.now() - this.#began) / 1000;
   }
 }
 

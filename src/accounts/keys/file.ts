@@ -42,7 +42,7 @@ export const nameSchema = z
 const entrySchema = z.strictObject({
   name: nameSchema,
   sha256: z
-    .string('must be a text')
+    .string('must be a string')
     .regex(/^[0-9a-f]{64}$/i, 'must be 64 hexadecimal digits')
     .transform((hex) => hex.toLowerCase()),
   /** Tenants it may spend for and read, besides its own name; `*` is any. */
@@ -133,7 +133,7 @@ class CheckedKeys {
       const first = this.#seen[field].get(entry[field]);
       if (first === undefined) this.#seen[field].set(entry[field], index);
       else {
-        const message = `is that of keys.${first} too`;
+        const message = `duplicates keys.${first}`;
         this.issues.push({ code: 'custom', path: ['keys', index, field], message });
       }
     }
@@ -163,7 +163,7 @@ function describeIssues(issues: readonly Issue[]): string {
 
 /** What is wrong and where; zod's own text for an unknown field would quote it. */
 function describeIssue(issue: Issue): string {
-  const text = issue.code === 'unrecognized_keys' ? 'has a field that is not known' : issue.message;
+  const text = issue.code === 'unrecognized_keys' ? 'unknown field' : issue.message;
   return `${issue.path.join('.') || 'the top level'}: ${text}`;
 }
 

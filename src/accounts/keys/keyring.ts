@@ -1,4 +1,4 @@
-/** The keys the server knows, and who stands behind each. */
+/** The keys that the server accepts, and the caller of each. */
 
 import { timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../../contract.js';
@@ -25,7 +25,7 @@ export interface KeyringOptions {
   readonly apiKeyName?: string | undefined;
   /** Path of the key file, from API_KEYS_FILE. */
   readonly file?: string | undefined;
-  /** Why a changed file was not taken; the keys of before go on working. */
+  /** Why a changed file was rejected; the previous keys keep working. */
   readonly onError?: (error: Error) => void;
   /** Something an operator should put right, in a sentence. */
   readonly onWarning?: (message: string) => void;
@@ -63,7 +63,7 @@ function toKey(entry: KeyEntry): Key {
   };
 }
 
-/** Stands for the key that nobody has, so that an unknown one takes as long as a known one. */
+/** Compared with when a key is unknown, so that an unknown key takes as long as a known one. */
 const NOBODY: Key = { hash: Buffer.alloc(32), caller: Object.freeze({ name: '', admin: false }) };
 
 export class Keyring {
@@ -150,7 +150,7 @@ export class Keyring {
     const byName = new Map(keys.map((key) => [key.caller.name, key]));
     if (byName.size < keys.length) {
       throw new KeyFileError(
-        `The key file ${this.#options.file} has a key of the name that the key of API_KEY has`,
+        `The key file ${this.#options.file} contains a key whose name is reserved for API_KEY`,
       );
     }
     this.#byName = byName;

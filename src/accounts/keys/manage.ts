@@ -58,7 +58,7 @@ export async function addKey(file: string, options: AddKeyOptions): Promise<Adde
     () => {
       const keys = existsSync(file) ? read(file) : [];
       if (keys.some((known) => known.name === entry.name)) {
-        throw new KeyFileError(`The key file ${file} has a key of that name already`);
+        throw new KeyFileError(`The key file ${file} already has a key of that name`);
       }
       const text = render([...keys, entry]);
       // What the options would make of the file is checked like any file.
@@ -152,7 +152,7 @@ export async function revokeKey(file: string, name: string): Promise<KeyInfo> {
 
 /** What `keys add` prints. */
 export function formatAddedKey({ key, info }: AddedKey): string {
-  return `Key ${info.name}: ${key}\nIt is shown this once; only its SHA-256 is kept.\n`;
+  return `Key ${info.name}: ${key}\nIt is shown only this once; only its SHA-256 is kept.\n`;
 }
 
 /** What `keys list` prints: a table, one line a key. */

@@ -55,7 +55,7 @@ export interface DownloadProgress {
 export interface Downloaded {
   path: string;
   bytes: number;
-  /** Hex digest by the integrity's algorithm, sha256 unless told. */
+  /** Hex digest of the integrity's algorithm, sha256 by default. */
   digest: string;
 }
 
@@ -100,14 +100,14 @@ async function finish(options: DownloadOptions, part: Progressing): Promise<Down
 
 function checkSize({ url, size }: DownloadOptions, received: number): void {
   if (size === undefined || received === size) return;
-  throw new DownloadError('size', `${safeUrl(url)} has ${received} bytes where ${size} were expected`);
+  throw new DownloadError('size', `${safeUrl(url)} has ${received} bytes instead of ${size}`);
 }
 
 function checkDigest({ url, integrity }: DownloadOptions, digest: string): void {
   if (integrity?.digest === undefined || integrity.digest.toLowerCase() === digest) return;
   throw new DownloadError(
     'checksum',
-    `${safeUrl(url)} has the ${integrity.algorithm} ${digest} where ${integrity.digest} was expected`,
+    `${safeUrl(url)} has the ${integrity.algorithm} checksum ${digest} instead of ${integrity.digest}`,
   );
 }
 
@@ -200,13 +200,13 @@ async function afterUnsatisfiable(
   const total = /^bytes \*\/(\d+)$/.exec(String(response.headers['content-range'] ?? ''))?.[1];
   if (Number(total) === part.received) return part;
   await discardPart(options.to);
-  throw new DownloadError('network', `${safeUrl(options.url)} changed since the last time`);
+  throw new DownloadError('network', `${safeUrl(options.url)} has changed since the last attempt`);
 }
 
 function failOnStatus(url: string, response: Dispatcher.ResponseData): void {
   if (response.statusCode === 200 || response.statusCode === 206) return;
   response.body.on('error', () => undefined).destroy();
-  throw new DownloadError('http', `${safeUrl(url)} answered ${response.statusCode}`, response.statusCode);
+  throw new DownloadError('http', `${safeUrl(url)} returned ${response.statusCode}`, response.statusCode);
 }
 
 /** Whether the answer is the rest of the part, from exactly its end. */

@@ -39,14 +39,14 @@ export function tellingLines(log: string): string[] {
 /** What to do, by what the log says; undefined when it says nothing known. */
 export function remedy(log: string): string | undefined {
   if (/No space left on device/.test(log)) {
-    return 'The disk is full: free some room, or set LMSERV_CACHE_DIR to another disk.';
+    return 'The disk is full: free some space, or set LMSERV_CACHE_DIR to another disk.';
   }
   if (/Killed|terminated signal 9|out of memory|cannot allocate memory/i.test(log)) {
     return 'Memory ran out: run `npm run setup -- --jobs 1`.';
   }
   if (/CMake \d+\.\d+ or higher is required/.test(log)) return 'This cmake is too old: install a newer one.';
   if (/unsupported (GNU|clang|Microsoft)/i.test(log)) {
-    return 'This CUDA toolkit does not take this C++ compiler: install an older g++ and set CUDAHOSTCXX to it, or `npm run setup -- --gpu cpu`.';
+    return 'This CUDA toolkit does not support this C++ compiler: install an older g++ and set CUDAHOSTCXX to it, or `npm run setup -- --gpu cpu`.';
   }
   if (/CUDA::cublas|cublas_v2\.h/.test(log)) {
     return 'The CUDA toolkit lacks cuBLAS: install the whole toolkit (or libcublas-dev), or `npm run setup -- --gpu cpu`.';

@@ -113,10 +113,10 @@ async function compile(context: SetupContext, log: WriteStream): Promise<boolean
 async function failure(context: SetupContext, during: string): Promise<SetupError> {
   const { log } = context.layout;
   const text = await readFile(log, 'utf8');
-  const next = remedy(text) ?? 'Mend that and run the same command again: what is already built is kept.';
+  const next = remedy(text) ?? 'Fix this and run the same command again: what is already built is kept.';
   return new SetupError(`${during} llama.cpp failed:`, [
     ...tellingLines(text).map((line) => `  ${line.slice(0, 200)}`),
-    `The whole log: ${log}`,
+    `The full log: ${log}`,
     next,
     'Or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
   ]);

@@ -32,7 +32,7 @@ async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<s
 /** Says why, when a binary was there but of no use, and how long it takes. */
 async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean> {
   if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
-  write(options, 'There is no usable llama.cpp yet. Building it takes minutes, once for all clones.');
+  write(options, 'No usable llama.cpp was found. Building it takes minutes, once for all clones.');
   try {
     // Loaded only now: at every other start it would cost more than all the rest.
     const { setup } = await import('./setup.js');

@@ -7,7 +7,7 @@ import type { Flavour } from './context.js';
 import { outputOf } from './programs.js';
 import { findNvcc } from './tools.js';
 
-/** What `--gpu auto` came to, and why when that may surprise. */
+/** What `--gpu auto` chose, and why when that may surprise. */
 export interface Detected {
   flavour: Flavour;
   note?: string;
@@ -36,7 +36,7 @@ export async function detectFlavour(env: NodeJS.ProcessEnv, platform = process.p
   if (await findNvcc(env)) return { flavour: 'cuda' };
   return {
     flavour: 'cpu',
-    note: 'An NVIDIA GPU is here but nvcc is not, so this build is for the CPU. Install the CUDA toolkit and run `npm run setup -- --gpu cuda` to use the GPU.',
+    note: 'This machine has an NVIDIA GPU but not nvcc, so this build is for the CPU. Install the CUDA toolkit and run `npm run setup -- --gpu cuda` to use the GPU.',
   };
 }
 

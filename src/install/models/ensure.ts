@@ -3,12 +3,11 @@ import { lstat, mkdir, readdir, readlink, realpath, symlink } from 'node:fs/prom
 import path from 'node:path';
 import { DownloadError } from '../download/request.js';
 import { chooseFiles, partOf, type HubFile } from './choose.js';
-import { ModelError } from './spec.js';
 import { fetchFiles, type Fetched, type ModelProgress, type Wanted } from './fetch.js';
 import { requireGguf } from './gguf.js';
 import { DEFAULT_ENDPOINT, explainStatus, fileUrl, hubHeaders, listFiles, type Hub } from './hub.js';
 import { findDownloaded, rememberDownload } from './record.js';
-import { parseModelSpec, specKey, type ModelSpec } from './spec.js';
+import { ModelError, parseModelSpec, specKey, type ModelSpec } from './spec.js';
 
 export interface ModelOptions {
   /** Where models go. */
@@ -121,7 +120,7 @@ async function fetchFromUrl(url: string, options: ModelOptions): Promise<Fetched
   const file = decodeURIComponent(path.posix.basename(new URL(url).pathname));
   const own = /^[A-Za-z0-9][\w.-]*\.gguf$/i.test(file);
   if (!own && options.name === undefined)
-    throw new ModelError('That URL ends in no plain name.gguf: give one with --name');
+    throw new ModelError('That URL does not end in a plain NAME.gguf: choose a name with --name');
   const name = localName(own ? file : 'model.gguf', options.name);
   return fetchFiles([{ url, name, size: undefined, sha256: options.sha256 }], fetchOptions(options, {}));
 }
@@ -165,7 +164,7 @@ async function linkOne(file: string, link: string): Promise<void> {
   const there = await lstat(link).catch(() => undefined);
   if (there === undefined) return symlink(file, link);
   if (there.isSymbolicLink() && (await readlink(link)) === file) return;
-  throw new ModelError(`${link} exists and is another file: move it away, or use --name`);
+  throw new ModelError(`${link} exists and is a different file: move it away, or choose another name with --name`);
 }
 
 const linkName = (file: string, name: string | undefined): string => {

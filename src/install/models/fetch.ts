@@ -75,7 +75,8 @@ async function fetchOne(
   const { signal, headers, onProgress, backoffMs } = options;
   // Both names match what .gitignore leaves out: X.gguf.part*.
   return withLock(`${target}.part.lock`, { signal }, async () => {
-    const found = await existing(wanted, target, signal);
+    const report = (progress: DownloadProgress) => onProgress?.({ ...progress, ...at, file: wanted.name });
+    const found = await existing(wanted, target, { signal, report });
     if (found) return found;
     const { bytes, digest } = await download({
       url: wanted.url,
@@ -84,7 +85,7 @@ async function fetchOne(
       size: wanted.size,
       integrity: { algorithm: 'sha256', digest: wanted.sha256 },
       verify: (part) => requireGguf(part, wanted.name),
-      onProgress: (progress) => onProgress?.({ ...progress, ...at, file: wanted.name }),
+      onProgress: report,
       signal,
       ...(backoffMs === undefined ? {} : { backoffMs }),
     });
@@ -93,14 +94,19 @@ async function fetchOne(
 }
 
 /** The file when it is already there. @throws ModelError when another one has its name */
-async function existing(wanted: Wanted, target: string, signal?: AbortSignal): Promise<Fetched | undefined> {
+async function existing(
+  wanted: Wanted,
+  target: string,
+  { signal, report }: { signal: AbortSignal | undefined; report: (progress: DownloadProgress) => void },
+): Promise<Fetched | undefined> {
   const there = await stat(target).catch(() => undefined);
   if (there === undefined) return undefined;
   const refusal = new ModelError(
-    `${target} exists and is another file: move it away, or use --name to give this one another name`,
+    `${target} exists and is a different file: move it away, or choose another name with --name`,
   );
   if (wanted.sha256 === undefined || (wanted.size !== undefined && there.size !== wanted.size)) throw refusal;
-  const sha256 = (await hashFile(target, 'sha256', signal)).digest('hex');
+  const onRead = (bytes: number) => report({ received: bytes, total: there.size });
+  const sha256 = (await hashFile(target, 'sha256', signal, onRead)).digest('hex');
   if (sha256 !== wanted.sha256.toLowerCase()) throw refusal;
   return { path: target, name: wanted.name, size: there.size, sha256 };
 }

@@ -14,5 +14,5 @@ export async function requireGguf(file: string, shownAs = path.basename(file)): 
   } finally {
     await handle.close();
   }
-  throw new ModelError(`${shownAs} is no GGUF file: it does not begin with "${MAGIC}"`);
+  throw new ModelError(`${shownAs} is not a GGUF file: it does not begin with "${MAGIC}"`);
 }

@@ -45,13 +45,13 @@ export function explainStatus(
 ): ModelError | undefined {
   if (status === 404)
     return new ModelError(
-      `There is no repository ${repo} with that file, or it is private: check the spelling`,
+      `The hub has no repository ${repo} with that file, or it is private: check the spelling`,
     );
   if (status !== 401 && status !== 403) return undefined;
   const next = token
-    ? 'accept its terms on its page, and check that HF_TOKEN may read it'
-    : 'if it exists, accept its terms on its page and set HF_TOKEN to a token of yours';
-  return new ModelError(`${repo} does not exist, is private, or asks for terms to be accepted: ${next}`);
+    ? 'accept its terms on its page, and check that HF_TOKEN gives access to it'
+    : 'if it exists, accept its terms on its page and set HF_TOKEN to your token';
+  return new ModelError(`${repo} does not exist, is private, or requires its terms to be accepted: ${next}`);
 }
 
 /** All files of a repository. @throws ModelError; DownloadError when the hub cannot be reached */
@@ -84,7 +84,7 @@ async function getPage(
     const problem = explainStatus(repo, response.statusCode, hub.token);
     throw (
       problem ??
-      new DownloadError('http', `${safeUrl(url)} answered ${response.statusCode}`, response.statusCode)
+      new DownloadError('http', `${safeUrl(url)} returned ${response.statusCode}`, response.statusCode)
     );
   }
   return { files: await response.body.json(), next: nextPage(response.headers['link'], url) };

@@ -16,17 +16,17 @@ const GPU_GROUPS = ['render', 'video'];
 /** Hidden by ProtectHome=yes. */
 const HOMES = ['/home', '/root', '/run/user'];
 
-/** @returns the user, and whether it was made. @throws ServiceError when there is none by a name of one's own */
+/** @returns the user, and whether it was made. @throws ServiceError when a user named by the operator does not exist */
 export async function ensureUser(
   system: System,
   name: string,
 ): Promise<{ user: ServiceUser; made: boolean }> {
   const known = await lookUp(system, name);
   if (known) return { user: known, made: false };
-  if (name !== OWN_USER) throw new ServiceError(`--user ${name}: there is no such user`);
+  if (name !== OWN_USER) throw new ServiceError(`--user ${name}: no such user exists`);
   await create(system, name);
   const user = await lookUp(system, name);
-  if (!user) throw new ServiceError(`User ${name} was made but cannot be looked up`);
+  if (!user) throw new ServiceError(`User ${name} was created but cannot be looked up`);
   return { user, made: true };
 }
 
@@ -44,7 +44,7 @@ async function lookUp(system: System, name: string): Promise<ServiceUser | undef
 async function create(system: System, name: string): Promise<void> {
   const home = ['--home-dir', '/var/lib/lmserv', '--no-create-home', '--shell', '/usr/sbin/nologin'];
   const made = await system.run('useradd', ['--system', '--user-group', ...home, name]);
-  if (!made.ok) throw new ServiceError(`User ${name} cannot be made: ${made.reason}`);
+  if (!made.ok) throw new ServiceError(`User ${name} cannot be created: ${made.reason}`);
 }
 
 /** Of the groups that own GPU devices those that this machine has: a unit with an unknown one does not start. */
@@ -69,7 +69,7 @@ export async function requireVisible(files: readonly string[], hidden: readonly 
   for (const file of files) {
     if (within(await real(file), hidden)) {
       throw new ServiceError(
-        `${file} is in a temporary folder, which a service does not see: move it to /opt`,
+        `${file} is in a temporary folder, which is hidden from a service: move it to /opt`,
       );
     }
   }
@@ -81,7 +81,7 @@ export async function requireRunnable(system: System, user: ServiceUser, node: s
   const { ok, reason } = await system.run(node, [cli, '--version'], user);
   if (ok) return;
   throw new ServiceError(
-    `User ${user.name} cannot run ${node} with ${cli}: put both where everybody may read them, ` +
+    `User ${user.name} cannot run ${node} with ${cli}: put both where every user can read them, ` +
       `such as /opt and /usr/bin, or name another user with --user.\n${reason.split('\n')[0]}`,
   );
 }
@@ -91,7 +91,7 @@ export async function requireReadable(system: System, user: ServiceUser, file: s
   const { ok } = await system.run('test', ['-r', file], user);
   if (!ok) {
     throw new ServiceError(
-      `User ${user.name} cannot read ${file}: move it to where everybody may read it, or change its owner or mode`,
+      `User ${user.name} cannot read ${file}: move it to where every user can read it, or change its owner or mode`,
     );
   }
 }

@@ -35,7 +35,7 @@ export interface Installation {
   readonly node: string;
   /** Where copies of programs go that only root may change. */
   readonly programs: string;
-  /** Folders in whose place a service has its own. */
+  /** Folders that a service sees its own version of. */
   readonly temporary: readonly string[];
   readonly system: System;
   /** One line for each step. */
@@ -88,7 +88,7 @@ function configuredFiles(config: Config): string[] {
 
 /** @throws ServiceError for a port that systemd cannot hold */
 async function socketUnit(root: string, { host, port }: Config): Promise<string> {
-  if (port === 0) throw new ServiceError('PORT: with --socket it must be a certain one, not 0');
+  if (port === 0) throw new ServiceError('PORT: --socket needs a fixed port, not 0');
   return renderSocket(await template(root, SOCKET), root, host, port);
 }
 
@@ -97,30 +97,29 @@ export async function install(installation: Installation): Promise<void> {
   const { options, root, system, say } = installation;
   requireSystemd(system);
   const { user, made } = await ensureUser(system, options.user);
-  say(`User: ${user.name} ${made ? 'made' : 'is there'}`);
+  say(`User: ${user.name} ${made ? 'created' : 'exists'}`);
   const fresh = await createEnvFile(options.envFile);
-  say(`Settings: ${options.envFile} ${fresh ? 'made, with an API_KEY of its own' : 'left as it is'}`);
+  say(`Settings: ${options.envFile} ${fresh ? 'created, with a random API_KEY' : 'left unchanged'}`);
   const config = await settings(installation);
   const service = await accessibleUnit(installation, user, config);
   await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
   await systemctl(system, 'daemon-reload');
   await systemctl(system, 'enable', SERVICE);
-  say('Enabled: it starts with the machine');
-  if (!options.start) return say(`Not started; do so with: systemctl start ${SERVICE}`);
-  say(`Starting; this waits until a model is loaded. To watch: journalctl -u ${SERVICE} -f -o cat`);
+  say('Enabled: it starts when the machine boots');
+  if (!options.start) return say(`Not started. To start it: systemctl start ${SERVICE}`);
+  say(`Starting; this takes until a model is loaded. To watch: journalctl -u ${SERVICE} -f -o cat`);
   await startAgain(system, options.socket);
-  say(`Running at port ${config.port}`);
+  say(`Running on port ${config.port}`);
 }
 
 /** @throws ServiceError where nothing can be installed */
 function requireSystemd({ privileged, booted }: System): void {
   const print = 'npm run install-service -- --print shows the unit';
-  if (!booted)
-    throw new ServiceError(`This machine is not run by systemd, so nothing is installed; ${print}`);
+  if (!booted) throw new ServiceError(`systemd does not run this machine, so nothing is installed; ${print}`);
   if (!privileged) throw new ServiceError(`Only root can install a service: use sudo; ${print}`);
 }
 
-/** Makes the file of settings, with a key that nobody knows, unless there is one. @returns whether it was made */
+/** Creates the file of settings with a random key, unless it exists. @returns whether it was created */
 async function createEnvFile(file: string): Promise<boolean> {
   await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
   const key = randomBytes(24).toString('base64url');
@@ -135,12 +134,12 @@ async function createEnvFile(file: string): Promise<boolean> {
 
 const SETTINGS = (
   key: string,
-): string => `# Settings of the LMServ service: docs/configuration.md has them all.
+): string => `# Settings of the LMServ service: docs/configuration.md lists all of them.
 # Only root reads this file; systemd hands it to the server. After a change: systemctl restart lmserv
 API_KEY=${key}
 `;
 
-/** Sees to it that the user can run all that it needs. @returns the unit. @throws ServiceError */
+/** Makes sure that the user can run everything it needs. @returns the unit. @throws ServiceError */
 async function accessibleUnit(
   installation: Installation,
   user: ServiceUser,
@@ -150,7 +149,7 @@ async function accessibleUnit(
   await checkAccess(installation, user, config);
   const own = await ownBinary(config, root);
   const copy = own && (await reachableBinary(system, user, own, programs));
-  if (copy !== undefined) say(`llama.cpp: copied to ${path.dirname(copy)}, where the service may run it`);
+  if (copy !== undefined) say(`llama.cpp: copied to ${path.dirname(copy)}, where the service can run it`);
   say(`Access: user ${user.name} can run the server and read its files`);
   const inPlace = copy === undefined && own !== undefined ? [own] : [];
   const files = [...configuredFiles(config), ...configuredBinaries(config), ...inPlace];
@@ -178,7 +177,7 @@ function requireFetched(config: Config, root: string): void {
   for (const { path: file } of Object.values(config.file.models)) {
     if (!file.startsWith('hf:')) continue;
     throw new ServiceError(
-      `${file}: a service cannot fetch models into ${root}. Run: npm run model -- ${file}, and name the file`,
+      `${file}: a service cannot write models into ${root}. Run \`npm run model -- ${file}\` and configure the path that it prints`,
     );
   }
 }
@@ -198,7 +197,7 @@ async function putUnits(installation: Installation, service: string, socket: str
   const { options, say } = installation;
   const put = async (name: string, text: string) => {
     const file = path.join(options.unitDir, name);
-    say(`Unit: ${file} ${(await putFile(file, text)) ? 'written' : 'is as it should be'}`);
+    say(`Unit: ${file} ${(await putFile(file, text)) ? 'written' : 'is up to date'}`);
   };
   await put(SERVICE, service);
   if (socket !== undefined) await put(SOCKET, socket);
@@ -228,10 +227,10 @@ export async function uninstall({ options, system, say }: Installation): Promise
   requireSystemd(system);
   const units: string[] = [];
   for (const name of [SERVICE, SOCKET]) if (await exists(path.join(options.unitDir, name))) units.push(name);
-  if (units.length === 0) return say(`There is no ${SERVICE} in ${options.unitDir}`);
+  if (units.length === 0) return say(`No ${SERVICE} is installed in ${options.unitDir}`);
   await systemctl(system, 'disable', '--now', ...units);
   for (const name of units) await rm(path.join(options.unitDir, name));
   await systemctl(system, 'daemon-reload');
   say(`Stopped and removed: ${units.join(', ')}`);
-  say(`Left: ${options.envFile}, /var/lib/lmserv, /var/cache/lmserv, /usr/local/lib/lmserv and the user`);
+  say(`Kept: ${options.envFile}, /var/lib/lmserv, /var/cache/lmserv, /usr/local/lib/lmserv and the user`);
 }

@@ -14,7 +14,7 @@ const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin';
 /** The checkout's llama.cpp, built when there is none. @throws ServiceError when it cannot be built */
 export async function findBinary(root: string): Promise<string> {
   if (!(await interruptible((signal) => ensureLlama({ root, signal })))) {
-    throw new ServiceError('Without llama.cpp there is nothing to install: see above');
+    throw new ServiceError('llama.cpp is missing (see above), so nothing is installed');
   }
   return realpath((await resolveBinary({ root, searchPath: SEARCH_PATH })).path);
 }
@@ -41,7 +41,7 @@ export async function copyBuild(binary: string, folder: string): Promise<string>
 const modified = async (file: string): Promise<number | undefined> =>
   (await stat(file).catch(() => undefined))?.mtime.getTime();
 
-/** Puts a folder in the place of another, which running programs may still have open. */
+/** Replaces a folder that running programs may still have open. */
 async function replace(folder: string, fresh: string): Promise<void> {
   await rm(`${folder}.old`, { recursive: true, force: true });
   if (await exists(folder)) await rename(folder, `${folder}.old`);
@@ -52,14 +52,14 @@ async function replace(folder: string, fresh: string): Promise<void> {
 /** @throws ServiceError when a binary that was named is not for this user to run */
 export async function requireBinary(system: System, user: ServiceUser, binary: string): Promise<void> {
   if (await runs(system, user, binary)) return;
-  throw new ServiceError(`User ${user.name} cannot run ${binary}: put it where everybody may run it`);
+  throw new ServiceError(`User ${user.name} cannot run ${binary}: put it where every user can run it`);
 }
 
 const runs = async (system: System, user: ServiceUser, binary: string): Promise<boolean> =>
   (await system.run(binary, ['--version'], user)).ok;
 
 /**
- * The build lies in the cache of who made it, which is rarely open to others; then a copy is made.
+ * The build lies in the cache of the user who made it, which other users can rarely read; then it is copied.
  *
  * @param folder for copies
  * @returns the copy; undefined when the user can run the checkout's own

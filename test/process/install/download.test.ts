@@ -151,7 +151,7 @@ test('a redirect to another host gets no credentials, one to the same host does'
 test('messages carry neither credentials nor queries of the address', async () => {
   const url = server.url('/none?token=secret').replace('http://', 'http://user:password@');
   const failure = fetchFile({ url });
-  await expect(failure).rejects.toThrow('/none answered 404');
+  await expect(failure).rejects.toThrow('/none returned 404');
   await expect(failure).rejects.not.toThrow(/secret|password/);
 });
 

@@ -108,7 +108,7 @@ test('a failed build is told in one screen with its first error, its log and wha
   expect(report).toContain('Building llama.cpp failed:');
   expect(report).toContain('/src/llama.cpp:7:1: error: boom');
   expect(report.split('\n').length).toBeLessThan(24);
-  const log = /The whole log: (.*)/.exec(report)?.[1] ?? '';
+  const log = /The full log: (.*)/.exec(report)?.[1] ?? '';
   expect(await readFile(log, 'utf8')).toContain('$ cmake --build');
   await expect(resolveBinary({ root: fake.root })).rejects.toMatchObject({ code: 'missing' });
 });
@@ -207,7 +207,7 @@ describe('from the registry', () => {
   test('when both fail it says how to do without a network', async () => {
     const env = await fakeNpm('process.exit(1)');
     const report = await reportOf(setup(fake.options({ env, tarball: undefined })));
-    expect(report).toContain('answered 404');
+    expect(report).toContain('returned 404');
     expect(report).toContain('npm run setup -- --tarball FILE');
   });
 });

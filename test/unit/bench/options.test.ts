@@ -35,8 +35,14 @@ it('keeps no report of a quick run, or where it is told to', () => {
 });
 
 it.each([
-  [['--model', 'huge'], "'--model <name>' argument 'huge' is invalid. Allowed choices are demo, large, both."],
-  [['--streams', '0'], "'--streams <list>' argument '0' is invalid. It must be a whole number from 1 to 256."],
+  [
+    ['--model', 'huge'],
+    "'--model <name>' argument 'huge' is invalid. Allowed choices are demo, large, both.",
+  ],
+  [
+    ['--streams', '0'],
+    "'--streams <list>' argument '0' is invalid. It must be a whole number from 1 to 256.",
+  ],
   [['--streams', '1,257'], "'--streams <list>' argument '1,257'"],
   [['--rounds', 'x'], "'--rounds <number>' argument 'x'"],
   [['--targets', 'apache'], "'--targets <list>' argument 'apache' is invalid. apache is none of"],

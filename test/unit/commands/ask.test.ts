@@ -120,7 +120,7 @@ describe('failures are one line on stderr', () => {
     expect(await askAt(url, 'hi')).toEqual({
       code: ASK_EXIT.failed,
       out: '',
-      err: `lmserv ask: no answer from ${url} (ECONNREFUSED); start a server with "lmserv serve", or set LLM_BASE_URL to one that runs\n`,
+      err: `lmserv ask: no answer from ${url} (ECONNREFUSED); start a server with "lmserv serve", or set LLM_BASE_URL to the address of a running server\n`,
     });
   });
 

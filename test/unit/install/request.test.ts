@@ -11,7 +11,10 @@ afterEach(() => network.close());
 
 function redirect(from: string, to: string): void {
   const { origin, pathname } = new URL(from);
-  network.get(origin).intercept({ path: pathname }).reply(302, '', { headers: { location: to } });
+  network
+    .get(origin)
+    .intercept({ path: pathname })
+    .reply(302, '', { headers: { location: to } });
 }
 
 test('a redirect from https to http is refused', async () => {
@@ -19,7 +22,7 @@ test('a redirect from https to http is refused', async () => {
   redirect('https://b.test/file', 'http://b.test/file');
   await expect(get('https://a.test/file', {}, undefined, network)).rejects.toMatchObject({
     code: 'http',
-    message: "https://a.test/file redirects from https to http, which is refused",
+    message: 'https://a.test/file redirects from https to http, which is refused',
   });
 });
 

@@ -139,7 +139,7 @@ describe('a bad file', () => {
       keyText({ name: 'a', key: CANARY, sha256: CANARY }),
       'keys.0.sha256: must be 64 hexadecimal',
     ],
-    ['no hash', keyText({ name: 'a' }), 'keys.0.sha256: must be a text'],
+    ['no hash', keyText({ name: 'a' }), 'keys.0.sha256: must be a string'],
     ['a name with spaces', keyText({ ...good, name: `${CANARY} x` }), 'keys.0.name: must be 1 to 64'],
     ['a key for a name', keyText({ ...good, name: `lms_${CANARY}` }), 'keys.0.name: must be'],
     ['a reserved name', keyText({ ...good, name: 'anonymous' }), 'keys.0.name: must be'],
@@ -193,7 +193,7 @@ describe('a bad file', () => {
   test('may not take the name of API_KEY’s key', () => {
     writePrivate(file, keyText(entry('default')));
     expect(() => keyring({ file, apiKey: CANARY })).toThrow(
-      'has a key of the name that the key of API_KEY has',
+      'contains a key whose name is reserved for API_KEY',
     );
   });
 

@@ -78,7 +78,7 @@ describe('addKey', () => {
   test('refuses a name that is taken, and leaves the file', async () => {
     await addKey(file, { name: 'a' });
     const before = readFileSync(file, 'utf8');
-    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow('has a key of that name already');
+    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow('already has a key of that name');
     expect(readFileSync(file, 'utf8')).toBe(before);
   });
 
