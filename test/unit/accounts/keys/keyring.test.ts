@@ -133,7 +133,7 @@ describe('a bad file', () => {
     ['no JSON', '{"keys": [\n{"name": canary}]}', 'is not valid JSON'],
     ['a list', '[]', 'the top level: '],
     ['no keys', '{}', 'keys: '],
-    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: has a field that is not known'],
+    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: unknown field'],
     [
       'the key itself',
       keyText({ name: 'a', key: CANARY, sha256: CANARY }),
@@ -158,12 +158,12 @@ describe('a bad file', () => {
     [
       'a name twice',
       keyText(entry('a'), { ...good, sha256: sha256('b') }),
-      'keys.1.name: is that of keys.0 too',
+      'keys.1.name: duplicates keys.0',
     ],
     [
       'a hash twice',
       keyText(entry('b', good), { ...good, name: 'c' }),
-      'keys.1.sha256: is that of keys.0 too',
+      'keys.1.sha256: duplicates keys.0',
     ],
   ])('with %s names the place and quotes nothing', (_, text, expected) => {
     writePrivate(file, text);
