@@ -81,7 +81,12 @@ test('a changed lock file installs anew, a changed source compiles anew and drop
   await writeFile(path.join(root, 'package-lock.json'), lockFile('1.0.1'));
   expect((await bootstrap(['ask'])).stdout).toBe('new');
   expect(await npmCalls()).toHaveLength(2);
-  expect((await readdir(path.join(root, 'dist/src'))).sort()).toEqual(['cli.d.ts', 'cli.js', 'cli.js.map']);
+  expect((await readdir(path.join(root, 'dist/src'))).sort()).toEqual([
+    'cli.d.ts',
+    'cli.js',
+    'cli.js.map',
+    'install',
+  ]);
 });
 
 test('what npm installed by hand is taken as it is', async () => {
@@ -123,13 +128,13 @@ test('a source that does not compile stops the start with the compiler’s words
   }
 });
 
-test('a signal ends it with its children, and the lock is given back', async () => {
+test('a signal ends it with its children, and the lock is released', async () => {
   await writeFile(
     path.join(folder.path, 'npm-cli.js'),
     'process.stdout.write("x"); setInterval(() => {}, 1000)',
   );
   const running = bootstrap(['ask']);
-  running.stderr.on('data', () => running.kill('SIGTERM'));
+  running.stderr.once('data', () => running.kill('SIGTERM'));
   const { exitCode, stderr } = await running;
   expect(exitCode).toBe(143);
   expect(stderr).toContain('Interrupted.');

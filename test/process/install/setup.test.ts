@@ -164,7 +164,7 @@ test('a folder of the user in the place of the link is left alone', async () => 
   const own = path.join(fake.root, 'vendor/llama.cpp/build');
   await mkdir(own, { recursive: true });
   await writeFile(path.join(own, 'mine'), 'mine');
-  expect(await reportOf(setup(fake.options()))).toContain('is a folder of your own');
+  expect(await reportOf(setup(fake.options()))).toContain('is not a link that setup made');
   expect(await readdir(own)).toEqual(['mine']);
 });
 
