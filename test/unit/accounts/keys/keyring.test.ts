@@ -155,16 +155,8 @@ describe('a bad file', () => {
     ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0, which'],
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
-    [
-      'a name twice',
-      keyText(entry('a'), { ...good, sha256: sha256('b') }),
-      'keys.1.name: duplicates keys.0',
-    ],
-    [
-      'a hash twice',
-      keyText(entry('b', good), { ...good, name: 'c' }),
-      'keys.1.sha256: duplicates keys.0',
-    ],
+    ['a name twice', keyText(entry('a'), { ...good, sha256: sha256('b') }), 'keys.1.name: duplicates keys.0'],
+    ['a hash twice', keyText(entry('b', good), { ...good, name: 'c' }), 'keys.1.sha256: duplicates keys.0'],
   ])('with %s names the place and quotes nothing', (_, text, expected) => {
     writePrivate(file, text);
     let thrown: unknown;
