@@ -15,7 +15,8 @@ const ALLOWED = {
   'src/generate': ['src/observe'],
   'src/dialects': ['src/wire'],
   'src/files': [],
-  'src/accounts': ['src/files'],
+  'src/install/early': [],
+  'src/accounts': ['src/files', 'src/install/early'],
   'src/config': [
     'src/accounts/usage/budget.ts',
     'src/backends/remote/options.ts',
@@ -25,7 +26,7 @@ const ALLOWED = {
     'src/generate/groups.ts',
   ],
   'src/http': ['src/dialects', 'src/generate/flow.ts', 'src/generate/trace.ts', 'src/observe', 'src/wire'],
-  'src/install': ['workers', 'src/config'],
+  'src/install': ['workers', 'src/config', 'src/files'],
   'src/app': [
     'workers',
     'src/accounts',
@@ -112,6 +113,14 @@ export default tseslint.config(
       '@typescript-eslint/only-throw-error': ['error', { allowThrowingUnknown: true }],
       '@typescript-eslint/prefer-promise-reject-errors': 'off',
       '@typescript-eslint/require-await': 'off',
+    },
+  },
+  {
+    files: ['scripts/**/*.mjs', 'src/install/early/*.mjs'],
+    plugins: { 'import-x': importX },
+    rules: {
+      'import-x/no-cycle': 'error',
+      'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones }],
     },
   },
   // A later entry's options take the place of an earlier one's.

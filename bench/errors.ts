@@ -1,4 +1,4 @@
-/** A benchmark cannot run; the message is all that the user needs. */
-export class BenchError extends Error {
-  override readonly name = 'BenchError';
-}
+import { UserError } from '../src/errors.js';
+
+/** A benchmark cannot run: a bad option, a missing program, a target that does not start. */
+export class BenchError extends UserError {}

@@ -1,82 +1,79 @@
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { numberArgument } from '../src/commands/number-argument.js';
 import type { BenchOptions } from './benchmark.js';
 import { TARGET_NAMES } from './comparison/targets.js';
-import { BenchError } from './errors.js';
 import { MODEL_NAMES, type ModelName } from './model/models.js';
 
-const OPTIONS = {
-  model: { type: 'string', default: 'both' },
-  streams: { type: 'string' },
-  rounds: { type: 'string' },
-  targets: { type: 'string' },
-  tokens: { type: 'string' },
-  quick: { type: 'boolean', default: false },
-  out: { type: 'string' },
-  help: { type: 'boolean', short: 'h', default: false },
-} as const;
-
 export interface Arguments {
-  readonly benchmark: string | undefined;
+  readonly benchmark: string;
   readonly options: BenchOptions;
   /** Where the report goes; undefined keeps none. */
   readonly out: string | undefined;
 }
 
-/** Most streams at once: LMServ's queue in a benchmark is a little longer. */
+interface Flags {
+  readonly model: ModelName | 'both';
+  readonly streams?: number[];
+  readonly rounds?: number;
+  readonly targets?: string[];
+  readonly tokens?: number;
+  readonly quick: boolean;
+  readonly out?: string;
+}
+
+/** Max streams at once: LMServ's queue in a benchmark is a little longer. */
 const MAX_STREAMS = 256;
 
+export function benchCommand(): Command {
+  const whole = (max: number) => numberArgument({ min: 1, max, whole: true });
+  return new Command('npm run bench --')
+    .description('measures LMServ on this machine (Linux)')
+    .argument('[benchmark]', 'which one', 'comparison')
+    .addOption(
+      new Option('--model <name>', 'the demo model, or one of 27 M parameters with random weights')
+        .choices([...MODEL_NAMES, 'both'])
+        .default('both'),
+    )
+    .option('--streams <list>', 'replies at a time, such as 1,8', listOf(whole(MAX_STREAMS)))
+    .option('--rounds <number>', 'counted rounds', whole(1000))
+    .option('--tokens <number>', 'tokens of each reply', whole(256))
+    .option('--targets <list>', `of comparison: some of ${TARGET_NAMES.join(',')}`, listOf(parseTarget))
+    .option('--quick', 'fewer and shorter rounds; keeps no report unless --out is given', false)
+    .option('--out <folder>', 'where the report goes (default: bench/results)', (folder) =>
+      path.resolve(folder),
+    )
+    .addHelpText(
+      'after',
+      '\nBENCH_NODE_ARGS: more arguments for the Node of LMServ and of bare, such as --cpu-prof',
+    );
+}
+
 /**
- * @param results where reports go unless told otherwise; a quick run leaves what is there alone
- * @returns undefined when help was asked for
- * @throws BenchError for a bad option
+ * Ends the process at --help and at a bad option, unless the command is told to throw.
+ * @param results where reports go by default; a quick run keeps none there
  */
-export function parseBenchArgs(args: readonly string[], results: string): Arguments | undefined {
-  const { values, positionals } = parsed(args);
-  if (values.help) return undefined;
-  if (positionals.length > 1) throw new BenchError('name one benchmark');
-  const options = {
-    models: models(values.model),
-    streams: list(values.streams, (item) => integer('--streams', item, MAX_STREAMS)),
-    rounds: optional(values.rounds, (item) => integer('--rounds', item, 1000)),
-    targets: list(values.targets, target),
-    tokens: optional(values.tokens, (item) => integer('--tokens', item, 256)),
-    quick: values.quick,
+export function parseBenchArgs(
+  args: readonly string[],
+  results: string,
+  command = benchCommand(),
+): Arguments {
+  command.parse(args, { from: 'user' });
+  const { model, streams, rounds, targets, tokens, quick, out } = command.opts<Flags>();
+  const models = model === 'both' ? MODEL_NAMES : [model];
+  return {
+    benchmark: command.processedArgs[0] as string,
+    options: { models, streams, rounds, targets, tokens, quick },
+    out: out ?? (quick ? undefined : results),
   };
-  const standard = values.quick ? undefined : results;
-  const out = values.out === undefined ? standard : path.resolve(values.out);
-  return { benchmark: positionals[0], options, out };
 }
 
-function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
-  } catch (error) {
-    throw new BenchError((error as Error).message);
-  }
-}
-
-function models(value: string): readonly ModelName[] {
-  if (value === 'both') return MODEL_NAMES;
-  const found = MODEL_NAMES.find((name) => name === value);
-  if (found === undefined) throw new BenchError(`--model ${value}: one of ${MODEL_NAMES.join(', ')}, both`);
-  return [found];
-}
-
-function integer(option: string, value: string, most: number): number {
-  const number = /^\d+$/.test(value) ? Number(value) : NaN;
-  if (!(number >= 1 && number <= most))
-    throw new BenchError(`${option} ${value}: a number from 1 to ${most}`);
-  return number;
-}
-
-function target(name: string): string {
+function parseTarget(name: string): string {
   if (TARGET_NAMES.includes(name)) return name;
-  throw new BenchError(`--targets ${name}: some of ${TARGET_NAMES.join(', ')}`);
+  throw new InvalidArgumentError(`${name} is none of ${TARGET_NAMES.join(', ')}.`);
 }
 
-const optional = <T>(value: string | undefined, read: (item: string) => T): T | undefined =>
-  value === undefined ? undefined : read(value);
-
-const list = <T>(value: string | undefined, read: (item: string) => T): T[] | undefined =>
-  value?.split(',').map((item) => read(item.trim()));
+const listOf =
+  <T>(parse: (item: string) => T) =>
+  (text: string): T[] =>
+    text.split(',').map((item) => parse(item.trim()));

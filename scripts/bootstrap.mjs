@@ -42,14 +42,8 @@ async function handOver() {
   await import(pathToFileURL(cli).href);
 }
 
-/** Commands that are scripts of their own rather than part of the server's command line. */
-const SCRIPTS = {
-  setup: 'src/commands/setup.js',
-  model: 'src/commands/model.js',
-  'install-service': 'src/commands/install-service.js',
-  bench: 'bench/main.js',
-  chaos: 'test/chaos/main.js',
-};
+/** Programs of their own, for contributors. */
+const PROGRAMS = { bench: 'bench/main.js', chaos: 'test/chaos/main.js' };
 
 /** Commands that run workers, and the tests, which do so too. */
 const NEEDS_LLAMA = ['ready', 'bench', 'chaos'];
@@ -63,7 +57,7 @@ async function run() {
   });
   if (!ready) process.exitCode = 1;
   else if (command === 'build' || command === 'ready') return;
-  else if (command in SCRIPTS) await (await compiled(SCRIPTS[command])).main(args, { root });
+  else if (command in PROGRAMS) await (await compiled(PROGRAMS[command])).main(args, { root });
   else await handOver();
 }
 

@@ -99,6 +99,11 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
+/** An error that the user can fix: its message says what is wrong and what to do, and is shown without a stack. */
+export class UserError extends Error {
+  override readonly name: string = this.constructor.name;
+}
+
 /** A failure with a code from the table. */
 export class LMServError extends Error {
   override readonly name = 'LMServError';

@@ -6,6 +6,7 @@ import { execFile, type ExecFileException } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { UserError } from '../src/errors.js';
 
 export type BinaryKind = 'llama-cli' | 'llama-server';
 
@@ -20,9 +21,7 @@ export interface ResolvedBinary {
 export type BinaryErrorCode = 'missing' | 'not_executable' | 'too_old' | 'broken';
 
 /** No binary is usable; the message is one line that says what to do. */
-export class BinaryError extends Error {
-  override readonly name = 'BinaryError';
-
+export class BinaryError extends UserError {
   constructor(
     readonly code: BinaryErrorCode,
     message: string,

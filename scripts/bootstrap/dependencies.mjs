@@ -15,7 +15,7 @@ function packages(text) {
   return Object.entries(JSON.parse(text).packages ?? {}).filter(([key]) => key !== '');
 }
 
-/** Whether npm itself, run by hand, has left exactly the locked packages. Optional ones may be for another platform. */
+/** Whether an `npm ci` of the user's left exactly the locked packages. Optional ones may be for another platform. */
 function matchesLock(root) {
   const installed = new Map(packages(read(root, 'node_modules/.package-lock.json')));
   return packages(read(root, 'package-lock.json')).every(
@@ -75,5 +75,5 @@ export async function installDependencies(root, signal) {
 function failure(output) {
   const lines = output.split('\n').filter((line) => /^npm (error|ERR!) ./.test(line));
   const shown = (lines.length > 0 ? lines : output.trim().split('\n')).slice(0, 12).join('\n');
-  return `\n${shown}\nInstalling dependencies (npm ci) failed: the lines above say why. For a network trouble look at npm config list (registry, proxy); the same command then starts over.`;
+  return `\n${shown}\nInstalling dependencies (npm ci) failed: the lines above say why. If this is a network problem, check npm config list (registry, proxy), then run the same command again.`;
 }

@@ -1,4 +1,4 @@
-/** What the bootstrap's steps share: how they speak, how they fail and how they run other programs. */
+/** What the bootstrap's steps share: output, errors and running other programs. */
 import { spawn } from 'node:child_process';
 
 /** A step failed in a way whose message is all that the user needs. */

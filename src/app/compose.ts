@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import { join } from 'node:path';
 import type { Express } from 'express';
@@ -8,7 +7,7 @@ import { toBudget } from '../accounts/usage/budget.js';
 import { openUsageStore, type UsageStore } from '../accounts/usage/store.js';
 import { processEnv, type Config } from '../config/config.js';
 import { parseConfigFile, readConfigFile } from '../config/file/index.js';
-import { ROOT } from '../config/root.js';
+import { VERSION } from '../config/root.js';
 import type { CustomBackend, Generate } from '../contract.js';
 import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
 import { compact } from '../dialects/shared/fields.js';
@@ -26,9 +25,6 @@ import type { Logger } from '../observe/logger.js';
 import { Metrics } from '../observe/metrics/metrics.js';
 import { StallMonitor } from '../observe/stall-monitor.js';
 import { Backends } from './backends.js';
-
-export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
-  .version;
 
 /** What a program may replace in LMServ or add to it. */
 export interface Extensions {

@@ -4,7 +4,8 @@ import { ConfigError, DEFAULT_KEY, LOOPBACK, type Config } from '../config/confi
 import { onAcceptError } from '../http/server.js';
 import { stdoutOutput, type LogOutput } from '../observe/log-output.js';
 import { createLogger, type Logger } from '../observe/logger.js';
-import { compose, VERSION, type Extensions, type Parts } from './compose.js';
+import { VERSION } from '../config/root.js';
+import { compose, type Extensions, type Parts } from './compose.js';
 
 /** The life of one LMServ: its HTTP server, its backends and their workers. */
 export class LMServ {

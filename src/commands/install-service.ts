@@ -1,39 +1,67 @@
-/** `npm run install-service`: the command line of the installer. */
-import { ConfigFileError } from '../config/file/index.js';
-import { ConfigError } from '../config/config.js';
-import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
-import { BinaryError } from '../../workers/binary.js';
-import { ServiceError } from '../install/service/errors.js';
-import { install, printedUnit, uninstall, type Installation } from '../install/service/install.js';
-import { parseServiceArgs, USAGE } from '../install/service/options.js';
-import { thisSystem } from '../install/service/system.js';
+/** `lmserv install-service`, also `npm run install-service`. */
+import path from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { ROOT } from '../config/root.js';
+import { OWN_USER } from '../install/service/account.js';
 
-/** Replaced by the unit's PrivateTmp. */
-const TEMPORARY = ['/tmp', '/var/tmp'];
-
-/** Errors whose message is all that the user needs. */
-const PLAIN = [BinaryError, ConfigError, ConfigFileError, ProfileError, ServiceError];
-
-const print = (text: string): void => void process.stdout.write(`${text.trimEnd()}\n`);
-
-async function run(args: readonly string[], root: string): Promise<void> {
-  const options = parseServiceArgs(args);
-  const place = { root, node: process.execPath, programs: '/usr/local/lib/lmserv', temporary: TEMPORARY };
-  const installation: Installation = { options, ...place, system: thisSystem(), say: print };
-  if (options.action === 'help') return print(USAGE);
-  if (options.action === 'print') return print(await printedUnit(installation));
-  // What is made here is read by another user.
-  process.umask(0o022);
-  await (options.action === 'install' ? install(installation) : uninstall(installation));
+export interface ServiceFlags {
+  readonly print?: boolean;
+  readonly uninstall?: boolean;
+  readonly user: string;
+  /** Absolute, as is the folder of the units. */
+  readonly envFile: string;
+  readonly unitDir: string;
+  readonly socket: boolean;
+  readonly start: boolean;
 }
 
-/** Runs the command; a failure is written and makes the exit code 1. */
-export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
-  try {
-    await run(args, root);
-  } catch (error) {
-    if (!PLAIN.some((kind) => error instanceof kind)) throw error;
-    process.stderr.write(`${(error as Error).message}\n`);
-    process.exitCode = 1;
-  }
+export function addInstallServiceCommand(
+  program: Command,
+  run: (flags: ServiceFlags) => void | Promise<void> = runInstallService,
+): void {
+  const absolute = (file: string): string => path.resolve(file);
+  program
+    .command('install-service')
+    .description('run LMServ under systemd')
+    .addOption(
+      new Option('--print', 'only print the unit; needs neither root nor systemd').conflicts('uninstall'),
+    )
+    .option('--user <name>', 'run as this existing user (default: one of its own)', parseUser, OWN_USER)
+    .option('--env-file <path>', 'file of its settings', absolute, '/etc/lmserv/lmserv.env')
+    .option('--unit-dir <folder>', 'where units are kept', absolute, '/etc/systemd/system')
+    .option('--socket', 'let systemd hold the port, so that an upgrade refuses no connection', false)
+    .option('--no-start', 'install and enable, but do not start')
+    .option('--uninstall', 'stop it and remove its units; settings and data stay')
+    .action((flags: ServiceFlags) => run(flags));
+}
+
+/** As useradd accepts it. */
+const USER_NAME = /^[a-z_][a-z0-9_-]{0,31}$/;
+
+function parseUser(name: string): string {
+  if (!USER_NAME.test(name)) throw new InvalidArgumentError('It is not a valid user name.');
+  if (name === 'root') throw new InvalidArgumentError('A network server must not run as root.');
+  return name;
+}
+
+/** A service has a /tmp of its own (PrivateTmp), so that it does not see these. */
+const TEMPORARY = ['/tmp', '/var/tmp'];
+
+async function runInstallService({ print, uninstall, ...options }: ServiceFlags): Promise<void> {
+  const service = await import('../install/service/install.js');
+  const { thisSystem } = await import('../install/service/system.js');
+  const say = (text: string): void => void process.stdout.write(`${text.trimEnd()}\n`);
+  const installation = {
+    options,
+    root: ROOT,
+    node: process.execPath,
+    programs: '/usr/local/lib/lmserv',
+    temporary: TEMPORARY,
+    system: thisSystem(),
+    say,
+  };
+  if (print) return say(await service.printedUnit(installation));
+  // Another user reads the files that are made here.
+  process.umask(0o022);
+  await (uninstall ? service.uninstall(installation) : service.install(installation));
 }

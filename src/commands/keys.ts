@@ -1,5 +1,6 @@
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { addKey, formatAddedKey, formatKeys, listKeys, revokeKey } from '../accounts/keys/manage.js';
+import { numberArgument } from './number-argument.js';
 
 interface AddOptions {
   readonly tenant: string[];
@@ -8,6 +9,8 @@ interface AddOptions {
   readonly budgetDay?: number;
   readonly budgetMonth?: number;
 }
+
+const amount = numberArgument({ min: 0 });
 
 /** `lmserv keys add|list|revoke` on the file of API_KEYS_FILE. */
 export function addKeysCommand(
@@ -18,12 +21,17 @@ export function addKeysCommand(
   const keys = program.command('keys').description('manage the keys in API_KEYS_FILE');
   keys
     .command('add <name>')
-    .description('make a key; it is shown once and only its hash is kept')
-    .option('--tenant <name>', 'a tenant it may spend for and read; may be repeated', collect, [])
-    .option('--admin', 'it may read all usage')
-    .option('--qps <number>', 'its own rate limit, requests a second', amount)
-    .option('--budget-day <amount>', 'what it may spend a day', amount)
-    .option('--budget-month <amount>', 'what it may spend a month', amount)
+    .description('make a key; it is shown once, and only its hash is kept')
+    .option(
+      '--tenant <name>',
+      'a tenant whose budget it may use and whose usage it may read; repeatable',
+      collect,
+      [],
+    )
+    .option('--admin', 'may read all usage and use the operator routes')
+    .option('--qps <number>', 'its own rate limit, requests per second', amount)
+    .option('--budget-day <amount>', 'budget per day', amount)
+    .option('--budget-month <amount>', 'budget per month', amount)
     .action(async (name: string, options: AddOptions) => {
       const added = await addKey(keysFile(), { name, ...fields(options) });
       print(formatAddedKey(added));
@@ -34,22 +42,15 @@ export function addKeysCommand(
     .action(() => print(formatKeys(listKeys(keysFile()))));
   keys
     .command('revoke <name>')
-    .description('take a key away; it stops working at its next request')
+    .description('revoke a key; its next request is refused')
     .action(async (name: string) => {
       await revokeKey(keysFile(), name);
       print(`Revoked ${name}.`);
     });
 }
 
-function amount(value: string): number {
-  const number = value.trim() === '' ? NaN : Number(value);
-  if (!Number.isFinite(number) || number < 0)
-    throw new InvalidArgumentError('It must be a number, 0 or more.');
-  return number;
-}
-
-function collect(value: string, before: string[]): string[] {
-  return [...before, value];
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
 }
 
 function fields({ tenant, admin, qps, budgetDay, budgetMonth }: AddOptions) {

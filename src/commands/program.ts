@@ -1,15 +1,12 @@
 import { Command } from 'commander';
-import { ModelError } from '../install/models/errors.js';
-import { BinaryError } from '../../workers/binary.js';
-import { ConfigFileError } from '../config/file/index.js';
-import { ConfigError, keysFilePath } from '../config/config.js';
-import { GroupError } from '../generate/groups.js';
-import { KeyFileError } from '../accounts/keys/file.js';
-import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
-import { VERSION } from '../app/compose.js';
-import { UsageFileError } from '../accounts/usage/store.js';
+import { keysFilePath } from '../config/config.js';
+import { VERSION } from '../config/root.js';
+import { UserError } from '../errors.js';
+import { addInstallServiceCommand } from './install-service.js';
 import { addKeysCommand } from './keys.js';
-import { serve, type ServeOptions } from './serve.js';
+import { addModelCommand } from './model.js';
+import { addSetupCommand } from './setup.js';
+import type { ServeOptions } from './serve.js';
 
 const print = (text: string) => void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 
@@ -23,13 +20,7 @@ interface AskFlags {
 /** Ends the process. */
 export type Exit = (code: number) => void;
 
-/** Errors whose message is one line for the operator. */
-const PLAIN = [
-  ...[BinaryError, ConfigError, ConfigFileError, GroupError],
-  ...[KeyFileError, ModelError, ProfileError, UsageFileError],
-];
-
-/** Reads the command line and does what it says. What only one command needs is loaded by that command. */
+/** Parses the command line and runs the command. What only one command needs is imported by that command. */
 export async function run(exit: Exit): Promise<void> {
   const program = commandLine(exit);
   try {
@@ -43,10 +34,14 @@ export async function run(exit: Exit): Promise<void> {
 function commandLine(exit: Exit): Command {
   const program = new Command('lmserv')
     .description('A streaming LLM server over a self-healing pool of llama.cpp workers')
-    .version(VERSION);
+    .version(VERSION)
+    .showHelpAfterError('(--help after the command shows its options)');
   addServeCommand(program, exit);
   addAskCommand(program, exit);
   addKeysCommand(program, () => keysFilePath(), print);
+  addSetupCommand(program);
+  addModelCommand(program);
+  addInstallServiceCommand(program);
   addDoctorCommand(program, exit);
   return program;
 }
@@ -55,27 +50,30 @@ function addServeCommand(program: Command, exit: Exit): void {
   program
     .command('serve', { isDefault: true })
     .description('start the server')
-    .option('--host <address>', 'where to listen (HOST)')
-    .option('--port <number>', 'port to listen on, 0 takes a free one (PORT)')
+    .option('--host <address>', 'address to listen on (HOST)')
+    .option('--port <number>', 'port to listen on; 0 takes a free one (PORT)')
     .option(
       '--provider <name>',
-      'whose model serves requests that name none: local, mock or one of the configuration',
+      'serves requests that name no model: local, mock or a provider of the configuration',
     )
-    .option('--model <name>', 'the model or group for requests that name none')
-    .option('--disable-profiles', 'no profiles in /execute')
-    .option('--strict-profiles', 'a model_name that is neither a profile nor a model is refused in /execute')
-    .action((options: ServeOptions) => serve(options, exit));
+    .option('--model <name>', 'the model or group for requests that name no model')
+    .option('--disable-profiles', 'ignore profiles in /execute')
+    .option('--strict-profiles', 'refuse a model_name in /execute that is neither a profile nor a model')
+    .action(async (options: ServeOptions) => {
+      const { serve } = await import('./serve.js');
+      await serve(options, exit);
+    });
 }
 
 function addAskCommand(program: Command, exit: Exit): void {
   program
     .command('ask [prompt]')
     .description(
-      'ask a running server and show the answer as it comes; - or a pipe reads the prompt from stdin',
+      'send a prompt to a running server and stream its reply; - or a pipe reads the prompt from stdin',
     )
     .option('--model <name>', 'the model or group')
     .option('--system <text>', 'the system prompt')
-    .option('--max-tokens <number>', 'tokens to generate at most', Number)
+    .option('--max-tokens <number>', 'max tokens to generate', Number)
     .option('--temperature <number>', '0 to 2', Number)
     .action(async (prompt: string | undefined, flags: AskFlags) => {
       const interrupted = new AbortController();
@@ -88,23 +86,24 @@ function addAskCommand(program: Command, exit: Exit): void {
 function addDoctorCommand(program: Command, exit: Exit): void {
   program
     .command('doctor')
-    .description('check the installation and say what to do')
-    .option('--json', 'for machines')
+    .description('check the installation and say how to fix it')
+    .option('--json', 'print JSON')
     .action(async (options: { json?: boolean }) => {
       const { runDoctor } = await import('./doctor.js');
       exit(await runDoctor(options, print));
     });
 }
 
-/** One line for what the user can mend; the whole stack for what only we can. */
+/** The message alone where the user can fix it; the whole stack where it is a bug. */
 function explain(error: unknown): string {
-  if (PLAIN.some((kind) => error instanceof kind)) return (error as Error).message;
+  if (error instanceof UserError) return error.message;
   const { code, port, syscall } = error as { code?: string; port?: number; syscall?: string };
-  if (code === 'EADDRINUSE') return `port ${port} is taken; stop what listens there or set PORT to another`;
+  if (code === 'EADDRINUSE')
+    return `port ${port} is in use; stop the program that listens there or set PORT to another port`;
   if (code === 'EACCES' && port !== undefined)
-    return `port ${port} is not allowed; set PORT to one above 1023`;
-  if (code === 'EADDRNOTAVAIL') return 'HOST: this machine has no such address';
+    return `port ${port} is not allowed; set PORT to a port above 1023`;
+  if (code === 'EADDRNOTAVAIL') return 'HOST: this machine does not have that address';
   if (!(error instanceof Error)) return String(error);
-  // The system's own errors say what could not be done with which file.
+  // A system error names the call and the file.
   return syscall === undefined ? (error.stack ?? error.message) : error.message;
 }

@@ -46,7 +46,7 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   void manager.watch();
   await server.ready;
   void manager.watch();
-  // A greeting that nobody can read is no reason to end.
+  // A closed stderr must not end the server.
   process.stderr.on('error', () => undefined).write(greeting(config, server));
 }
 
@@ -64,7 +64,8 @@ function serviceManager({ notifySocket, watchdogMs }: ServiceEnv, server: LMServ
       : systemdNotify({
           socket: notifySocket,
           searchPath: processEnv().PATH,
-          onError: (reason) => server.logger.warn({ event: 'notify_failed', reason }, 'systemd was not told'),
+          onError: (reason) =>
+            server.logger.warn({ event: 'notify_failed', reason }, 'systemd could not be notified'),
         });
   const check = (timeoutMs: number) => checkSelf(server.address, timeoutMs);
   return new ServiceManager({ notify, watchdogMs, check });

@@ -1,65 +1,47 @@
-/** `npm run setup`: the command line of setup. */
+/** `lmserv setup`, also `npm run setup`. */
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { Option, type Command } from 'commander';
+import { ROOT } from '../config/root.js';
 import { interruptible } from '../install/early/interrupt.mjs';
-import { SetupError } from '../install/llama/errors.js';
-import { FLAVOURS, type Flavour } from '../install/llama/flavour.js';
-import { setup, type SetupOptions } from '../install/llama/setup.js';
+import { FLAVOURS, type Flavour } from '../install/llama/context.js';
+import { numberArgument } from './number-argument.js';
 
-const USAGE = `npm run setup -- [options]: gets the pinned llama.cpp and builds llama-cli and llama-server
-  --gpu auto|cuda|vulkan|metal|cpu  what to build for (auto: CUDA when nvcc and a GPU are found, Metal on a Mac)
-  --jobs N                          compilers at once (as many as cores and memory allow)
-  --tarball FILE                    the npm package's tarball, to need no network
-  --force                           start over: new source, new build`;
-
-const OPTIONS = {
-  gpu: { type: 'string', default: 'auto' },
-  jobs: { type: 'string' },
-  tarball: { type: 'string' },
-  force: { type: 'boolean', default: false },
-  help: { type: 'boolean', short: 'h', default: false },
-} as const;
-
-function parseGpu(value: string): Flavour | 'auto' {
-  const found = (['auto', ...FLAVOURS] as const).find((name) => name === value);
-  if (found === undefined) throw new SetupError(`--gpu ${value}: one of auto, ${FLAVOURS.join(', ')}`);
-  return found;
+export interface SetupFlags {
+  readonly gpu: Flavour | 'auto';
+  /** Compilers at once. */
+  readonly jobs?: number;
+  /** Absolute. */
+  readonly tarball?: string;
+  readonly force: boolean;
 }
 
-function parseJobs(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  if (!/^[1-9]\d{0,3}$/.test(value)) throw new SetupError(`--jobs ${value}: a number from 1`);
-  return Number(value);
+export function addSetupCommand(
+  program: Command,
+  run: (flags: SetupFlags) => void | Promise<void> = runSetup,
+): void {
+  const gpu = new Option(
+    '--gpu <flavour>',
+    'what to build for; auto is CUDA when a GPU and nvcc are found, Metal on a Mac, else the CPU',
+  );
+  program
+    .command('setup')
+    .description('get the pinned llama.cpp and build llama-cli and llama-server')
+    .addOption(gpu.choices(['auto', ...FLAVOURS]).default('auto'))
+    .option(
+      '--jobs <number>',
+      'compilers at once (default: as many as cores and memory allow)',
+      numberArgument({ min: 1, max: 9999, whole: true }),
+    )
+    .option('--tarball <file>', "the npm package's tarball, to need no network", (file) => path.resolve(file))
+    .option('--force', 'start over: new source, new build', false)
+    .action((flags: SetupFlags) => run(flags));
 }
 
-/** @returns what to do; undefined when help was asked for. @throws SetupError for a bad option */
-export function parseSetupArgs(args: readonly string[], root: string): SetupOptions | undefined {
-  try {
-    const { values } = parseArgs({ args: [...args], options: OPTIONS });
-    if (values.help) return undefined;
-    const tarball = values.tarball === undefined ? undefined : path.resolve(values.tarball);
-    return { root, gpu: parseGpu(values.gpu), jobs: parseJobs(values.jobs), tarball, force: values.force };
-  } catch (error) {
-    if (error instanceof SetupError) throw error;
-    throw new SetupError(error instanceof Error ? error.message : String(error), [USAGE]);
-  }
-}
-
-async function run(args: readonly string[], root: string): Promise<void> {
-  const options = parseSetupArgs(args, root);
-  if (options === undefined) return void process.stdout.write(`${USAGE}\n`);
-  const { binary, flavour, cached } = await interruptible((signal) => setup({ ...options, signal }));
-  const how = cached ? 'was built before' : 'is built';
+async function runSetup(flags: SetupFlags): Promise<void> {
+  const { setup } = await import('../install/llama/setup.js');
+  const { binary, flavour, cached } = await interruptible((signal) =>
+    setup({ ...flags, root: ROOT, signal }),
+  );
+  const how = cached ? 'had been built before' : 'is built';
   process.stdout.write(`llama.cpp for ${flavour} ${how}: ${path.relative(process.cwd(), binary)}\n`);
-}
-
-/** Runs the command; a failure is written in one screen and makes the exit code 1. */
-export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
-  try {
-    await run(args, root);
-  } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
-    process.stderr.write(`${error.report()}\n`);
-    process.exitCode = 1;
-  }
 }

@@ -10,13 +10,12 @@ import { rateSchema } from '../accounts/keys/rate.js';
 import { loadProfiles, PROFILE_VARIABLES } from '../dialects/llm-connect/profiles/load.js';
 import { Profiles } from '../dialects/llm-connect/profiles/profiles.js';
 import { ROOT } from './root.js';
+import { UserError } from '../errors.js';
 
 /** The one reader of the environment: env and `.env` in, one frozen Config out. */
 
 /** A bad value stops the start; the message is one line naming the variable. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-}
+export class ConfigError extends UserError {}
 
 type Env = Readonly<Record<string, string | undefined>>;
 

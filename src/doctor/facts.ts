@@ -4,6 +4,7 @@ import { readGguf, GgufError } from './gguf.js';
 import { modelFacts, type ModelFacts } from './model-facts.js';
 import type { Probe } from './probe.js';
 import type { CheckedModel, ServerSettings, Settings } from './settings.js';
+import { UserError } from '../errors.js';
 
 /** A device that a binary can compute on, besides the CPU. Bytes. */
 export interface Device {
@@ -22,9 +23,7 @@ export interface ModelFile {
 }
 
 /** What is the matter with a model's file; the message is for the user. */
-export class ModelFileError extends Error {
-  override readonly name = 'ModelFileError';
-}
+export class ModelFileError extends UserError {}
 
 /** A split model of more parts than this is a mistake. */
 const MAX_PARTS = 1_000;

@@ -6,7 +6,7 @@ import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { freeBytes } from '../install/download/disk.js';
+import { freeBytes } from '../install/files.js';
 import { findDownloaded } from '../install/models/record.js';
 import { parseModelSpec, specKey } from '../install/models/spec.js';
 import { findProgram } from '../install/llama/programs.js';

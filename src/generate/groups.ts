@@ -1,4 +1,5 @@
 /** An ordered list of models that serve under one name, with groups to go on with when all of them fail. */
+import { UserError } from '../errors.js';
 export interface Group {
   /** Names of models, in the order they are tried. */
   readonly members: readonly string[];
@@ -7,8 +8,7 @@ export interface Group {
 }
 
 /** A group names what is not there, or comes back to itself. */
-export class GroupError extends Error {
-  override readonly name = 'GroupError';
+export class GroupError extends UserError {
   constructor(
     /** Where: the group, its field and the position in it. */
     readonly path: readonly (string | number)[],

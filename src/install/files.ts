@@ -1,10 +1,31 @@
-/** Small questions to the file system. */
-import { access } from 'node:fs/promises';
+/** Questions to the file system. */
+import { access, statfs } from 'node:fs/promises';
+import { DownloadError } from './download/request.js';
+import { formatBytes } from './progress.js';
+
+/** Left over for everything else on the disk. */
+const RESERVE_BYTES = 100_000_000;
 
 /** Whether there is something at a path, links followed. */
 export function exists(file: string): Promise<boolean> {
   return access(file).then(
     () => true,
     () => false,
+  );
+}
+
+/** Bytes a user may still write below a folder. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+/** @throws DownloadError `disk_full` naming the folder, what is needed and what is there */
+export async function requireSpace(folder: string, needed: number): Promise<void> {
+  const free = await freeBytes(folder);
+  if (free >= needed + RESERVE_BYTES) return;
+  throw new DownloadError(
+    'disk_full',
+    `Not enough disk space in ${folder}: ${formatBytes(needed)} more are needed, and ${formatBytes(free)} are free`,
   );
 }

@@ -17,6 +17,22 @@ export type ProgressUnit = 'bytes' | 'percent';
 const LINE_EVERY_PERCENT = 10;
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
+/** Amounts a second since the first report, so that what a resumed run finds done does not count as fast. */
+class Rate {
+  readonly #began = performance.now();
+  #first: number | undefined;
+
+  perSecond(done: number): number {
+    this.#first ??= done;
+    const seconds = (performance.now() - this.#began) / 1000;
+    return seconds > 0 ? (done - this.#first) / seconds : 0;
+  }
+
+  elapsed(): number {
+    return (performance.now() - this.#began) / 1000;
+  }
+}
+
 /** 1536000 → "1.5 MB" (powers of 1000, as model hubs count). */
 export function formatBytes(bytes: number): string {
   const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), 0), UNITS.length - 1);
@@ -32,31 +48,14 @@ export function formatSeconds(seconds: number): string {
   return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
 }
 
-/** Amounts a second since the first report, so that what a resumed run finds done does not count as fast. */
-class Rate {
-  private readonly began = performance.now();
-  private first: number | undefined;
-
-  perSecond(done: number): number {
-    this.first ??= done;
-    const seconds = (performance.now() - this.began) / 1000;
-    return seconds > 0 ? (done - this.first) / seconds : 0;
-  }
-
-  elapsed(): number {
-    return (performance.now() - this.began) / 1000;
-  }
+/** Starts showing one step's progress. */
+export function startProgress(
+  label: string,
+  unit: ProgressUnit,
+  stream: ProgressStream = process.stderr,
+): Progress {
+  return stream.isTTY ? terminalProgress(label, unit, stream) : plainProgress(label, unit, stream);
 }
-
-/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages. */
-function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
-  if (unit === 'percent') return formatSeconds(rate.elapsed());
-  const speed = rate.perSecond(done);
-  const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
-  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
-}
-
-const fractionOf = (done: number, total: number): number => (total > 0 ? Math.min(done / total, 1) : 0);
 
 function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStream): Progress {
   const options: Options = {
@@ -81,6 +80,16 @@ function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStr
   };
 }
 
+/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages. */
+function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
+  if (unit === 'percent') return formatSeconds(rate.elapsed());
+  const speed = rate.perSecond(done);
+  const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
+  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
+}
+
+const fractionOf = (done: number, total: number): number => (total > 0 ? Math.min(done / total, 1) : 0);
+
 function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream): Progress {
   const rate = new Rate();
   let shown = -1;
@@ -93,13 +102,4 @@ function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream
     },
     stop: () => undefined,
   };
-}
-
-/** Starts showing one step's progress. */
-export function startProgress(
-  label: string,
-  unit: ProgressUnit,
-  stream: ProgressStream = process.stderr,
-): Progress {
-  return stream.isTTY ? terminalProgress(label, unit, stream) : plainProgress(label, unit, stream);
 }

@@ -1,4 +1,4 @@
-/** What stops a run before it can judge anything: bad options, a server that does not start. One line for people. */
-export class ChaosError extends Error {
-  override readonly name = 'ChaosError';
-}
+import { UserError } from '../../src/errors.js';
+
+/** What stops a run before it can judge anything: a server that does not start, an interrupt. */
+export class ChaosError extends UserError {}

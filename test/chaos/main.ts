@@ -1,40 +1,35 @@
 /** `npm run chaos`: the command line of the chaos run. */
 import { writeFile } from 'node:fs/promises';
+import { UserError } from '../../src/errors.js';
+import { interruptible } from '../../src/install/early/interrupt.mjs';
 import { startProgress, type Progress } from '../../src/install/progress.js';
-import { ChaosError } from './errors.js';
 import { passed } from './figures.js';
-import { interruptible } from './interrupt.js';
-import { BODIES, HOSTILE, parseChaosArgs, USAGE, type ChaosOptions } from './options.js';
+import { parseChaosArgs, type ChaosOptions, type ChaosRun } from './options.js';
 import { reportJson, reportText } from './report.js';
 import { runChaos } from './run.js';
 
 /** Exits with 0 only when nothing was lost, cut, misrouted or orphaned. */
 export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
+  const options = parseChaosArgs(args);
   try {
-    const bodies = withoutPreset(BODIES, args);
-    // It needs a development dependency; the other presets do not.
-    if (bodies) return await (await import('./bodies/main.js')).main(bodies, { root });
-    const hostile = withoutPreset(HOSTILE, args);
-    if (hostile) return await (await import('./hostile/main.js')).main(hostile, { root });
-    const options = parseChaosArgs(args);
-    if (options === undefined) process.stdout.write(`${USAGE}\n`);
-    else await interruptible((signal) => run(options, { root, signal }));
+    await interruptible((signal) => run(options, { root, signal }), EARLY);
   } catch (error) {
-    if (!(error instanceof ChaosError)) throw error;
+    if (!(error instanceof UserError)) throw error;
     process.stderr.write(`chaos: ${error.message}\n`);
     process.exitCode = 1;
   }
 }
 
-/** The arguments without `--preset NAME`, of a preset with options of its own; undefined where it is another one. */
-function withoutPreset(name: string, args: readonly string[]): string[] | undefined {
-  const isPair = (at: number) => args[at] === '--preset' && args[at + 1] === name;
-  const at = args.findIndex((arg, index) => arg === `--preset=${name}` || isPair(index));
-  if (at < 0) return undefined;
-  return args.filter((_, index) => index !== at && !(index === at + 1 && isPair(at)));
+const EARLY = 'The run ends early, with what was found so far; another Ctrl-C ends it at once.';
+
+async function run(options: ChaosRun, place: { root: string; signal: AbortSignal }): Promise<void> {
+  if (options.preset === 'hostile') return (await import('./hostile/main.js')).main(options, place);
+  // It needs a development dependency; the other presets do not.
+  if (options.preset === 'bodies') return (await import('./bodies/main.js')).main(options, place);
+  return runPreset(options, place);
 }
 
-async function run(
+async function runPreset(
   options: ChaosOptions,
   { root, signal }: { readonly root: string; readonly signal: AbortSignal },
 ): Promise<void> {

@@ -1,36 +1,7 @@
 import { randomInt } from 'node:crypto';
-import { parseArgs } from 'node:util';
-import { ChaosError } from './errors.js';
+import { Command, Option } from 'commander';
+import { numberArgument } from '../../src/commands/number-argument.js';
 import { PRESETS, type Preset, type PresetName } from './presets.js';
-
-/** The presets with a run and options of their own: `bodies/` and `hostile/`. */
-export const BODIES = 'bodies';
-export const HOSTILE = 'hostile';
-
-export const USAGE = `npm run chaos -- [options]: asks a server of its own while it is being broken, and counts what its clients saw
-  --preset NAME        mixed (the default), kills or soak; or bodies, which takes --requests, --seed and --concurrency,
-                       or hostile, which takes --seconds and --seed
-  --seconds N          end after so many seconds
-  --requests N         end after so many requests
-  --concurrency N      requests at a time
-  --workers N          llama.cpp processes
-  --kill-every MS      a random worker gets SIGKILL that often; 0 is never
-  --stop-rate P        the share of those that get SIGSTOP instead, 0 to 1
-  --seed N             repeat the choices of another run
-  --json FILE          write the figures there too`;
-
-const OPTIONS = {
-  preset: { type: 'string', default: 'mixed' },
-  seconds: { type: 'string' },
-  requests: { type: 'string' },
-  concurrency: { type: 'string' },
-  workers: { type: 'string' },
-  'kill-every': { type: 'string' },
-  'stop-rate': { type: 'string' },
-  seed: { type: 'string' },
-  json: { type: 'string' },
-  help: { type: 'boolean', short: 'h', default: false },
-} as const;
 
 export interface ChaosOptions extends Preset {
   readonly preset: PresetName;
@@ -39,61 +10,113 @@ export interface ChaosOptions extends Preset {
   readonly json: string | undefined;
 }
 
-const LARGEST_SEED = 2 ** 32 - 1;
+export interface BodiesOptions {
+  readonly preset: 'bodies';
+  /** How many requests are sent. */
+  readonly count: number;
+  /** The same seed makes the same requests. */
+  readonly seed: number;
+  /** Requests at a time. */
+  readonly concurrency: number;
+}
 
-/** @returns undefined when help was asked for. @throws ChaosError naming the option that is wrong. */
-export function parseChaosArgs(args: readonly string[]): ChaosOptions | undefined {
-  const values = parse(args);
-  if (values.help) return undefined;
-  const name = presetName(values.preset);
-  const preset: Preset = PRESETS[name];
-  const asked = (option: NumberOption, range: Range = WHOLE) => number(option, values[option], range);
-  const requests = asked('requests');
-  const seconds = asked('seconds', { min: 1, max: 86_400 });
+export interface HostileOptions {
+  readonly preset: 'hostile';
+  readonly seconds: number;
+  /** The same seed makes the same choices. */
+  readonly seed: number;
+  /** Runs only the actions whose name contains this; all of them by default. */
+  readonly only?: string | undefined;
+}
+
+export type ChaosRun = ChaosOptions | BodiesOptions | HostileOptions;
+
+interface Flags {
+  readonly preset: ChaosRun['preset'];
+  readonly seconds?: number;
+  readonly requests?: number;
+  readonly concurrency?: number;
+  readonly workers?: number;
+  readonly killEvery?: number;
+  readonly stopRate?: number;
+  readonly seed?: number;
+  readonly json?: string;
+  readonly only?: string;
+}
+
+const MAX_SEED = 2 ** 32 - 1;
+
+/** The options of the presets whose runs are their own; the others take all of them. */
+const TAKEN: Partial<Record<ChaosRun['preset'], readonly string[]>> = {
+  bodies: ['requests', 'seed', 'concurrency'],
+  hostile: ['seconds', 'seed', 'only'],
+};
+
+export function chaosCommand(): Command {
+  const whole = (min: number, max: number) => numberArgument({ min, max, whole: true });
+  const presets = [...Object.keys(PRESETS), ...Object.keys(TAKEN)];
+  return new Command('npm run chaos --')
+    .description('breaks a server of its own while sending it requests, and counts what its clients saw')
+    .addOption(
+      new Option(
+        '--preset <name>',
+        'bodies takes --requests, --seed and --concurrency, hostile --seconds, --seed and --only',
+      )
+        .choices(presets)
+        .default('mixed'),
+    )
+    .option('--seconds <number>', 'end after this time', numberArgument({ min: 1, max: 86_400 }))
+    .option('--requests <number>', 'end after this many requests', whole(1, 100_000_000))
+    .option('--concurrency <number>', 'requests at a time', whole(1, 1_000))
+    .option('--workers <number>', 'llama.cpp processes', whole(1, 64))
+    .option(
+      '--kill-every <ms>',
+      'how often a random worker gets SIGKILL; 0 is never',
+      numberArgument({ min: 0, max: 3_600_000 }),
+    )
+    .option(
+      '--stop-rate <share>',
+      'share of those that get SIGSTOP instead, 0 to 1',
+      numberArgument({ min: 0, max: 1 }),
+    )
+    .option('--seed <number>', 'repeat the choices of another run', whole(0, MAX_SEED))
+    .option('--json <file>', 'write the figures there too')
+    .option('--only <text>', 'of hostile: only the actions whose names contain this text');
+}
+
+/** Ends the process at --help and at a bad option, unless the command is told to throw. */
+export function parseChaosArgs(args: readonly string[], command = chaosCommand()): ChaosRun {
+  command.parse(args, { from: 'user' });
+  const flags = command.opts<Flags>();
+  const { seed = randomInt(MAX_SEED), seconds, requests } = flags;
+  requireTaken(command, flags.preset);
+  if (flags.preset === 'bodies')
+    return { preset: 'bodies', count: requests ?? 1_000_000, seed, concurrency: flags.concurrency ?? 64 };
+  if (flags.preset === 'hostile')
+    return { preset: 'hostile', seconds: Math.ceil(seconds ?? 60), seed, only: flags.only };
+  const preset: Preset = PRESETS[flags.preset];
   return {
     ...preset,
-    // One of them alone takes the place of the preset's.
+    // One of them alone replaces both of the preset.
     ...(requests === undefined && seconds === undefined ? {} : { requests, seconds }),
-    preset: name,
-    workers: asked('workers', { min: 1, max: 64, whole: true }) ?? preset.workers,
-    concurrency: asked('concurrency', { min: 1, max: 1_000, whole: true }) ?? preset.concurrency,
-    killEveryMs: asked('kill-every', { min: 0, max: 3_600_000 }) ?? preset.killEveryMs,
-    stopRate: asked('stop-rate', { min: 0, max: 1 }) ?? preset.stopRate,
-    seed: asked('seed', { min: 0, max: LARGEST_SEED, whole: true }) ?? randomInt(LARGEST_SEED),
-    json: values.json,
+    preset: flags.preset,
+    workers: flags.workers ?? preset.workers,
+    concurrency: flags.concurrency ?? preset.concurrency,
+    killEveryMs: flags.killEvery ?? preset.killEveryMs,
+    stopRate: flags.stopRate ?? preset.stopRate,
+    seed,
+    json: flags.json,
   };
 }
 
-type NumberOption = 'seconds' | 'requests' | 'concurrency' | 'workers' | 'kill-every' | 'stop-rate' | 'seed';
-
-interface Range {
-  readonly min: number;
-  readonly max: number;
-  readonly whole?: boolean;
-}
-
-const WHOLE: Range = { min: 1, max: 100_000_000, whole: true };
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: OPTIONS }).values;
-  } catch (error) {
-    throw new ChaosError(`${(error as Error).message}\n${USAGE}`);
-  }
-}
-
-function presetName(given: string): PresetName {
-  if (Object.hasOwn(PRESETS, given)) return given as PresetName;
-  throw new ChaosError(`--preset: is one of ${[...Object.keys(PRESETS), BODIES, HOSTILE].join(', ')}`);
-}
-
-function number(
-  option: string,
-  given: string | undefined,
-  { min, max, whole = false }: Range,
-): number | undefined {
-  if (given === undefined) return undefined;
-  const value = given.trim() === '' ? NaN : Number(given);
-  if (value >= min && value <= max && (!whole || Number.isInteger(value))) return value;
-  throw new ChaosError(`--${option}: must be a ${whole ? 'whole ' : ''}number from ${min} to ${max}`);
+function requireTaken(command: Command, preset: ChaosRun['preset']): void {
+  const taken = TAKEN[preset];
+  if (taken === undefined) return;
+  const other = command.options.find((option) => {
+    const name = option.attributeName();
+    return name !== 'preset' && !taken.includes(name) && command.getOptionValueSource(name) === 'cli';
+  });
+  if (other === undefined) return;
+  const names = taken.map((name) => `--${name}`).join(', ');
+  command.error(`error: --preset ${preset} takes only ${names}, not ${other.long}`);
 }

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { figuresOf, passed } from '../chaos/figures.js';
-import { parseChaosArgs } from '../chaos/options.js';
+import { parseChaosArgs, type ChaosOptions } from '../chaos/options.js';
 import { runChaos } from '../chaos/run.js';
 import { ROOT } from '../../src/config/root.js';
 
@@ -13,7 +13,7 @@ const REQUESTS = 300;
 const asked = parseChaosArgs([
   ...['--requests', String(REQUESTS), '--seed', '5', '--workers', '2', '--concurrency', '8'],
   ...['--kill-every', '400', '--stop-rate', '0'],
-])!;
+]) as ChaosOptions;
 
 /** Fewer than are asked at a time would let a reply in the wrong place look right. */
 const QUESTIONS = 110;

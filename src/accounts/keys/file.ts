@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { readText, readTextSync, type TextFile } from '../../files/read-text.js';
 import { budgetSchema } from '../usage/budget.js';
 import { rateSchema } from './rate.js';
+import { UserError } from '../../errors.js';
 
 /** Generated keys start with this, so that a leaked key is easy to find. Names must not. */
 export const KEY_PREFIX = 'lms_';
@@ -26,9 +27,7 @@ const MAX_LISTED = 10;
 export const ANY_TENANT = '*';
 
 /** The key file, or a change requested for it, is not valid. The message never contains a key or a hash. */
-export class KeyFileError extends Error {
-  override readonly name = 'KeyFileError';
-}
+export class KeyFileError extends UserError {}
 
 const NAME_RULE =
   `must be 1 to 64 letters, digits or . _ - @, begin with a letter or digit, not begin with ${KEY_PREFIX} ` +
@@ -164,7 +163,7 @@ function describeIssues(issues: readonly Issue[]): string {
 
 /** Says what is wrong and where; zod's own text for an unknown field would quote its name. */
 function describeIssue(issue: Issue): string {
-  const text = issue.code === 'unrecognized_keys' ? 'has an unknown field' : issue.message;
+  const text = issue.code === 'unrecognized_keys' ? 'unknown field' : issue.message;
   return `${issue.path.join('.') || 'the top level'}: ${text}`;
 }
 

@@ -1,8 +1,11 @@
 /** `lmserv keys add | list | revoke`: changes the key file from the command line while a server reads it. */
 
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { MAX_FILE_BYTES } from '../../files/read-text.js';
+import { resolveLink, writeAtomically } from '../../files/write-text.js';
+import { withLock } from '../../install/early/lock.mjs';
 import type { BudgetFields } from '../usage/budget.js';
 import {
   hashKey,
@@ -13,7 +16,6 @@ import {
   readKeyFileSync,
   type KeyEntry,
 } from './file.js';
-import { withLock, writeAtomically } from './replace.js';
 
 export interface AddKeyOptions {
   readonly name: string;
@@ -25,6 +27,8 @@ export interface AddKeyOptions {
   readonly budget?: BudgetFields | undefined;
   /** Unix time, milliseconds. */
   readonly now?: number;
+  /** How long to wait for another process that changes the file, milliseconds. */
+  readonly lockWaitMs?: number;
 }
 
 /** A key without its hash, which is safe to show. */
@@ -36,6 +40,9 @@ export interface AddedKey {
   readonly info: KeyInfo;
 }
 
+/** Longest wait for another `lmserv keys`, which holds the lock for milliseconds. */
+const LOCK_WAIT_MS = 5_000;
+
 /**
  * Creates a key of 256 random bits and writes its SHA-256 to the file, which is created if it is missing.
  *
@@ -46,19 +53,23 @@ export async function addKey(file: string, options: AddKeyOptions): Promise<Adde
   if (!name.success) throw new KeyFileError(`The name ${name.error.issues[0]?.message}`);
   const key = KEY_PREFIX + randomBytes(32).toString('base64url');
   const entry = newEntry(options, key);
-  await withLock(file, () => {
-    const keys = existsSync(file) ? read(file) : [];
-    if (keys.some((existing) => existing.name === entry.name)) {
-      throw new KeyFileError(`The key file ${file} already contains a key with that name`);
-    }
-    const text = render([...keys, entry]);
-    // Validates the options too.
-    parseKeys(text, file);
-    if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
-      throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
-    }
-    writeAtomically(file, text);
-  });
+  await change(
+    file,
+    () => {
+      const keys = existsSync(file) ? read(file) : [];
+      if (keys.some((existing) => existing.name === entry.name)) {
+        throw new KeyFileError(`The key file ${file} already contains a key with that name`);
+      }
+      const text = render([...keys, entry]);
+      // Validates the options too.
+      parseKeys(text, file);
+      if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+        throw new KeyFileError(`The key file ${file} would be larger than ${MAX_FILE_BYTES / 2 ** 20} MiB`);
+      }
+      return { text, result: undefined };
+    },
+    options.lockWaitMs,
+  );
   return { key, info: toInfo(entry) };
 }
 
@@ -77,6 +88,50 @@ function newEntry(options: AddKeyOptions, key: string): KeyEntry {
 }
 
 /**
+ * Replaces the text of the key file while no other process changes it.
+ *
+ * @throws KeyFileError, also when another process holds the lock for too long; the file is then as it was.
+ */
+async function change<Result>(
+  file: string,
+  next: () => { text: string; result: Result },
+  lockWaitMs = LOCK_WAIT_MS,
+): Promise<Result> {
+  const target = resolveLink(file);
+  const lock = `${target}.lock`;
+  const signal = AbortSignal.timeout(lockWaitMs);
+  try {
+    mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+    return await withLock(lock, { signal }, async () => {
+      const { text, result } = next();
+      writeAtomically(target, text);
+      return result;
+    });
+  } catch (error) {
+    if (error instanceof KeyFileError) throw error;
+    if (error === signal.reason) {
+      throw new KeyFileError(
+        `${lock} is held by another process; remove it if no \`lmserv keys\` is running`,
+      );
+    }
+    const { code } = error as NodeJS.ErrnoException;
+    throw new KeyFileError(`The key file ${file} cannot be written (${code})`, { cause: error });
+  }
+}
+
+function read(file: string): KeyEntry[] {
+  return parseKeys(readKeyFileSync(file).text, file);
+}
+
+function render(keys: unknown[]): string {
+  return `${JSON.stringify({ keys }, null, 2)}\n`;
+}
+
+function toInfo({ sha256: _, ...info }: KeyEntry): KeyInfo {
+  return info;
+}
+
+/**
  * The keys in the file, in order, without hashes.
  *
  * @throws KeyFileError
@@ -91,26 +146,13 @@ export function listKeys(file: string): KeyInfo[] {
  * @throws KeyFileError when there is no such key, or the file cannot be changed.
  */
 export async function revokeKey(file: string, name: string): Promise<KeyInfo> {
-  return withLock(file, () => {
+  return change(file, () => {
     const keys = read(file);
     const revoked = keys.find((entry) => entry.name === name);
     // The message does not repeat the name, which may be the key itself by mistake.
     if (revoked === undefined) throw new KeyFileError(`The key file ${file} has no key with that name`);
-    writeAtomically(file, render(keys.filter((entry) => entry !== revoked)));
-    return toInfo(revoked);
+    return { text: render(keys.filter((entry) => entry !== revoked)), result: toInfo(revoked) };
   });
-}
-
-function read(file: string): KeyEntry[] {
-  return parseKeys(readKeyFileSync(file).text, file);
-}
-
-function render(keys: unknown[]): string {
-  return `${JSON.stringify({ keys }, null, 2)}\n`;
-}
-
-function toInfo({ sha256: _, ...info }: KeyEntry): KeyInfo {
-  return info;
 }
 
 /** The output of `keys add`. */

@@ -7,11 +7,10 @@ import { monthStart, type Day } from './day.js';
 import { COUNTS, type UsageCounts } from './entry.js';
 import type { PendingRow } from './pending.js';
 import { noSpending, type AccountKind, type Spent, type SpentNow } from './spending.js';
+import { UserError } from '../../errors.js';
 
 /** The usage file cannot be used; the message names it and says what to do. */
-export class UsageFileError extends Error {
-  override readonly name = 'UsageFileError';
-}
+export class UsageFileError extends UserError {}
 
 /** The position of a row in a report, which is ordered by day, tenant, model and key. */
 export interface Position {

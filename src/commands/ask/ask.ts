@@ -1,4 +1,4 @@
-/** `lmserv ask`: one prompt to a real server, the answer on the terminal as it comes. */
+/** `lmserv ask`: sends one prompt to a running server and streams the reply to the terminal. */
 
 import { pieces } from '../../client/answer.js';
 import { clientOptionsForAsk } from './env.js';
@@ -30,21 +30,21 @@ export interface AskOptions {
 
 /** What the process should exit with. */
 export const ASK_EXIT = {
-  /** The whole answer was written. */
+  /** The whole reply was written. */
   ok: 0,
-  /** The server failed, or the answer is not whole. */
+  /** The server failed, or the reply is incomplete. */
   failed: 1,
-  /** No prompt, or an option that cannot be used. */
+  /** No prompt, or an invalid option. */
   usage: 2,
   /** Stopped by the signal, as a shell counts SIGINT. */
   interrupted: 130,
-  /** Whoever read our output has gone, as a shell counts SIGPIPE. */
+  /** The reader of our output has closed it, as a shell counts SIGPIPE. */
   outputClosed: 141,
 } as const;
 
 /**
- * Asks and streams the answer to stdout; every failure is one line on stderr. The prompt comes from stdin when it is
- * `-`, or left out while stdin is piped. No fallback answers here: a canned text in place of a server's is a lie.
+ * Sends the prompt and streams the reply to stdout; every failure is one line on stderr. The prompt comes from stdin when it is
+ * `-`, or left out while stdin is piped. There is no fallback: a canned text that looks like a reply would be a lie.
  *
  * @returns the exit code, one of `ASK_EXIT`; it never rejects.
  */
@@ -59,7 +59,7 @@ export async function runAsk(prompt: string | undefined, options: AskOptions = {
     checkOptions(client);
     plan = makePlan(client, await readPrompt(prompt, stdin, signal), options);
     const reason = await writeAnswer(plan, writer);
-    if (reason !== undefined && reason !== 'stop') report(`the answer ended early: finish_reason ${reason}`);
+    if (reason !== undefined && reason !== 'stop') report(`the reply ended early: finish_reason ${reason}`);
     return ASK_EXIT.ok;
   } catch (failure) {
     if (writer.closed) return ASK_EXIT.outputClosed;

@@ -16,7 +16,7 @@ export function explain(failure: unknown, target: Target | undefined): string {
 
 function what(failure: LLMClientError): string {
   return failure instanceof BrokenStreamError
-    ? `the answer is not whole: ${failure.message}`
+    ? `the reply is incomplete: ${failure.message}`
     : failure.message;
 }
 
@@ -27,7 +27,7 @@ function remedy(failure: LLMClientError, target: Target | undefined): string {
     failure.code === 'ECONNREFUSED' &&
     target?.provider !== 'openai'
   ) {
-    return '; start a server with "lmserv serve", or set LLM_BASE_URL to one that runs';
+    return '; start a server with "lmserv serve", or set LLM_BASE_URL to the address of a running server';
   }
   const seconds = 'retryAfter' in failure ? failure.retryAfter : undefined;
   return typeof seconds === 'number' ? `; try again in ${Math.ceil(seconds)} s` : '';

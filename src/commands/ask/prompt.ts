@@ -8,7 +8,7 @@ export type PromptInput = AsyncIterable<Uint8Array | string> & {
 };
 
 /**
- * The prompt as given, or all of stdin when it is `-`, or left out while stdin is no terminal.
+ * The prompt, or all of stdin when it is `-`, or missing while stdin is not a terminal.
  *
  * @throws InvalidOptionError when there is none or it is empty; the signal's reason.
  */
@@ -18,7 +18,7 @@ export async function readPrompt(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   if (prompt === undefined && stdin.isTTY) {
-    throw new InvalidOptionError('give a prompt, or - to read it from stdin');
+    throw new InvalidOptionError('pass a prompt, or - to read it from stdin');
   }
   const text = prompt === undefined || prompt === '-' ? await readAll(stdin, signal) : prompt;
   if (text.trim() === '') throw new InvalidOptionError('the prompt is empty');
@@ -30,7 +30,7 @@ async function readAll(stdin: PromptInput, signal: AbortSignal | undefined): Pro
   try {
     return await abortable(collect(stdin), signal);
   } finally {
-    // A read that nobody waits for any more would keep the process alive.
+    // A pending read would keep the process alive.
     if (signal?.aborted) stdin.destroy?.();
   }
 }

@@ -3,7 +3,7 @@ import { abortable } from '../../client/abortable.js';
 /** A stdout: the process's own or a test's stream. */
 export type AnswerOutput = NodeJS.WritableStream & { readonly isTTY?: boolean };
 
-/** Writes an answer's pieces at the pace of the output, and knows whether a line is open. */
+/** Writes a reply's pieces at the pace of the output, and knows whether a line is open. */
 export class AnswerWriter {
   readonly #out: AnswerOutput;
   readonly #signal: AbortSignal | undefined;
@@ -53,7 +53,7 @@ export class AnswerWriter {
   }
 }
 
-/** A model's output is nobody's to trust: escape sequences could rewrite the screen or the window's title. */
+/** A model's output is not trusted: escape sequences could rewrite the screen or the window's title. */
 function withoutControls(text: string): string {
   return text.replace(/[^\P{Cc}\n\t]/gu, '');
 }

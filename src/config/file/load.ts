@@ -6,10 +6,10 @@ import type { z } from 'zod';
 import { readText, readTextSync, type TextFile } from '../../files/read-text.js';
 import { checkNames, type Issue } from './check.js';
 import { fileSchema, type ConfigFile, type ModelSettings } from './schema.js';
+import { UserError } from '../../errors.js';
 
 /** The file is wrong. The message is one line naming the field; it never quotes a value that may be a credential. */
-export class ConfigFileError extends Error {
-  override readonly name = 'ConfigFileError';
+export class ConfigFileError extends UserError {
   constructor(
     readonly file: string,
     /** The field, as `models.gemma.workers`; empty for the file as a whole. */

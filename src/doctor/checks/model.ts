@@ -1,6 +1,6 @@
 /** The models: their files, and whether they fit into memory. */
 import { formatBytes } from '../../install/progress.js';
-import { ModelError } from '../../install/models/errors.js';
+import { ModelError } from '../../install/models/spec.js';
 import { ModelFileError, type Facts, type ModelFile } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../finding.js';
 import { needOf, sumOf, type Need } from '../need.js';

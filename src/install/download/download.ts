@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 import type { Dispatcher } from 'undici';
-import { requireSpace } from './disk.js';
-import { DownloadError, safeUrl } from './errors.js';
+import { requireSpace } from '../files.js';
+import { DownloadError, safeUrl } from './request.js';
 import {
   discardNote,
   discardPart,
@@ -55,7 +55,7 @@ export interface DownloadProgress {
 export interface Downloaded {
   path: string;
   bytes: number;
-  /** Hex digest by the integrity's algorithm, sha256 unless told. */
+  /** Hex digest of the integrity's algorithm, sha256 by default. */
   digest: string;
 }
 
@@ -82,6 +82,35 @@ export async function download(options: DownloadOptions): Promise<Downloaded> {
   }
 }
 
+/** Checks the whole and puts it in place. A wrong part is removed, so that the next run starts over. */
+async function finish(options: DownloadOptions, part: Progressing): Promise<Downloaded> {
+  const digest = part.hash.digest('hex');
+  try {
+    checkSize(options, part.received);
+    checkDigest(options, digest);
+    await options.verify?.(partPath(options.to));
+  } catch (error) {
+    await discardPart(options.to);
+    throw error;
+  }
+  await rename(partPath(options.to), options.to);
+  await discardNote(options.to);
+  return { path: options.to, bytes: part.received, digest };
+}
+
+function checkSize({ url, size }: DownloadOptions, received: number): void {
+  if (size === undefined || received === size) return;
+  throw new DownloadError('size', `${safeUrl(url)} has ${received} bytes instead of ${size}`);
+}
+
+function checkDigest({ url, integrity }: DownloadOptions, digest: string): void {
+  if (integrity?.digest === undefined || integrity.digest.toLowerCase() === digest) return;
+  throw new DownloadError(
+    'checksum',
+    `${safeUrl(url)} has the ${integrity.algorithm} checksum ${digest} instead of ${integrity.digest}`,
+  );
+}
+
 function fetchWhole(options: DownloadOptions): Promise<Progressing> {
   const { attempts = 5, backoffMs = 500, signal } = options;
   let furthest = 0;
@@ -92,18 +121,6 @@ function fetchWhole(options: DownloadOptions): Promise<Progressing> {
       furthest = Math.max(furthest, received);
     }),
   );
-}
-
-/** The state of a part left by an earlier attempt. A part larger than the file can be no part of it. */
-async function existingPart(options: DownloadOptions): Promise<Progressing> {
-  const { to, size, signal, integrity } = options;
-  const algorithm = integrity?.algorithm ?? 'sha256';
-  const received = await partSize(to);
-  if (received === 0 || (size !== undefined && received > size)) {
-    await discardPart(to);
-    return { received: 0, hash: createHash(algorithm), total: size };
-  }
-  return { received, hash: await hashFile(partPath(to), algorithm, signal), total: size };
 }
 
 async function attemptOnce(
@@ -123,6 +140,18 @@ async function attemptOnce(
   }
   await receive(options, part, response, onReceived);
   return part;
+}
+
+/** The state of a part left by an earlier attempt. A part larger than the file can be no part of it. */
+async function existingPart(options: DownloadOptions): Promise<Progressing> {
+  const { to, size, signal, integrity } = options;
+  const algorithm = integrity?.algorithm ?? 'sha256';
+  const received = await partSize(to);
+  if (received === 0 || (size !== undefined && received > size)) {
+    await discardPart(to);
+    return { received: 0, hash: createHash(algorithm), total: size };
+  }
+  return { received, hash: await hashFile(partPath(to), algorithm, signal), total: size };
 }
 
 /**
@@ -161,18 +190,6 @@ function asNetworkError(options: DownloadOptions, error: unknown): unknown {
 const isFileError = (code: string | undefined): boolean =>
   ['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'EMFILE', 'EIO'].includes(code ?? '');
 
-function failOnStatus(url: string, response: Dispatcher.ResponseData): void {
-  if (response.statusCode === 200 || response.statusCode === 206) return;
-  response.body.on('error', () => undefined).destroy();
-  throw new DownloadError('http', `${safeUrl(url)} answered ${response.statusCode}`, response.statusCode);
-}
-
-/** Whether the answer is the rest of the part, from exactly its end. */
-function continues(response: Dispatcher.ResponseData, part: Progressing): boolean {
-  const start = /^bytes (\d+)-/.exec(String(response.headers['content-range'] ?? ''))?.[1];
-  return response.statusCode === 206 && Number(start) === part.received;
-}
-
 /** 416: nothing comes after the part. Then it is the whole file, unless the server says that the file is shorter. */
 async function afterUnsatisfiable(
   options: DownloadOptions,
@@ -183,20 +200,19 @@ async function afterUnsatisfiable(
   const total = /^bytes \*\/(\d+)$/.exec(String(response.headers['content-range'] ?? ''))?.[1];
   if (Number(total) === part.received) return part;
   await discardPart(options.to);
-  throw new DownloadError('network', `${safeUrl(options.url)} changed since the last time`);
+  throw new DownloadError('network', `${safeUrl(options.url)} has changed since the last attempt`);
 }
 
-function totalBytes(response: Dispatcher.ResponseData, received: number): number | undefined {
-  const length = response.headers['content-length'];
-  return length === undefined ? undefined : received + Number(length);
+function failOnStatus(url: string, response: Dispatcher.ResponseData): void {
+  if (response.statusCode === 200 || response.statusCode === 206) return;
+  response.body.on('error', () => undefined).destroy();
+  throw new DownloadError('http', `${safeUrl(url)} returned ${response.statusCode}`, response.statusCode);
 }
 
-/** What to compare next time: a strong ETag, else the date. */
-function noteOf(url: string, response: Dispatcher.ResponseData): PartNote {
-  const etag = response.headers['etag'];
-  const strong = typeof etag === 'string' && !etag.startsWith('W/') ? etag : undefined;
-  const date = response.headers['last-modified'];
-  return { url, validator: strong ?? (typeof date === 'string' ? date : undefined) };
+/** Whether the answer is the rest of the part, from exactly its end. */
+function continues(response: Dispatcher.ResponseData, part: Progressing): boolean {
+  const start = /^bytes (\d+)-/.exec(String(response.headers['content-range'] ?? ''))?.[1];
+  return response.statusCode === 206 && Number(start) === part.received;
 }
 
 async function receive(
@@ -220,6 +236,19 @@ async function receive(
   }
 }
 
+function totalBytes(response: Dispatcher.ResponseData, received: number): number | undefined {
+  const length = response.headers['content-length'];
+  return length === undefined ? undefined : received + Number(length);
+}
+
+/** What to compare next time: a strong ETag, else the date. */
+function noteOf(url: string, response: Dispatcher.ResponseData): PartNote {
+  const etag = response.headers['etag'];
+  const strong = typeof etag === 'string' && !etag.startsWith('W/') ? etag : undefined;
+  const date = response.headers['last-modified'];
+  return { url, validator: strong ?? (typeof date === 'string' ? date : undefined) };
+}
+
 /** Writes each piece before the next is read: what has come is kept when the connection breaks. */
 async function append(
   options: DownloadOptions,
@@ -240,33 +269,4 @@ async function append(
   } finally {
     await file.close();
   }
-}
-
-/** Checks the whole and puts it in place. A wrong part is removed, so that the next run starts over. */
-async function finish(options: DownloadOptions, part: Progressing): Promise<Downloaded> {
-  const digest = part.hash.digest('hex');
-  try {
-    checkSize(options, part.received);
-    checkDigest(options, digest);
-    await options.verify?.(partPath(options.to));
-  } catch (error) {
-    await discardPart(options.to);
-    throw error;
-  }
-  await rename(partPath(options.to), options.to);
-  await discardNote(options.to);
-  return { path: options.to, bytes: part.received, digest };
-}
-
-function checkSize({ url, size }: DownloadOptions, received: number): void {
-  if (size === undefined || received === size) return;
-  throw new DownloadError('size', `${safeUrl(url)} has ${received} bytes where ${size} were expected`);
-}
-
-function checkDigest({ url, integrity }: DownloadOptions, digest: string): void {
-  if (integrity?.digest === undefined || integrity.digest.toLowerCase() === digest) return;
-  throw new DownloadError(
-    'checksum',
-    `${safeUrl(url)} has the ${integrity.algorithm} ${digest} where ${integrity.digest} was expected`,
-  );
 }

@@ -11,9 +11,8 @@ export interface PartNote {
 }
 
 export const partPath = (file: string): string => `${file}.part`;
-const notePath = (file: string): string => `${file}.part.json`;
 
-/** Bytes already there; 0 when there is no part. */
+/** Bytes of the part; 0 without one. */
 export async function partSize(file: string): Promise<number> {
   return stat(partPath(file)).then(
     ({ size }) => size,
@@ -31,6 +30,8 @@ export async function readNote(file: string): Promise<PartNote | undefined> {
   }
 }
 
+const notePath = (file: string): string => `${file}.part.json`;
+
 export async function writeNote(file: string, note: PartNote): Promise<void> {
   await writeFile(notePath(file), JSON.stringify(note));
 }
@@ -44,9 +45,20 @@ export async function discardNote(file: string): Promise<void> {
   await rm(notePath(file), { force: true });
 }
 
-/** Hash of the bytes of a file. @throws the file system's errors, and what the signal was aborted with */
-export async function hashFile(path: string, algorithm: string, signal?: AbortSignal): Promise<Hash> {
+/**
+ * Hash of the bytes of a file.
+ * @param onRead called with the bytes read so far
+ * @throws the file system's errors, and what the signal was aborted with
+ */
+export async function hashFile(
+  path: string,
+  algorithm: string,
+  signal?: AbortSignal,
+  onRead?: (bytes: number) => void,
+): Promise<Hash> {
   const hash = createHash(algorithm);
-  await pipeline(createReadStream(path), hash, { end: false, ...(signal ? { signal } : {}) });
+  const file = createReadStream(path);
+  if (onRead) file.on('data', () => onRead(file.bytesRead));
+  await pipeline(file, hash, { end: false, ...(signal ? { signal } : {}) });
   return hash;
 }

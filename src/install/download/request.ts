@@ -1,9 +1,24 @@
-/** One HTTP GET that follows redirects without taking credentials along to another host. */
-import { EnvHttpProxyAgent, request, type Dispatcher } from 'undici';
-import { DownloadError, safeUrl } from './errors.js';
+/** One HTTP GET that follows redirects, and the error that a download ends with. */
+import { EnvHttpProxyAgent, interceptors, request, type Dispatcher } from 'undici';
+import { UserError } from '../../errors.js';
+
+/** Why a download failed. `transient` ones were retried before this was thrown. */
+export type DownloadErrorCode = 'http' | 'network' | 'checksum' | 'size' | 'disk_full' | 'content';
+
+/** A download's failure, in one line without credentials; `status` is set when a server answered with it. */
+export class DownloadError extends UserError {
+  constructor(
+    readonly code: DownloadErrorCode,
+    message: string,
+    readonly status?: number,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
 
 const MAX_REDIRECTS = 10;
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+
 /** Milliseconds without an answer, or without another byte, after which a connection counts as broken. */
 const STALLED_MS = 60_000;
 
@@ -11,50 +26,67 @@ export type Headers = Readonly<Record<string, string>>;
 
 let shared: Dispatcher | undefined;
 
-/** Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY; made once, at first use. */
-function dispatcher(): Dispatcher {
-  shared ??= new EnvHttpProxyAgent({ headersTimeout: STALLED_MS, bodyTimeout: STALLED_MS });
-  return shared;
+/** The way that a request takes. */
+class Hops {
+  readonly #url: string;
+  #secure = false;
+  #begun = false;
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** Sees the request of every hop. One that leaves https would send the rest of the way in the clear. */
+  readonly check: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) => {
+    const secure = String(options.origin).startsWith('https:');
+    if (this.#secure && !secure) throw badRedirect(this.#url, 'from https to http, which is refused');
+    this.#secure = secure;
+    this.#begun = true;
+    return dispatch(options, handler);
+  };
+
+  /** The redirect interceptor throws these codes for a target that it cannot parse, and for one it has been to. */
+  explain(error: unknown): unknown {
+    const { code } = error as { code?: unknown };
+    const unusable = this.#begun && (code === 'ERR_INVALID_URL' || code === 'UND_ERR_INVALID_ARG');
+    return unusable ? badRedirect(this.#url, 'to an address that cannot be used, or in a loop') : error;
+  }
 }
 
-/** Parses a redirect's target, which must be http or https and never go from https down to http. */
-function redirectTarget(from: URL, location: unknown): URL {
-  const usable = typeof location === 'string' && URL.canParse(location, from.href);
-  const target = usable ? new URL(location, from) : null;
-  if (target === null || !/^https?:$/.test(target.protocol)) {
-    throw new DownloadError('http', `${safeUrl(from)} redirects to no usable address`);
-  }
-  if (from.protocol === 'https:' && target.protocol === 'http:') {
-    throw new DownloadError('http', `${safeUrl(from)} redirects from https to http, which is refused`);
-  }
-  return target;
-}
-
-function withoutCredentials(headers: Headers): Headers {
-  return Object.fromEntries(
-    Object.entries(headers).filter(([name]) => !['authorization', 'cookie'].includes(name.toLowerCase())),
-  );
+/** A URL fit for messages: neither user, password nor query, where signatures and tokens are. */
+export function safeUrl(url: string | URL): string {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname}`;
 }
 
 /**
- * GETs a URL as the bytes the server has (no content coding, which would break ranges).
+ * GETs a URL as the bytes the server has (no content coding, which would break ranges). Redirects are followed, and
+ * credentials stay with the URL's own origin.
  * @throws DownloadError for a bad redirect, and undici's errors for a broken connection
  */
 export async function get(
   url: string,
   headers: Headers,
   signal: AbortSignal | undefined,
+  network: Dispatcher = agent(),
 ): Promise<Dispatcher.ResponseData> {
-  let target = new URL(url);
-  let sent: Headers = { ...headers, 'accept-encoding': 'identity', 'user-agent': 'lmserv' };
-  for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
-    const options = { headers: sent, dispatcher: dispatcher(), ...(signal ? { signal } : {}) };
-    const response = await request(target, options);
-    if (!REDIRECTS.has(response.statusCode)) return response;
-    await response.body.dump();
-    const next = redirectTarget(target, response.headers['location']);
-    if (next.origin !== target.origin) sent = withoutCredentials(sent);
-    target = next;
-  }
-  throw new DownloadError('http', `${safeUrl(url)} redirects more than ${MAX_REDIRECTS} times`);
+  const hops = new Hops(url);
+  const dispatcher = network.compose(hops.check, interceptors.redirect({ maxRedirections: MAX_REDIRECTS }));
+  const response = await request(url, {
+    headers: { ...headers, 'accept-encoding': 'identity', 'user-agent': 'lmserv' },
+    dispatcher,
+    ...(signal ? { signal } : {}),
+  }).catch((error: unknown) => {
+    throw hops.explain(error);
+  });
+  if (response.statusCode < 300 || response.statusCode > 308) return response;
+  await response.body.dump();
+  throw badRedirect(url, `more than ${MAX_REDIRECTS} times`);
 }
+
+/** Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY; made at first use. */
+const agent = (): Dispatcher =>
+  (shared ??= new EnvHttpProxyAgent({ headersTimeout: STALLED_MS, bodyTimeout: STALLED_MS }));
+
+const badRedirect = (url: string, how: string): DownloadError =>
+  new DownloadError('http', `${safeUrl(url)} redirects ${how}`);

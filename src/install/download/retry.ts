@@ -1,6 +1,6 @@
 /** When to try again, and how long to wait before. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DownloadError } from './errors.js';
+import { DownloadError } from './request.js';
 
 const TRANSIENT_STATUSES = new Set([408, 425, 429, 500, 502, 503, 504]);
 const LONGEST_WAIT_MS = 30_000;

@@ -1,1 +1,1 @@
-export function interruptible<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T>;
+export function interruptible<T>(task: (signal: AbortSignal) => Promise<T>, hint?: string): Promise<T>;

@@ -1,6 +1,6 @@
 /**
- * A lock between processes: a file that names its holder. A holder that died without giving it back (SIGKILL, power)
- * is noticed by its process id and start time, and its lock is taken over.
+ * A lock between processes: a file that names its holder. The lock of a holder that died without releasing it (SIGKILL,
+ * power cut) is recognised by process id and start time, and is taken over.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -9,22 +9,22 @@ import { homedir, hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const POLL_MS = 200;
+const POLL_MS = 50;
 /** A lock file without readable content is being written; one this old was left by a crash in that instant. */
 const UNREADABLE_STALE_MS = 10_000;
 
-/** Where LMServ keeps what outlives a checkout. */
+/** The folder for what outlives a checkout. */
 export function cacheDir(env = process.env) {
   return env.LMSERV_CACHE_DIR || path.join(env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'lmserv');
 }
 
-/** The lock file of a checkout; it lies outside, where neither git nor npm ci touches it. */
+/** The lock file of a checkout, kept outside of it so that neither git nor npm ci touches it. */
 export function checkoutLock(root) {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 16);
   return path.join(cacheDir(), 'locks', `${id}.lock`);
 }
 
-/** When a process began, in clock ticks since boot, so that a reused process id is told apart. Linux only. */
+/** Start time of a process in clock ticks since boot, to recognise a reused process id. Linux only. */
 function startedAt(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -52,11 +52,13 @@ async function create(file) {
     return true;
   } catch (error) {
     if (error.code === 'EEXIST') return false;
+    // Made but not written, on a full disk.
+    await rm(file, { force: true });
     throw error;
   }
 }
 
-/** @returns the holder; 'gone' when there is none any more; 'stale' when it died */
+/** @returns the holder; 'gone' when the lock was released; 'stale' when the holder died */
 async function inspect(file) {
   try {
     const holder = JSON.parse(await readFile(file, 'utf8'));
@@ -72,7 +74,7 @@ async function inspect(file) {
 }
 
 /**
- * Removes a dead holder's lock. Only who holds the second file may, or two could each remove the other's new lock.
+ * Removes a dead holder's lock. Only the holder of the second file may do so, or two could each remove the other's new lock.
  * @returns whether to try for the lock at once
  */
 async function removeStale(file) {
@@ -92,12 +94,12 @@ async function removeStale(file) {
 
 async function acquire(file, { signal, onWait }) {
   await mkdir(path.dirname(file), { recursive: true });
-  let told = false;
+  let reported = false;
   while (!(await create(file))) {
     const state = await inspect(file);
     if (state === 'gone' || (state === 'stale' && (await removeStale(file)))) continue;
-    if (!told && state !== 'stale') onWait?.(state.pid);
-    told ||= state !== 'stale';
+    if (!reported && state !== 'stale') onWait?.(state.pid);
+    reported ||= state !== 'stale';
     await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 }

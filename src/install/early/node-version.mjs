@@ -16,5 +16,5 @@ export function unsupportedNode(root, running = process.versions.node) {
   const { engines } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
   const needed = /\d+\.\d+\.\d+/.exec(engines.node)[0];
   if (!isOlder(running, needed)) return undefined;
-  return `LMServ needs Node ${needed} or later, and this is ${running} (${process.execPath}). Install a newer one: nodejs.org, nvm or your package manager.`;
+  return `LMServ needs Node ${needed} or later; this is ${running} (${process.execPath}). Install a newer one: nodejs.org, nvm or your package manager.`;
 }

@@ -7,6 +7,12 @@ export interface BuildStep {
   step: string;
 }
 
+/** The first of these begins the trouble; what follows are mostly its consequences. */
+const TROUBLE = /(^|[\s:(])(fatal error|error|Error|ERROR|undefined reference|No space left|Killed)\b/;
+
+const LINES_BEFORE = 2;
+const LINES = 15;
+
 /** Reads make's `[ 42%] Building CXX object a/b.cpp.o` and ninja's `[12/340] …`; undefined for other lines. */
 export function parseStep(line: string): BuildStep | undefined {
   const [, percent, done, total, text] = /^\[(?: *(\d+)%|(\d+)\/(\d+))\] (.*)$/.exec(line) ?? [];
@@ -21,11 +27,6 @@ function stepName(text: string): string {
   return last.replace(/\.o$/, '');
 }
 
-/** The first of these begins the trouble; what follows are mostly its consequences. */
-const TROUBLE = /(^|[\s:(])(fatal error|error|Error|ERROR|undefined reference|No space left|Killed)\b/;
-const LINES_BEFORE = 2;
-const LINES = 15;
-
 /** The log's lines around the first error, else its last ones. */
 export function tellingLines(log: string): string[] {
   const lines = log.split('\n').filter((line) => line.trim() !== '');
@@ -38,14 +39,14 @@ export function tellingLines(log: string): string[] {
 /** What to do, by what the log says; undefined when it says nothing known. */
 export function remedy(log: string): string | undefined {
   if (/No space left on device/.test(log)) {
-    return 'The disk is full: free some room, or set LMSERV_CACHE_DIR to another disk.';
+    return 'The disk is full: free some space, or set LMSERV_CACHE_DIR to another disk.';
   }
   if (/Killed|terminated signal 9|out of memory|cannot allocate memory/i.test(log)) {
     return 'Memory ran out: run `npm run setup -- --jobs 1`.';
   }
   if (/CMake \d+\.\d+ or higher is required/.test(log)) return 'This cmake is too old: install a newer one.';
   if (/unsupported (GNU|clang|Microsoft)/i.test(log)) {
-    return 'This CUDA toolkit does not take this C++ compiler: install an older g++ and set CUDAHOSTCXX to it, or `npm run setup -- --gpu cpu`.';
+    return 'This CUDA toolkit does not support this C++ compiler: install an older g++ and set CUDAHOSTCXX to it, or `npm run setup -- --gpu cpu`.';
   }
   if (/CUDA::cublas|cublas_v2\.h/.test(log)) {
     return 'The CUDA toolkit lacks cuBLAS: install the whole toolkit (or libcublas-dev), or `npm run setup -- --gpu cpu`.';

@@ -7,13 +7,49 @@ import { execa } from 'execa';
 import { exists } from '../files.js';
 import { startProgress } from '../progress.js';
 import { parseStep, remedy, tellingLines } from './build-output.js';
-import type { SetupContext } from './context.js';
-import { SetupError } from './errors.js';
+import { SetupError, type SetupContext } from './context.js';
 import { findProgram, withoutGit } from './programs.js';
 
 const TARGETS = ['llama-cli', 'llama-server'];
+
 /** Milliseconds between asking the build's processes to end and killing them. */
 const KILL_AFTER_MS = 3_000;
+
+/** Builds llama-cli and llama-server in the cache, going on where an interrupted build stopped. @throws SetupError */
+export async function build(context: SetupContext): Promise<void> {
+  await mkdir(context.layout.build, { recursive: true });
+  const log = createWriteStream(context.layout.log, { flags: 'w' });
+  let during: string | undefined = 'Configuring';
+  try {
+    if (await configureOrRestart(context, log))
+      during = (await compile(context, log)) ? undefined : 'Building';
+  } finally {
+    log.end();
+    await once(log, 'close');
+  }
+  if (during !== undefined) throw await failure(context, during);
+}
+
+/** A folder configured by an interrupted run may be unusable (moved cache, half-written file): then from scratch. */
+async function configureOrRestart(context: SetupContext, log: WriteStream): Promise<boolean> {
+  const resumed = await exists(path.join(context.layout.build, 'CMakeCache.txt'));
+  if (await configure(context, log)) return true;
+  if (!resumed) return false;
+  await rm(context.layout.build, { recursive: true, force: true });
+  return configure(context, log);
+}
+
+async function configure(context: SetupContext, log: WriteStream): Promise<boolean> {
+  const { layout, flags, env } = context;
+  const args = ['-S', layout.source, '-B', layout.build, ...(await generator(env)), ...flags];
+  return cmake(context, args, log, () => undefined);
+}
+
+/** make is cmake's default; without it ninja. */
+async function generator(env: NodeJS.ProcessEnv): Promise<string[]> {
+  if (env['CMAKE_GENERATOR'] || (await findProgram('make', env))) return [];
+  return ['-G', 'Ninja'];
+}
 
 /** Runs cmake in a process group of its own, so that compilers end with it. @returns whether it succeeded */
 async function cmake(
@@ -60,27 +96,6 @@ function endGroup(pid: number | undefined): void {
   setTimeout(send, KILL_AFTER_MS, 'SIGKILL').unref();
 }
 
-/** make is cmake's default; without it ninja. */
-async function generator(env: NodeJS.ProcessEnv): Promise<string[]> {
-  if (env['CMAKE_GENERATOR'] || (await findProgram('make', env))) return [];
-  return ['-G', 'Ninja'];
-}
-
-async function configure(context: SetupContext, log: WriteStream): Promise<boolean> {
-  const { layout, flags, env } = context;
-  const args = ['-S', layout.source, '-B', layout.build, ...(await generator(env)), ...flags];
-  return cmake(context, args, log, () => undefined);
-}
-
-/** A folder configured by an interrupted run may be unusable (moved cache, half-written file): then from scratch. */
-async function configureOrRestart(context: SetupContext, log: WriteStream): Promise<boolean> {
-  const resumed = await exists(path.join(context.layout.build, 'CMakeCache.txt'));
-  if (await configure(context, log)) return true;
-  if (!resumed) return false;
-  await rm(context.layout.build, { recursive: true, force: true });
-  return configure(context, log);
-}
-
 async function compile(context: SetupContext, log: WriteStream): Promise<boolean> {
   const { layout, jobs, output, flavour } = context;
   const progress = startProgress(`Building llama.cpp (${flavour})`, 'percent', output);
@@ -98,26 +113,11 @@ async function compile(context: SetupContext, log: WriteStream): Promise<boolean
 async function failure(context: SetupContext, during: string): Promise<SetupError> {
   const { log } = context.layout;
   const text = await readFile(log, 'utf8');
-  const next = remedy(text) ?? 'Mend that and run the same command again: what is already built is kept.';
+  const next = remedy(text) ?? 'Fix this and run the same command again: what is already built is kept.';
   return new SetupError(`${during} llama.cpp failed:`, [
     ...tellingLines(text).map((line) => `  ${line.slice(0, 200)}`),
-    `The whole log: ${log}`,
+    `The full log: ${log}`,
     next,
     'Or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
   ]);
-}
-
-/** Builds llama-cli and llama-server in the cache, going on where an interrupted build stopped. @throws SetupError */
-export async function build(context: SetupContext): Promise<void> {
-  await mkdir(context.layout.build, { recursive: true });
-  const log = createWriteStream(context.layout.log, { flags: 'w' });
-  let during: string | undefined = 'Configuring';
-  try {
-    if (await configureOrRestart(context, log))
-      during = (await compile(context, log)) ? undefined : 'Building';
-  } finally {
-    log.end();
-    await once(log, 'close');
-  }
-  if (during !== undefined) throw await failure(context, during);
 }

@@ -1,8 +1,14 @@
-/** What every step of a setup is given. */
+/** What every step of a setup shares: the pin, where things are kept, and the one error. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../../errors.js';
+import { cacheDir } from '../early/lock.mjs';
 import type { ProgressStream } from '../progress.js';
-import type { Flavour } from './flavour.js';
-import type { Layout } from './layout.js';
-import type { Pin } from './pin.js';
+
+export const FLAVOURS = ['cpu', 'cuda', 'vulkan', 'metal'] as const;
+
+export type Flavour = (typeof FLAVOURS)[number];
 
 export interface SetupContext {
   root: string;
@@ -18,3 +24,84 @@ export interface SetupContext {
   /** Compilers at once. */
   jobs: number;
 }
+
+/** A setup failure told in one screen: what failed, the lines of the log that say why, and what to do. */
+export class SetupError extends UserError {
+  constructor(message: string, details: readonly string[] = [], options?: ErrorOptions) {
+    super([message, ...details].join('\n'), options);
+  }
+}
+
+const pinSchema = z.strictObject({
+  /** The npm package whose tarball carries the source, and its exact version. */
+  package: z.string(),
+  version: z.string(),
+  /** The tarball's hash as npm writes it: `sha512-` and base64. */
+  integrity: z.string().regex(/^sha512-[A-Za-z0-9+/]+=*$/),
+  /** The git bundle's path in the tarball, and its hash in hex. */
+  bundle: z.string(),
+  bundleSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  commit: z.string().regex(/^[0-9a-f]{40}$/),
+  llamaVersion: z.string(),
+});
+
+/** The pinned llama.cpp: vendor/llama.cpp.json. */
+export type Pin = z.infer<typeof pinSchema>;
+
+/** Where setup keeps things: all in the cache, to which the checkout holds links. */
+export interface Layout {
+  /** Folder of all that belongs to llama.cpp in the cache. */
+  base: string;
+  lock: string;
+  tarball: string;
+  bundle: string;
+  /** The cloned source. */
+  source: string;
+  /** This flavour's build. */
+  build: string;
+  /** Written into the build when it is complete. */
+  stamp: string;
+  log: string;
+  /** The links in the checkout. */
+  buildLink: string;
+  sourceLink: string;
+}
+
+export async function readPin(root: string): Promise<Pin> {
+  return pinSchema.parse(JSON.parse(await readFile(path.join(root, 'vendor/llama.cpp.json'), 'utf8')));
+}
+
+/** The tarball's sha512 in hex. */
+export function tarballDigest(pin: Pin): string {
+  return Buffer.from(pin.integrity.slice('sha512-'.length), 'base64').toString('hex');
+}
+
+export function layoutOf(
+  pin: Pin,
+  flavour: Flavour,
+  flagsHash: string,
+  root: string,
+  env: NodeJS.ProcessEnv,
+): Layout {
+  const base = path.join(path.resolve(cacheDir(env)), 'llama.cpp');
+  const name = sourceName(pin);
+  const build = path.join(base, `${name}-${flavour}-${flagsHash}`);
+  return {
+    base,
+    lock: path.join(base, 'setup.lock'),
+    tarball: path.join(base, `${pin.package}-${pin.version}.tgz`),
+    bundle: path.join(base, `${name}.bundle`),
+    source: path.join(base, `${name}-source`),
+    build,
+    stamp: path.join(build, 'lmserv-build.json'),
+    log: `${build}.log`,
+    buildLink: path.join(root, 'vendor/llama.cpp', linkName(flavour)),
+    sourceLink: path.join(root, 'vendor/llama.cpp/source'),
+  };
+}
+
+/** `0.5.0-de3ff815`: names the source in the cache. */
+const sourceName = (pin: Pin): string => `${pin.llamaVersion}-${pin.commit.slice(0, 8)}`;
+
+/** The folder of a flavour's build below vendor/llama.cpp. */
+const linkName = (flavour: Flavour): string => (flavour === 'cpu' ? 'build' : `build-${flavour}`);

@@ -4,20 +4,8 @@ import path from 'node:path';
 import { parse } from 'dotenv';
 import { BinaryError, resolveBinary } from '../../../workers/binary.js';
 import type { ProgressStream } from '../progress.js';
-import { SetupError } from './errors.js';
+import { SetupError } from './context.js';
 import type { SetupOptions } from './setup.js';
-
-/** LLM_BIN_PATH from the environment, else from the checkout's .env. */
-async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  if (env['LLM_BIN_PATH'] !== undefined) return env['LLM_BIN_PATH'] || undefined;
-  const text = await readFile(path.join(root, '.env'), 'utf8').catch(() => '');
-  return parse(text)['LLM_BIN_PATH'] || undefined;
-}
-
-const write = (options: SetupOptions, text: string): void => {
-  const output: ProgressStream = options.output ?? process.stderr;
-  output.write(`${text}\n`);
-};
 
 /** @returns whether there is a usable binary now; otherwise what to do has been written */
 export async function ensureLlama(options: SetupOptions): Promise<boolean> {
@@ -34,10 +22,17 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   }
 }
 
+/** LLM_BIN_PATH from the environment, else from the checkout's .env. */
+async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  if (env['LLM_BIN_PATH'] !== undefined) return env['LLM_BIN_PATH'] || undefined;
+  const text = await readFile(path.join(root, '.env'), 'utf8').catch(() => '');
+  return parse(text)['LLM_BIN_PATH'] || undefined;
+}
+
 /** Says why, when a binary was there but of no use, and how long it takes. */
 async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean> {
   if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
-  write(options, 'There is no usable llama.cpp yet. Building it takes minutes, once for all clones.');
+  write(options, 'No usable llama.cpp was found. Building it takes minutes, once for all clones.');
   try {
     // Loaded only now: at every other start it would cost more than all the rest.
     const { setup } = await import('./setup.js');
@@ -46,7 +41,12 @@ async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean
     return true;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    write(options, error.report());
+    write(options, error.message);
     return false;
   }
 }
+
+const write = (options: SetupOptions, text: string): void => {
+  const output: ProgressStream = options.output ?? process.stderr;
+  output.write(`${text}\n`);
+};

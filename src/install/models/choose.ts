@@ -1,6 +1,6 @@
 /** Which of a repository's files make up the wanted model. */
 import path from 'node:path';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 
 /** A file as the hub lists it. */
 export interface HubFile {
@@ -21,12 +21,12 @@ interface Candidate {
 
 /** Tried in this order when no quantisation is asked for. */
 const PREFERRED = ['Q4_K_M', 'Q4_0', 'Q8_0'];
+
 const QUANT = /(?:^|[-._])((?:UD-)?(?:I?Q|TQ)\d[A-Z0-9_]*|BF16|F16|F32|MXFP4[A-Z0-9_]*)(?=$|[-.])/gi;
 const PART = /-(\d{5})-of-(\d{5})$/;
+
 /** Companions of a model, of no use alone: the image projector, and the data that quantising used. */
 const COMPANION = /mmproj|imatrix/i;
-
-const stemOf = (file: string): string => path.posix.basename(file).replace(/\.gguf$/i, '');
 
 /** The quantisation in a file's name, the last when there are several; upper case. */
 export function quantOf(file: string): string | undefined {
@@ -34,10 +34,29 @@ export function quantOf(file: string): string | undefined {
   return [...stem.matchAll(QUANT)].at(-1)?.[1]?.toUpperCase();
 }
 
+const stemOf = (file: string): string => path.posix.basename(file).replace(/\.gguf$/i, '');
+
 /** Part number and count of a split file's name. */
 export function partOf(file: string): { index: number; count: number } | undefined {
   const [, index, count] = PART.exec(stemOf(file)) ?? [];
   return index === undefined ? undefined : { index: Number(index), count: Number(count) };
+}
+
+/**
+ * Picks the files of a model.
+ * @param choice a quantisation or a file's name; without it Q4_K_M, Q4_0, Q8_0 or the only one
+ * @throws ModelError that lists what there is
+ */
+export function chooseFiles(repo: string, files: readonly HubFile[], choice: string | undefined): HubFile[] {
+  const all = group(files);
+  if (all.length === 0)
+    throw new ModelError(`${repo} has no GGUF files; look for a repository with GGUF in its name`);
+  const found = choice === undefined ? preferred(all) : all.filter((candidate) => matches(candidate, choice));
+  const [only, ...others] = found;
+  if (only === undefined) throw new ModelError(`${repo} has no ${choice}. It has:\n${listed(repo, all)}`);
+  if (others.length > 0)
+    throw new ModelError(`Several models of ${repo} match; choose one:\n${listed(repo, found)}`);
+  return complete(repo, only);
 }
 
 function group(files: readonly HubFile[]): Candidate[] {
@@ -56,12 +75,6 @@ function group(files: readonly HubFile[]): Candidate[] {
   return [...groups.values()];
 }
 
-const normal = (text: string): string => text.toUpperCase().replace(/\.GGUF$/, '');
-
-function matches(candidate: Candidate, choice: string): boolean {
-  return candidate.quant === normal(choice) || normal(candidate.stem) === normal(choice).replace(PART, '');
-}
-
 function preferred(candidates: Candidate[]): Candidate[] {
   for (const quant of PREFERRED) {
     const found = candidates.filter((candidate) => candidate.quant === quant);
@@ -69,6 +82,12 @@ function preferred(candidates: Candidate[]): Candidate[] {
   }
   return candidates;
 }
+
+function matches(candidate: Candidate, choice: string): boolean {
+  return candidate.quant === normal(choice) || normal(candidate.stem) === normal(choice).replace(PART, '');
+}
+
+const normal = (text: string): string => text.toUpperCase().replace(/\.GGUF$/, '');
 
 function listed(repo: string, candidates: Candidate[]): string {
   const quants = candidates.map(({ quant }) => quant);
@@ -85,21 +104,4 @@ function complete(repo: string, { stem, files }: Candidate): HubFile[] {
   const count = partOf(sorted[0]?.path ?? '')?.count ?? 1;
   if (sorted.length === count) return sorted;
   throw new ModelError(`${repo} has ${sorted.length} of the ${count} parts of ${stem}`);
-}
-
-/**
- * Picks the files of a model.
- * @param choice a quantisation or a file's name; without it Q4_K_M, Q4_0, Q8_0 or the only one
- * @throws ModelError that lists what there is
- */
-export function chooseFiles(repo: string, files: readonly HubFile[], choice: string | undefined): HubFile[] {
-  const all = group(files);
-  if (all.length === 0)
-    throw new ModelError(`${repo} has no GGUF files; look for a repository with GGUF in its name`);
-  const found = choice === undefined ? preferred(all) : all.filter((candidate) => matches(candidate, choice));
-  const [only, ...others] = found;
-  if (only === undefined) throw new ModelError(`${repo} has no ${choice}. It has:\n${listed(repo, all)}`);
-  if (others.length > 0)
-    throw new ModelError(`${repo} has several that fit; choose one:\n${listed(repo, found)}`);
-  return complete(repo, only);
 }

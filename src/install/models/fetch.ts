@@ -2,11 +2,11 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { withLock } from '../early/lock.mjs';
-import { requireSpace } from '../download/disk.js';
+import { requireSpace } from '../files.js';
 import { download, type DownloadProgress } from '../download/download.js';
 import { hashFile, partSize } from '../download/part.js';
 import type { Headers } from '../download/request.js';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 import { requireGguf } from './gguf.js';
 
 /** One file to fetch. */
@@ -42,43 +42,14 @@ export interface Fetched {
   sha256: string;
 }
 
-/** The file when it is already there. @throws ModelError when another one has its name */
-async function existing(wanted: Wanted, target: string, signal?: AbortSignal): Promise<Fetched | undefined> {
-  const there = await stat(target).catch(() => undefined);
-  if (there === undefined) return undefined;
-  const refusal = new ModelError(
-    `${target} exists and is another file: move it away, or use --name to give this one another name`,
-  );
-  if (wanted.sha256 === undefined || (wanted.size !== undefined && there.size !== wanted.size)) throw refusal;
-  const sha256 = (await hashFile(target, 'sha256', signal)).digest('hex');
-  if (sha256 !== wanted.sha256.toLowerCase()) throw refusal;
-  return { path: target, name: wanted.name, size: there.size, sha256 };
-}
-
-async function fetchOne(
-  wanted: Wanted,
-  options: FetchOptions,
-  at: { index: number; count: number },
-): Promise<Fetched> {
-  const target = path.join(options.modelsDir, wanted.name);
-  const { signal, headers, onProgress, backoffMs } = options;
-  // Both names match what .gitignore leaves out: X.gguf.part*.
-  return withLock(`${target}.part.lock`, { signal }, async () => {
-    const found = await existing(wanted, target, signal);
-    if (found) return found;
-    const { bytes, digest } = await download({
-      url: wanted.url,
-      to: target,
-      headers,
-      size: wanted.size,
-      integrity: { algorithm: 'sha256', digest: wanted.sha256 },
-      verify: (part) => requireGguf(part, wanted.name),
-      onProgress: (progress) => onProgress?.({ ...progress, ...at, file: wanted.name }),
-      signal,
-      ...(backoffMs === undefined ? {} : { backoffMs }),
-    });
-    return { path: target, name: wanted.name, size: bytes, sha256: digest };
-  });
+/** Fetches a model's files one after the other. @throws ModelError, DownloadError */
+export async function fetchFiles(wanted: readonly Wanted[], options: FetchOptions): Promise<Fetched[]> {
+  await requireRoom(wanted, options.modelsDir);
+  const fetched: Fetched[] = [];
+  for (const [at, file] of wanted.entries()) {
+    fetched.push(await fetchOne(file, options, { index: at + 1, count: wanted.length }));
+  }
+  return fetched;
 }
 
 /** Room for all parts together, less what is there already. */
@@ -95,12 +66,47 @@ async function requireRoom(wanted: readonly Wanted[], modelsDir: string): Promis
   if (missing > 0) await requireSpace(modelsDir, missing);
 }
 
-/** Fetches a model's files one after the other. @throws ModelError, DownloadError */
-export async function fetchFiles(wanted: readonly Wanted[], options: FetchOptions): Promise<Fetched[]> {
-  await requireRoom(wanted, options.modelsDir);
-  const fetched: Fetched[] = [];
-  for (const [at, file] of wanted.entries()) {
-    fetched.push(await fetchOne(file, options, { index: at + 1, count: wanted.length }));
-  }
-  return fetched;
+async function fetchOne(
+  wanted: Wanted,
+  options: FetchOptions,
+  at: { index: number; count: number },
+): Promise<Fetched> {
+  const target = path.join(options.modelsDir, wanted.name);
+  const { signal, headers, onProgress, backoffMs } = options;
+  // Both names match what .gitignore leaves out: X.gguf.part*.
+  return withLock(`${target}.part.lock`, { signal }, async () => {
+    const report = (progress: DownloadProgress) => onProgress?.({ ...progress, ...at, file: wanted.name });
+    const found = await existing(wanted, target, { signal, report });
+    if (found) return found;
+    const { bytes, digest } = await download({
+      url: wanted.url,
+      to: target,
+      headers,
+      size: wanted.size,
+      integrity: { algorithm: 'sha256', digest: wanted.sha256 },
+      verify: (part) => requireGguf(part, wanted.name),
+      onProgress: report,
+      signal,
+      ...(backoffMs === undefined ? {} : { backoffMs }),
+    });
+    return { path: target, name: wanted.name, size: bytes, sha256: digest };
+  });
+}
+
+/** The file when it is already there. @throws ModelError when another one has its name */
+async function existing(
+  wanted: Wanted,
+  target: string,
+  { signal, report }: { signal: AbortSignal | undefined; report: (progress: DownloadProgress) => void },
+): Promise<Fetched | undefined> {
+  const there = await stat(target).catch(() => undefined);
+  if (there === undefined) return undefined;
+  const refusal = new ModelError(
+    `${target} exists and is a different file: move it away, or choose another name with --name`,
+  );
+  if (wanted.sha256 === undefined || (wanted.size !== undefined && there.size !== wanted.size)) throw refusal;
+  const onRead = (bytes: number) => report({ received: bytes, total: there.size });
+  const sha256 = (await hashFile(target, 'sha256', signal, onRead)).digest('hex');
+  if (sha256 !== wanted.sha256.toLowerCase()) throw refusal;
+  return { path: target, name: wanted.name, size: there.size, sha256 };
 }

@@ -1,7 +1,7 @@
 /** Whether a file is a model at all. */
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 
 const MAGIC = 'GGUF';
 
@@ -14,5 +14,5 @@ export async function requireGguf(file: string, shownAs = path.basename(file)): 
   } finally {
     await handle.close();
   }
-  throw new ModelError(`${shownAs} is no GGUF file: it does not begin with "${MAGIC}"`);
+  throw new ModelError(`${shownAs} is not a GGUF file: it does not begin with "${MAGIC}"`);
 }

@@ -1,10 +1,10 @@
 /** The model hub's listing of a repository. */
 import { z } from 'zod';
-import { DownloadError, safeUrl } from '../download/errors.js';
+import { DownloadError, safeUrl } from '../download/request.js';
 import { get, type Headers } from '../download/request.js';
 import { withRetries } from '../download/retry.js';
 import type { HubFile } from './choose.js';
-import { ModelError } from './errors.js';
+import { ModelError } from './spec.js';
 
 export const DEFAULT_ENDPOINT = 'https://huggingface.co';
 
@@ -45,21 +45,27 @@ export function explainStatus(
 ): ModelError | undefined {
   if (status === 404)
     return new ModelError(
-      `There is no repository ${repo} with that file, or it is private: check the spelling`,
+      `The hub has no repository ${repo} with that file, or it is private: check the spelling`,
     );
   if (status !== 401 && status !== 403) return undefined;
   const next = token
-    ? 'accept its terms on its page, and check that HF_TOKEN may read it'
-    : 'if it exists, accept its terms on its page and set HF_TOKEN to a token of yours';
-  return new ModelError(`${repo} does not exist, is private, or asks for terms to be accepted: ${next}`);
+    ? 'accept its terms on its page, and check that HF_TOKEN gives access to it'
+    : 'if it exists, accept its terms on its page and set HF_TOKEN to your token';
+  return new ModelError(`${repo} does not exist, is private, or requires its terms to be accepted: ${next}`);
 }
 
-/** The next page's address, from the Link header, when it is the hub's own. */
-function nextPage(link: unknown, current: string): string | undefined {
-  const target = typeof link === 'string' ? /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1] : undefined;
-  if (target === undefined || !URL.canParse(target, current)) return undefined;
-  const next = new URL(target, current);
-  return next.origin === new URL(current).origin ? next.href : undefined;
+/** All files of a repository. @throws ModelError; DownloadError when the hub cannot be reached */
+export async function listFiles(hub: Hub, repo: string): Promise<HubFile[]> {
+  const files: HubFile[] = [];
+  let url: string | undefined = new URL(`/api/models/${repo}/tree/main?recursive=1`, hub.endpoint).href;
+  while (url !== undefined) {
+    const current: string = url;
+    const retry = { attempts: 4, backoffMs: hub.backoffMs ?? 500, signal: hub.signal };
+    const page = await withRetries(retry, () => getPage(hub, repo, current));
+    files.push(...toHubFiles(page.files));
+    url = page.next;
+  }
+  return files;
 }
 
 async function getPage(
@@ -78,10 +84,18 @@ async function getPage(
     const problem = explainStatus(repo, response.statusCode, hub.token);
     throw (
       problem ??
-      new DownloadError('http', `${safeUrl(url)} answered ${response.statusCode}`, response.statusCode)
+      new DownloadError('http', `${safeUrl(url)} returned ${response.statusCode}`, response.statusCode)
     );
   }
   return { files: await response.body.json(), next: nextPage(response.headers['link'], url) };
+}
+
+/** The next page's address, from the Link header, when it is the hub's own. */
+function nextPage(link: unknown, current: string): string | undefined {
+  const target = typeof link === 'string' ? /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1] : undefined;
+  if (target === undefined || !URL.canParse(target, current)) return undefined;
+  const next = new URL(target, current);
+  return next.origin === new URL(current).origin ? next.href : undefined;
 }
 
 function toHubFiles(listing: unknown): HubFile[] {
@@ -93,18 +107,4 @@ function toHubFiles(listing: unknown): HubFile[] {
       size: lfs?.size ?? size,
       sha256: lfs?.oid.replace(/^sha256:/, ''),
     }));
-}
-
-/** All files of a repository. @throws ModelError; DownloadError when the hub cannot be reached */
-export async function listFiles(hub: Hub, repo: string): Promise<HubFile[]> {
-  const files: HubFile[] = [];
-  let url: string | undefined = new URL(`/api/models/${repo}/tree/main?recursive=1`, hub.endpoint).href;
-  while (url !== undefined) {
-    const current: string = url;
-    const retry = { attempts: 4, backoffMs: hub.backoffMs ?? 500, signal: hub.signal };
-    const page = await withRetries(retry, () => getPage(hub, repo, current));
-    files.push(...toHubFiles(page.files));
-    url = page.next;
-  }
-  return files;
 }

@@ -1,31 +1,15 @@
 /** What was downloaded into models/, so that a model asked for again needs no network: `.downloads.json`. */
-import { readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { writeAtomically } from '../../files/write-text.js';
 
 const schema = z.record(z.string(), z.array(z.object({ name: z.string(), size: z.number() })));
 
 /** Files of each model by its spec's key; names are relative to the models folder. */
 type DownloadRecord = z.infer<typeof schema>;
+
 export type RecordedFile = DownloadRecord[string][number];
-
-const recordPath = (modelsDir: string): string => path.join(modelsDir, '.downloads.json');
-
-/** An unreadable record only costs a look at the network. */
-async function read(modelsDir: string): Promise<DownloadRecord> {
-  try {
-    return schema.parse(JSON.parse(await readFile(recordPath(modelsDir), 'utf8')));
-  } catch {
-    return {};
-  }
-}
-
-async function isWhole(modelsDir: string, { name, size }: RecordedFile): Promise<boolean> {
-  return stat(path.join(modelsDir, name)).then(
-    (entry) => entry.isFile() && entry.size === size,
-    () => false,
-  );
-}
 
 /** Path of the first file of a model that is there in full; undefined when it has to be fetched. */
 export async function findDownloaded(modelsDir: string, key: string): Promise<string | undefined> {
@@ -35,9 +19,25 @@ export async function findDownloaded(modelsDir: string, key: string): Promise<st
   return whole.every(Boolean) ? path.join(modelsDir, files[0].name) : undefined;
 }
 
+/** Without a readable record the model is only fetched again. */
+async function read(modelsDir: string): Promise<DownloadRecord> {
+  try {
+    return schema.parse(JSON.parse(await readFile(recordPath(modelsDir), 'utf8')));
+  } catch {
+    return {};
+  }
+}
+
+const recordPath = (modelsDir: string): string => path.join(modelsDir, '.downloads.json');
+
+async function isWhole(modelsDir: string, { name, size }: RecordedFile): Promise<boolean> {
+  return stat(path.join(modelsDir, name)).then(
+    (entry) => entry.isFile() && entry.size === size,
+    () => false,
+  );
+}
+
 export async function rememberDownload(modelsDir: string, key: string, files: RecordedFile[]): Promise<void> {
   const record = { ...(await read(modelsDir)), [key]: files };
-  const unfinished = `${recordPath(modelsDir)}.${process.pid}.tmp`;
-  await writeFile(unfinished, `${JSON.stringify(record, null, 2)}\n`);
-  await rename(unfinished, recordPath(modelsDir));
+  writeAtomically(recordPath(modelsDir), `${JSON.stringify(record, null, 2)}\n`, 0o644);
 }

@@ -1,5 +1,8 @@
 /** How a model is named: a repository of the hub, a URL, or a file. */
-import { ModelError } from './errors.js';
+import { UserError } from '../../errors.js';
+
+/** The model cannot be had; the message says what to do. */
+export class ModelError extends UserError {}
 
 export type ModelSpec =
   /** `choice` is a quantisation (Q4_K_M) or a file's name in the repository. */
@@ -10,7 +13,24 @@ export type ModelSpec =
 const REPO = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
 const HUB_PREFIX = 'hf:';
 
-/** Splits `org/repo:quant`; undefined when it is no such name. */
+/**
+ * Reads `hf:org/repo[:quant]`, `org/repo[:quant]`, `https://…` or a path.
+ * @throws ModelError when `hf:` or the URL is malformed
+ */
+export function parseModelSpec(text: string): ModelSpec {
+  if (text.startsWith(HUB_PREFIX)) {
+    const spec = parseHub(text.slice(HUB_PREFIX.length));
+    if (spec) return spec;
+    throw new ModelError(`${text} is not a model of the hub: write hf:org/repo or hf:org/repo:quant, such as hf:org/model-GGUF:Q4_K_M`);
+  }
+  if (/^https?:\/\//i.test(text)) {
+    if (URL.canParse(text)) return { kind: 'url', url: text };
+    throw new ModelError(`${text} is not a valid URL`);
+  }
+  return (looksLikeRepo(text) ? parseHub(text) : undefined) ?? { kind: 'path', path: text };
+}
+
+/** Splits `org/repo:quant`; undefined for anything else. */
 function parseHub(text: string): ModelSpec | undefined {
   const colon = text.indexOf(':');
   const repo = colon === -1 ? text : text.slice(0, colon);
@@ -20,25 +40,8 @@ function parseHub(text: string): ModelSpec | undefined {
   return { kind: 'hub', repo, choice };
 }
 
-/** A name with exactly one slash that is no file's: `org/repo`, but not `models/a.gguf`, `./a/b` or `/a`. */
+/** False for names of files, such as `models/a.gguf`; `./a/b` and `/a` do not match `REPO`. */
 const looksLikeRepo = (text: string): boolean => !/\.gguf$/i.test(text.split(':')[0] ?? '');
-
-/**
- * Reads `hf:org/repo[:quant]`, `org/repo[:quant]`, `https://…` or a path.
- * @throws ModelError when `hf:` or the URL is malformed
- */
-export function parseModelSpec(text: string): ModelSpec {
-  if (text.startsWith(HUB_PREFIX)) {
-    const spec = parseHub(text.slice(HUB_PREFIX.length));
-    if (spec) return spec;
-    throw new ModelError(`${text}: wanted hf:org/repo or hf:org/repo:quant, like hf:org/model-GGUF:Q4_K_M`);
-  }
-  if (/^https?:\/\//i.test(text)) {
-    if (URL.canParse(text)) return { kind: 'url', url: text };
-    throw new ModelError(`${text} is no URL`);
-  }
-  return (looksLikeRepo(text) ? parseHub(text) : undefined) ?? { kind: 'path', path: text };
-}
 
 /** Whether LLM_MODEL_PATH names something to fetch rather than a file. */
 export const isRemoteSpec = (text: string): boolean => /^(hf:|https?:\/\/)/i.test(text);

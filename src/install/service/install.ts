@@ -1,17 +1,31 @@
 /** Installs the service, step by step; each step may be done already. */
-import { readFile, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { parse } from 'dotenv';
+import { writeAtomically } from '../../files/write-text.js';
 import { loadConfig, type Config } from '../../config/config.js';
 import { exists } from '../files.js';
-import { ensureUser, gpuGroups, type ServiceUser } from './account.js';
-import { ServiceError } from './errors.js';
-import { createEnvFile, putFile, readEnvFile } from './files.js';
+import {
+  ensureUser,
+  gpuGroups,
+  homeProtection,
+  requireReadable,
+  requireRunnable,
+  requireVisible,
+  type ServiceUser,
+} from './account.js';
 import { findBinary, reachableBinary, requireBinary } from './llama.js';
-import type { ServiceOptions } from './options.js';
-import { homeProtection, requireReadable, requireRunnable, requireVisible } from './readable.js';
-import type { System } from './system.js';
-import { SERVICE, SOCKET, startAgain, systemctl } from './systemctl.js';
+import { SERVICE, ServiceError, SOCKET, startAgain, systemctl, type System } from './system.js';
 import { renderService, renderSocket } from './unit.js';
+
+export interface ServiceOptions {
+  readonly user: string;
+  readonly envFile: string;
+  readonly unitDir: string;
+  readonly socket: boolean;
+  readonly start: boolean;
+}
 
 export interface Installation {
   readonly options: ServiceOptions;
@@ -21,26 +35,29 @@ export interface Installation {
   readonly node: string;
   /** Where copies of programs go that only root may change. */
   readonly programs: string;
-  /** Folders in whose place a service has its own. */
+  /** Folders that a service sees its own version of. */
   readonly temporary: readonly string[];
   readonly system: System;
   /** One line for each step. */
   readonly say: (line: string) => void;
 }
 
-const template = (root: string, name: string): Promise<string> =>
-  readFile(path.join(root, 'deploy/systemd', name), 'utf8');
+/** The unit as it would be installed here, without looking at what the user may read. */
+export async function printedUnit(installation: Installation): Promise<string> {
+  const config = await settings(installation);
+  const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
+  if (!installation.options.socket) return service;
+  return `${service}\n# --- ${SOCKET}\n${await socketUnit(installation.root, config)}`;
+}
 
 /** The settings as the service will read them. @throws ConfigError, ConfigFileError or ProfileError */
 async function settings({ options, root }: Installation): Promise<Config> {
   return loadConfig({}, { env: await readEnvFile(options.envFile), folder: root });
 }
 
-/** Files of the configuration that the server reads at its start. */
-function configuredFiles(config: Config): string[] {
-  const models = Object.values(config.file.models).map((model) => model.path);
-  const others = [config.keysFile, config.fileSource?.path].filter((file) => file !== undefined);
-  return [...models.filter((file) => !file.startsWith('hf:')), ...others];
+/** The settings in a file; none where it is not there or not for us to read. */
+async function readEnvFile(file: string): Promise<Record<string, string>> {
+  return parse(await readFile(file, 'utf8').catch(() => ''));
 }
 
 /** The unit, for a llama.cpp where one must be named in it and for all that is read where it lies. */
@@ -59,39 +76,84 @@ async function serviceUnit(
   });
 }
 
-/** The unit as it would be installed here, without looking at what the user may read. */
-export async function printedUnit(installation: Installation): Promise<string> {
-  const config = await settings(installation);
-  const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
-  if (!installation.options.socket) return service;
-  return `${service}\n# --- ${SOCKET}\n${await socketUnit(installation.root, config)}`;
+const template = (root: string, name: string): Promise<string> =>
+  readFile(path.join(root, 'deploy/systemd', name), 'utf8');
+
+/** Files of the configuration that the server reads at its start. */
+function configuredFiles(config: Config): string[] {
+  const models = Object.values(config.file.models).map((model) => model.path);
+  const others = [config.keysFile, config.fileSource?.path].filter((file) => file !== undefined);
+  return [...models.filter((file) => !file.startsWith('hf:')), ...others];
 }
 
 /** @throws ServiceError for a port that systemd cannot hold */
 async function socketUnit(root: string, { host, port }: Config): Promise<string> {
-  if (port === 0) throw new ServiceError('PORT: with --socket it must be a certain one, not 0');
+  if (port === 0) throw new ServiceError('PORT: --socket needs a fixed port, not 0');
   return renderSocket(await template(root, SOCKET), root, host, port);
 }
 
-/** @throws ServiceError for an hf: model that has not been fetched, which a service may not write into the checkout */
-function requireFetched(config: Config, root: string): void {
-  for (const { path: file } of Object.values(config.file.models)) {
-    if (!file.startsWith('hf:')) continue;
-    throw new ServiceError(
-      `${file}: a service cannot fetch models into ${root}. Run: npm run model -- ${file}, and name the file`,
-    );
+/** @throws ServiceError, and what the configuration throws */
+export async function install(installation: Installation): Promise<void> {
+  const { options, root, system, say } = installation;
+  requireSystemd(system);
+  const { user, made } = await ensureUser(system, options.user);
+  say(`User: ${user.name} ${made ? 'created' : 'exists'}`);
+  const fresh = await createEnvFile(options.envFile);
+  say(`Settings: ${options.envFile} ${fresh ? 'created, with a random API_KEY' : 'left unchanged'}`);
+  const config = await settings(installation);
+  const service = await accessibleUnit(installation, user, config);
+  await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
+  await systemctl(system, 'daemon-reload');
+  await systemctl(system, 'enable', SERVICE);
+  say('Enabled: it starts when the machine boots');
+  if (!options.start) return say(`Not started. To start it: systemctl start ${SERVICE}`);
+  say(`Starting; this takes until a model is loaded. To watch: journalctl -u ${SERVICE} -f -o cat`);
+  await startAgain(system, options.socket);
+  say(`Running on port ${config.port}`);
+}
+
+/** @throws ServiceError where nothing can be installed */
+function requireSystemd({ privileged, booted }: System): void {
+  const print = 'npm run install-service -- --print shows the unit';
+  if (!booted) throw new ServiceError(`systemd does not run this machine, so nothing is installed; ${print}`);
+  if (!privileged) throw new ServiceError(`Only root can install a service: use sudo; ${print}`);
+}
+
+/** Creates the file of settings with a random key, unless it exists. @returns whether it was created */
+async function createEnvFile(file: string): Promise<boolean> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
+  const key = randomBytes(24).toString('base64url');
+  try {
+    await writeFile(file, SETTINGS(key), { mode: 0o600, flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
   }
 }
 
-/** Programs that the settings name. */
-const configuredBinaries = (config: Config): string[] =>
-  Object.values(config.file.models).flatMap(({ binPath = config.binPath }) => binPath ?? []);
+const SETTINGS = (
+  key: string,
+): string => `# Settings of the LMServ service: docs/configuration.md lists all of them.
+# Only root reads this file; systemd hands it to the server. After a change: systemctl restart lmserv
+API_KEY=${key}
+`;
 
-/** The checkout's llama.cpp, where a model needs it. */
-async function ownBinary(config: Config, root: string): Promise<string | undefined> {
-  const models = Object.values(config.file.models);
-  const needed = models.some(({ binPath = config.binPath }) => binPath === undefined);
-  return needed ? findBinary(root) : undefined;
+/** Makes sure that the user can run everything it needs. @returns the unit. @throws ServiceError */
+async function accessibleUnit(
+  installation: Installation,
+  user: ServiceUser,
+  config: Config,
+): Promise<string> {
+  const { root, programs, system, say } = installation;
+  await checkAccess(installation, user, config);
+  const own = await ownBinary(config, root);
+  const copy = own && (await reachableBinary(system, user, own, programs));
+  if (copy !== undefined) say(`llama.cpp: copied to ${path.dirname(copy)}, where the service can run it`);
+  say(`Access: user ${user.name} can run the server and read its files`);
+  const inPlace = copy === undefined && own !== undefined ? [own] : [];
+  const files = [...configuredFiles(config), ...configuredBinaries(config), ...inPlace];
+  return serviceUnit(installation, config, copy, files);
 }
 
 /** @throws ServiceError naming what the user cannot reach */
@@ -110,32 +172,45 @@ async function checkAccess(
   for (const binary of configuredBinaries(config)) await requireBinary(system, user, binary);
 }
 
-/** Sees to it that the user can run all that it needs. @returns the unit. @throws ServiceError */
-async function accessibleUnit(
-  installation: Installation,
-  user: ServiceUser,
-  config: Config,
-): Promise<string> {
-  const { root, programs, system, say } = installation;
-  await checkAccess(installation, user, config);
-  const own = await ownBinary(config, root);
-  const copy = own && (await reachableBinary(system, user, own, programs));
-  if (copy !== undefined) say(`llama.cpp: copied to ${path.dirname(copy)}, where the service may run it`);
-  say(`Access: user ${user.name} can run the server and read its files`);
-  const inPlace = copy === undefined && own !== undefined ? [own] : [];
-  const files = [...configuredFiles(config), ...configuredBinaries(config), ...inPlace];
-  return serviceUnit(installation, config, copy, files);
+/** @throws ServiceError for an hf: model that has not been fetched, which a service may not write into the checkout */
+function requireFetched(config: Config, root: string): void {
+  for (const { path: file } of Object.values(config.file.models)) {
+    if (!file.startsWith('hf:')) continue;
+    throw new ServiceError(
+      `${file}: a service cannot write models into ${root}. Run \`npm run model -- ${file}\` and configure the path that it prints`,
+    );
+  }
+}
+
+/** Programs that the settings name. */
+const configuredBinaries = (config: Config): string[] =>
+  Object.values(config.file.models).flatMap(({ binPath = config.binPath }) => binPath ?? []);
+
+/** The checkout's llama.cpp, where a model needs it. */
+async function ownBinary(config: Config, root: string): Promise<string | undefined> {
+  const models = Object.values(config.file.models);
+  const needed = models.some(({ binPath = config.binPath }) => binPath === undefined);
+  return needed ? findBinary(root) : undefined;
 }
 
 async function putUnits(installation: Installation, service: string, socket: string | undefined) {
   const { options, say } = installation;
   const put = async (name: string, text: string) => {
     const file = path.join(options.unitDir, name);
-    say(`Unit: ${file} ${(await putFile(file, text)) ? 'written' : 'is as it should be'}`);
+    say(`Unit: ${file} ${(await putFile(file, text)) ? 'written' : 'is up to date'}`);
   };
   await put(SERVICE, service);
   if (socket !== undefined) await put(SOCKET, socket);
   else await removeSocket(installation);
+}
+
+/** @returns whether anything had to be written */
+async function putFile(file: string, text: string): Promise<boolean> {
+  const there = await readFile(file, 'utf8').catch(() => undefined);
+  if (there === text) return false;
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o755 });
+  writeAtomically(file, text, 0o644);
+  return true;
 }
 
 /** A socket of an earlier installation. */
@@ -147,43 +222,15 @@ async function removeSocket({ options, system, say }: Installation): Promise<voi
   say(`Unit: ${file} removed`);
 }
 
-/** @throws ServiceError, and what the configuration throws */
-export async function install(installation: Installation): Promise<void> {
-  const { options, root, system, say } = installation;
-  requireSystemd(system);
-  const { user, made } = await ensureUser(system, options.user);
-  say(`User: ${user.name} ${made ? 'made' : 'is there'}`);
-  const fresh = await createEnvFile(options.envFile);
-  say(`Settings: ${options.envFile} ${fresh ? 'made, with an API_KEY of its own' : 'left as it is'}`);
-  const config = await settings(installation);
-  const service = await accessibleUnit(installation, user, config);
-  await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
-  await systemctl(system, 'daemon-reload');
-  await systemctl(system, 'enable', SERVICE);
-  say('Enabled: it starts with the machine');
-  if (!options.start) return say(`Not started; do so with: systemctl start ${SERVICE}`);
-  say(`Starting; this waits until a model is loaded. To watch: journalctl -u ${SERVICE} -f -o cat`);
-  await startAgain(system, options.socket);
-  say(`Running at port ${config.port}`);
-}
-
 /** Stops the service and removes its units. */
 export async function uninstall({ options, system, say }: Installation): Promise<void> {
   requireSystemd(system);
   const units: string[] = [];
   for (const name of [SERVICE, SOCKET]) if (await exists(path.join(options.unitDir, name))) units.push(name);
-  if (units.length === 0) return say(`There is no ${SERVICE} in ${options.unitDir}`);
+  if (units.length === 0) return say(`No ${SERVICE} is installed in ${options.unitDir}`);
   await systemctl(system, 'disable', '--now', ...units);
   for (const name of units) await rm(path.join(options.unitDir, name));
   await systemctl(system, 'daemon-reload');
   say(`Stopped and removed: ${units.join(', ')}`);
-  say(`Left: ${options.envFile}, /var/lib/lmserv, /var/cache/lmserv, /usr/local/lib/lmserv and the user`);
-}
-
-/** @throws ServiceError where nothing can be installed */
-function requireSystemd({ privileged, booted }: System): void {
-  const print = 'npm run install-service -- --print shows the unit';
-  if (!booted)
-    throw new ServiceError(`This machine is not run by systemd, so nothing is installed; ${print}`);
-  if (!privileged) throw new ServiceError(`Only root can install a service: use sudo; ${print}`);
+  say(`Kept: ${options.envFile}, /var/lib/lmserv, /var/cache/lmserv, /usr/local/lib/lmserv and the user`);
 }

@@ -6,33 +6,17 @@ import { exists } from '../files.js';
 import { ensureLlama } from '../llama/ensure.js';
 import { resolveBinary } from '../../../workers/binary.js';
 import type { ServiceUser } from './account.js';
-import { ServiceError } from './errors.js';
-import type { System } from './system.js';
+import { ServiceError, type System } from './system.js';
 
 /** Where services look for programs. */
 const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin';
 
-const runs = async (system: System, user: ServiceUser, binary: string): Promise<boolean> =>
-  (await system.run(binary, ['--version'], user)).ok;
-
 /** The checkout's llama.cpp, built when there is none. @throws ServiceError when it cannot be built */
 export async function findBinary(root: string): Promise<string> {
   if (!(await interruptible((signal) => ensureLlama({ root, signal })))) {
-    throw new ServiceError('Without llama.cpp there is nothing to install: see above');
+    throw new ServiceError('llama.cpp is missing (see above), so nothing is installed');
   }
   return realpath((await resolveBinary({ root, searchPath: SEARCH_PATH })).path);
-}
-
-/** In whole milliseconds, which is what a copy keeps. */
-const modified = async (file: string): Promise<number | undefined> =>
-  (await stat(file).catch(() => undefined))?.mtime.getTime();
-
-/** Puts a folder in the place of another, which running programs may still have open. */
-async function replace(folder: string, fresh: string): Promise<void> {
-  await rm(`${folder}.old`, { recursive: true, force: true });
-  if (await exists(folder)) await rename(folder, `${folder}.old`);
-  await rename(fresh, folder);
-  await rm(`${folder}.old`, { recursive: true, force: true });
 }
 
 /**
@@ -53,18 +37,29 @@ export async function copyBuild(binary: string, folder: string): Promise<string>
   return copy;
 }
 
-/** Whether a program is of a build of setup's, rather than one among many in a folder such as /usr/bin. */
-const isOurBuild = (binary: string): Promise<boolean> =>
-  exists(path.join(path.dirname(binary), '../lmserv-build.json'));
+/** In whole milliseconds, which is what a copy keeps. */
+const modified = async (file: string): Promise<number | undefined> =>
+  (await stat(file).catch(() => undefined))?.mtime.getTime();
+
+/** Replaces a folder that running programs may still have open. */
+async function replace(folder: string, fresh: string): Promise<void> {
+  await rm(`${folder}.old`, { recursive: true, force: true });
+  if (await exists(folder)) await rename(folder, `${folder}.old`);
+  await rename(fresh, folder);
+  await rm(`${folder}.old`, { recursive: true, force: true });
+}
 
 /** @throws ServiceError when a binary that was named is not for this user to run */
 export async function requireBinary(system: System, user: ServiceUser, binary: string): Promise<void> {
   if (await runs(system, user, binary)) return;
-  throw new ServiceError(`User ${user.name} cannot run ${binary}: put it where everybody may run it`);
+  throw new ServiceError(`User ${user.name} cannot run ${binary}: put it where every user can run it`);
 }
 
+const runs = async (system: System, user: ServiceUser, binary: string): Promise<boolean> =>
+  (await system.run(binary, ['--version'], user)).ok;
+
 /**
- * The build lies in the cache of who made it, which is rarely open to others; then a copy is made.
+ * The build lies in the cache of the user who made it, which other users can rarely read; then it is copied.
  *
  * @param folder for copies
  * @returns the copy; undefined when the user can run the checkout's own
@@ -81,3 +76,7 @@ export async function reachableBinary(
   await requireBinary(system, user, copy);
   return copy;
 }
+
+/** Whether a program is of a build of setup's, rather than one among many in a folder such as /usr/bin. */
+const isOurBuild = (binary: string): Promise<boolean> =>
+  exists(path.join(path.dirname(binary), '../lmserv-build.json'));

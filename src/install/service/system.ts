@@ -1,6 +1,10 @@
-/** What the installer needs of the machine. A test puts another in its place. */
+/** What the installer needs of the machine, systemd among it. A test replaces it. */
 import { existsSync } from 'node:fs';
 import { execa } from 'execa';
+import { UserError } from '../../errors.js';
+
+/** The service cannot be installed; the message says what to do. */
+export class ServiceError extends UserError {}
 
 /** Whose rights a program runs with. */
 export interface Account {
@@ -24,6 +28,9 @@ export interface System {
   run(program: string, args: readonly string[], as?: Account): Promise<Result>;
 }
 
+export const SERVICE = 'lmserv.service';
+export const SOCKET = 'lmserv.socket';
+
 export const thisSystem = (): System => ({
   privileged: process.getuid?.() === 0,
   booted: existsSync('/run/systemd/system'),
@@ -35,3 +42,25 @@ export const thisSystem = (): System => ({
     return { ok: !result.failed, stdout: result.stdout, reason: said };
   },
 });
+
+/** @throws ServiceError with what systemctl said */
+export async function systemctl(system: System, ...args: string[]): Promise<void> {
+  const { ok, reason } = await system.run('systemctl', args);
+  if (ok) return;
+  throw new ServiceError(
+    `systemctl ${args.join(' ')} failed: ${reason}\nIts log: journalctl -u ${SERVICE} -n 50 --no-pager`,
+  );
+}
+
+export const isActive = async (system: System, unit: string): Promise<boolean> =>
+  (await system.run('systemctl', ['is-active', '--quiet', unit])).ok;
+
+/** Starts, or starts again: a running server finishes its replies first. With a socket, that goes first. */
+export async function startAgain(system: System, socket: boolean): Promise<void> {
+  if (socket && !(await isActive(system, SOCKET))) {
+    // A port that the running server holds cannot be given to systemd.
+    await systemctl(system, 'stop', SERVICE);
+    await systemctl(system, 'start', SOCKET);
+  }
+  await systemctl(system, 'restart', SERVICE);
+}

@@ -23,26 +23,6 @@ export interface UnitOptions {
 /** Beyond the grace: 5 s until SIGKILL for workers, and some room. Seconds. */
 const STOP_MARGIN_SECS = 15;
 
-/** `%` begins a specifier in every setting of a unit. */
-const plain = (text: string): string => text.replaceAll('%', '%%');
-
-/** One word of a list, whatever is in it. */
-const word = (text: string): string => `"${plain(text).replaceAll(/["\\]/g, '\\$&')}"`;
-
-/** One word of a command line, where `$` begins a variable. */
-const argument = (text: string): string => word(text).replaceAll('$', '$$$$');
-
-/** Puts values into a template; a line of which nothing but an empty value is left goes. */
-function fill(template: string, values: Readonly<Record<string, string>>): string {
-  const lines = template.split('\n').flatMap((line) => {
-    const filled = line.replaceAll(/@([A-Z_]+)@/g, (name, key: string) => values[key] ?? name).trimEnd();
-    return filled === '' && line !== '' ? [] : [filled];
-  });
-  return lines.join('\n');
-}
-
-const documentation = (root: string): string => plain(pathToFileURL(path.join(root, 'docs/systemd.md')).href);
-
 /** lmserv.service, from its template. */
 export function renderService(template: string, options: UnitOptions): string {
   const { root, node, envFile, user, groups, binary, socket } = options;
@@ -62,6 +42,26 @@ export function renderService(template: string, options: UnitOptions): string {
     ALSO: socket ? 'Also=lmserv.socket' : '',
   });
 }
+
+/** Puts values into a template; a line of which nothing but an empty value is left goes. */
+function fill(template: string, values: Readonly<Record<string, string>>): string {
+  const lines = template.split('\n').flatMap((line) => {
+    const filled = line.replaceAll(/@([A-Z_]+)@/g, (name, key: string) => values[key] ?? name).trimEnd();
+    return filled === '' && line !== '' ? [] : [filled];
+  });
+  return lines.join('\n');
+}
+
+const documentation = (root: string): string => plain(pathToFileURL(path.join(root, 'docs/systemd.md')).href);
+
+/** `%` begins a specifier in every setting of a unit. */
+const plain = (text: string): string => text.replaceAll('%', '%%');
+
+/** One word of a command line, where `$` begins a variable. */
+const argument = (text: string): string => word(text).replaceAll('$', '$$$$');
+
+/** One word of a list, whatever is in it. */
+const word = (text: string): string => `"${plain(text).replaceAll(/["\\]/g, '\\$&')}"`;
 
 /** lmserv.socket, from its template, for an address and a port. */
 export function renderSocket(template: string, root: string, host: string, port: number): string {

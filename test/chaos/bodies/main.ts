@@ -1,5 +1,4 @@
-import { USAGE } from '../options.js';
-import { parseBodiesArgs } from './options.js';
+import type { BodiesOptions } from '../options.js';
 import { runBodies, type BodiesResult } from './run.js';
 import { WatchedServer } from './server.js';
 
@@ -9,20 +8,18 @@ const WARM = 0.1;
 /**
  * Sends generated bad requests to a real LMServ and prints what became of them. The exit code is 1 when one got a 5xx
  * that was not planned or no reply, or when a worker or the server ended.
- *
- * @throws ChaosError for a bad option.
  */
-export async function main(args: readonly string[], { root }: { readonly root: string }): Promise<void> {
-  const asked = parseBodiesArgs(args);
-  if (asked === undefined) return print(USAGE);
-  const { count, seed, concurrency } = asked;
+export async function main(
+  { count, seed, concurrency }: BodiesOptions,
+  { root, signal }: { readonly root: string; readonly signal: AbortSignal },
+): Promise<void> {
   const server = new WatchedServer(root);
   try {
     const url = await server.ready();
     print(`${count} bad requests, seed ${seed}, ${concurrency} at once`);
     const memory = { start: server.memory(), warm: 0 };
     const result = await runBodies({
-      ...{ url, key: server.key, count, seed, concurrency },
+      ...{ url, key: server.key, count, seed, concurrency, signal },
       watch: () => server.fault(),
       onProgress: (done) => {
         if (done >= count * WARM) memory.warm ||= server.memory();

@@ -15,6 +15,8 @@ export interface BodiesOptions {
   readonly seed: number;
   /** Attempts under way at once. */
   readonly concurrency: number;
+  /** Ends the run early, with what was found. */
+  readonly signal?: AbortSignal;
   /** Says what else is wrong, such as a worker that died; asked after each batch. */
   readonly watch?: () => string | undefined;
   /** Told after each batch. */
@@ -51,7 +53,7 @@ const attempts: fc.Arbitrary<Attempt> = fc.oneof(
 
 /** Sends bad requests to a server until all are sent or one of them gets what was not planned. */
 export async function runBodies(options: BodiesOptions): Promise<BodiesResult> {
-  const { url, key, count, seed, concurrency, watch, onProgress } = options;
+  const { url, key, count, seed, concurrency, signal, watch, onProgress } = options;
   const sender = new Sender(new URL(url), key, Math.max(1, Math.ceil(concurrency / 4)));
   const tally = new Tally();
   const began = performance.now();
@@ -61,6 +63,8 @@ export async function runBodies(options: BodiesOptions): Promise<BodiesResult> {
     const batchSeed = seed + batch;
     const drawn = fc.sample(attempts, { seed: batchSeed, numRuns: Math.min(BATCH, count - sent) });
     const found = await sendAll(drawn, concurrency, (attempt) => trial(sender, attempt, tally));
+    // Ctrl-C at a terminal has ended the server too.
+    if (signal?.aborted) break;
     sent += drawn.length;
     const reason = watch?.();
     if (found) failure = await shrunk(sender, batchSeed, found.index, found.reason, drawn[found.index]!);

@@ -66,6 +66,13 @@ test('a bare clone is installed and compiled, then the command runs; the second 
   expect(await npmCalls()).toEqual(['ci --include=dev --no-audit --no-fund']);
 });
 
+test.each(['setup', 'model', 'install-service'])(
+  'npm run %s passes its options on to the command line',
+  async (command) => {
+    expect((await bootstrap([command, '--help'])).stdout).toBe(`cli ["${command}","--help"]`);
+  },
+);
+
 test('a changed lock file installs anew, a changed source compiles anew and drops what is gone', async () => {
   await writeFile(path.join(root, 'src/old.ts'), 'export const old = 1;\n');
   await bootstrap(['build']);
@@ -121,13 +128,13 @@ test('a source that does not compile stops the start with the compiler’s words
   }
 });
 
-test('a signal ends it with its children, and the lock is given back', async () => {
+test('a signal ends it with its children, and the lock is released', async () => {
   await writeFile(
     path.join(folder.path, 'npm-cli.js'),
     'process.stdout.write("x"); setInterval(() => {}, 1000)',
   );
   const running = bootstrap(['ask']);
-  running.stderr.on('data', () => running.kill('SIGTERM'));
+  running.stderr.once('data', () => running.kill('SIGTERM'));
   const { exitCode, stderr } = await running;
   expect(exitCode).toBe(143);
   expect(stderr).toContain('Interrupted.');

@@ -151,13 +151,33 @@ test('a redirect to another host gets no credentials, one to the same host does'
 test('messages carry neither credentials nor queries of the address', async () => {
   const url = server.url('/none?token=secret').replace('http://', 'http://user:password@');
   const failure = fetchFile({ url });
-  await expect(failure).rejects.toThrow('/none answered 404');
+  await expect(failure).rejects.toThrow('/none returned 404');
   await expect(failure).rejects.not.toThrow(/secret|password/);
 });
 
 test('an endless redirect ends', async () => {
-  server.redirects.set('/loop', server.url('/loop'));
-  await expect(fetchFile({ url: server.url('/loop') })).rejects.toThrow('redirects more than 10 times');
+  for (let hop = 0; hop < 20; hop += 1) server.redirects.set(`/hop${hop}`, server.url(`/hop${hop + 1}`));
+  await expect(fetchFile({ url: server.url('/hop0') })).rejects.toThrow('redirects more than 10 times');
+  expect(server.seen).toHaveLength(11);
+});
+
+test.each([
+  ['itself', () => server.url('/from')],
+  ['an address that is none', () => 'http://['],
+  ['another protocol', () => 'ftp://127.0.0.1/file'],
+])('a redirect to %s is refused at once', async (_, target) => {
+  server.redirects.set('/from', target());
+  await expect(fetchFile({ url: server.url('/from') })).rejects.toMatchObject({
+    code: 'http',
+    message: expect.stringContaining('to an address that cannot be used, or in a loop'),
+  });
+  expect(server.seen).toHaveLength(1);
+});
+
+test('a relative redirect is followed', async () => {
+  server.files.set('/file', { body });
+  server.redirects.set('/from', 'file');
+  await expect(fetchFile({ url: server.url('/from') })).resolves.toMatchObject({ digest });
 });
 
 test('more than the disk holds is refused before anything is written', async () => {

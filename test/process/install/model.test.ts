@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ensureModel, obtainModel, type ModelOptions } from '../../../src/install/models/ensure.js';
-import { linkModel } from '../../../src/install/models/link.js';
+import { linkModel } from '../../../src/install/models/ensure.js';
 import { FileServer } from './support/file-server.js';
 import { temporaryFolder } from './support/temp.js';
 
@@ -101,7 +101,7 @@ test('a different file of the same name is never overwritten', async () => {
   const mine = gguf(10);
   await writeFile(path.join(modelsDir, 'm-Q8_0.gguf'), mine);
   publish({ 'm-Q8_0.gguf': gguf(10) });
-  await expect(ensureModel('hf:org/repo:Q8_0', options())).rejects.toThrow('exists and is another file');
+  await expect(ensureModel('hf:org/repo:Q8_0', options())).rejects.toThrow('exists and is a different file');
   expect((await readFile(path.join(modelsDir, 'm-Q8_0.gguf'))).equals(mine)).toBe(true);
 });
 
@@ -110,7 +110,9 @@ test('the same file put there by other means is taken over without a download', 
   publish({ 'm-Q4_0.gguf': body, 'm-Q8_0.gguf': gguf(5) });
   await ensureModel('hf:org/repo:Q8_0', options());
   await writeFile(path.join(modelsDir, 'm-Q4_0.gguf'), body);
-  await ensureModel('hf:org/repo:Q4_0', options());
+  const checked: number[] = [];
+  await ensureModel('hf:org/repo:Q4_0', options({ onProgress: ({ received }) => checked.push(received) }));
+  expect(checked.at(-1)).toBe(body.length);
   expect(hub.seen.map(({ path: seen }) => seen)).not.toContain('/cdn/m-Q4_0.gguf');
 });
 
@@ -177,7 +179,7 @@ test('a URL with the wrong --sha256 is refused', async () => {
 
 test('what is no GGUF file is not kept', async () => {
   hub.files.set('/a.gguf', { body: Buffer.from('<html>Sign in</html>') });
-  await expect(obtainModel(hub.url('/a.gguf'), options())).rejects.toThrow('a.gguf is no GGUF file');
+  await expect(obtainModel(hub.url('/a.gguf'), options())).rejects.toThrow('a.gguf is not a GGUF file');
   expect(await readdir(modelsDir)).toEqual([]);
 });
 
@@ -195,13 +197,13 @@ test('a path is checked and linked; the same again is fine, another is refused',
   await expect(linkModel(one, modelsDir, 'mine')).resolves.toEqual({ path: link, linked: true });
   await expect(linkModel(one, modelsDir, 'mine')).resolves.toEqual({ path: link, linked: true });
   expect((await readFile(link)).equals(await readFile(one))).toBe(true);
-  await expect(linkModel(other, modelsDir, 'mine')).rejects.toThrow('exists and is another file');
+  await expect(linkModel(other, modelsDir, 'mine')).rejects.toThrow('exists and is a different file');
 });
 
 test('a path that is no model, or nothing, is refused', async () => {
   const text = path.join(folder.path, 'text.gguf');
   await writeFile(text, 'text');
-  await expect(linkModel(text, modelsDir, undefined)).rejects.toThrow('is no GGUF file');
+  await expect(linkModel(text, modelsDir, undefined)).rejects.toThrow('is not a GGUF file');
   await expect(ensureModel(path.join(folder.path, 'none.gguf'), options())).rejects.toThrow(
     'There is no file',
   );

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ensureLlama } from '../../../src/install/llama/ensure.js';
-import { SetupError } from '../../../src/install/llama/errors.js';
+import { SetupError } from '../../../src/install/llama/context.js';
 import { setup } from '../../../src/install/llama/setup.js';
 import { resolveBinary } from '../../../workers/binary.js';
 import { BUILD_FAILS, BUILD_HANGS, BUILD_OK, FakeBuild } from './support/fake-build.js';
@@ -21,7 +21,7 @@ afterEach(() => folder.remove());
 async function reportOf(promise: Promise<unknown>): Promise<string> {
   const error: unknown = await promise.catch((failure: unknown) => failure);
   if (!(error instanceof SetupError)) throw new Error(`Expected a SetupError, got ${String(error)}`);
-  return error.report();
+  return error.message;
 }
 
 /** Starts a build that hangs, and stops it once it has got half way. */
@@ -108,7 +108,7 @@ test('a failed build is told in one screen with its first error, its log and wha
   expect(report).toContain('Building llama.cpp failed:');
   expect(report).toContain('/src/llama.cpp:7:1: error: boom');
   expect(report.split('\n').length).toBeLessThan(24);
-  const log = /The whole log: (.*)/.exec(report)?.[1] ?? '';
+  const log = /The full log: (.*)/.exec(report)?.[1] ?? '';
   expect(await readFile(log, 'utf8')).toContain('$ cmake --build');
   await expect(resolveBinary({ root: fake.root })).rejects.toMatchObject({ code: 'missing' });
 });
@@ -164,7 +164,7 @@ test('a folder of the user in the place of the link is left alone', async () => 
   const own = path.join(fake.root, 'vendor/llama.cpp/build');
   await mkdir(own, { recursive: true });
   await writeFile(path.join(own, 'mine'), 'mine');
-  expect(await reportOf(setup(fake.options()))).toContain('is a folder of your own');
+  expect(await reportOf(setup(fake.options()))).toContain('is not a link that setup made');
   expect(await readdir(own)).toEqual(['mine']);
 });
 
@@ -207,7 +207,7 @@ describe('from the registry', () => {
   test('when both fail it says how to do without a network', async () => {
     const env = await fakeNpm('process.exit(1)');
     const report = await reportOf(setup(fake.options({ env, tarball: undefined })));
-    expect(report).toContain('answered 404');
+    expect(report).toContain('returned 404');
     expect(report).toContain('npm run setup -- --tarball FILE');
   });
 });

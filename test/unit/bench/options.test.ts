@@ -1,10 +1,11 @@
-import { parseBenchArgs } from '../../../bench/options.js';
+import { benchCommand, parseBenchArgs } from '../../../bench/options.js';
+import { quiet } from '../../support/command-line.js';
 
-const parse = (...args: string[]) => parseBenchArgs(args, '/results');
+const parse = (...args: string[]) => parseBenchArgs(args, '/results', quiet(benchCommand()));
 
 it('measures everything unless told otherwise, and keeps it', () => {
   expect(parse()).toEqual({
-    benchmark: undefined,
+    benchmark: 'comparison',
     options: { models: ['demo', 'large'], quick: false },
     out: '/results',
   });
@@ -29,22 +30,28 @@ it('reads lists and numbers', () => {
 });
 
 it('keeps no report of a quick run, or where it is told to', () => {
-  expect(parse('--quick')?.out).toBeUndefined();
-  expect(parse('--quick', '--out', '/elsewhere')?.out).toBe('/elsewhere');
+  expect(parse('--quick').out).toBeUndefined();
+  expect(parse('--quick', '--out', '/elsewhere').out).toBe('/elsewhere');
 });
 
 it.each([
-  [['--model', 'huge'], '--model huge'],
-  [['--streams', '0'], '--streams 0'],
-  [['--streams', '1,257'], '--streams 257'],
-  [['--rounds', 'x'], '--rounds x'],
-  [['--targets', 'apache'], '--targets apache'],
+  [
+    ['--model', 'huge'],
+    "'--model <name>' argument 'huge' is invalid. Allowed choices are demo, large, both.",
+  ],
+  [
+    ['--streams', '0'],
+    "'--streams <list>' argument '0' is invalid. It must be a whole number from 1 to 256.",
+  ],
+  [['--streams', '1,257'], "'--streams <list>' argument '1,257'"],
+  [['--rounds', 'x'], "'--rounds <number>' argument 'x'"],
+  [['--targets', 'apache'], "'--targets <list>' argument 'apache' is invalid. apache is none of"],
   [['--nonsense'], '--nonsense'],
-  [['slots', 'start'], 'name one'],
+  [['slots', 'start'], 'too many arguments'],
 ])('refuses %j and says why', (args, words) => {
   expect(() => parse(...args)).toThrow(words);
 });
 
 it('shows its help', () => {
-  expect(parse('--help')).toBeUndefined();
+  expect(() => parse('--help')).toThrow(expect.objectContaining({ code: 'commander.helpDisplayed' }));
 });

@@ -1,7 +1,7 @@
 import { balanceLine, figuresOf, passed, type Findings } from '../../chaos/figures.js';
 import type { Verdict } from '../../chaos/judge.js';
 import { MemoryWatch } from '../../chaos/memory.js';
-import { parseChaosArgs } from '../../chaos/options.js';
+import { parseChaosArgs, type ChaosOptions } from '../../chaos/options.js';
 import type { Plan } from '../../chaos/plan.js';
 import { quantile } from '../../chaos/quantile.js';
 import { reportJson, reportText } from '../../chaos/report.js';
@@ -28,7 +28,7 @@ const finished: Verdict = { outcome: 'finished', equal: true };
 const atRest = { descriptors: 30, slots: { total: 4, idle: 4 } };
 
 const found = (fields: Partial<Findings> = {}): Findings => ({
-  options: parseChaosArgs(['--seed', '1'])!,
+  options: parseChaosArgs(['--seed', '1']) as ChaosOptions,
   tally: tallyOf([finished]),
   hangMs: 2_000,
   graceMs: 3_000,

@@ -1,9 +1,11 @@
-import { ChaosError } from '../../chaos/errors.js';
-import { parseChaosArgs } from '../../chaos/options.js';
+import { chaosCommand, parseChaosArgs } from '../../chaos/options.js';
 import { PRESETS } from '../../chaos/presets.js';
+import { quiet } from '../../support/command-line.js';
+
+const parse = (...args: string[]) => parseChaosArgs(args, quiet(chaosCommand()));
 
 test('without options it is a minute of everything, with a seed of its own', () => {
-  const options = parseChaosArgs([])!;
+  const options = parse();
   expect(options).toMatchObject({ ...PRESETS.mixed, preset: 'mixed', json: undefined });
   expect(Number.isInteger(options.seed)).toBe(true);
 });
@@ -19,23 +21,50 @@ test.each([
   [['--requests', '9', '--seconds', '5'], { seconds: 5, requests: 9 }],
   [['--seed', '0', '--stop-rate', '0.5', '--kill-every', '0'], { seed: 0, stopRate: 0.5, killEveryMs: 0 }],
 ])('%j', (args, expected) => {
-  expect(parseChaosArgs(args)).toMatchObject(expected);
+  expect(parse(...args)).toMatchObject(expected);
+});
+
+test('bodies sends a million requests by default, with a seed of its own', () => {
+  expect(parse('--preset', 'bodies')).toEqual({
+    preset: 'bodies',
+    count: 1_000_000,
+    concurrency: 64,
+    seed: expect.any(Number),
+  });
+});
+
+test('a run of bodies can be repeated', () => {
+  const args = ['--requests', '9', '--seed', '7', '--concurrency', '2'];
+  expect(parse('--preset=bodies', ...args)).toEqual({ preset: 'bodies', count: 9, seed: 7, concurrency: 2 });
+});
+
+test('hostile takes a time and a seed, and draws a seed of its own', () => {
+  const args = ['--seconds', '9', '--seed', '0'];
+  expect(parse('--preset', 'hostile', ...args)).toEqual({ preset: 'hostile', seconds: 9, seed: 0 });
+  expect(parse('--preset', 'hostile', '--only', 'remote')).toMatchObject({ only: 'remote' });
+  expect(parse('--preset', 'hostile')).toEqual({ preset: 'hostile', seconds: 60, seed: expect.any(Number) });
 });
 
 test.each([
   [['--preset', 'toString'], '--preset'],
-  [['--preset', 'nope'], 'one of mixed, kills, soak, bodies, hostile'],
-  [['--requests', '0'], '--requests'],
+  [['--preset', 'nope'], 'Allowed choices are mixed, kills, soak, bodies, hostile'],
+  [['--requests', '0'], "'--requests <number>' argument '0' is invalid. It must be a whole number from 1 to"],
+  [['--requests', ''], '--requests'],
   [['--requests', '1.5'], '--requests'],
   [['--seconds', ''], '--seconds'],
+  [['--seconds', '0'], '--seconds'],
+  [['--concurrency', '1.5'], '--concurrency'],
   [['--stop-rate', '2'], '--stop-rate'],
   [['--seed', 'x'], '--seed'],
+  [['--seed', ''], '--seed'],
   [['--no-such'], '--no-such'],
-])('%j is refused by its name', (args, name) => {
-  expect(() => parseChaosArgs(args)).toThrow(ChaosError);
-  expect(() => parseChaosArgs(args)).toThrow(name);
+  [['--preset', 'bodies', '--json', 'x'], 'takes only --requests, --seed, --concurrency, not --json'],
+  [['--preset', 'hostile', '--workers', '2'], 'takes only --seconds, --seed, --only, not --workers'],
+])('%j is refused in one line: %s', (args, words) => {
+  expect(() => parse(...args)).toThrow(words);
+  expect(() => parse(...args)).not.toThrow('\n');
 });
 
-test('help asks for nothing else', () => {
-  expect(parseChaosArgs(['--help'])).toBeUndefined();
+test('--help shows the options and runs nothing', () => {
+  expect(() => parse('--help')).toThrow(expect.objectContaining({ code: 'commander.helpDisplayed' }));
 });

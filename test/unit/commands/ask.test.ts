@@ -105,7 +105,7 @@ describe('the prompt', () => {
   });
 
   test.each([
-    ['none on a terminal', undefined, terminal(), 'lmserv ask: give a prompt, or - to read it from stdin\n'],
+    ['none on a terminal', undefined, terminal(), 'lmserv ask: pass a prompt, or - to read it from stdin\n'],
     ['an empty stdin', undefined, piped(), 'lmserv ask: the prompt is empty\n'],
     ['blanks', '  ', terminal(), 'lmserv ask: the prompt is empty\n'],
   ])('missing: %s', async (_name, prompt, stdin, err) => {
@@ -120,7 +120,7 @@ describe('failures are one line on stderr', () => {
     expect(await askAt(url, 'hi')).toEqual({
       code: ASK_EXIT.failed,
       out: '',
-      err: `lmserv ask: no answer from ${url} (ECONNREFUSED); start a server with "lmserv serve", or set LLM_BASE_URL to one that runs\n`,
+      err: `lmserv ask: no answer from ${url} (ECONNREFUSED); start a server with "lmserv serve", or set LLM_BASE_URL to the address of a running server\n`,
     });
   });
 
@@ -144,20 +144,20 @@ describe('failures are one line on stderr', () => {
     expect(await ask('hi', cutAfter(delta('par')))).toMatchObject({
       code: ASK_EXIT.failed,
       out: 'par\n',
-      err: 'lmserv ask: the answer is not whole: the stream ended before the answer was whole (request req-1)\n',
+      err: 'lmserv ask: the reply is incomplete: the stream ended before the answer was whole (request req-1)\n',
     });
   });
 
   test('an error event', async () => {
     const { code, err } = await ask('hi', sse(delta('par'), event(errorBody('lost', 'It broke'))));
     expect(code).toBe(ASK_EXIT.failed);
-    expect(err).toBe('lmserv ask: the answer is not whole: It broke (request req-1)\n');
+    expect(err).toBe('lmserv ask: the reply is incomplete: It broke (request req-1)\n');
   });
 
   test('an answer that hit its limit says so', async () => {
     const { code, out, err } = await ask('hi', sse(delta('cut sho'), finish('length'), done));
     expect({ code, out }).toEqual({ code: ASK_EXIT.ok, out: 'cut sho\n' });
-    expect(err).toBe('lmserv ask: the answer ended early: finish_reason length\n');
+    expect(err).toBe('lmserv ask: the reply ended early: finish_reason length\n');
   });
 
   test.each([

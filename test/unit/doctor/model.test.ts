@@ -1,4 +1,4 @@
-import { ModelError } from '../../../src/install/models/errors.js';
+import { ModelError } from '../../../src/install/models/spec.js';
 import {
   checkGpuMemory,
   checkMemory,

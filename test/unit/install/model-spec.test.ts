@@ -21,12 +21,12 @@ test.each([
 test.each(['hf:', 'hf:repo', 'hf:../etc', 'hf:org/repo:', 'hf:org/repo:a b', 'hf:a/b/c'])(
   '%s is refused',
   (text) => {
-    expect(() => parseModelSpec(text)).toThrow('wanted hf:org/repo');
+    expect(() => parseModelSpec(text)).toThrow('write hf:org/repo or hf:org/repo:quant');
   },
 );
 
 test('a malformed URL is refused', () => {
-  expect(() => parseModelSpec('https://')).toThrow('is no URL');
+  expect(() => parseModelSpec('https://')).toThrow('is not a valid URL');
 });
 
 test('the case of a quantisation makes no other model', () => {

@@ -36,7 +36,7 @@ function system(): System {
 function installation(options: object = {}, machine: Partial<System> = {}): Installation {
   const places = { envFile: join(folder, 'etc/lmserv.env'), unitDir: join(folder, 'units') };
   return {
-    options: { action: 'install', user: 'lmserv', socket: false, start: true, ...places, ...options },
+    options: { user: 'lmserv', socket: false, start: true, ...places, ...options },
     ...{ root, node: '/usr/bin/node', programs: join(folder, 'programs'), temporary: [] },
     system: { ...system(), ...machine },
     say: (line) => void lines.push(line),
@@ -72,13 +72,13 @@ test('writes settings for root alone, with a key of their own, and the unit; the
   ]);
 });
 
-test('once more: settings stay, the unit is as it should be', async () => {
+test('once more: settings stay, the unit is up to date', async () => {
   await install(installation());
   const settings = readFileSync(join(folder, 'etc/lmserv.env'), 'utf8');
   lines = [];
   await install(installation());
   expect(readFileSync(join(folder, 'etc/lmserv.env'), 'utf8')).toBe(settings);
-  expect(lines.join('\n')).toMatch(/left as it is[^]*is as it should be/);
+  expect(lines.join('\n')).toMatch(/left unchanged[^]*is up to date/);
 });
 
 test('what the service will need is tried with its user’s rights', async () => {
@@ -110,7 +110,7 @@ test('the own user is made when it is not there, without a shell of its own', as
 });
 
 test('another user must exist', async () => {
-  await expect(install(installation({ user: 'nobody-here' }))).rejects.toThrow('there is no such user');
+  await expect(install(installation({ user: 'nobody-here' }))).rejects.toThrow('no such user exists');
   await install(installation({ user: 'me' }));
   expect(readFileSync(unit('lmserv.service'), 'utf8')).toContain('\nUser=me\n');
 });
@@ -164,11 +164,11 @@ test('uninstalling removes the units and leaves the settings', async () => {
   expect(existsSync(join(folder, 'etc/lmserv.env'))).toBe(true);
   lines = [];
   await uninstall(installation());
-  expect(lines[0]).toContain('There is no lmserv.service');
+  expect(lines[0]).toContain('No lmserv.service is installed');
 });
 
 test.each([
-  [{ booted: false }, 'not run by systemd'],
+  [{ booted: false }, 'systemd does not run this machine'],
   [{ privileged: false }, 'Only root'],
 ])('%j: nothing is done, and --print is named', async (machine, message) => {
   await expect(install(installation({}, machine))).rejects.toThrow(message);

@@ -1,12 +1,11 @@
 import { z } from 'zod';
 import { callValues, modelParams, type ResolvedCall } from '../execute-config.js';
+import { UserError } from '../../../errors.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
 /** A value of the operator's is wrong; one line that names the variable and the field. */
-export class ProfileError extends Error {
-  override readonly name = 'ProfileError';
-}
+export class ProfileError extends UserError {}
 
 /** A misspelt field of the operator's is told, where a client's would be ignored. */
 const profile = z.strictObject({

@@ -1,11 +1,14 @@
 /** A disk that is full: every write fails, wherever in a change of the key file it happens. */
 
 import * as fs from 'node:fs';
+import * as promises from 'node:fs/promises';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { keyText, sha256, temporaryFolder, writePrivate } from './helpers.js';
 
 const write = jest.fn(fs.writeFileSync);
+const writeLock = jest.fn(promises.writeFile);
 jest.unstable_mockModule('node:fs', () => ({ ...fs, writeFileSync: write }));
+jest.unstable_mockModule('node:fs/promises', () => ({ ...promises, writeFile: writeLock }));
 const { addKey, listKeys, revokeKey } = await import('../../../../src/accounts/keys/manage.js');
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -15,6 +18,7 @@ beforeEach(() => {
   file = `${folder.path}/keys.json`;
   writePrivate(file, keyText({ name: 'a', sha256: sha256('a') }));
   write.mockReset().mockImplementation(fs.writeFileSync);
+  writeLock.mockReset().mockImplementation(promises.writeFile);
 });
 afterEach(() => folder.remove());
 
@@ -23,11 +27,18 @@ const full = (): never => {
 };
 
 test.each([
-  ['the lock', () => write.mockImplementationOnce(full)],
+  [
+    'the lock',
+    () =>
+      writeLock.mockImplementationOnce(async (target, _, options) => {
+        await promises.writeFile(target, '', options);
+        full();
+      }),
+  ],
   [
     'the new file',
     () =>
-      write.mockImplementationOnce(fs.writeFileSync).mockImplementationOnce((target, text) => {
+      write.mockImplementationOnce((target, text) => {
         fs.writeFileSync(target, (text as string).slice(0, 9));
         full();
       }),

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -9,8 +10,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Keyring } from '../../../../src/accounts/keys/keyring.js';
 import {
   addKey,
@@ -19,7 +21,6 @@ import {
   listKeys,
   revokeKey,
 } from '../../../../src/accounts/keys/manage.js';
-import { withLock } from '../../../../src/accounts/keys/replace.js';
 import { keyText, sha256, temporaryFolder, writePrivate } from './helpers.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -110,11 +111,17 @@ describe('addKey', () => {
 
   test('names a lock that is never released and leaves it in place', async () => {
     writePrivate(join(folder.path, 'keys.json.lock'), '1\n');
-    const change = jest.fn();
-    const waiting = withLock(join(folder.path, 'keys.json'), change, 1);
+    const waiting = addKey(join(folder.path, 'keys.json'), { name: 'a', lockWaitMs: 1 });
     await expect(waiting).rejects.toThrow('keys.json.lock is held by another process');
-    expect(change).not.toHaveBeenCalled();
     expect(readdirSync(folder.path)).toEqual(['keys.json.lock']);
+  });
+
+  test('the lock of a killed process is taken over', async () => {
+    const { pid } = spawnSync(process.execPath, ['-e', '']);
+    const keys = join(folder.path, 'keys.json');
+    writePrivate(`${keys}.lock`, JSON.stringify({ pid, host: hostname() }));
+    await addKey(keys, { name: 'a', lockWaitMs: 1 });
+    expect(readdirSync(folder.path)).toEqual(['keys.json']);
   });
 
   test.each([
