@@ -1,7 +1,7 @@
 /** LMServ as a library. */
 export { createServer, type CreateServerOptions } from './app/create-server.js';
 export { LMServ, type Extensions } from './app/server.js';
-export { ConfigError, loadConfig, type Config } from './config/config.js';
+export { ConfigError, loadConfig, type Config } from './config/load.js';
 export { LMServError, type ErrorCode } from './errors.js';
 export { collect } from './dialects/shared/collect.js';
 export { withoutWorkers } from './backends/status.js';

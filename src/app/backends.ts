@@ -2,16 +2,13 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../../workers/binary.js';
+import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { CustomBackend } from '../backends/custom.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { MockBackend } from '../backends/mock/backend.js';
-import {
-  remoteOptions,
-  type ConfigFile,
-  type ModelSettings,
-  type RemoteSettings,
-} from '../config/file/index.js';
-import { ConfigError, slotsOf, threadsOf, type Config } from '../config/config.js';
+import { remoteOptions } from '../config/file/remote-options.js';
+import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
+import { ConfigError, type Config } from '../config/load.js';
 import type { Backend, BackendStatus } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Registry, RegistryEntry } from '../generate/registry.js';
@@ -110,7 +107,10 @@ export class Models {
     const fresh = [...this.#locals].filter((local) => isPart(next, local) && !isPart(this.#built, local));
     for (const local of fresh) {
       if (!(await local.started))
-        throw new ConfigError(`models.${local.name}: its worker did not start; the log has its last words`);
+        throw new ConfigError({
+          variable: `models.${local.name}`,
+          message: 'its worker did not start; the log has its last words',
+        });
     }
   }
 
@@ -197,7 +197,6 @@ export class Models {
 
   async #makeLocal(name: string, model: ModelSettings, workers: number): Promise<Made> {
     const { config, env, logger, observer } = this.#options;
-    const { context: ctxSize, gpuLayers, extraArgs } = model;
     const binary = await resolveBinary({
       root: ROOT,
       env,
@@ -209,14 +208,14 @@ export class Models {
       name,
       workers: model.workers,
       worker: {
-        ...{ binary, modelPath, slots: slotsOf(model, workers, binary.path), ctxSize, gpuLayers, extraArgs },
-        threads: threadsOf(model, workers),
+        ...model,
+        binary,
+        modelPath,
+        slots: chooseSlots(model, workers, binary.path),
+        ctxSize: model.context,
+        threads: chooseThreads(model, workers),
         cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
-        timeouts: {
-          startMs: config.startTimeoutMs,
-          firstTokenMs: config.firstTokenTimeoutMs,
-          tokenMs: config.tokenTimeoutMs,
-        },
+        timeouts: config.timeouts,
       },
       gpus: model.gpus,
       recycling: config.recycling,
@@ -289,9 +288,10 @@ function standardName(file: ConfigFile, config: Config, extra: readonly Registry
       ...extra.map((e) => e.info.id),
     ];
     if (names.includes(defaultModel)) return defaultModel;
-    throw new ConfigError(
-      `LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`,
-    );
+    throw new ConfigError({
+      variable: 'LLM_CONNECT_MODEL',
+      message: `there is no model ${defaultModel}; there are ${names.join(', ')}`,
+    });
   }
   if (provider === 'local') return undefined;
   const own = extra.find((entry) => entry.info.id === provider)?.info.id;
@@ -300,9 +300,10 @@ function standardName(file: ConfigFile, config: Config, extra: readonly Registry
   );
   const found = own ?? remote?.[0];
   if (found === undefined) {
-    throw new ConfigError(
-      `LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`,
-    );
+    throw new ConfigError({
+      variable: 'LLM_CONNECT_PROVIDER',
+      message: `${provider} is neither local, mock nor a provider of the configuration file`,
+    });
   }
   return found;
 }

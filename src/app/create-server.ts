@@ -1,4 +1,4 @@
-import { loadConfig } from '../config/config.js';
+import { loadConfig } from '../config/load.js';
 import { LMServ, type Extensions } from './server.js';
 
 export interface CreateServerOptions extends Extensions {
@@ -12,7 +12,7 @@ export interface CreateServerOptions extends Extensions {
   readonly strictProfiles?: boolean;
 }
 
-/** An LMServ for use in a program of one's own. @throws ConfigError, ConfigFileError or ProfileError. */
+/** An LMServ for use in a program of one's own. @throws ConfigError. */
 export function createServer(options: CreateServerOptions = {}): LMServ {
   const { host, port, apiKey, env, disableProfiles, strictProfiles, ...extensions } = options;
   const named = { HOST: host, PORT: port === undefined ? undefined : String(port), API_KEY: apiKey };

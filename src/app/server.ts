@@ -3,8 +3,8 @@ import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { join } from 'node:path';
 import type { Express } from 'express';
-import { parseConfigFile, readConfigFile } from '../config/file/index.js';
-import { ConfigError, DEFAULT_KEY, LOOPBACK, processEnv, type Config } from '../config/config.js';
+import { parseConfigFile, readConfigFile } from '../config/file/load.js';
+import { ConfigError, DEFAULT_KEY, processEnv, type Config } from '../config/load.js';
 import type { Backend } from '../contract.js';
 import { WatchedFile } from '../files/watched-file.js';
 import { createGenerate } from '../generate/generate.js';
@@ -27,6 +27,7 @@ import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/
 import { Accounting } from '../accounts/usage/accounting.js';
 import { toBudget } from '../accounts/usage/budget.js';
 import { openUsageStore, type UsageStore } from '../accounts/usage/store.js';
+import { isLoopback } from '../wire/address.js';
 
 export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
   .version;
@@ -197,11 +198,10 @@ export class LMServ {
     models.start();
     await models.started;
     await listen(http, { fd: listenFd });
-    if (apiKey === DEFAULT_KEY && !LOOPBACK.includes((this.address as AddressInfo).address)) {
+    if (apiKey === DEFAULT_KEY && !isLoopback((this.address as AddressInfo).address)) {
       http.close();
-      throw new ConfigError(
-        'API_KEY: with the default one the socket must be on 127.0.0.1; set a key of your own',
-      );
+      const message = 'with the default one the socket must be on 127.0.0.1; set a key of your own';
+      throw new ConfigError({ variable: 'API_KEY', message });
     }
   }
 

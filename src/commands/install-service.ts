@@ -1,7 +1,5 @@
 /** `npm run install-service`: the command line of the installer. */
-import { ConfigFileError } from '../config/file/index.js';
-import { ConfigError } from '../config/config.js';
-import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
+import { ConfigError } from '../config/load.js';
 import { BinaryError } from '../../workers/binary.js';
 import { ServiceError } from '../install/service/errors.js';
 import { install, printedUnit, uninstall, type Installation } from '../install/service/install.js';
@@ -12,7 +10,7 @@ import { thisSystem } from '../install/service/system.js';
 const TEMPORARY = ['/tmp', '/var/tmp'];
 
 /** Errors whose message is all that the user needs. */
-const PLAIN = [BinaryError, ConfigError, ConfigFileError, ProfileError, ServiceError];
+const PLAIN = [BinaryError, ConfigError, ServiceError];
 
 const print = (text: string): void => void process.stdout.write(`${text.trimEnd()}\n`);
 

@@ -1,8 +1,7 @@
 /** `npm run model`: the command line of fetching models. */
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { parse } from 'dotenv';
+import { readDotenv } from '../files/dotenv.js';
 import { interruptible } from '../install/early/interrupt.mjs';
 import { DownloadError } from '../install/download/errors.js';
 import { formatBytes, startProgress, type Progress } from '../install/progress.js';
@@ -65,9 +64,9 @@ class FileBars {
 }
 
 /** HF_TOKEN and HF_ENDPOINT from the environment, else from the checkout's .env. */
-async function hubSettings(root: string): Promise<Pick<ModelOptions, 'endpoint' | 'token'>> {
-  const file = parse(await readFile(path.join(root, '.env'), 'utf8').catch(() => ''));
-  const setting = (name: string): string | undefined => process.env[name] || file[name] || undefined;
+function hubSettings(root: string): Pick<ModelOptions, 'endpoint' | 'token'> {
+  const dotenv = readDotenv(path.join(root, '.env'));
+  const setting = (name: string): string | undefined => process.env[name] || dotenv[name] || undefined;
   return { endpoint: setting('HF_ENDPOINT'), token: setting('HF_TOKEN') };
 }
 
@@ -78,7 +77,7 @@ async function fetchModel(
 ): Promise<Model> {
   const bars = new FileBars();
   try {
-    const hub = await hubSettings(root);
+    const hub = hubSettings(root);
     return await interruptible((signal) =>
       obtainModel(spec, { ...hub, modelsDir, name, sha256, signal, onProgress: (at) => bars.update(at) }),
     );

@@ -1,11 +1,9 @@
 import { Command } from 'commander';
 import { ModelError } from '../install/models/errors.js';
 import { BinaryError } from '../../workers/binary.js';
-import { ConfigFileError } from '../config/file/index.js';
-import { ConfigError, keysFilePath } from '../config/config.js';
+import { ConfigError, keysFilePath } from '../config/load.js';
 import { GroupError } from '../generate/groups.js';
 import { KeyFileError } from '../accounts/keys/file.js';
-import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
 import { VERSION } from '../app/server.js';
 import { UsageFileError } from '../accounts/usage/store.js';
 import { addKeysCommand } from './keys.js';
@@ -23,11 +21,8 @@ interface AskFlags {
 /** Ends the process. */
 export type Exit = (code: number) => void;
 
-/** Errors whose message is one line for the operator. */
-const PLAIN = [
-  ...[BinaryError, ConfigError, ConfigFileError, GroupError],
-  ...[KeyFileError, ModelError, ProfileError, UsageFileError],
-];
+/** Errors whose message is all the operator needs. */
+const PLAIN = [...[BinaryError, ConfigError, GroupError], ...[KeyFileError, ModelError, UsageFileError]];
 
 /** Reads the command line and does what it says. What only one command needs is loaded by that command. */
 export async function run(exit: Exit): Promise<void> {

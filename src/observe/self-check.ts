@@ -2,18 +2,13 @@ import { get, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { json } from 'node:stream/consumers';
 import type { AddressInfo } from 'node:net';
+import { connectHost } from '../wire/address.js';
 import type { Vitals } from './service-manager.js';
 
 /** What of the health report is shown. */
 interface Report {
   readonly status: string;
   readonly workers: { readonly total: number; readonly idle: number; readonly busy: number };
-}
-
-/** Where to reach a server that listens on this address from its own machine. */
-function reachable({ address }: AddressInfo): string {
-  if (address === '0.0.0.0') return '127.0.0.1';
-  return address === '::' ? '::1' : address;
 }
 
 function describe({ status, workers }: Report): string {
@@ -29,7 +24,12 @@ function describe({ status, workers }: Report): string {
  */
 export async function checkSelf(address: AddressInfo | null, timeoutMs: number): Promise<Vitals | undefined> {
   if (address === null) return undefined;
-  const where = { host: reachable(address), port: address.port, path: '/health', agent: false } as const;
+  const where = {
+    host: connectHost(address.address),
+    port: address.port,
+    path: '/health',
+    agent: false,
+  } as const;
   const headers = { Accept: 'application/json', Connection: 'close' };
   try {
     const request = get({ ...where, headers, signal: AbortSignal.timeout(timeoutMs) });

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { JsonError, parseJson } from '../../files/json.js';
 import { readText, readTextSync, type TextFile } from '../../files/read-text.js';
 import { budgetSchema } from '../usage/budget.js';
 import { rateSchema } from './rate.js';
@@ -96,7 +97,7 @@ export async function parseKeysInSlices(text: string, file: string): Promise<Key
 
 /** Yields after every slice. */
 function* parseSlices(text: string, file: string): Generator<undefined, KeyEntry[]> {
-  const json = parseJson(text, file);
+  const json = readJson(text, file);
   yield;
   const top = fileSchema.safeParse(json);
   if (!top.success) throw new KeyFileError(`The key file ${file}: ${describeIssues(top.error.issues)}`);
@@ -134,26 +135,20 @@ class CheckedKeys {
       const first = this.#seen[field].get(entry[field]);
       if (first === undefined) this.#seen[field].set(entry[field], index);
       else {
-        const message = `is that of keys.${first} too`;
+        const message = `duplicates keys.${first}`;
         this.issues.push({ code: 'custom', path: ['keys', index, field], message });
       }
     }
   }
 }
 
-function parseJson(text: string, file: string): unknown {
+function readJson(text: string, file: string): unknown {
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    return parseJson(text);
   } catch (error) {
-    // No cause: Node's message quotes the file.
-    throw new KeyFileError(`The key file ${file} is not valid JSON${jsonPlace(error, text)}`);
+    if (!(error instanceof JsonError)) throw error;
+    throw new KeyFileError(`The key file ${file} ${error.message}`);
   }
-}
-
-/** The text of a JSON error without the part of the file that Node quotes in it. */
-function jsonPlace(error: unknown, text: string): string {
-  const position = /at position (\d+)/.exec(String(error))?.[1];
-  return position === undefined ? '' : `, line ${text.slice(0, Number(position)).split('\n').length}`;
 }
 
 function describeIssues(issues: readonly Issue[]): string {
@@ -164,7 +159,7 @@ function describeIssues(issues: readonly Issue[]): string {
 
 /** What is wrong and where; zod's own text for an unknown field would quote it. */
 function describeIssue(issue: Issue): string {
-  const text = issue.code === 'unrecognized_keys' ? 'has a field that is not known' : issue.message;
+  const text = issue.code === 'unrecognized_keys' ? 'unknown field' : issue.message;
   return `${issue.path.join('.') || 'the top level'}: ${text}`;
 }
 

@@ -150,7 +150,7 @@ export class Keyring {
     const byName = new Map(keys.map((key) => [key.caller.name, key]));
     if (byName.size < keys.length) {
       throw new KeyFileError(
-        `The key file ${this.#options.file} has a key of the name that the key of API_KEY has`,
+        `The key file ${this.#options.file} contains a key named "${this.#single?.caller.name}", which is reserved for API_KEY`,
       );
     }
     this.#byName = byName;

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'dotenv';
 
 /** @returns whether anything had to be written */
 export async function putFile(file: string, text: string): Promise<boolean> {
@@ -32,9 +31,4 @@ export async function createEnvFile(file: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     return false;
   }
-}
-
-/** The settings in a file; none where it is not there or not for us to read. */
-export async function readEnvFile(file: string): Promise<Record<string, string>> {
-  return parse(await readFile(file, 'utf8').catch(() => ''));
 }

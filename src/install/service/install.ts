@@ -1,11 +1,12 @@
 /** Installs the service, step by step; each step may be done already. */
 import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { loadConfig, type Config } from '../../config/config.js';
+import { loadConfig, type Config } from '../../config/load.js';
+import { readDotenv } from '../../files/dotenv.js';
 import { exists } from '../files.js';
 import { ensureUser, gpuGroups, type ServiceUser } from './account.js';
 import { ServiceError } from './errors.js';
-import { createEnvFile, putFile, readEnvFile } from './files.js';
+import { createEnvFile, putFile } from './files.js';
 import { findBinary, reachableBinary, requireBinary } from './llama.js';
 import type { ServiceOptions } from './options.js';
 import { homeProtection, requireReadable, requireRunnable, requireVisible } from './readable.js';
@@ -31,9 +32,9 @@ export interface Installation {
 const template = (root: string, name: string): Promise<string> =>
   readFile(path.join(root, 'deploy/systemd', name), 'utf8');
 
-/** The settings as the service will read them. @throws ConfigError, ConfigFileError or ProfileError */
-async function settings({ options, root }: Installation): Promise<Config> {
-  return loadConfig({}, { env: await readEnvFile(options.envFile), folder: root });
+/** The settings as the service will read them. @throws ConfigError. An unreadable file counts as empty. */
+function settings({ options, root }: Installation): Config {
+  return loadConfig({}, { env: readDotenv(options.envFile), folder: root });
 }
 
 /** Files of the configuration that the server reads at its start. */
@@ -61,7 +62,7 @@ async function serviceUnit(
 
 /** The unit as it would be installed here, without looking at what the user may read. */
 export async function printedUnit(installation: Installation): Promise<string> {
-  const config = await settings(installation);
+  const config = settings(installation);
   const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
   if (!installation.options.socket) return service;
   return `${service}\n# --- ${SOCKET}\n${await socketUnit(installation.root, config)}`;
@@ -155,7 +156,7 @@ export async function install(installation: Installation): Promise<void> {
   say(`User: ${user.name} ${made ? 'made' : 'is there'}`);
   const fresh = await createEnvFile(options.envFile);
   say(`Settings: ${options.envFile} ${fresh ? 'made, with an API_KEY of its own' : 'left as it is'}`);
-  const config = await settings(installation);
+  const config = settings(installation);
   const service = await accessibleUnit(installation, user, config);
   await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
   await systemctl(system, 'daemon-reload');

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadConfigFile } from '../../../src/config/file/index.js';
-import { loadConfig } from '../../../src/config/config.js';
+import { loadConfigFile } from '../../../src/config/file/load.js';
+import { loadConfig } from '../../../src/config/load.js';
 import { readText, readTextSync, MAX_FILE_BYTES } from '../../../src/files/read-text.js';
 import { Keyring } from '../../../src/accounts/keys/keyring.js';
 

@@ -133,7 +133,7 @@ describe('a bad file', () => {
     ['no JSON', '{"keys": [\n{"name": canary}]}', 'is not valid JSON'],
     ['a list', '[]', 'the top level: '],
     ['no keys', '{}', 'keys: '],
-    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: has a field that is not known'],
+    ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: unknown field'],
     [
       'the key itself',
       keyText({ name: 'a', key: CANARY, sha256: CANARY }),
@@ -155,16 +155,8 @@ describe('a bad file', () => {
     ['a rate beyond all', keyText({ ...good, rateLimitQps: 1e308 }), 'keys.0.rateLimitQps: must be 0, which'],
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
-    [
-      'a name twice',
-      keyText(entry('a'), { ...good, sha256: sha256('b') }),
-      'keys.1.name: is that of keys.0 too',
-    ],
-    [
-      'a hash twice',
-      keyText(entry('b', good), { ...good, name: 'c' }),
-      'keys.1.sha256: is that of keys.0 too',
-    ],
+    ['a name twice', keyText(entry('a'), { ...good, sha256: sha256('b') }), 'keys.1.name: duplicates keys.0'],
+    ['a hash twice', keyText(entry('b', good), { ...good, name: 'c' }), 'keys.1.sha256: duplicates keys.0'],
   ])('with %s names the place and quotes nothing', (_, text, expected) => {
     writePrivate(file, text);
     let thrown: unknown;
@@ -183,7 +175,7 @@ describe('a bad file', () => {
 
   test('of broken JSON is located by its line', () => {
     writePrivate(file, '{"keys": [\n\n {"name": "a" "b"}]}');
-    expect(() => keyring()).toThrow(/is not valid JSON, line 3$/);
+    expect(() => keyring()).toThrow(/is not valid JSON \(line 3, column \d+\)$/);
   });
 
   test('that is missing stops the start too', () => {
@@ -193,7 +185,7 @@ describe('a bad file', () => {
   test('may not take the name of API_KEY’s key', () => {
     writePrivate(file, keyText(entry('default')));
     expect(() => keyring({ file, apiKey: CANARY })).toThrow(
-      'has a key of the name that the key of API_KEY has',
+      'contains a key named "default", which is reserved for API_KEY',
     );
   });
 
