@@ -147,7 +147,7 @@ const MODEL = {
     doc: 'Persistent worker processes.',
   }),
   LLM_SLOTS: row('model.slots', numberOrAuto, int(1, 256).optional(), {
-    doc: 'Sequences each worker decodes together; `auto` is 4 on a GPU, 2 on a CPU, 1 where a worker has one thread.',
+    doc: 'Sequences each worker decodes together; by default 4 on a GPU, 2 on a CPU, 1 where a worker has one thread.',
     more: 'Capacity is workers times slots; see [scaling.md](scaling.md).',
     byDefault: 'auto',
   }),
