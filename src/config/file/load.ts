@@ -24,12 +24,7 @@ export function describeIssue({ path, message }: Issue): string {
   return path.length === 0 ? message : `${path.join('.')}: ${message}`;
 }
 
-/** @throws ConfigFileError when it cannot be read, is not valid JSON, or has invalid fields. */
-export function loadConfigFile(file: string): ConfigFile {
-  return parseConfigFile(readConfigFileSync(file).text, file);
-}
-
-/** The same for a text; `file` names it in errors, and paths in it are relative to its folder. @throws ConfigFileError. */
+/** Checks the text of a file; `file` names it in errors, and paths in it are relative to its folder. @throws ConfigFileError. */
 export function parseConfigFile(text: string, file: string): ConfigFile {
   const json = readJson(text, file);
   const result = fileSchema.safeParse(json);

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, keysFilePath, loadConfig, modelId } from '../../../src/config/load.js';
-import { chooseSlots } from '../../../workers/sizing.js';
 
 let folder: string;
 
@@ -166,33 +165,12 @@ test('the LLM_ variables make one model, named by its file', () => {
   });
 });
 
-describe('slots by default', () => {
-  const cpu = { gpus: [], threads: 4 };
-
-  test.each([
-    ['two on a CPU', cpu, undefined, 2],
-    ['one where a worker has one thread', { ...cpu, threads: 1 }, undefined, 1],
-    ['four with layers on a GPU', { ...cpu, gpuLayers: 20 }, undefined, 4],
-    ['four with a GPU named', { ...cpu, gpus: ['0'] }, undefined, 4],
-    ['four with a build for GPUs', cpu, '/x/vendor/llama.cpp/build-cuda/bin/llama-cli', 4],
-    [
-      'two with that build and no layer on the GPU',
-      { ...cpu, gpuLayers: 0 },
-      '/x/build-cuda/bin/llama-cli',
-      2,
-    ],
-    ['what was asked for', { ...cpu, slots: 7 }, undefined, 7],
-  ])('%s', (_name, model, binPath, slots) => {
-    expect(chooseSlots(model, 1, binPath)).toBe(slots);
-  });
-
-  test('LLM_SLOTS=auto is the default', () => {
-    writeFileSync(join(folder, 'm.gguf'), '');
-    for (const env of [{}, { LLM_SLOTS: 'auto' }]) {
-      expect(load({ LLM_MODEL_PATH: 'm.gguf', ...env }).file.models.m!.slots).toBeUndefined();
-    }
-    expect(() => load({ LLM_SLOTS: '0' })).toThrow('LLM_SLOTS: must be a whole number from 1 to 256');
-  });
+test('LLM_SLOTS=auto is the default', () => {
+  writeFileSync(join(folder, 'm.gguf'), '');
+  for (const env of [{}, { LLM_SLOTS: 'auto' }]) {
+    expect(load({ LLM_MODEL_PATH: 'm.gguf', ...env }).file.models.m!.slots).toBeUndefined();
+  }
+  expect(() => load({ LLM_SLOTS: '0' })).toThrow('LLM_SLOTS: must be a whole number from 1 to 256');
 });
 
 test('a configuration file takes the place of them', () => {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { remoteOptions } from '../../../../src/config/file/remote-options.js';
 import { schemaText } from '../../../../src/config/documents.js';
-import { loadConfigFile, parseConfigFile } from '../../../../src/config/file/load.js';
+import { parseConfigFile, readConfigFileSync } from '../../../../src/config/file/load.js';
 import { local, parse, remote, temporaryFolder, type Folder } from './helpers.js';
 
 const ROOT = resolve(import.meta.dirname, '../../../..');
@@ -33,6 +33,8 @@ test('what is not said has its default', () => {
     tenants: {},
   });
 });
+
+const loadConfigFile = (file: string) => parseConfigFile(readConfigFileSync(file).text, file);
 
 test('paths are relative to the file', () => {
   folder.write({ models: { a: { path: 'm.gguf', binPath: './m.gguf' } } });
