@@ -66,7 +66,7 @@ function withoutLinks(markdown: string): string {
 function defaultText(row: Notes & Partial<Row>): string {
   if (row.byDefault !== undefined || row.schema === undefined) return row.byDefault ?? '';
   const schema = z.toJSONSchema(row.schema, { io: 'input', unrepresentable: 'any' });
-  return String(schema.default ?? '');
+  return [schema.default ?? ''].join();
 }
 
 /** Puts the section's table between its markers. */
