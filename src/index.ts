@@ -2,7 +2,7 @@
 export { createServer, type CreateServerOptions } from './app/create-server.js';
 export type { Extensions } from './app/compose.js';
 export { LMServ } from './app/server.js';
-export { ConfigError, loadConfig, type Config } from './config/config.js';
+export { ConfigError, loadConfig, type Config } from './config/load.js';
 export { LMServError, type ErrorCode } from './errors.js';
 export type { Choice, Collected } from './dialects/shared/collect.js';
 export { withoutWorkers } from './backends/status.js';

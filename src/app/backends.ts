@@ -3,16 +3,13 @@ import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { resolveBinary } from '../../workers/binary.js';
+import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { PulledBackend } from '../backends/custom.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { MockBackend } from '../backends/mock/backend.js';
-import {
-  remoteOptions,
-  type ConfigFile,
-  type ModelSettings,
-  type RemoteSettings,
-} from '../config/file/index.js';
-import { ConfigError, slotsOf, threadsOf, type Config } from '../config/config.js';
+import { remoteOptions } from '../config/file/remote-options.js';
+import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
+import { ConfigError, type Config } from '../config/load.js';
 import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
@@ -216,9 +213,10 @@ export class Backends {
     for (const { backend } of added) backend.start();
     for (const { local } of added) {
       if (local && !(await local.started))
-        throw new ConfigError(
-          `models.${local.name}: its worker did not start; see its last lines in the log`,
-        );
+        throw new ConfigError({
+          variable: `models.${local.name}`,
+          message: 'its worker did not start; see its last lines in the log',
+        });
     }
   }
 
@@ -240,9 +238,10 @@ export class Backends {
     if (defaultModel !== undefined) {
       const names = [...Object.keys({ ...file.models, ...file.remotes, ...file.groups }), ...own];
       if (names.includes(defaultModel)) return defaultModel;
-      throw new ConfigError(
-        `LLM_CONNECT_MODEL: there is no model ${defaultModel}; there are ${names.join(', ')}`,
-      );
+      throw new ConfigError({
+        variable: 'LLM_CONNECT_MODEL',
+        message: `there is no model ${defaultModel}; there are ${names.join(', ')}`,
+      });
     }
     if (provider === 'local') return file.default ?? 'default';
     if (own.includes(provider)) return provider;
@@ -250,9 +249,10 @@ export class Backends {
       ([name, settings]) => (settings.provider ?? name) === provider,
     );
     if (remote) return remote[0];
-    throw new ConfigError(
-      `LLM_CONNECT_PROVIDER: ${provider} is neither local, mock nor a provider of the configuration file`,
-    );
+    throw new ConfigError({
+      variable: 'LLM_CONNECT_PROVIDER',
+      message: `${provider} is neither local, mock nor a provider of the configuration file`,
+    });
   }
 }
 
@@ -322,19 +322,14 @@ async function makeLocal(
     name,
     workers: model.workers,
     worker: {
+      ...model,
       binary,
       modelPath,
-      slots: slotsOf(model, workers, binary.path),
+      slots: chooseSlots(model, workers, binary.path),
       ctxSize: model.context,
-      gpuLayers: model.gpuLayers,
-      extraArgs: model.extraArgs,
-      threads: threadsOf(model, workers),
+      threads: chooseThreads(model, workers),
       cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
-      timeouts: {
-        startMs: config.startTimeoutMs,
-        firstTokenMs: config.firstTokenTimeoutMs,
-        tokenMs: config.tokenTimeoutMs,
-      },
+      timeouts: config.timeouts,
     },
     gpus: model.gpus,
     recycling: config.recycling,

@@ -1,4 +1,4 @@
-import { loadConfig } from '../config/config.js';
+import { loadConfig } from '../config/load.js';
 import type { Extensions } from './compose.js';
 import { LMServ } from './server.js';
 
@@ -13,7 +13,7 @@ export interface CreateServerOptions extends Extensions {
   readonly strictProfiles?: boolean;
 }
 
-/** An LMServ inside another program. @throws ConfigError, ConfigFileError or ProfileError. */
+/** An LMServ inside another program. @throws ConfigError. */
 export function createServer(options: CreateServerOptions = {}): LMServ {
   const { host, port, apiKey, env, disableProfiles, strictProfiles, ...extensions } = options;
   const named = { HOST: host, PORT: port === undefined ? undefined : String(port), API_KEY: apiKey };

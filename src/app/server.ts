@@ -1,10 +1,11 @@
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
-import { ConfigError, DEFAULT_KEY, LOOPBACK, type Config } from '../config/config.js';
+import { ConfigError, DEFAULT_KEY, type Config } from '../config/load.js';
 import { onAcceptError } from '../http/server.js';
 import { stdoutOutput, type LogOutput } from '../observe/log-output.js';
 import { createLogger, type Logger } from '../observe/logger.js';
 import { VERSION } from '../config/root.js';
+import { isLoopback } from '../wire/address.js';
 import { compose, type Extensions, type Parts } from './compose.js';
 
 /** The life of one LMServ: its HTTP server, its backends and their workers. */
@@ -115,11 +116,12 @@ export class LMServ {
     backends.start();
     await backends.started;
     await listen(http, { fd: listenFd });
-    if (apiKey === DEFAULT_KEY && !LOOPBACK.includes((this.address as AddressInfo).address)) {
+    if (apiKey === DEFAULT_KEY && !isLoopback((this.address as AddressInfo).address)) {
       http.close();
-      throw new ConfigError(
-        'API_KEY: with the default key the socket must be on 127.0.0.1; set a key of your own',
-      );
+      throw new ConfigError({
+        variable: 'API_KEY',
+        message: 'with the default key the socket must be on 127.0.0.1; set a key of your own',
+      });
     }
   }
 

@@ -1,4 +1,4 @@
-import { processEnv } from '../config/config.js';
+import { processEnv } from '../config/load.js';
 import { Facts } from '../doctor/facts.js';
 import { formatJson, formatText, succeeded } from '../doctor/print.js';
 import { runChecks } from '../doctor/run.js';

@@ -1,7 +1,7 @@
 /** `lmserv model`, also `npm run model`: puts a GGUF model into models/. */
 import path from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
-import { processEnv } from '../config/config.js';
+import { processEnv } from '../config/load.js';
 import { ROOT } from '../config/root.js';
 import { interruptible } from '../install/early/interrupt.mjs';
 import type { Model } from '../install/models/ensure.js';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { keysFilePath } from '../config/config.js';
+import { keysFilePath } from '../config/load.js';
 import { VERSION } from '../config/root.js';
 import { UserError } from '../errors.js';
 import { addInstallServiceCommand } from './install-service.js';

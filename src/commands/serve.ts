@@ -2,17 +2,12 @@ import { setFlagsFromString } from 'node:v8';
 import { interruptible } from '../install/early/interrupt.mjs';
 import { ensureLlama } from '../install/llama/ensure.js';
 import { coalesce } from '../files/coalesce.js';
-import {
-  DEFAULT_KEY,
-  loadConfig,
-  processEnv,
-  serviceEnv,
-  type Config,
-  type ServiceEnv,
-} from '../config/config.js';
+import { DEFAULT_KEY, loadConfig, processEnv, type Config } from '../config/load.js';
 import { checkSelf, ServiceManager, systemdNotify } from '../observe/service-manager.js';
 import { ROOT } from '../config/root.js';
 import { LMServ } from '../app/server.js';
+import { connectUrl } from '../wire/address.js';
+import { serviceEnv, type ServiceEnv } from './service-env.js';
 
 export interface ServeOptions {
   readonly host?: string;
@@ -126,8 +121,7 @@ class Ending {
 
 /** How to talk to it. A key of the user's own is never shown. */
 function greeting(config: Config, server: LMServ): string {
-  const host = ['0.0.0.0', '::'].includes(config.host) ? 'localhost' : config.host;
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${server.port}`;
+  const url = connectUrl(config.host, server.port);
   const key = config.apiKey === DEFAULT_KEY ? DEFAULT_KEY : '$API_KEY';
   const header = config.open ? '' : `-H "X-API-Key: ${key}" `;
   const body = `-d '{"prompt":"Name a famous Peruvian dish"}'`;

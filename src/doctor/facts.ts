@@ -1,5 +1,6 @@
 import type { ResolvedBinary } from '../../workers/binary.js';
 import { partOf } from '../install/models/choose.js';
+import { connectUrl } from '../wire/address.js';
 import { readGguf, GgufError } from './gguf.js';
 import { modelFacts, type ModelFacts } from './model-facts.js';
 import type { Probe } from './probe.js';
@@ -82,7 +83,11 @@ export class Facts {
   lmservRuns(): Promise<boolean> {
     return this.#once('lmserv', async () => {
       if ((await this.listening()) !== 'EADDRINUSE') return false;
-      return (await this.probe.getText(`${ownUrl(this.server)}/`))?.startsWith('LMServ is running.') ?? false;
+      return (
+        (await this.probe.getText(`${connectUrl(this.server.host, this.server.port)}/`))?.startsWith(
+          'LMServ is running.',
+        ) ?? false
+      );
     });
   }
 
@@ -91,12 +96,6 @@ export class Facts {
     this.#known.set(name, known);
     return known as Promise<T>;
   }
-}
-
-/** Where the server is reached from this machine. */
-export function ownUrl({ host, port }: Pick<ServerSettings, 'host' | 'port'>): string {
-  const own = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-  return `http://${own.includes(':') ? `[${own}]` : own}:${port}`;
 }
 
 /** Reads `  CUDA0: NVIDIA H200 (143771 MiB, 143200 MiB free)`. */

@@ -1,10 +1,8 @@
-/** What the server would be started with, as far as it can be read: a wrong value is noted and the rest still checked. */
-import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { parse as parseDotenv } from 'dotenv';
-import { ConfigError, DEFAULT_KEY, loadConfig, slotsOf, threadsOf, type Config } from '../config/config.js';
-import { readTextSync } from '../files/read-text.js';
-import { ProfileError } from '../dialects/llm-connect/profiles/profile.js';
+/** What the server would be started with: a bad value is reported, and the rest is still checked. */
+import { join } from 'node:path';
+import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
+import { DEFAULT_KEY, readConfig, type Config } from '../config/load.js';
+import { readDotenv } from '../files/dotenv.js';
 
 /** A model that this machine is to serve. */
 export interface CheckedModel {
@@ -63,26 +61,16 @@ const SHORTEST_SECRET = 6;
 /** Reads the settings as `lmserv serve` in that folder would. Never throws for a wrong value. */
 export function readSettings(env: Env, folder: string): Settings {
   const envFile = join(folder, '.env');
-  const problems: string[] = [];
-  const dotenv = readDotenv(envFile, problems);
-  const loaded = tolerantConfig(env, folder, problems);
+  const dotenv = readDotenv(envFile);
+  const { config, problems } = readConfig({}, { env, folder });
   return {
-    problems,
-    notes: loaded?.config.notes ?? [],
+    problems: problems.map(({ variable, message }) => `${variable}: ${message}`),
+    notes: config?.notes ?? [],
     envFile,
     envFileSecrets: Object.keys(dotenv).filter((name) => isSecret(name, dotenv[name])),
     secrets: [dotenv, env].flatMap(secretsOf),
-    server: loaded && serverSettings(loaded, resolve(folder, { ...dotenv, ...env }.LLM_MODEL_PATH ?? '')),
+    server: config && { ...config, models: checkedModels(config) },
   };
-}
-
-function readDotenv(file: string, problems: string[]): Env {
-  try {
-    return existsSync(file) ? parseDotenv(readTextSync(file).text) : {};
-  } catch (error) {
-    problems.push(`.env: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-    return {};
-  }
 }
 
 const secretsOf = (env: Env): string[] =>
@@ -90,39 +78,6 @@ const secretsOf = (env: Env): string[] =>
 
 function isSecret(name: string, value = ''): boolean {
   return SECRET_NAME.test(name) && value.length >= SHORTEST_SECRET && value !== DEFAULT_KEY;
-}
-
-interface Loaded {
-  readonly config: Config;
-  /** Variables whose values were wrong and are their defaults now. */
-  readonly replaced: readonly string[];
-}
-
-/** Loads the configuration, each wrong variable in turn noted and replaced by its default. */
-function tolerantConfig(env: Env, folder: string, problems: string[]): Loaded | undefined {
-  const replaced: Record<string, string> = {};
-  let disableProfiles = false;
-  for (;;) {
-    try {
-      const config = loadConfig(replaced, { env, folder, disableProfiles });
-      return { config, replaced: Object.keys(replaced) };
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      if (!problems.includes(message)) problems.push(message);
-      const name = error instanceof ConfigError ? /^([A-Z_]+): /.exec(message)?.[1] : undefined;
-      if (error instanceof ProfileError && !disableProfiles) disableProfiles = true;
-      else if (name === undefined || name === 'LMSERV_CONFIG' || name in replaced) return undefined;
-      else replaced[name] = name === 'HOST' ? '127.0.0.1' : '';
-    }
-  }
-}
-
-function serverSettings({ config, replaced }: Loaded, modelPath: string): ServerSettings {
-  const { host, port, apiKey, open, keysFile, dataDir } = config;
-  // The default model in the place of the one that was asked for would be checked in vain.
-  const wrong = replaced.includes('LLM_MODEL_PATH') ? { path: modelPath } : {};
-  const models = checkedModels(config).map((model) => ({ ...model, ...wrong }));
-  return { host, port, apiKey, open, keysFile, dataDir, models };
 }
 
 /** Paths in a Config are absolute. */
@@ -133,8 +88,8 @@ function checkedModels({ file, binPath }: Config): CheckedModel[] {
     ...model,
     id,
     binPath: model.binPath ?? binPath,
-    threads: threadsOf(model, workers),
-    slots: slotsOf(model, workers, model.binPath ?? binPath),
+    threads: chooseThreads(model, workers),
+    slots: chooseSlots(model, workers, model.binPath ?? binPath),
     gpuLayers: model.gpuLayers,
     cacheRamMb: model.cacheRamMb,
   }));

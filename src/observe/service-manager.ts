@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { hrtime } from 'node:process';
 import { json } from 'node:stream/consumers';
 import { execa } from 'execa';
+import { connectHost } from '../wire/address.js';
 
 /** Messages to systemd by sd_notify(3), and the check of ourselves that they report. Without a service manager nothing is done. */
 
@@ -157,7 +158,12 @@ interface Report {
  */
 export async function checkSelf(address: AddressInfo | null, timeoutMs: number): Promise<Vitals | undefined> {
   if (address === null) return undefined;
-  const where = { host: reachable(address), port: address.port, path: '/health', agent: false } as const;
+  const where = {
+    host: connectHost(address.address),
+    port: address.port,
+    path: '/health',
+    agent: false,
+  } as const;
   const headers = { Accept: 'application/json', Connection: 'close' };
   try {
     const request = get({ ...where, headers, signal: AbortSignal.timeout(timeoutMs) });
@@ -168,12 +174,6 @@ export async function checkSelf(address: AddressInfo | null, timeoutMs: number):
   } catch {
     return undefined;
   }
-}
-
-/** Where to reach a server that listens on this address from its own machine. */
-function reachable({ address }: AddressInfo): string {
-  if (address === '0.0.0.0') return '127.0.0.1';
-  return address === '::' ? '::1' : address;
 }
 
 function describe({ status, workers }: Report): string {

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { JsonError, parseJson } from '../../files/json.js';
 import { readText, readTextSync, type TextFile } from '../../files/read-text.js';
 import { budgetSchema } from '../usage/budget.js';
 import { rateSchema } from './rate.js';
@@ -95,7 +96,7 @@ export async function parseKeysInSlices(text: string, file: string): Promise<Key
 
 /** Yields after every slice. */
 function* parseSlices(text: string, file: string): Generator<undefined, KeyEntry[]> {
-  const json = parseJson(text, file);
+  const json = readJson(text, file);
   yield;
   const top = fileSchema.safeParse(json);
   if (!top.success) throw new KeyFileError(`The key file ${file}: ${describeIssues(top.error.issues)}`);
@@ -140,19 +141,13 @@ class CheckedKeys {
   }
 }
 
-function parseJson(text: string, file: string): unknown {
+function readJson(text: string, file: string): unknown {
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    return parseJson(text);
   } catch (error) {
-    // No cause: Node's message quotes the file.
-    throw new KeyFileError(`The key file ${file} is not valid JSON${locateJsonError(error, text)}`);
+    if (!(error instanceof JsonError)) throw error;
+    throw new KeyFileError(`The key file ${file} ${error.message}`);
   }
-}
-
-/** `, line N` for a JSON error, or an empty string when Node gives no position. */
-function locateJsonError(error: unknown, text: string): string {
-  const position = /at position (\d+)/.exec(String(error))?.[1];
-  return position === undefined ? '' : `, line ${text.slice(0, Number(position)).split('\n').length}`;
 }
 
 function describeIssues(issues: readonly Issue[]): string {

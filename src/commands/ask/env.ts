@@ -1,5 +1,6 @@
 import { optionsFromEnv } from '../../client/env.js';
 import type { Env } from '../../client/env.js';
+import { connectUrl } from '../../wire/address.js';
 import type { ClientOptions } from '../../client/types.js';
 
 /** The server's own defaults, for when it runs from the same folder and `.env` as this command. */
@@ -20,11 +21,5 @@ export function clientOptionsForAsk(env: Env): ClientOptions {
 
 function ownServer(env: Env): string {
   const port = env['PORT']?.trim();
-  return `http://${ownHost(env['HOST']?.trim())}:${port && port !== '0' ? port : SERVER_PORT}`;
-}
-
-/** An address that listens on all interfaces is reached as localhost. */
-function ownHost(host: string | undefined): string {
-  if (!host || host === '0.0.0.0' || host === '::') return 'localhost';
-  return host.includes(':') ? `[${host}]` : host;
+  return connectUrl(env['HOST']?.trim() || 'localhost', port && port !== '0' ? port : SERVER_PORT);
 }

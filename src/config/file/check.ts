@@ -7,27 +7,25 @@ export interface Issue {
   readonly message: string;
 }
 
-/** What one part of the file says of another: names that are there, taken once, and groups that come to an end. Pure. */
-export function checkNames(file: ConfigFile): Issue | undefined {
+/** What is wrong between parts of the file: names that are missing or taken twice, and groups without an end. Pure. */
+export function checkNames(file: ConfigFile): Issue[] {
   const names = Object.keys(file.models).concat(Object.keys(file.remotes));
-  if (names.length === 0) {
-    return { path: [], message: 'needs at least one entry in "models" or "remotes"' };
-  }
-  return checkUnique(file) ?? checkGroups(file, new Set(names)) ?? checkDefault(file);
+  if (names.length === 0) return [{ path: [], message: 'needs at least one entry in "models" or "remotes"' }];
+  return [...checkUnique(file), ...checkGroups(file, new Set(names)), ...checkDefault(file)];
 }
 
-function checkUnique(file: ConfigFile): Issue | undefined {
+function checkUnique(file: ConfigFile): Issue[] {
   const taken = new Map<string, string>();
-  for (const { name, path } of allNames(file)) {
-    const at = path.join('.');
+  return allNames(file).flatMap(({ name, path }) => {
     const other = taken.get(name);
-    if (other !== undefined) return { path, message: `${JSON.stringify(name)} is the name of ${other} too` };
-    taken.set(name, at);
-  }
-  return undefined;
+    if (other === undefined) taken.set(name, path.join('.'));
+    return other === undefined
+      ? []
+      : [{ path, message: `duplicate name ${JSON.stringify(name)}, already used by ${other}` }];
+  });
 }
 
-/** Every name and alias with its place; a name's own before all aliases, so that those are told as the double ones. */
+/** Every name and alias with its place; names before all aliases, so that an alias is reported as the duplicate. */
 function allNames(file: ConfigFile): { name: string; path: PropertyKey[] }[] {
   const entries = [
     ...sectionNames('models', file),
@@ -47,18 +45,18 @@ function sectionNames(section: 'models' | 'remotes' | 'groups', file: ConfigFile
   return Object.entries(named).map(([name, { aliases }]) => ({ name, path: [section, name], aliases }));
 }
 
-function checkGroups(file: ConfigFile, names: ReadonlySet<string>): Issue | undefined {
+function checkGroups(file: ConfigFile, names: ReadonlySet<string>): Issue[] {
   try {
     flattenGroups(new Map(Object.entries(file.groups)), (name) => names.has(name));
-    return undefined;
+    return [];
   } catch (error) {
     if (!(error instanceof GroupError)) throw error;
-    return { path: ['groups', ...error.path], message: error.message };
+    return [{ path: ['groups', ...error.path], message: error.message }];
   }
 }
 
-function checkDefault(file: ConfigFile): Issue | undefined {
-  const { default: standard } = file;
-  if (standard === undefined || allNames(file).some(({ name }) => name === standard)) return undefined;
-  return { path: ['default'], message: `there is no model or group named ${JSON.stringify(standard)}` };
+function checkDefault(file: ConfigFile): Issue[] {
+  const name = file.default;
+  if (name === undefined || allNames(file).some((other) => other.name === name)) return [];
+  return [{ path: ['default'], message: `there is no model or group named ${JSON.stringify(name)}` }];
 }

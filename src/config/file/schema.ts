@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { amountUpTo, budgetSchema } from '../../accounts/usage/budget.js';
-import { int, list, name, seconds, serverUrl, text, variable } from './fields.js';
+import { int, list, name, seconds, secondsFrom, serverUrl, text, variable } from '../fields.js';
+import { modelFields } from '../variables.js';
 
 const MAX_TOKENS = 16_777_216;
 
@@ -35,22 +36,7 @@ export const modelSchema = z
       'A GGUF file, relative to this file, or hf:org/repo:quant, which is fetched at the first start.',
     ),
     binPath: text.optional().describe('llama-cli or llama-server; by default as LLM_BIN_PATH has it.'),
-    workers: int(1, 256).default(1).describe('Persistent processes.'),
-    slots: int(1, 256)
-      .optional()
-      .describe('Sequences each of them decodes together; by default as many as pay.'),
-    context: int(64, MAX_TOKENS).default(4096).describe('Context of a slot, tokens.'),
-    gpuLayers: int(0, 10_000).optional().describe('Layers on the GPU; llama.cpp chooses by default.'),
-    gpus: list(z.string('must be a text').regex(/^[\w:.-]+$/, 'must be the id of a GPU such as "0"'))
-      .default([])
-      .describe('Ids of GPUs, dealt out to the workers in turn.'),
-    threads: int(1, 4096).optional().describe('Of each worker; by default the cores are shared out.'),
-    cacheRamMb: int(0, MAX_TOKENS)
-      .optional()
-      .describe('Prompt cache over all workers of this model, MiB; 0 is off.'),
-    extraArgs: list(z.string('must be a text'))
-      .default([])
-      .describe('Further arguments of llama.cpp, such as ["--rpc", "10.0.0.2:50052"].'),
+    ...modelFields,
     ...common,
   })
   .describe('A model served by llama.cpp on this machine.');
@@ -67,10 +53,7 @@ const timeouts = z
 const retries = z
   .strictObject({
     attempts: int(0, 10).default(2).describe('Further attempts after the first one fails.'),
-    budgetSecs: z
-      .number('must be a number of seconds from 0 to 600')
-      .min(0, 'must be a number of seconds from 0 to 600')
-      .max(600, 'must be a number of seconds from 0 to 600')
+    budgetSecs: secondsFrom(0, 600)
       .default(5)
       .describe('No attempt begins later than this after the first one.'),
   })

@@ -1,13 +1,13 @@
 /** Keys: who may come in, and who can read the files that keys are in. None is ever shown. */
-import { DEFAULT_KEY } from '../../config/config.js';
+import { DEFAULT_KEY } from '../../config/load.js';
 import { KeyFileError, parseKeys } from '../../accounts/keys/file.js';
+import { isLoopback } from '../../wire/address.js';
 import type { Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../finding.js';
 import type { PathFacts } from '../probe.js';
 
 /** Characters. Shorter ones can be guessed. */
 const KEY_ENOUGH = 16;
-const LOOPBACK = ['127.0.0.1', 'localhost', '::1'];
 const MAKE_KEY = 'make one: openssl rand -hex 32';
 
 /** Permission bits of everybody but the owner. */
@@ -15,7 +15,7 @@ const OTHERS = 0o077;
 
 export function checkKey({ server }: Facts): Finding {
   const { apiKey, host, open, keysFile } = server;
-  if (open && !LOOPBACK.includes(host)) {
+  if (open && !isLoopback(host)) {
     return warn(`none is asked for, and ${host} can be reached by others`, `set API_KEY; ${MAKE_KEY}`);
   }
   if (open) return ok('none is asked for; only this machine can reach the server');
@@ -33,7 +33,7 @@ export async function checkKeysFile({ probe, server }: Facts): Promise<Finding> 
   const entry = await probe.stat(keysFile);
   const add = 'make it with lmserv keys add NAME, or unset API_KEYS_FILE';
   if (!entry) return fail(`there is no file ${keysFile}`, add);
-  if (entry.kind !== 'file') return fail(`${keysFile} is no file`, add);
+  if (entry.kind !== 'file') return fail(`${keysFile} is not a regular file`, add);
   if (!entry.readable) return fail(`${keysFile} may not be read by this account`, 'change its owner');
   try {
     const { length } = parseKeys(await probe.readText(keysFile), keysFile);

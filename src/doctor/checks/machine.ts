@@ -1,7 +1,8 @@
 /** Disk, port, open files and cores. */
 import { dirname } from 'node:path';
 import { formatBytes } from '../../install/progress.js';
-import { ownUrl, type Facts } from '../facts.js';
+import { connectUrl } from '../../wire/address.js';
+import type { Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../finding.js';
 
 /** Bytes. */
@@ -51,9 +52,9 @@ export async function checkPort(facts: Facts): Promise<Finding> {
 }
 
 async function taken(facts: Facts): Promise<Finding> {
-  const { port } = facts.server;
+  const { host, port } = facts.server;
   if (await facts.lmservRuns())
-    return ok(`an LMServ is running at ${ownUrl(facts.server)}`, 'stop it before you start another there');
+    return ok(`an LMServ is running at ${connectUrl(host, port)}`, 'stop it before you start another there');
   return fail(`${port} is taken by another program`, 'stop what listens there or set PORT to another');
 }
 

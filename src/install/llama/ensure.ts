@@ -1,8 +1,7 @@
 /** At `npm start`: builds llama.cpp only when no usable binary is there. */
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'dotenv';
 import { BinaryError, resolveBinary } from '../../../workers/binary.js';
+import { readDotenv } from '../../files/dotenv.js';
 import type { ProgressStream } from '../progress.js';
 import { SetupError } from './context.js';
 import type { SetupOptions } from './setup.js';
@@ -10,7 +9,7 @@ import type { SetupOptions } from './setup.js';
 /** @returns whether there is a usable binary now; otherwise what to do has been written */
 export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   const { root, env = process.env } = options;
-  const configured = await configuredBinary(root, env);
+  const configured = configuredBinary(root, env);
   try {
     await resolveBinary({ root, configured, searchPath: env['PATH'], env });
     return true;
@@ -23,10 +22,8 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
 }
 
 /** LLM_BIN_PATH from the environment, else from the checkout's .env. */
-async function configuredBinary(root: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  if (env['LLM_BIN_PATH'] !== undefined) return env['LLM_BIN_PATH'] || undefined;
-  const text = await readFile(path.join(root, '.env'), 'utf8').catch(() => '');
-  return parse(text)['LLM_BIN_PATH'] || undefined;
+function configuredBinary(root: string, env: NodeJS.ProcessEnv): string | undefined {
+  return { ...readDotenv(path.join(root, '.env')), ...env }.LLM_BIN_PATH || undefined;
 }
 
 /** Says why, when a binary was there but of no use, and how long it takes. */

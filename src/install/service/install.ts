@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'dotenv';
+import { loadConfig, type Config } from '../../config/load.js';
+import { readDotenv } from '../../files/dotenv.js';
 import { writeAtomically } from '../../files/write-text.js';
-import { loadConfig, type Config } from '../../config/config.js';
 import { exists } from '../files.js';
 import {
   ensureUser,
@@ -44,20 +44,15 @@ export interface Installation {
 
 /** The unit as it would be installed here, without looking at what the user may read. */
 export async function printedUnit(installation: Installation): Promise<string> {
-  const config = await settings(installation);
+  const config = settings(installation);
   const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
   if (!installation.options.socket) return service;
   return `${service}\n# --- ${SOCKET}\n${await socketUnit(installation.root, config)}`;
 }
 
-/** The settings as the service will read them. @throws ConfigError, ConfigFileError or ProfileError */
-async function settings({ options, root }: Installation): Promise<Config> {
-  return loadConfig({}, { env: await readEnvFile(options.envFile), folder: root });
-}
-
-/** The settings in a file; none where it is not there or not for us to read. */
-async function readEnvFile(file: string): Promise<Record<string, string>> {
-  return parse(await readFile(file, 'utf8').catch(() => ''));
+/** The settings as the service will read them. @throws ConfigError. An unreadable file counts as empty. */
+function settings({ options, root }: Installation): Config {
+  return loadConfig({}, { env: readDotenv(options.envFile), folder: root });
 }
 
 /** The unit, for a llama.cpp where one must be named in it and for all that is read where it lies. */
@@ -100,7 +95,7 @@ export async function install(installation: Installation): Promise<void> {
   say(`User: ${user.name} ${made ? 'created' : 'exists'}`);
   const fresh = await createEnvFile(options.envFile);
   say(`Settings: ${options.envFile} ${fresh ? 'created, with a random API_KEY' : 'left unchanged'}`);
-  const config = await settings(installation);
+  const config = settings(installation);
   const service = await accessibleUnit(installation, user, config);
   await putUnits(installation, service, options.socket ? await socketUnit(root, config) : undefined);
   await systemctl(system, 'daemon-reload');

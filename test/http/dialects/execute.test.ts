@@ -2,7 +2,7 @@ import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
 import request from 'supertest';
 import { events, failing, KEY, playing, saying, testApp } from '../../support/app.js';
 import { routes } from '../../../src/http/routes.js';
-import { loadProfiles } from '../../../src/dialects/llm-connect/profiles/load.js';
+import { loadConfig } from '../../../src/config/load.js';
 import { post } from './post.js';
 
 const asked = { prompt: 'Hello' };
@@ -108,7 +108,7 @@ describe('POST /execute', () => {
 });
 
 describe('a server with profiles', () => {
-  const profiles = loadProfiles({}, () => '');
+  const profiles = loadConfig({}, { env: {}, folder: import.meta.dirname }).profiles;
   const strict = routes({ execute: { profiles, strictProfiles: true, isKnownModel: () => false } });
 
   test('serves the built-in profile', async () => {

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { Backends, type BackendRecord } from '../../../src/app/backends.js';
-import type { Config } from '../../../src/config/config.js';
+import type { Config } from '../../../src/config/load.js';
 import { FakeBackend } from '../generate/helpers.js';
 import { local, parse, remote } from '../config/file/helpers.js';
 

@@ -238,11 +238,11 @@ describe('which server', () => {
       apiKey: 'mine',
     });
     expect(clientOptionsForAsk({ HOST: '0.0.0.0', PORT: '0', API_KEY: '' })).toMatchObject({
-      baseUrl: 'http://localhost:8000',
+      baseUrl: 'http://127.0.0.1:8000',
       apiKey: '',
     });
     expect(clientOptionsForAsk({ HOST: '::1' }).baseUrl).toBe('http://[::1]:8000');
-    expect(clientOptionsForAsk({ HOST: '::' }).baseUrl).toBe('http://localhost:8000');
+    expect(clientOptionsForAsk({ HOST: '::' }).baseUrl).toBe('http://[::1]:8000');
     expect(clientOptionsForAsk({ API_KEY: 'server', LLM_API_KEY: 'client' }).apiKey).toBe('client');
   });
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, keysFilePath, loadConfig, slotsOf, modelId } from '../../../src/config/config.js';
+import { ConfigError, keysFilePath, loadConfig, modelId } from '../../../src/config/load.js';
 
 let folder: string;
 
@@ -61,26 +61,29 @@ test('the command line goes before the environment, which goes before .env', () 
 });
 
 test.each([
-  ['PORT', 'abc', 'must be a number'],
+  ['PORT', 'abc', 'must be a whole number from 0 to 65535'],
   ['API_KEY', 'schlüssel', 'printable ASCII'],
   ['API_KEY', 'two words', 'printable ASCII'],
   ['API_KEY', ' k', 'printable ASCII'],
-  ['PORT', '70000', 'must be at most 65535'],
-  ['PORT', '1.5', 'must be a whole number'],
-  ['LLM_WORKERS', '0', 'must be at least 1'],
-  ['QUEUE_TIMEOUT_SECS', '0', 'must be more than 0'],
-  ['QUEUE_TIMEOUT_SECS', 'Infinity', 'must be a number'],
+  ['PORT', '70000', 'must be a whole number from 0 to 65535'],
+  ['PORT', '1.5', 'must be a whole number from 0 to 65535'],
+  ['LLM_WORKERS', '0', 'must be a whole number from 1 to 256'],
+  ['LLM_GPUS', '0;1', 'the id of a GPU'],
+  ['QUEUE_TIMEOUT_SECS', '0', 'must be a number of seconds, more than 0'],
+  ['QUEUE_TIMEOUT_SECS', 'Infinity', 'must be a number of seconds'],
+  ['WORKER_MAX_AGE_SECS', '0', 'must be a number of seconds from 1'],
+  ['SHUTDOWN_GRACE_SECS', '-1', 'must be a number of seconds from 0'],
   ['RATE_LIMIT_QPS', '0.0000001', 'must be 0 for no limit, or 0.00001 to 1000000'],
   ['RATE_LIMIT_QPS', '1000001', 'to 1000000 requests per second'],
   ['RATE_LIMIT_QPS', '-1', 'must be 0 for no limit, or'],
-  ['RATE_LIMIT_QPS', '1e308', 'must be a number'],
-  ['KEYLESS_NETWORKS', '10.0.0.0/8,lan', 'lan is no network'],
-  ['KEYLESS_NETWORKS', '10.0.0.0/33', 'is no network'],
+  ['RATE_LIMIT_QPS', '1e308', 'must be 0 for no limit, or'],
+  ['KEYLESS_NETWORKS', '10.0.0.0/8,lan', '"lan" is not a valid network .expected e.g. 192.168.1.0/24.'],
+  ['KEYLESS_NETWORKS', '10.0.0.0/33', 'is not a valid network'],
   ['TRUST_PROXY', 'yes', 'a number of proxies'],
   ['CORS_ORIGINS', 'https://a.example,foo', 'must be \\* or origins'],
-  ['LLM_EXTRA_ARGS', '--x "y', 'not closed'],
-  ['HEALTH_FORMAT', 'xml', ''],
-  ['LOG_LEVEL', 'loud', ''],
+  ['LLM_EXTRA_ARGS', '--x "y', 'unclosed quote'],
+  ['HEALTH_FORMAT', 'xml', 'must be one of: text, json'],
+  ['LOG_LEVEL', 'loud', 'must be one of: trace, debug'],
   ['LLM_MODEL_PATH', 'nowhere.gguf', 'npm run model'],
   ['LMSERV_CONFIG', 'nowhere.json', 'there is no file'],
 ])('%s=%s is refused in a line that names it', (name, value, message) => {
@@ -95,15 +98,55 @@ test.each([
   expect((error as Error).message).toMatch(new RegExp(`^${name}: [^\\n]*${message}`));
 });
 
+test('all problems are reported at once, each in a line that names its variable', () => {
+  writeFileSync(
+    join(folder, 'lmserv.config.json'),
+    '{"models":{"a":{"path":"none.gguf","worker":1},"b":{}}}',
+  );
+  const env = {
+    PORT: 'x',
+    LLM_THREADS: '0',
+    HOST: '0.0.0.0',
+    LLM_CONNECT_PROFILES_JSON: '{',
+    LLM_SLOTS: 'auto',
+  };
+  const load = () => loadConfig({}, { env, folder });
+  expect(load).toThrow(ConfigError);
+  const expected = [
+    ['PORT', 'must be a whole number from 0 to 65535'],
+    ['LLM_THREADS', 'must be a whole number from 1 to 4096'],
+    ['LLM_CONNECT_PROFILES_JSON', 'is not valid JSON'],
+    ['HOST', 'only 127.0.0.1 is possible with the default API_KEY; set a key of your own'],
+    ['lmserv.config.json', 'models.a.worker: unknown field'],
+    ['lmserv.config.json', 'models.b.path: is required'],
+  ] as const;
+  const problems = expected.map(([variable, message]) => ({ variable, message }));
+  const lines = expected.map((problem) => problem.join(': '));
+  expect(load).toThrow(expect.objectContaining({ problems, message: lines.join('\n') }));
+});
+
+test('a bad API_KEY does not count as the default one', () => {
+  expect(() => load({ API_KEY: 'two words', HOST: '0.0.0.0' })).toThrow(/^API_KEY: [^\n]*$/);
+});
+
+test('--disable-profiles leaves out the variables of profiles', () => {
+  const env = { LLM_CONNECT_PROFILES_JSON: '{', LLM_CONNECT_PROFILE_FILE: 'none' };
+  expect(loadConfig({}, { env, folder, disableProfiles: true }).profiles.names).toEqual([]);
+});
+
 test.each(['0', '0.00001', '0.5', '1.9', '1000000'])('RATE_LIMIT_QPS=%s is taken as it is', (qps) => {
   expect(load({ RATE_LIMIT_QPS: qps }).rateLimitQps).toBe(Number(qps));
 });
 
 test('times become milliseconds, an empty value counts as not set', () => {
-  expect(load({ QUEUE_TIMEOUT_SECS: '1.5', TOKEN_TIMEOUT_SECS: '' })).toMatchObject({
+  const env = { QUEUE_TIMEOUT_SECS: '1.5', TOKEN_TIMEOUT_SECS: '', WORKER_MAX_AGE_SECS: '2' };
+  expect(load(env)).toMatchObject({
     queueTimeoutMs: 1_500,
-    tokenTimeoutMs: 15_000,
+    timeouts: { startMs: 120_000, tokenMs: 15_000 },
+    recycling: { ageMs: 2_000, requests: undefined },
+    shutdownGraceMs: 30_000,
   });
+  expect(load({ WORKER_MAX_MEMORY_MB: '2' }).recycling.memoryBytes).toBe(2 * 2 ** 20);
 });
 
 test('the LLM_ variables make one model, named by its file', () => {
@@ -122,33 +165,12 @@ test('the LLM_ variables make one model, named by its file', () => {
   });
 });
 
-describe('slots by default', () => {
-  const cpu = { gpus: [], threads: 4 };
-
-  test.each([
-    ['two on a CPU', cpu, undefined, 2],
-    ['one where a worker has one thread', { ...cpu, threads: 1 }, undefined, 1],
-    ['four with layers on a GPU', { ...cpu, gpuLayers: 20 }, undefined, 4],
-    ['four with a GPU named', { ...cpu, gpus: ['0'] }, undefined, 4],
-    ['four with a build for GPUs', cpu, '/x/vendor/llama.cpp/build-cuda/bin/llama-cli', 4],
-    [
-      'two with that build and no layer on the GPU',
-      { ...cpu, gpuLayers: 0 },
-      '/x/build-cuda/bin/llama-cli',
-      2,
-    ],
-    ['what was asked for', { ...cpu, slots: 7 }, undefined, 7],
-  ])('%s', (_name, model, binPath, slots) => {
-    expect(slotsOf(model, 1, binPath)).toBe(slots);
-  });
-
-  test('LLM_SLOTS=auto is the default', () => {
-    writeFileSync(join(folder, 'm.gguf'), '');
-    for (const env of [{}, { LLM_SLOTS: 'auto' }]) {
-      expect(load({ LLM_MODEL_PATH: 'm.gguf', ...env }).file.models.m!.slots).toBeUndefined();
-    }
-    expect(() => load({ LLM_SLOTS: '0' })).toThrow('LLM_SLOTS: must be at least 1');
-  });
+test('LLM_SLOTS=auto is the default', () => {
+  writeFileSync(join(folder, 'm.gguf'), '');
+  for (const env of [{}, { LLM_SLOTS: 'auto' }]) {
+    expect(load({ LLM_MODEL_PATH: 'm.gguf', ...env }).file.models.m!.slots).toBeUndefined();
+  }
+  expect(() => load({ LLM_SLOTS: '0' })).toThrow('LLM_SLOTS: must be a whole number from 1 to 256');
 });
 
 test('a configuration file takes the place of them', () => {

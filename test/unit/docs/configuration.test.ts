@@ -1,36 +1,30 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { VARIABLES } from '../../../src/config/config.js';
+import { CLIENT_VARIABLES, generateDocuments } from '../../../src/config/documents.js';
 import { ERRORS } from '../../../src/errors.js';
-import { PROFILE_VARIABLES } from '../../../src/dialects/llm-connect/profiles/load.js';
 import { ROOT } from '../../../src/config/root.js';
+import { SECTIONS, type Row } from '../../../src/config/variables.js';
 
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
 
-/** Read by the client library, where the client runs. */
-const CLIENT = [
-  ...['LLM_PROVIDER', 'LLM_BASE_URL', 'LLM_URL', 'LLM_API_KEY', 'LLM_MODEL'],
-  ...['LLM_TIMEOUT_SECS', 'LLM_PROVIDER_FALLBACK', 'OPENAI_API_KEY'],
-];
-
-const inCode = [...Object.keys(VARIABLES), ...PROFILE_VARIABLES, ...CLIENT].sort();
-
-test('.env.example has each variable of the code, once, and no other', () => {
-  const names = [...read('.env.example').matchAll(/^# ([A-Z_]+)=/gm)].map((match) => match[1]!);
-  expect(names.sort()).toEqual(inCode);
+describe.each(Object.entries(generateDocuments(read)))('%s', (path, text) => {
+  test('is as `npm run generate` writes it', () => {
+    if (read(path) !== text)
+      throw new Error(`${path} is out of date: run npm run generate and commit the result`);
+  });
 });
 
-test('docs/configuration.md has a row for each variable of the code', () => {
-  const [settings] = read('docs/configuration.md').split('## Read by the scripts');
-  const names = [...settings!.matchAll(/^\| ([A-Z_]+) \|/gm)].map((match) => match[1]!);
-  expect(names.sort()).toEqual(inCode);
+test('every variable has a sentence, or follows one that explains it too', () => {
+  const rows = Object.values(SECTIONS).flatMap((section) => Object.entries<Row>(section));
+  const silent = rows.filter(([, { doc }]) => !doc).map(([name]) => name);
+  expect(silent.filter((name) => !name.startsWith('LLM_CONNECT_CUSTODIAN_TRIAGE_'))).toEqual([]);
 });
 
 test('the client library reads those that are said to be its own', () => {
   const source = ['client/env', 'commands/ask/env', 'client/plan', 'client/target', 'client/client']
     .map((name) => read(`src/${name}.ts`))
     .join('');
-  for (const name of CLIENT) expect(source).toContain(name);
+  for (const name of Object.keys(CLIENT_VARIABLES)) expect(source).toContain(name);
 });
 
 test('docs/api-chat.md lists each error code under its status', () => {

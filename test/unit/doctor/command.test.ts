@@ -93,5 +93,5 @@ it('prints lines for people unless asked for JSON', async () => {
   const code = await runDoctor({ env, folder }, (piece) => (text += piece));
   expect(code).toBe(1);
   expect(text).toMatch(/^ok {4}Node – /);
-  expect(text).toMatch(/^fail {2}configuration – PORT: must be a number – correct it/m);
+  expect(text).toMatch(/^fail {2}configuration – PORT: must be a whole number from 0 to 65535 – correct it/m);
 });

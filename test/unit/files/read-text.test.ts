@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadConfigFile } from '../../../src/config/file/index.js';
-import { loadConfig } from '../../../src/config/config.js';
+import { readConfigFileSync } from '../../../src/config/file/load.js';
+import { loadConfig } from '../../../src/config/load.js';
 import { readText, readTextSync, MAX_FILE_BYTES } from '../../../src/files/read-text.js';
 import { Keyring } from '../../../src/accounts/keys/keyring.js';
 
@@ -49,7 +49,7 @@ describe.each(UNREADABLE)('%s', (_, code, make) => {
 
   test('is named in the error as the key file, the configuration file and the profile file', () => {
     expect(() => new Keyring({ file })).toThrow(`The key file ${file} cannot be read (${code})`);
-    expect(() => loadConfigFile(file)).toThrow(`file: cannot be read (${code})`);
+    expect(() => readConfigFileSync(file)).toThrow(`file: cannot be read (${code})`);
     const env = { LLM_CONNECT_PROVIDER: 'mock', LLM_CONNECT_PROFILE_FILE: file };
     expect(() => loadConfig({}, { env, folder })).toThrow(
       `LLM_CONNECT_PROFILE_FILE: cannot be read (${code})`,

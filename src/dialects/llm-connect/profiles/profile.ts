@@ -1,13 +1,10 @@
+/** Profiles of llm-connect as the operator writes them. */
+
 import { z } from 'zod';
 import { callValues, modelParams, type ResolvedCall } from '../execute-config.js';
-import { UserError } from '../../../errors.js';
+import { Profiles } from './profiles.js';
 
-export type Env = Readonly<Record<string, string | undefined>>;
-
-/** A value of the operator's is wrong; one line that names the variable and the field. */
-export class ProfileError extends UserError {}
-
-/** A misspelt field of the operator's is told, where a client's would be ignored. */
+/** An operator's misspelt field is an error; a client's is ignored. */
 const profile = z.strictObject({
   ...callValues,
   model_params: z
@@ -26,10 +23,40 @@ const profile = z.strictObject({
 /** A named provider, model and call values. */
 export type Profile = ResolvedCall;
 
-/** @param where what the error names: the variable and the profile. @throws ProfileError. */
-export function parseProfile(value: unknown, where: string): Profile {
-  const result = profile.safeParse(value);
-  if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
-  throw new ProfileError(`${[where, ...path].join('.')}: ${message}`);
+/** JSON text: profiles by name. */
+export const profilesJson = z
+  .string()
+  .transform((json, context): unknown => {
+    try {
+      return JSON.parse(json);
+    } catch {
+      // Node's message quotes the text.
+      context.addIssue('is not valid JSON');
+      return z.NEVER;
+    }
+  })
+  .pipe(z.record(z.string(), profile, 'must be a JSON object of profiles by name'));
+
+const TRIAGE = 'custodian-triage-balanced';
+
+/** The values of the built-in profile, each a variable of its own, with their defaults. */
+export const triageFields = {
+  provider: profile.shape.provider.prefault('openrouter'),
+  model: profile.shape.model.default('anthropic/claude-sonnet-4'),
+  temperature: profile.shape.temperature.prefault(0.2),
+  max_tokens: profile.shape.max_tokens.prefault(1800),
+  max_depth: profile.shape.max_depth.prefault(2),
+  timeout_seconds: profile.shape.timeout_seconds.prefault(300),
+  reasoning_effort: modelParams.reasoning_effort.prefault('medium'),
+};
+
+type Triage = { readonly [K in keyof typeof triageFields]: z.output<(typeof triageFields)[K]> };
+
+/** The built-in profile and those of each set; one of a later set replaces an earlier one of the same name as a whole. */
+export function createProfiles(
+  { reasoning_effort, ...triage }: Triage,
+  ...sets: Readonly<Record<string, Profile>>[]
+): Profiles {
+  const builtIn: Profile = { ...triage, model_params: { reasoning_effort } };
+  return new Profiles(new Map([[TRIAGE, builtIn], ...sets.flatMap((set) => Object.entries(set))]));
 }

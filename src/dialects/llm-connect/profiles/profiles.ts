@@ -1,15 +1,14 @@
 import type { CallValues, ResolvedCall } from '../execute-config.js';
 import { compact } from '../../shared/fields.js';
-import type { Profile } from './profile.js';
 
 /** Named sets of provider, model and call values. Immutable. */
 export class Profiles {
   /** What `--disable-profiles` leaves. */
   static readonly none = new Profiles(new Map());
 
-  readonly #byName: ReadonlyMap<string, Profile>;
+  readonly #byName: ReadonlyMap<string, ResolvedCall>;
 
-  constructor(byName: ReadonlyMap<string, Profile>) {
+  constructor(byName: ReadonlyMap<string, ResolvedCall>) {
     this.#byName = new Map(byName);
   }
 

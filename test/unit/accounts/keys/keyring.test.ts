@@ -179,7 +179,7 @@ describe('an invalid key file', () => {
 
   test('that is not valid JSON is reported with the line', () => {
     writePrivate(file, '{"keys": [\n\n {"name": "a" "b"}]}');
-    expect(() => keyring()).toThrow(/is not valid JSON, line 3$/);
+    expect(() => keyring()).toThrow(/is not valid JSON \(line 3, column \d+\)$/);
   });
 
   test('that is missing stops the start', () => {

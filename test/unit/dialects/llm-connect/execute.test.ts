@@ -1,17 +1,15 @@
 import { execute, type ExecuteOptions } from '../../../../src/dialects/llm-connect/execute.js';
 import type { GenerateRequest } from '../../../../src/contract.js';
-import { loadProfiles } from '../../../../src/dialects/llm-connect/profiles/load.js';
+import { loadConfig } from '../../../../src/config/load.js';
 import { Collector } from '../../../../src/dialects/shared/collect.js';
 
 /** How a config, by the server's options, becomes a request. */
 
 const TRIAGE = 'custodian-triage-balanced';
-const profiles = loadProfiles(
-  {
-    LLM_CONNECT_PROFILES_JSON: JSON.stringify({ here: { provider: 'local', model: 'tiny', max_tokens: 3 } }),
-  },
-  () => '',
-);
+const env = {
+  LLM_CONNECT_PROFILES_JSON: JSON.stringify({ here: { provider: 'local', model: 'tiny', max_tokens: 3 } }),
+};
+const { profiles } = loadConfig({}, { env, folder: import.meta.dirname });
 
 function requestFor(config: object | undefined, options: ExecuteOptions = {}): GenerateRequest {
   return execute(options).parse({ prompt: 'Hello', ...(config ? { config } : {}) }).request;

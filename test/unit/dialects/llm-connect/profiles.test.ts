@@ -1,14 +1,17 @@
-import { loadProfiles, PROFILE_VARIABLES } from '../../../../src/dialects/llm-connect/profiles/load.js';
-import { ProfileError } from '../../../../src/dialects/llm-connect/profiles/profile.js';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConfigError, loadConfig } from '../../../../src/config/load.js';
 import { Profiles } from '../../../../src/dialects/llm-connect/profiles/profiles.js';
 
 const TRIAGE = 'custodian-triage-balanced';
 const PREFIX = 'LLM_CONNECT_CUSTODIAN_TRIAGE_';
 
-const noFile = (_path: string): string => {
-  throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
-};
-const load = (env: Record<string, string>, readFile = noFile) => loadProfiles(env, readFile);
+let folder: string;
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'profiles-'))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const load = (env: Record<string, string>) => loadConfig({}, { env, folder }).profiles;
 const json = (profiles: object) => ({ LLM_CONNECT_PROFILES_JSON: JSON.stringify(profiles) });
 
 const BUILT_IN = {
@@ -55,7 +58,7 @@ describe('the built-in profile', () => {
     ['REASONING_EFFORT', 'enormous'],
   ])('an invalid %s (%s) is named in the error', (field, value) => {
     const run = () => load({ [PREFIX + field]: value });
-    expect(run).toThrow(ProfileError);
+    expect(run).toThrow(ConfigError);
     expect(run).toThrow(`${PREFIX}${field}`);
   });
 });
@@ -67,19 +70,17 @@ describe('custom profiles', () => {
     expect(profiles.resolve('cheap', {})).toEqual({ model: 'fast', model_params: { top_p: 0.5 } });
   });
 
-  test('are read from the file that LLM_CONNECT_PROFILE_FILE names', () => {
-    const files: Record<string, string> = {
-      '/etc/p.json': '{"slow":{"model":"quality","provider":"cloud"}}',
-    };
-    const profiles = load({ LLM_CONNECT_PROFILE_FILE: '/etc/p.json' }, (path) => files[path]!);
+  test('come from the file that LLM_CONNECT_PROFILE_FILE names', () => {
+    writeFileSync(join(folder, 'p.json'), '{"slow":{"model":"quality","provider":"cloud"}}');
+    const profiles = load({ LLM_CONNECT_PROFILE_FILE: 'p.json' });
     expect(profiles.resolve('slow', {})).toMatchObject({ model: 'quality', provider: 'cloud' });
   });
 
   test('from the variable replace those from the file, and both replace the built-in one as a whole', () => {
     const env = { ...json({ a: { model: 'json' } }), LLM_CONNECT_PROFILE_FILE: 'f' };
-    const profiles = load(env, () =>
-      JSON.stringify({ a: { model: 'file', max_tokens: 1 }, [TRIAGE]: { model: 'own' } }),
-    );
+    const file = { a: { model: 'file', max_tokens: 1 }, [TRIAGE]: { model: 'own' } };
+    writeFileSync(join(folder, 'f'), JSON.stringify(file));
+    const profiles = load(env);
     expect(profiles.resolve('a', {})).toEqual({ model: 'json', model_params: {} });
     expect(profiles.resolve(TRIAGE, {})).toEqual({ model: 'own', model_params: {} });
   });
@@ -99,7 +100,7 @@ describe('custom profiles', () => {
     ['LLM_CONNECT_PROFILE_FILE: cannot be read (ENOENT)', { LLM_CONNECT_PROFILE_FILE: '/none' }],
   ])('that are invalid stop the start: %s', (message, env) => {
     const run = () => load(env);
-    expect(run).toThrow(ProfileError);
+    expect(run).toThrow(ConfigError);
     expect(run).toThrow(message);
     expect(run).not.toThrow('SECRET');
   });
@@ -124,11 +125,4 @@ describe('resolve', () => {
       model_params: { reasoning_effort: 'medium', seed: 1 },
     });
   });
-});
-
-test('the list of variables contains each variable that is read', () => {
-  const read = new Set<string>();
-  const env = new Proxy({}, { get: (_target, name) => void read.add(String(name)) });
-  loadProfiles(env, noFile);
-  expect([...PROFILE_VARIABLES].sort()).toEqual([...read].sort());
 });

@@ -1,4 +1,4 @@
-import { serviceEnv } from '../../../src/config/config.js';
+import { serviceEnv } from '../../../src/commands/service-env.js';
 
 /** What systemd says to a process by its environment. */
 

@@ -1,4 +1,4 @@
-/** The kinds of value a configuration file has, each with a message that says what it must be. */
+/** The kinds of value in variables and the configuration file, each with one message that says what it must be. */
 
 import { z } from 'zod';
 
@@ -14,6 +14,14 @@ export const list = <T extends z.ZodType>(item: T) => z.array(item, 'must be a l
 /** More than a day is a mistake: timers would overflow. */
 const SECONDS_RULE = 'must be a number of seconds, more than 0 and at most 86400';
 export const seconds = z.number(SECONDS_RULE).gt(0, SECONDS_RULE).max(86_400, SECONDS_RULE);
+
+export const secondsFrom = (min: number, max: number) => {
+  const rule = `must be a number of seconds from ${min} to ${max}`;
+  return z.number(rule).min(min, rule).max(max, rule);
+};
+
+export const oneOf = <const T extends readonly string[]>(...values: T) =>
+  z.enum(values, `must be one of: ${values.join(', ')}`);
 
 const NAME_RULE = 'must be 1 to 128 letters, digits or . _ - : / @ and begin with a letter or digit';
 
