@@ -66,7 +66,7 @@ function limiterFor(qps: number, clock: Clock): Limiter {
     legacyHeaders: false,
     // Made once, at the first request with that rate: keys with their own rates may be added at any time.
     validate: { creationStack: false },
-    keyGenerator: (_request, response) => callerKey(response as Response),
+    keyGenerator: (_request, response) => callerKey(response),
     handler: (request, _response, next) => {
       const { resetTime } = (request as AugmentedRequest).rateLimit!;
       const retryAfter = Math.max(1, Math.ceil((resetTime!.getTime() - Date.now()) / 1000));

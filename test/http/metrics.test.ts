@@ -54,7 +54,7 @@ describe('access', () => {
     const inFlight = new InFlight();
     await inFlight.drain(0);
     const starting = () => Promise.reject(new LMServError('starting'));
-    const { app } = observed({ inFlight, rateLimitQps: 0.01, generate: starting as never });
+    const { app } = observed({ inFlight, rateLimitQps: 0.01, generate: starting });
     for (let i = 0; i < 3; i += 1) await scrape(app).expect(200);
     await request(app).get('/v1/models').set('X-API-Key', KEY).expect(200);
     await request(app).get('/v1/models').set('X-API-Key', KEY).expect(429);

@@ -13,7 +13,7 @@ function builder(fail: string[] = []) {
     if (fail.includes(name)) throw new Error(`no ${name}`);
     const backend = new FakeBackend(name);
     made.push(backend);
-    return { backend: backend as never, created: 7 };
+    return { backend: backend, created: 7 };
   };
   return {
     made,
