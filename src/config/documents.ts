@@ -65,8 +65,8 @@ function withoutLinks(markdown: string): string {
 /** The default as an operator would write it; empty when there is none. */
 function defaultText(row: Notes & Partial<Row>): string {
   if (row.byDefault !== undefined || row.schema === undefined) return row.byDefault ?? '';
-  const schema = z.toJSONSchema(row.schema, { io: 'input', unrepresentable: 'any' });
-  return [schema.default ?? ''].join();
+  const { default: value = '' } = z.toJSONSchema(row.schema, { io: 'input', unrepresentable: 'any' });
+  return typeof value === 'object' ? String((value as unknown[]).join(',')) : String(value as string | number);
 }
 
 /** Puts the section's table between its markers. */
