@@ -25,7 +25,7 @@ function parseObject(data: string): RemoteChunk | undefined {
   try {
     if (data.length > LARGE) checkShape(data, true);
     const value = JSON.parse(data) as unknown;
-    return typeof value === 'object' && value !== null ? (value) : undefined;
+    return typeof value === 'object' && value !== null ? value : undefined;
   } catch {
     return undefined;
   }
