@@ -282,7 +282,9 @@ describe('when the log cannot be written', () => {
       });
     });
     expect((await dropped).lines).toBeGreaterThan(0);
-    const written = lines.filter(({ event }) => event === 'request' || event.startsWith('generation_')).length;
+    const written = lines.filter(
+      ({ event }) => event === 'request' || event.startsWith('generation_'),
+    ).length;
     // The open routes and the reply, and the attempt, start and end of its generation.
     expect(written + (await dropped).lines).toBe(7_504);
     const ended = once(server.process.stdout!, 'close');
