@@ -1,6 +1,7 @@
 import { request, type IncomingMessage } from 'node:http';
 import type { Flow } from '../src/contract.js';
 import { LMServError } from '../src/errors.js';
+import { Pace } from '../src/wire/pace.js';
 import { SseDecoder, DONE } from '../src/wire/sse.js';
 import type { Endpoint } from './options.js';
 import type { Activity } from './progress.js';
@@ -110,9 +111,10 @@ function readStream(
       if (chunk.prompt_progress === undefined) activity.phase = 'decode';
       onChunk(chunk);
     };
+    const pace = new Pace(response, () => activity.held);
     response.on('data', (bytes: Buffer) => {
       try {
-        events.push(bytes, onData);
+        pace.run(() => events.push(bytes, onData));
       } catch (error) {
         fail(error as Error);
       }

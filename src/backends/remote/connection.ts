@@ -1,5 +1,6 @@
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import type { Flow } from '../../contract.js';
+import { Pace } from '../../wire/pace.js';
 import { DONE, SseDecoder } from '../../wire/sse.js';
 import type { RemoteOptions } from './options.js';
 import { readRetryAfter } from './retry-policy.js';
@@ -119,6 +120,7 @@ export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOption
   });
   return new Promise<void>((resolve, reject) => {
     let settled = false;
+    const pace = new Pace(body, () => flow.held);
     const take = (data: string) => {
       if (settled) return;
       settled = data === DONE;
@@ -128,7 +130,7 @@ export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOption
     body.on('data', (bytes: Buffer) => {
       if (settled) return;
       try {
-        events.push(bytes, take);
+        pace.run(() => events.push(bytes, take));
       } catch (error) {
         settled = true;
         reject(error);
