@@ -2,7 +2,7 @@
 import { DEFAULT_KEY } from '../../config/config.js';
 import { KeyFileError, parseKeys } from '../../accounts/keys/file.js';
 import type { Facts } from '../facts.js';
-import { fail, ok, warn, type Finding } from '../finding.js';
+import { fail, ok, warn, type Finding } from '../findings.js';
 import type { PathFacts } from '../probe.js';
 
 /** Characters. Shorter ones can be guessed. */
@@ -33,7 +33,7 @@ export async function checkKeysFile({ probe, server }: Facts): Promise<Finding> 
   const entry = await probe.stat(keysFile);
   const add = 'make it with lmserv keys add NAME, or unset API_KEYS_FILE';
   if (!entry) return fail(`there is no file ${keysFile}`, add);
-  if (entry.kind !== 'file') return fail(`${keysFile} is no file`, add);
+  if (entry.kind !== 'file') return fail(`${keysFile} is not a file`, add);
   if (!entry.readable) return fail(`${keysFile} may not be read by this account`, 'change its owner');
   try {
     const { length } = parseKeys(await probe.readText(keysFile), keysFile);

@@ -175,9 +175,9 @@ test('a URL with the wrong --sha256 is refused', async () => {
   await expect(obtainModel(hub.url('/a.gguf'), wrong)).rejects.toMatchObject({ code: 'checksum' });
 });
 
-test('what is no GGUF file is not kept', async () => {
+test('a file that is not GGUF is not kept', async () => {
   hub.files.set('/a.gguf', { body: Buffer.from('<html>Sign in</html>') });
-  await expect(obtainModel(hub.url('/a.gguf'), options())).rejects.toThrow('a.gguf is no GGUF file');
+  await expect(obtainModel(hub.url('/a.gguf'), options())).rejects.toThrow('a.gguf is not a GGUF file');
   expect(await readdir(modelsDir)).toEqual([]);
 });
 
@@ -201,7 +201,7 @@ test('a path is checked and linked; the same again is fine, another is refused',
 test('a path that is no model, or nothing, is refused', async () => {
   const text = path.join(folder.path, 'text.gguf');
   await writeFile(text, 'text');
-  await expect(linkModel(text, modelsDir, undefined)).rejects.toThrow('is no GGUF file');
+  await expect(linkModel(text, modelsDir, undefined)).rejects.toThrow('is not a GGUF file');
   await expect(ensureModel(path.join(folder.path, 'none.gguf'), options())).rejects.toThrow(
     'There is no file',
   );

@@ -54,7 +54,7 @@ describe('the key file', () => {
 
   it.each([
     ['missing', undefined, text, 'there is no file'],
-    ['a folder', { kind: 'folder' as const }, text, 'is no file'],
+    ['a folder', { kind: 'folder' as const }, text, 'is not a file'],
     ['not readable', { readable: false }, text, 'may not be read'],
     ['no JSON', {}, '{"keys": [', 'is not valid JSON'],
     ['wrong in a field', {}, '{"keys": [{"name": "shop", "sha256": "my-secret-key"}]}', 'keys.0.sha256'],
