@@ -66,7 +66,7 @@ function withoutLinks(markdown: string): string {
 function defaultText(row: Notes & Partial<Row>): string {
   if (row.byDefault !== undefined || row.schema === undefined) return row.byDefault ?? '';
   const { default: value = '' } = z.toJSONSchema(row.schema, { io: 'input', unrepresentable: 'any' });
-  return typeof value === 'object' ? String((value as unknown[]).join(',')) : String(value as string | number);
+  return typeof value === 'object' ? String((value as unknown[]).join(',')) : String(value);
 }
 
 /** Puts the section's table between its markers. */

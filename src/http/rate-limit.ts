@@ -1,5 +1,5 @@
 import { rateLimit, type AugmentedRequest, type ClientRateLimitInfo, type Store } from 'express-rate-limit';
-import type { RequestHandler, Response } from 'express';
+import type { RequestHandler } from 'express';
 import { LMServError } from '../errors.js';
 import { callerKey, callerOf } from './context.js';
 
