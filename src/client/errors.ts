@@ -1,18 +1,18 @@
-/** Every failure the client library throws by itself. A caller's own abort is no failure: its reason passes as it is. */
+/** Every failure the client library throws itself. A caller's abort is not one: its reason is passed on unchanged. */
 
 export interface ErrorInfo {
-  /** HTTP status of the answer; undefined when none came. */
+  /** HTTP status; undefined without a response. */
   readonly status?: number | undefined;
   /** The server's error code, or one of ours such as `timeout` or `stream_cut`. */
   readonly code: string;
-  /** The server's `x-request-id`, to be found again in its log. */
+  /** The server's `x-request-id`, to find the request in its log. */
   readonly requestId?: string | undefined;
-  /** When the server may be asked again, seconds. */
+  /** Seconds until the server may be asked again. */
   readonly retryAfter?: number | undefined;
   readonly cause?: unknown;
 }
 
-/** The base of all; thrown itself for nothing. Messages hold no key, and of an address only its origin. */
+/** The base class, never thrown itself. Messages hold no key, and only the origin of an address. */
 export class LLMClientError extends Error {
   override readonly name: string = 'LLMClientError';
   readonly status: number | undefined;
@@ -46,9 +46,8 @@ export class BadRequestError extends LLMClientError {
   override readonly name = 'BadRequestError';
 }
 
-/** 429: too many requests, or a budget is used up. */
-export class RateLimitError extends LLMClientError {
-  override readonly name = 'RateLimitError';
+/** A failure that passes with time. */
+class RetryLaterError extends LLMClientError {
   /** Seconds; undefined when the server did not say. */
   readonly retryAfter: number | undefined;
 
@@ -56,21 +55,19 @@ export class RateLimitError extends LLMClientError {
     super(message, info);
     this.retryAfter = info.retryAfter;
   }
+}
+
+/** 429: too many requests, or a budget is used up. */
+export class RateLimitError extends RetryLaterError {
+  override readonly name = 'RateLimitError';
 }
 
 /** 503: starting, draining or full. */
-export class UnavailableError extends LLMClientError {
+export class UnavailableError extends RetryLaterError {
   override readonly name = 'UnavailableError';
-  /** Seconds; undefined when the server did not say. */
-  readonly retryAfter: number | undefined;
-
-  constructor(message: string, info: ErrorInfo) {
-    super(message, info);
-    this.retryAfter = info.retryAfter;
-  }
 }
 
-/** Any other 5xx, or an answer that is not what the protocol promises (`invalid_response`). */
+/** Any other 5xx, or a reply that breaks the protocol (`invalid_response`). */
 export class ServerError extends LLMClientError {
   override readonly name = 'ServerError';
 }
@@ -90,7 +87,7 @@ export class BrokenStreamError extends LLMClientError {
   override readonly name = 'BrokenStreamError';
 }
 
-/** The typed error for an HTTP status that is no success. */
+/** The typed error for an unsuccessful HTTP status. */
 export function errorForStatus(status: number, message: string, info: ErrorInfo): LLMClientError {
   if (status === 401 || status === 403) return new AuthenticationError(message, info);
   if (status === 408 || status === 504) return new TimeoutError(message, info);

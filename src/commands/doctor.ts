@@ -1,9 +1,9 @@
 import { processEnv } from '../config/load.js';
 import { Facts } from '../doctor/facts.js';
-import { formatJson, formatText, succeeded } from '../doctor/print.js';
+import { formatJson, formatText, succeeded } from '../doctor/findings.js';
 import { runChecks } from '../doctor/run.js';
 import { readSettings } from '../doctor/settings.js';
-import { systemProbe } from '../doctor/system-probe.js';
+import { systemProbe } from '../doctor/probe.js';
 
 export interface DoctorOptions {
   /** For machines. */

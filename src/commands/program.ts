@@ -78,7 +78,7 @@ function addAskCommand(program: Command, exit: Exit): void {
     .action(async (prompt: string | undefined, flags: AskFlags) => {
       const interrupted = new AbortController();
       process.once('SIGINT', () => interrupted.abort());
-      const { runAsk } = await import('./ask/ask.js');
+      const { runAsk } = await import('./ask.js');
       exit(await runAsk(prompt, { ...flags, signal: interrupted.signal }));
     });
 }

@@ -1,8 +1,8 @@
 import type { ResolvedBinary } from '../../workers/binary.js';
 import { partOf } from '../install/models/choose.js';
+import { readGguf, GgufError } from '../install/models/gguf.js';
 import { connectUrl } from '../wire/address.js';
-import { readGguf, GgufError } from './gguf.js';
-import { modelFacts, type ModelFacts } from './model-facts.js';
+import { modelFacts, type ModelFile } from './model-facts.js';
 import type { Probe } from './probe.js';
 import type { CheckedModel, ServerSettings, Settings } from './settings.js';
 import { UserError } from '../errors.js';
@@ -16,27 +16,23 @@ export interface Device {
   readonly free: number;
 }
 
-export interface ModelFile {
-  readonly path: string;
-  /** Of all parts, bytes. */
-  readonly size: number;
-  readonly facts: ModelFacts;
-}
-
-/** What is the matter with a model's file; the message is for the user. */
+/** What is wrong with a model's file; the message is for the user. */
 export class ModelFileError extends UserError {}
 
 /** A split model of more parts than this is a mistake. */
 const MAX_PARTS = 1_000;
 
-/** What several checks want to know is found out once. */
+/** Finds out once what several checks need. */
 export class Facts {
   readonly #known = new Map<string, Promise<unknown>>();
 
-  constructor(
-    readonly probe: Probe,
-    readonly settings: Settings,
-  ) {}
+  readonly probe: Probe;
+  readonly settings: Settings;
+
+  constructor(probe: Probe, settings: Settings) {
+    this.probe = probe;
+    this.settings = settings;
+  }
 
   /** The server's settings; checks that ask for them are not run when there are none. */
   get server(): ServerSettings {
@@ -49,7 +45,7 @@ export class Facts {
     return this.#once(`binary ${binPath ?? ''}`, () => this.probe.resolveBinary(binPath));
   }
 
-  /** What that binary can compute on; undefined when it cannot be told. */
+  /** The devices of that binary; undefined when unknown. */
   devices(model: CheckedModel): Promise<Device[] | undefined> {
     return this.#once(`devices ${model.binPath ?? ''}`, async () => {
       const { path } = await this.binary(model);
@@ -58,7 +54,7 @@ export class Facts {
     });
   }
 
-  /** Names of the machine's NVIDIA GPUs; some name stands in where the driver does not tell. */
+  /** Names of the machine's NVIDIA GPUs; a placeholder where the driver does not tell. */
   nvidiaGpus(): Promise<string[]> {
     return this.#once('gpus', async () => {
       const listed = (await this.probe.exec('nvidia-smi', ['-L'])) ?? '';
@@ -79,7 +75,7 @@ export class Facts {
     return this.#once('listening', () => this.probe.tryListen(host, port));
   }
 
-  /** Whether what has the port is an LMServ. */
+  /** Whether an LMServ listens on the port. */
   lmservRuns(): Promise<boolean> {
     return this.#once('lmserv', async () => {
       if ((await this.listening()) !== 'EADDRINUSE') return false;
@@ -99,7 +95,7 @@ export class Facts {
 }
 
 /** Reads `  CUDA0: NVIDIA H200 (143771 MiB, 143200 MiB free)`. */
-export function parseDevices(output: string): Device[] {
+function parseDevices(output: string): Device[] {
   const lines = output.matchAll(/^ +(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)/gm);
   return [...lines].map(([, id, name, total, free]) => ({
     id: id!,
@@ -109,8 +105,8 @@ export function parseDevices(output: string): Device[] {
   }));
 }
 
-async function readModel(probe: Probe, given: string): Promise<ModelFile | undefined> {
-  const path = given.startsWith('hf:') ? await probe.findDownloaded(given) : given;
+async function readModel(probe: Probe, name: string): Promise<ModelFile | undefined> {
+  const path = name.startsWith('hf:') ? await probe.findDownloaded(name) : name;
   if (path === undefined) return undefined;
   const sizes = await Promise.all(partsOf(path).map((part) => sizeOf(probe, part)));
   const size = sizes[0]!;
@@ -137,7 +133,7 @@ function partsOf(path: string): string[] {
 async function sizeOf(probe: Probe, path: string): Promise<number> {
   const entry = await probe.stat(path);
   if (!entry) throw new ModelFileError(`there is no file ${path}`);
-  if (entry.kind !== 'file') throw new ModelFileError(`${path} is no file`);
+  if (entry.kind !== 'file') throw new ModelFileError(`${path} is not a regular file`);
   if (!entry.readable) throw new ModelFileError(`${path} may not be read by this account`);
   return entry.size;
 }

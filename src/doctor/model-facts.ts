@@ -1,20 +1,29 @@
-import type { GgufHeader } from './gguf.js';
+/** What a model's header says about it, and how much memory its workers take. Pure. */
 
-/** What a model's header says of it; undefined is what it does not say. */
-export interface ModelFacts {
+import type { GgufHeader } from '../install/models/gguf.js';
+import type { CheckedModel } from './settings.js';
+
+/** What a model's header says about it; undefined where it says nothing. */
+interface ModelFacts {
   readonly architecture: string | undefined;
   readonly name: string | undefined;
-  /** Tokens it was trained with. */
+  /** Tokens of context it was trained with. */
   readonly trainedContext: number | undefined;
   readonly chatTemplate: boolean;
-  /** Roughly, of the cache that a token of context takes, bytes. */
+  /** Bytes of cache for one token of context, roughly. */
   readonly bytesPerToken: number | undefined;
 }
 
-/** Bytes of one cached number: llama.cpp keeps them as f16 unless told. */
+export interface ModelFile {
+  readonly path: string;
+  /** Of all parts, bytes. */
+  readonly size: number;
+  readonly facts: ModelFacts;
+}
+
+/** Bytes of one cached number: llama.cpp stores f16 by default. */
 const CACHE_BYTES = 2;
 
-/** Pure. */
 export function modelFacts({ fields }: GgufHeader): ModelFacts {
   const architecture = textOf(fields.get('general.architecture'));
   const own = (field: string) => fields.get(`${architecture}.${field}`);
@@ -43,7 +52,7 @@ function bytesPerToken(own: (field: string) => Field): number | undefined {
   return Math.ceil(cachedHeads * (keys + values) * CACHE_BYTES);
 }
 
-/** Heads over all layers: the field is one number for each layer, or one for all of them. */
+/** Heads over all layers: the field holds one number per layer, or one for all. */
 function headsOfAll(field: Field, layers: number, heads: number | undefined): number | undefined {
   if (Array.isArray(field)) return (field as number[]).reduce((sum, each) => sum + (countOf(each) ?? 0), 0);
   const each = countOf(field) ?? heads;
@@ -56,4 +65,42 @@ function countOf(field: Field): number | undefined {
 
 function textOf(field: Field): string | undefined {
   return typeof field === 'string' && field !== '' ? field : undefined;
+}
+
+/** Bytes. */
+export interface Need {
+  /** One copy of the weights. */
+  readonly weights: number;
+  /** Over all workers and slots. */
+  readonly contexts: number;
+  readonly promptCache: number;
+  /** Each worker with weights of its own. */
+  readonly total: number;
+  /** The workers sharing the weights, as they do when llama.cpp can leave them mapped from the file. */
+  readonly least: number;
+}
+
+export function needOf(model: CheckedModel, { size, facts }: ModelFile): Need {
+  const tokens = model.context * model.slots * model.workers;
+  const contexts = tokens * (facts.bytesPerToken ?? 0);
+  // Without CACHE_RAM_MB the cache is a share of what is free, so it always fits.
+  const promptCache = (model.cacheRamMb ?? 0) * 2 ** 20;
+  return {
+    weights: size,
+    contexts,
+    promptCache,
+    total: size * model.workers + contexts + promptCache,
+    least: size + contexts + promptCache,
+  };
+}
+
+export function sumOf(needs: readonly Need[]): Need {
+  const sum = (field: keyof Need) => needs.reduce((total, need) => total + need[field], 0);
+  return {
+    weights: sum('weights'),
+    contexts: sum('contexts'),
+    promptCache: sum('promptCache'),
+    total: sum('total'),
+    least: sum('least'),
+  };
 }

@@ -1,6 +1,22 @@
-import type { ResolvedBinary } from '../../workers/binary.js';
+/** What the checks ask of the machine. */
 
-/** What the checks may ask of the machine. Nothing here changes anything, and every answer comes within seconds. */
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { get } from 'node:http';
+import { createServer } from 'node:net';
+import { availableParallelism, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { type ResolvedBinary, resolveBinary } from '../../workers/binary.js';
+import { freeBytes } from '../install/files.js';
+import { readHead } from '../install/models/gguf.js';
+import { findDownloaded } from '../install/models/record.js';
+import { parseModelSpec, specKey } from '../install/models/spec.js';
+import { findProgram } from '../install/llama/programs.js';
+import { readText } from '../files/read-text.js';
+import { ROOT } from '../config/root.js';
+
+/** What the checks may ask of the machine. Nothing here changes anything, and every answer takes seconds at most. */
 export interface Probe {
   /** Node's version, without a `v`. */
   readonly node: string;
@@ -12,17 +28,17 @@ export interface Probe {
   exec(file: string, args: readonly string[]): Promise<string | undefined>;
   /** Path of a program on PATH. */
   findProgram(name: string): Promise<string | undefined>;
-  /** undefined when there is nothing of that name. */
+  /** undefined when nothing has that name. */
   stat(path: string): Promise<PathFacts | undefined>;
   /** @throws the system's error */
   readText(path: string): Promise<string>;
-  /** At most that many bytes of a file's beginning. @throws the system's error */
+  /** Up to that many bytes from the start of a file. @throws the system's error */
   readHead(path: string, bytes: number): Promise<Buffer>;
-  /** Bytes that may still be written below a folder. @throws the system's error */
+  /** Free bytes on the disk of a folder. @throws the system's error */
   freeBytes(folder: string): Promise<number>;
-  /** Listens and stops again; the system's error code when it cannot. */
+  /** Listens and stops again; returns the system's error code when it cannot. */
   tryListen(host: string, port: number): Promise<string | undefined>;
-  /** The beginning of what a URL answers; undefined when nothing comes. */
+  /** The beginning of what a URL returns; undefined when nothing arrives. */
   getText(url: string): Promise<string | undefined>;
   /** @throws BinaryError */
   resolveBinary(configured: string | undefined): Promise<ResolvedBinary>;
@@ -31,7 +47,7 @@ export interface Probe {
 }
 
 /** Bytes. */
-export interface MemoryFacts {
+interface MemoryFacts {
   readonly total: number;
   readonly free: number;
   /** Of the control group this runs in; undefined when there is none. */
@@ -46,4 +62,98 @@ export interface PathFacts {
   readonly mode: number;
   readonly readable: boolean;
   readonly writable: boolean;
+}
+
+/** Milliseconds; nvidia-smi takes seconds while the driver wakes up. */
+const EXEC_TIMEOUT_MS = 8_000;
+const EXEC_OUTPUT = 256 * 1024;
+const GET_TIMEOUT_MS = 1_500;
+const GET_BYTES = 256;
+
+/** The variables that the programs started here may see. */
+const PASSED_ON = /^(PATH|HOME|LD_LIBRARY_PATH|DYLD_\w+|CUDA_\w+|NVIDIA_\w+)$/;
+
+/** The machine this runs on. @param env where to search for programs, and what they are given, filtered */
+export function systemProbe(env: NodeJS.ProcessEnv): Probe {
+  const passed = Object.fromEntries(Object.entries(env).filter(([name]) => PASSED_ON.test(name)));
+  return {
+    node: process.versions.node,
+    platform: process.platform,
+    cores: availableParallelism(),
+    memory: memoryFacts(),
+    exec: (file, args) => exec(file, args, passed),
+    findProgram: (name) => findProgram(name, env),
+    stat: statPath,
+    readText: async (path) => (await readText(path)).text,
+    readHead,
+    freeBytes,
+    tryListen,
+    getText,
+    resolveBinary: (configured) => resolveBinary({ configured, root: ROOT, searchPath: env.PATH, env }),
+    findDownloaded: (spec) => findDownloaded(join(ROOT, 'models'), specKey(parseModelSpec(spec))),
+  };
+}
+
+function memoryFacts(): MemoryFacts {
+  const total = totalmem();
+  const limit = process.constrainedMemory();
+  // Without a limit the system gives 0 or a number beyond all memory.
+  return { total, free: process.availableMemory(), limit: limit > 0 && limit < total ? limit : undefined };
+}
+
+function exec(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  const options = { env, timeout: EXEC_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: EXEC_OUTPUT } as const;
+  return new Promise((resolve) => {
+    const child = execFile(file, args, options, (error, stdout, stderr) =>
+      resolve(error ? undefined : `${stdout}\n${stderr}`),
+    );
+    child.stdin?.on('error', () => undefined).end();
+  });
+}
+
+async function statPath(path: string): Promise<PathFacts | undefined> {
+  const entry = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+    throw error;
+  });
+  if (!entry) return undefined;
+  return {
+    kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : 'other',
+    size: entry.size,
+    mode: entry.mode & 0o777,
+    readable: await allows(path, constants.R_OK),
+    writable: await allows(path, constants.W_OK),
+  };
+}
+
+const allows = (path: string, mode: number): Promise<boolean> =>
+  access(path, mode).then(
+    () => true,
+    () => false,
+  );
+
+function tryListen(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    server.listen({ host, port }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+function getText(url: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const request = get(url, { agent: false, signal: AbortSignal.timeout(GET_TIMEOUT_MS) }, (response) => {
+      let text = '';
+      const finish = () => {
+        resolve(text);
+        request.destroy();
+      };
+      response.setEncoding('latin1').on('data', (piece: string) => {
+        text += piece;
+        if (text.length >= GET_BYTES) finish();
+      });
+      response.on('end', finish).on('error', () => resolve(undefined));
+    });
+    request.on('error', () => resolve(undefined));
+  });
 }

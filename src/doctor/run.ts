@@ -1,12 +1,48 @@
 import { within } from '../time.js';
+import { checkEnvFile, checkKey, checkKeysFile } from './checks/keys.js';
+import { checkDataFolder, checkOpenFiles, checkPort, checkThreads } from './checks/machine.js';
+import { checkGpuMemory, checkMemory, checkMemoryLimit, checkModel } from './checks/model.js';
+import {
+  checkBinary,
+  checkConfiguration,
+  checkGpu,
+  checkLlamaConfig,
+  checkNode,
+  checkSetpriv,
+} from './checks/software.js';
 import type { Facts } from './facts.js';
-import { fail, type Finding } from './finding.js';
-import { CHECKS, type Row } from './table.js';
+import { type Finding, fail, type Line } from './findings.js';
 
-/** A finding with the name of its check. */
-export interface Line extends Finding {
-  readonly check: string;
+export interface Row {
+  /** What is checked. */
+  readonly name: string;
+  readonly check: (facts: Facts) => Finding | readonly Finding[] | Promise<Finding | readonly Finding[]>;
+  /** It reads the server's settings, so it is skipped when they cannot be read. */
+  readonly needsSettings?: true;
 }
+
+const needsSettings = true;
+
+/** All checks, in the order they are shown. A new one is a row here and a test. */
+export const CHECKS: readonly Row[] = [
+  { name: 'Node', check: (facts) => checkNode(facts) },
+  { name: 'configuration', check: checkConfiguration },
+  { name: 'binary', check: checkBinary, needsSettings },
+  { name: 'llama.cpp settings', check: checkLlamaConfig },
+  { name: 'GPU', check: checkGpu, needsSettings },
+  { name: 'model', check: checkModel, needsSettings },
+  { name: 'memory', check: checkMemory, needsSettings },
+  { name: 'GPU memory', check: checkGpuMemory, needsSettings },
+  { name: 'memory limit', check: checkMemoryLimit, needsSettings },
+  { name: 'data folder', check: checkDataFolder, needsSettings },
+  { name: 'port', check: checkPort, needsSettings },
+  { name: 'key', check: checkKey, needsSettings },
+  { name: 'key file', check: checkKeysFile, needsSettings },
+  { name: '.env', check: checkEnvFile },
+  { name: 'setpriv', check: checkSetpriv },
+  { name: 'open files', check: checkOpenFiles },
+  { name: 'threads', check: checkThreads, needsSettings },
+];
 
 /** Longest time for one check; they run side by side. Milliseconds. */
 const TIME_LIMIT_MS = 10_000;

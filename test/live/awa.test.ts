@@ -1,5 +1,5 @@
 import * as library from '../../src/client/index.js';
-import { STUB_ANSWER } from '../../src/client/stub.js';
+import { STUB_ANSWER } from '../../src/client/providers.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
 import { demoModel, ENDLESS, killWorkersUntil, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
 

@@ -3,7 +3,7 @@ import { DEFAULT_KEY } from '../../config/load.js';
 import { KeyFileError, parseKeys } from '../../accounts/keys/file.js';
 import { isLoopback } from '../../wire/address.js';
 import type { Facts } from '../facts.js';
-import { fail, ok, warn, type Finding } from '../finding.js';
+import { fail, ok, warn, type Finding } from '../findings.js';
 import type { PathFacts } from '../probe.js';
 
 /** Characters. Shorter ones can be guessed. */

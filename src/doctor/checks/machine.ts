@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { formatBytes } from '../../install/progress.js';
 import { connectUrl } from '../../wire/address.js';
 import type { Facts } from '../facts.js';
-import { fail, ok, warn, type Finding } from '../finding.js';
+import { fail, ok, warn, type Finding } from '../findings.js';
 
 /** Bytes. */
 const DISK_LEAST = 100e6;
@@ -16,7 +16,7 @@ const OPEN_FILES_ENOUGH = 1_024;
 export async function checkDataFolder({ probe, server }: Facts): Promise<Finding> {
   const folder = await existingFolder(server.dataDir, async (path) => (await probe.stat(path)) !== undefined);
   const entry = await probe.stat(folder);
-  if (entry?.kind !== 'folder') return fail(`${folder} is no folder`, 'set DATA_DIR to one');
+  if (entry?.kind !== 'folder') return fail(`${folder} is not a folder`, 'set DATA_DIR to one');
   if (!entry.writable)
     return fail(
       `${folder} may not be written by this account`,

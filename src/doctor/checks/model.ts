@@ -1,9 +1,9 @@
 /** The models: their files, and whether they fit into memory. */
 import { formatBytes } from '../../install/progress.js';
 import { ModelError } from '../../install/models/spec.js';
-import { ModelFileError, type Facts, type ModelFile } from '../facts.js';
-import { fail, ok, warn, type Finding } from '../finding.js';
-import { needOf, sumOf, type Need } from '../need.js';
+import { ModelFileError, type Facts } from '../facts.js';
+import { type ModelFile, needOf, sumOf, type Need } from '../model-facts.js';
+import { fail, ok, warn, type Finding } from '../findings.js';
 import type { CheckedModel } from '../settings.js';
 
 const NONE = 'no model on this machine to check';

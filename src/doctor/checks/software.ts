@@ -5,7 +5,7 @@ import { isOlder } from '../../install/early/node-version.mjs';
 import { BUILD_FOLDERS, BinaryError, type ResolvedBinary } from '../../../workers/binary.js';
 import { ROOT } from '../../config/root.js';
 import type { Device, Facts } from '../facts.js';
-import { fail, ok, warn, type Finding } from '../finding.js';
+import { fail, ok, warn, type Finding } from '../findings.js';
 import type { CheckedModel } from '../settings.js';
 
 const SETUP_CUDA = 'npm run setup -- --gpu cuda';

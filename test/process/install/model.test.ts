@@ -177,7 +177,7 @@ test('a URL with the wrong --sha256 is refused', async () => {
   await expect(obtainModel(hub.url('/a.gguf'), wrong)).rejects.toMatchObject({ code: 'checksum' });
 });
 
-test('what is no GGUF file is not kept', async () => {
+test('a file that is not GGUF is not kept', async () => {
   hub.files.set('/a.gguf', { body: Buffer.from('<html>Sign in</html>') });
   await expect(obtainModel(hub.url('/a.gguf'), options())).rejects.toThrow('a.gguf is not a GGUF file');
   expect(await readdir(modelsDir)).toEqual([]);

@@ -1,6 +1,5 @@
 import { InvalidOptionError, createClient, generate, stream } from '../../../src/client/index.js';
-import { optionsFromEnv } from '../../../src/client/env.js';
-import { fallbackTarget, firstTarget, resolveTarget } from '../../../src/client/target.js';
+import { optionsFromEnv, fallbackTarget, firstTarget, resolveTarget } from '../../../src/client/target.js';
 import {
   FakeServer,
   collect,

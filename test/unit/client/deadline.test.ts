@@ -1,4 +1,4 @@
-import { Deadline } from '../../../src/client/deadline.js';
+import { Deadline } from '../../../src/client/http.js';
 import { TimeoutError } from '../../../src/client/index.js';
 import { failure } from './fake-server.js';
 

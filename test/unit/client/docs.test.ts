@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ASK_EXIT } from '../../../src/commands/ask/ask.js';
+import { ASK_EXIT } from '../../../src/commands/ask.js';
 import * as client from '../../../src/client/index.js';
 import { FakeServer, completion, delta, done, sse, stopServers } from './fake-server.js';
 import { runModule, webContext } from './load-module.js';
@@ -55,7 +55,7 @@ test('the table of exit codes is the one of the command', () => {
 });
 
 test('the table of variables is what the source reads', () => {
-  const source = readFileSync(resolve(ROOT, 'src/client/env.ts'), 'utf8');
+  const source = readFileSync(resolve(ROOT, 'src/client/target.ts'), 'utf8');
   const read = new Set([...source.matchAll(/env\['(\w+)'\]/g)].map((match) => match[1]!));
   expect(firstColumn('variable').sort()).toEqual([...read].sort());
 });

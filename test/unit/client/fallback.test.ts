@@ -3,9 +3,9 @@ import {
   BrokenStreamError,
   ConnectionError,
   createClient,
+  type ClientOptions,
 } from '../../../src/client/index.js';
-import type { ClientOptions } from '../../../src/client/index.js';
-import { STUB_ANSWER } from '../../../src/client/stub.js';
+import { STUB_ANSWER } from '../../../src/client/providers.js';
 import {
   FakeServer,
   collect,
@@ -20,8 +20,8 @@ import {
   json,
   sse,
   stopServers,
+  type Answer,
 } from './fake-server.js';
-import type { Answer } from './fake-server.js';
 
 afterEach(stopServers);
 

@@ -1,5 +1,5 @@
 import { createClient, ServerError } from '../../../src/client/index.js';
-import { STUB_ANSWER } from '../../../src/client/stub.js';
+import { STUB_ANSWER } from '../../../src/client/providers.js';
 import { FakeServer, completion, collect, failure, json, stopServers } from './fake-server.js';
 
 afterEach(stopServers);

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { PassThrough, Readable, Writable } from 'node:stream';
-import { ASK_EXIT, runAsk } from '../../../src/commands/ask/ask.js';
-import type { AskOptions } from '../../../src/commands/ask/ask.js';
-import { clientOptionsForAsk } from '../../../src/commands/ask/env.js';
-import type { PromptInput } from '../../../src/commands/ask/prompt.js';
+import {
+  ASK_EXIT,
+  runAsk,
+  type AskOptions,
+  clientOptionsForAsk,
+  type PromptInput,
+} from '../../../src/commands/ask.js';
 import {
   FakeServer,
   cutAfter,
@@ -17,8 +20,8 @@ import {
   openSse,
   sse,
   stopServers,
+  type Answer,
 } from '../client/fake-server.js';
-import type { Answer } from '../client/fake-server.js';
 
 afterEach(stopServers);
 

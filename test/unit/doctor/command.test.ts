@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../../../workers/binary.js';
 import { runDoctor } from '../../../src/commands/doctor.js';
-import type { Line } from '../../../src/doctor/run.js';
-import { CHECKS } from '../../../src/doctor/table.js';
+import type { Line } from '../../../src/doctor/findings.js';
+import { CHECKS } from '../../../src/doctor/run.js';
 import { ROOT } from '../../../src/config/root.js';
 
 const CANARY = 'canary-0123456789abcdef';

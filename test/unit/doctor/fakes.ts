@@ -1,6 +1,6 @@
 import type { PathFacts, Probe } from '../../../src/doctor/probe.js';
 import { Facts } from '../../../src/doctor/facts.js';
-import type { Finding } from '../../../src/doctor/finding.js';
+import type { Finding } from '../../../src/doctor/findings.js';
 import type { CheckedModel, ServerSettings, Settings } from '../../../src/doctor/settings.js';
 import { gguf, type Entry } from './gguf-bytes.js';
 

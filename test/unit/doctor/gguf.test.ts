@@ -1,4 +1,4 @@
-import { parseGguf, readGguf, GgufError } from '../../../src/doctor/gguf.js';
+import { parseGguf, readGguf, GgufError } from '../../../src/install/models/gguf.js';
 import { modelFacts } from '../../../src/doctor/model-facts.js';
 import { BYTES_PER_TOKEN, MODEL } from './fakes.js';
 import { gguf, text, u32, u64, type Entry } from './gguf-bytes.js';
@@ -79,8 +79,8 @@ describe('a file that is damaged or hostile', () => {
     depth === 0 ? Buffer.concat([u32(4), u64(0)]) : Buffer.concat([u32(9), u64(1), nested(depth - 1)]);
 
   it.each<[string, Buffer, RegExp]>([
-    ['another magic', Buffer.from('PK\u0003\u0004 and so on'), /no GGUF file/],
-    ['nothing in it', Buffer.alloc(0), /no GGUF file/],
+    ['another magic', Buffer.from('PK\u0003\u0004 and so on'), /not a GGUF file/],
+    ['nothing in it', Buffer.alloc(0), /not a GGUF file/],
     ['an unknown version', gguf([], { version: 9 }), /version 9/],
     ['the other byte order', gguf([], { version: 0x03000000 }), /version/],
     ['too many fields', gguf([], { fieldCount: 100_000 }), /claims 100000 fields/],

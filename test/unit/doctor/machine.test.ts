@@ -28,7 +28,7 @@ describe('the data folder', () => {
   it('fails when it is a file, or may not be written', async () => {
     expect(await finding({ paths: { '/srv/data': FILE } })).toMatchObject({
       level: 'fail',
-      found: '/srv/data is no folder',
+      found: '/srv/data is not a folder',
     });
     const paths = { '/srv': { ...FOLDER, writable: false } };
     expect(await finding({ paths })).toMatchObject({

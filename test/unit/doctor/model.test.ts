@@ -5,7 +5,7 @@ import {
   checkMemoryLimit,
   checkModel,
 } from '../../../src/doctor/checks/model.js';
-import { needOf } from '../../../src/doctor/need.js';
+import { needOf } from '../../../src/doctor/model-facts.js';
 import { BYTES_PER_TOKEN, checkedModel, facts, FILE, MODEL, only, type Machine } from './fakes.js';
 import { gguf } from './gguf-bytes.js';
 
@@ -34,9 +34,9 @@ describe('the model', () => {
       { server: { models: [checkedModel({ path: '/none.gguf' })] } },
       /there is no file \/none.gguf/,
     ],
-    ['is a folder', { paths: { '/models/tiny.gguf': { ...FILE, kind: 'folder' } } }, /is no file/],
+    ['is a folder', { paths: { '/models/tiny.gguf': { ...FILE, kind: 'folder' } } }, /is not a regular file/],
     ['may not be read', { paths: { '/models/tiny.gguf': { ...FILE, readable: false } } }, /may not be read/],
-    ['is no GGUF', { header: Buffer.from('<html>'), modelSize: 6 }, /tiny.gguf is no GGUF file/],
+    ['is not a GGUF file', { header: Buffer.from('<html>'), modelSize: 6 }, /tiny.gguf is not a GGUF file/],
     ['ends in its header', { header: gguf(MODEL).subarray(0, 60), modelSize: 60 }, /ends in the middle/],
     ['ends before its tensors', { header: gguf(MODEL, { tensors: [0, 5000] }), modelSize: 5000 }, /is cut/],
     ['names no architecture', { header: without('general.architecture') }, /names no architecture/],

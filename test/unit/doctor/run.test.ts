@@ -1,7 +1,13 @@
-import { ok, warn, fail } from '../../../src/doctor/finding.js';
-import { formatJson, formatText, succeeded } from '../../../src/doctor/print.js';
-import { runChecks, type Line } from '../../../src/doctor/run.js';
-import { CHECKS } from '../../../src/doctor/table.js';
+import {
+  ok,
+  warn,
+  fail,
+  formatJson,
+  formatText,
+  succeeded,
+  type Line,
+} from '../../../src/doctor/findings.js';
+import { runChecks, CHECKS } from '../../../src/doctor/run.js';
 import { facts } from './fakes.js';
 
 const LINES: Line[] = [

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import { createServer as createSocketServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { systemProbe } from '../../../src/doctor/system-probe.js';
+import { systemProbe } from '../../../src/doctor/probe.js';
 
 const probe = systemProbe({ PATH: process.env.PATH, API_KEY: 'canary', CUDA_VISIBLE_DEVICES: '3' });
 

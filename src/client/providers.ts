@@ -1,24 +1,32 @@
-/** Providers `lan` and `openai`: `POST /v1/chat/completions`, whole or as server-sent events. */
+/** How each kind of server is spoken to. */
 
 import { DONE, decodeSse } from '../wire/sse.js';
-import { readBytes } from './body.js';
-import { Deadline } from './deadline.js';
+import {
+  readBytes,
+  Deadline,
+  invalidResponse,
+  post,
+  readJson,
+  requestId,
+  describeErrorValue,
+  oneLine,
+  record,
+} from './http.js';
 import { BrokenStreamError, LLMClientError } from './errors.js';
-import { invalidResponse, post, readJson, requestId } from './http.js';
-import { describeErrorValue, oneLine, record } from './server-message.js';
 import { OPENAI_BASE } from './target.js';
 import type { Call, Piece, Provider, Target } from './types.js';
 
 /** How long a server may take to close a stream after `[DONE]`, milliseconds; then we close it. */
 const CLOSE_MS = 1000;
 
-export const chat: Provider = { complete, stream };
+/** Providers `lan` and `openai`: `POST /v1/chat/completions`, whole or as server-sent events. */
+export const chat: Provider = { complete: completeChat, stream: streamChat };
 
-async function complete(target: Target, call: Call): Promise<Piece> {
+async function completeChat(target: Target, call: Call): Promise<Piece> {
   const deadline = new Deadline(call.timeoutMs, call.signal);
   try {
     return await deadline.run(async () => {
-      const response = await post(target, body(target, call, false), deadline);
+      const response = await post(target, chatBody(target, call, false), deadline);
       const choice = firstChoice(await readJson(target, response, deadline));
       const message = choice?.['message'];
       if (message === undefined) throw invalidResponse(target, response, 'the answer holds no message');
@@ -29,10 +37,10 @@ async function complete(target: Target, call: Call): Promise<Piece> {
   }
 }
 
-async function* stream(target: Target, call: Call): AsyncGenerator<Piece> {
+async function* streamChat(target: Target, call: Call): AsyncGenerator<Piece> {
   const deadline = new Deadline(call.timeoutMs, call.signal);
   try {
-    const response = await post(target, body(target, call, true), deadline);
+    const response = await post(target, chatBody(target, call, true), deadline);
     yield* readPieces(target, response, deadline);
   } finally {
     deadline.close();
@@ -103,7 +111,7 @@ function brokenStream(response: Response, cause: unknown): LLMClientError {
   return new BrokenStreamError('the stream ended before the answer was whole', info);
 }
 
-function body(target: Target, call: Call, streamed: boolean): object {
+function chatBody(target: Target, call: Call, streamed: boolean): object {
   const system = call.system === undefined ? [] : [{ role: 'system', content: call.system }];
   return {
     model: target.model,
@@ -113,4 +121,53 @@ function body(target: Target, call: Call, streamed: boolean): object {
     [target.origin === OPENAI_BASE ? 'max_completion_tokens' : 'max_tokens']: call.maxTokens,
     stream: streamed,
   };
+}
+
+/** Provider `local`: the prompt form of `POST /llm`, which reaches the model without a chat template. */
+export const raw: Provider = { complete: completeRaw, stream: streamRaw };
+
+async function completeRaw(target: Target, call: Call): Promise<Piece> {
+  const deadline = new Deadline(call.timeoutMs, call.signal);
+  try {
+    return await deadline.run(async () => {
+      const response = await post(target, rawBody(call), deadline);
+      const text = record(await readJson(target, response, deadline))['completion'];
+      if (typeof text !== 'string') throw invalidResponse(target, response, 'the reply holds no completion');
+      return { text };
+    });
+  } finally {
+    deadline.close();
+  }
+}
+
+/** The route does not stream, so the whole reply is one piece. */
+async function* streamRaw(target: Target, call: Call): AsyncGenerator<Piece> {
+  yield await completeRaw(target, call);
+}
+
+function rawBody(call: Call): object {
+  return {
+    prompt: call.system === undefined ? call.prompt : `${call.system}\n\n${call.prompt}`,
+    max_tokens: call.maxTokens,
+    temperature: call.temperature,
+  };
+}
+
+/** The stub's whole reply, the same for every prompt. */
+export const STUB_ANSWER = '[stub] No language model was asked; this text stands in for its answer.';
+
+/** Provider `stub`: says at once, without any network, that no model was asked. */
+export const stub: Provider = { complete: completeStub, stream: streamStub };
+
+async function completeStub(_target: Target, call: Call): Promise<Piece> {
+  call.signal?.throwIfAborted();
+  return { text: STUB_ANSWER, finishReason: 'stop' };
+}
+
+/** Word by word, so that people trying out streaming see a stream. */
+async function* streamStub(_target: Target, call: Call): AsyncGenerator<Piece> {
+  for (const text of STUB_ANSWER.split(/(?<= )/)) {
+    call.signal?.throwIfAborted();
+    yield { text };
+  }
 }
