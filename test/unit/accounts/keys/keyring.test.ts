@@ -88,9 +88,9 @@ describe('authenticate', () => {
   });
 
   test('gives API_KEY admin rights', () => {
-    expect(Keyring.fromSingleKey(CANARY).authenticate(CANARY)).toEqual({ name: 'default', admin: true });
-    expect(Keyring.fromSingleKey(CANARY, 'ops').authenticate(CANARY)).toEqual({ name: 'ops', admin: true });
-    expect(Keyring.fromSingleKey(CANARY).authenticate(`${CANARY}x`)).toBeUndefined();
+    const ring = new Keyring({ apiKey: CANARY });
+    expect(ring.authenticate(CANARY)).toEqual({ name: 'default', admin: true });
+    expect(ring.authenticate(`${CANARY}x`)).toBeUndefined();
   });
 
   test('accepts API_KEY along with the keys in the file', async () => {
