@@ -16,8 +16,6 @@ import {
   type KeyEntry,
 } from './file.js';
 
-export { KeyFileError } from './file.js';
-
 export interface KeyringOptions {
   /** A key with admin rights named `default`, from API_KEY; empty means none. */
   readonly apiKey?: string | undefined;

@@ -12,7 +12,8 @@ import {
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Keyring, KeyFileError, type KeyringOptions } from '../../../../src/accounts/keys/keyring.js';
+import { KeyFileError } from '../../../../src/accounts/keys/file.js';
+import { Keyring, type KeyringOptions } from '../../../../src/accounts/keys/keyring.js';
 import { keyText, replaceFile, sha256, temporaryFolder, writePrivate } from './helpers.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
