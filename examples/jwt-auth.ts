@@ -23,7 +23,7 @@ const authenticate: Authenticate = async (request) => {
   }
 };
 
-// LMServ's own key is not asked for any more, so there is none; without one it wants to be told where to listen.
+// LMServ's own key is not used, so none is set; without one, HOST must be set.
 const server = createServer({ authenticate, apiKey: '', host: process.env.HOST ?? '0.0.0.0' });
 
 process.once('SIGTERM', () => void server.stop());

@@ -43,7 +43,7 @@ function installedFraction(root, keys) {
 }
 
 /** npm as it started this process, else the one on PATH. */
-export function npmCommand(env = process.env) {
+function npmCommand(env = process.env) {
   const cli = env.npm_execpath;
   return cli?.endsWith('npm-cli.js') && existsSync(cli) ? [process.execPath, cli] : ['npm'];
 }

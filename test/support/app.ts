@@ -13,7 +13,7 @@ import { scripted } from './pulled.js';
 
 export const KEY = 'test-key';
 
-const keyring = Keyring.fromSingleKey(KEY);
+const keyring = new Keyring({ apiKey: KEY });
 export const lookup = (key: string) => keyring.authenticate(key);
 
 const COUNTS = {

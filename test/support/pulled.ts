@@ -37,7 +37,7 @@ export function testContext(more: Partial<TestContext> = {}): TestContext {
  * Runs a generation that is read event by event: it begins with the first `next()`, is held back while nobody asks, as by
  * a client that does not read, and ends with `return()`, as when a client leaves.
  */
-export async function* pulled<E extends GenerateEvent>(
+async function* pulled<E extends GenerateEvent>(
   context: TestContext,
   run: (context: TestContext, sink: Sink<E>) => Promise<void>,
 ): AsyncGenerator<E> {

@@ -16,7 +16,7 @@ import { UserError } from '../../errors.js';
 export const KEY_PREFIX = 'lms_';
 
 /** Reading more keys would delay requests noticeably. */
-export const MAX_KEYS = 10_000;
+const MAX_KEYS = 10_000;
 
 /** Number of keys validated without yielding to requests; takes a few milliseconds. */
 const SLICE = 500;

@@ -16,13 +16,9 @@ import {
   type KeyEntry,
 } from './file.js';
 
-export { KeyFileError } from './file.js';
-
 export interface KeyringOptions {
-  /** A key with admin rights, from API_KEY; empty means none. */
+  /** A key with admin rights named `default`, from API_KEY; empty means none. */
   readonly apiKey?: string | undefined;
-  /** The name of that key. Default: `default`. */
-  readonly apiKeyName?: string | undefined;
   /** Path of the key file, from API_KEYS_FILE. */
   readonly file?: string | undefined;
   /** Receives the reason why a changed file was rejected; the previous keys stay valid. */
@@ -44,6 +40,8 @@ interface Key {
 /** Compared with unknown keys, so that they take as long as known ones. */
 const DUMMY_KEY: Key = { hash: Buffer.alloc(32), caller: Object.freeze({ name: '', admin: false }) };
 
+const ENV_CALLER: Caller = Object.freeze({ name: 'default', admin: true });
+
 export class Keyring {
   /** The key of API_KEY. */
   readonly #envKey: Key | undefined;
@@ -59,8 +57,8 @@ export class Keyring {
    */
   constructor(options: KeyringOptions) {
     this.#options = options;
-    const { apiKey, apiKeyName: name = 'default', file, wait } = options;
-    if (apiKey) this.#envKey = { hash: hashKey(apiKey), caller: Object.freeze({ name, admin: true }) };
+    const { apiKey, file, wait } = options;
+    if (apiKey) this.#envKey = { hash: hashKey(apiKey), caller: ENV_CALLER };
     if (file === undefined) {
       this.#use([]);
       return;
@@ -72,11 +70,6 @@ export class Keyring {
     const apply = (next: TextFile) => this.#apply(next, file);
     const onError = (error: unknown) => options.onError?.(error as Error);
     this.#watched = new WatchedFile({ text, read, apply, onError, wait });
-  }
-
-  /** A keyring with a single key, which has admin rights. */
-  static fromSingleKey(key: string, name = 'default'): Keyring {
-    return new Keyring({ apiKey: key, apiKeyName: name });
   }
 
   /** The number of keys. */

@@ -8,7 +8,7 @@ import type { Price } from '../../contract.js';
 import { toCount } from './entry.js';
 
 /** Nanos per unit of the currency. */
-export const NANO = 1_000_000_000;
+const NANO = 1_000_000_000;
 
 /** Max cost recorded for one request: a wrong count from a remote server must not overflow the table. */
 const MAX_COST_NANO = BigInt(1_000_000 * NANO);

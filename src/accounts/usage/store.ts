@@ -11,11 +11,6 @@ import { reportPages, type UsageFilter, type UsageRow } from './pages.js';
 import { Pending } from './pending.js';
 import { addSpending, noSpending, SpendingCache, type AccountKind, type SpentNow } from './spending.js';
 
-export { UsageFileError } from './database.js';
-export type { UsageEntry } from './entry.js';
-export type { UsageFilter, UsageRow } from './pages.js';
-export type { AccountKind, Spent, SpentNow } from './spending.js';
-
 export interface UsageOptions {
   /** Path of the SQLite file, such as `data/usage.sqlite`; it and its folder are created if missing. */
   readonly file: string;

@@ -16,15 +16,15 @@ export interface StreamEncoder {
   readonly contentType: string;
   /** Text for one event; empty when it shows nothing to the client. */
   event(event: ReplyEvent): string;
-  /** Text that ends a reply in good order. */
+  /** Text that ends a complete reply. */
   end(): string;
-  /** Text that tells of a failure after the reply began; undefined where only a cut connection can. */
+  /** Text that reports a failure after the reply began; undefined where only a cut connection can. */
   error(error: LMServError): string | undefined;
   /** What may be sent while nothing comes, to keep the connection alive. */
   readonly ping?: string;
-  /** HTTP trailers, asked for at the end; the names must be known before. */
+  /** HTTP trailers, sent at the end; their names must be known before. */
   readonly trailers?: { readonly names: readonly string[]; values(): Record<string, string> };
-  /** A failure before the first event is told inside the stream as well, with status 200. */
+  /** A failure before the first event is reported inside the stream as well, with status 200. */
   readonly errorsAsStream?: boolean;
 }
 

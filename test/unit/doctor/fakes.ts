@@ -37,7 +37,7 @@ export const checkedModel = (changes: Partial<CheckedModel> = {}): CheckedModel 
   ...changes,
 });
 
-export const serverSettings = (changes: Partial<ServerSettings> = {}): ServerSettings => ({
+const serverSettings = (changes: Partial<ServerSettings> = {}): ServerSettings => ({
   host: '127.0.0.1',
   port: 8000,
   apiKey: 'a-key-of-some-length',

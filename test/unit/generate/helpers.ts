@@ -19,15 +19,18 @@ export class FakeBackend implements Backend {
   readonly asked: { request: GenerateRequest; context: GenerateContext }[] = [];
   readonly stops: number[] = [];
   started = 0;
+  readonly #script: Script;
 
   constructor(
     readonly name: string,
-    private readonly script: Script = () => [text(name), done],
-  ) {}
+    script: Script = () => [text(name), done],
+  ) {
+    this.#script = script;
+  }
 
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
     this.asked.push({ request, context });
-    return openScript(this.script, request, context, sink);
+    return openScript(this.#script, request, context, sink);
   }
 
   status(): BackendStatus {

@@ -30,34 +30,36 @@ sleep 1000 & wait`;
 export class FakeBuild {
   readonly root: string;
   readonly tarball: string;
-  private readonly fakes: string;
+  readonly #folder: string;
+  readonly #fakes: string;
 
-  private constructor(private readonly folder: string) {
+  private constructor(folder: string) {
+    this.#folder = folder;
     this.root = path.join(folder, 'checkout');
-    this.fakes = path.join(folder, 'fakes');
+    this.#fakes = path.join(folder, 'fakes');
     this.tarball = path.join(folder, 'package.tgz');
   }
 
   static async make(folder: string): Promise<FakeBuild> {
     const made = new FakeBuild(folder);
-    await made.writePin();
-    await writeProgram(path.join(made.fakes, 'made/llama-cli'), LLAMA_CLI);
-    await writeProgram(path.join(made.fakes, 'made/llama-server'), LLAMA_SERVER);
-    await writeProgram(path.join(made.fakes, 'c++'), 'exit 0');
-    await writeProgram(path.join(made.fakes, 'make'), 'exit 0');
+    await made.#writePin();
+    await writeProgram(path.join(made.#fakes, 'made/llama-cli'), LLAMA_CLI);
+    await writeProgram(path.join(made.#fakes, 'made/llama-server'), LLAMA_SERVER);
+    await writeProgram(path.join(made.#fakes, 'c++'), 'exit 0');
+    await writeProgram(path.join(made.#fakes, 'make'), 'exit 0');
     await made.git(`echo ${COMMIT}`);
     await made.cmake(BUILD_OK);
     return made;
   }
 
   get cache(): string {
-    return path.join(this.folder, 'cache');
+    return path.join(this.#folder, 'cache');
   }
 
   get env(): NodeJS.ProcessEnv {
     return {
-      PATH: `${this.fakes}:${process.env['PATH'] ?? ''}`,
-      FAKES: this.fakes,
+      PATH: `${this.#fakes}:${process.env['PATH'] ?? ''}`,
+      FAKES: this.#fakes,
       LMSERV_CACHE_DIR: this.cache,
     };
   }
@@ -79,7 +81,7 @@ ${configure} ;;
 --build) echo build >> "$FAKES/calls"
 ${build} ;;
 esac`;
-    await writeProgram(path.join(this.fakes, 'cmake'), script);
+    await writeProgram(path.join(this.#fakes, 'cmake'), script);
   }
 
   /** Sets what git prints for the commit; cloning makes the folder. */
@@ -89,21 +91,21 @@ clone) echo clone >> "$FAKES/calls"
 ${clone} ;;
 *) ${revParse} ;;
 esac`;
-    await writeProgram(path.join(this.fakes, 'git'), script);
+    await writeProgram(path.join(this.#fakes, 'git'), script);
   }
 
   /** What cmake and git were called for, in order. */
   async calls(): Promise<string[]> {
-    const text = await readFile(path.join(this.fakes, 'calls'), 'utf8').catch(() => '');
+    const text = await readFile(path.join(this.#fakes, 'calls'), 'utf8').catch(() => '');
     return text.split('\n').filter(Boolean);
   }
 
-  private async writePin(): Promise<void> {
-    const bundle = path.join(this.folder, BUNDLE);
+  async #writePin(): Promise<void> {
+    const bundle = path.join(this.#folder, BUNDLE);
     await mkdir(path.dirname(bundle), { recursive: true });
     await mkdir(path.join(this.root, 'vendor'), { recursive: true });
     await writeFile(bundle, 'a bundle');
-    await execa('tar', ['-czf', this.tarball, '-C', this.folder, BUNDLE]);
+    await execa('tar', ['-czf', this.tarball, '-C', this.#folder, BUNDLE]);
     const pin = {
       package: 'some-package',
       version: '1.2.3',

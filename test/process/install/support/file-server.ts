@@ -23,30 +23,30 @@ export class FileServer {
   readonly files = new Map<string, ServedFile>();
   readonly redirects = new Map<string, string>();
   readonly seen: SeenRequest[] = [];
-  private readonly server: Server = createServer((request, response) => this.answer(request, response));
+  readonly #server: Server = createServer((request, response) => this.#answer(request, response));
 
   static async start(): Promise<FileServer> {
     const started = new FileServer();
-    await new Promise<void>((resolve) => started.server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => started.#server.listen(0, '127.0.0.1', resolve));
     return started;
   }
 
   /** The server's address under one of the loopback's names, which are different origins. */
   url(path = '', host = '127.0.0.1'): string {
-    return `http://${host}:${(this.server.address() as AddressInfo).port}${path}`;
+    return `http://${host}:${(this.#server.address() as AddressInfo).port}${path}`;
   }
 
   async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
   }
 
   /** Breaks all connections there are. */
   cut(): void {
-    this.server.closeAllConnections();
+    this.#server.closeAllConnections();
   }
 
-  private answer(request: IncomingMessage, response: ServerResponse): void {
+  #answer(request: IncomingMessage, response: ServerResponse): void {
     const path = request.url ?? '';
     const { range, authorization } = request.headers;
     this.seen.push({ path, range, authorization });

@@ -12,7 +12,8 @@ import {
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Keyring, KeyFileError, type KeyringOptions } from '../../../../src/accounts/keys/keyring.js';
+import { KeyFileError } from '../../../../src/accounts/keys/file.js';
+import { Keyring, type KeyringOptions } from '../../../../src/accounts/keys/keyring.js';
 import { keyText, replaceFile, sha256, temporaryFolder, writePrivate } from './helpers.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -88,9 +89,9 @@ describe('authenticate', () => {
   });
 
   test('gives API_KEY admin rights', () => {
-    expect(Keyring.fromSingleKey(CANARY).authenticate(CANARY)).toEqual({ name: 'default', admin: true });
-    expect(Keyring.fromSingleKey(CANARY, 'ops').authenticate(CANARY)).toEqual({ name: 'ops', admin: true });
-    expect(Keyring.fromSingleKey(CANARY).authenticate(`${CANARY}x`)).toBeUndefined();
+    const ring = new Keyring({ apiKey: CANARY });
+    expect(ring.authenticate(CANARY)).toEqual({ name: 'default', admin: true });
+    expect(ring.authenticate(`${CANARY}x`)).toBeUndefined();
   });
 
   test('accepts API_KEY along with the keys in the file', async () => {

@@ -8,7 +8,7 @@ import {
   type BudgetFields,
 } from '../../../../src/accounts/usage/budget.js';
 import { toNano } from '../../../../src/accounts/usage/money.js';
-import type { Spent } from '../../../../src/accounts/usage/store.js';
+import type { Spent } from '../../../../src/accounts/usage/spending.js';
 
 const NOW = Date.parse('2025-01-30T23:59:30.500Z');
 

@@ -15,7 +15,9 @@ import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { transformSync } from '@swc/core';
 import Database from 'libsql';
-import type { UsageEntry, UsageFilter, UsageStore } from '../../../../src/accounts/usage/store.js';
+import type { UsageEntry } from '../../../../src/accounts/usage/entry.js';
+import type { UsageFilter } from '../../../../src/accounts/usage/pages.js';
+import type { UsageStore } from '../../../../src/accounts/usage/store.js';
 
 export function temporaryFolder(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'lmserv-usage-'));

@@ -2,12 +2,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import Database from 'libsql';
 import { UsageTable } from '../../../../src/accounts/usage/database.js';
-import {
-  openUsageStore,
-  type UsageEntry,
-  type UsageFilter,
-  type UsageStore,
-} from '../../../../src/accounts/usage/store.js';
+import type { UsageEntry } from '../../../../src/accounts/usage/entry.js';
+import type { UsageFilter } from '../../../../src/accounts/usage/pages.js';
+import { openUsageStore, type UsageStore } from '../../../../src/accounts/usage/store.js';
 import { clockAt, entry, plain, temporaryFolder, withDatabase } from './helpers.js';
 
 /** Reports in pages: against the plain sums of what was recorded, and what the statements cost. */

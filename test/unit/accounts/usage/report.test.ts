@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { usageFormat, usageRange, usageText } from '../../../../src/accounts/usage/report.js';
-import type { UsageRow } from '../../../../src/accounts/usage/store.js';
+import type { UsageRow } from '../../../../src/accounts/usage/pages.js';
 
 const row = (fields: Partial<UsageRow> = {}): UsageRow => ({
   tenant: 'acme',

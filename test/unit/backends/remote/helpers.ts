@@ -169,7 +169,7 @@ export class FakeClock implements Clock {
 }
 
 /** Keeps what is logged. */
-export function fakeLogger(): { logger: RemoteTools['logger']; lines: Record<string, unknown>[] } {
+function fakeLogger(): { logger: RemoteTools['logger']; lines: Record<string, unknown>[] } {
   const lines: Record<string, unknown>[] = [];
   const log = (line: Record<string, unknown>) => lines.push(line);
   return {
@@ -178,9 +178,9 @@ export function fakeLogger(): { logger: RemoteTools['logger']; lines: Record<str
   };
 }
 
-export const TIMEOUTS = { connectMs: 5_000, firstTokenMs: 60_000, tokenMs: 15_000, totalMs: 600_000 };
+const TIMEOUTS = { connectMs: 5_000, firstTokenMs: 60_000, tokenMs: 15_000, totalMs: 600_000 };
 
-export function options(baseUrl: string, more: Partial<RemoteOptions> = {}): RemoteOptions {
+function options(baseUrl: string, more: Partial<RemoteOptions> = {}): RemoteOptions {
   return {
     name: 'far',
     baseUrl,
