@@ -94,9 +94,14 @@ export function closeWithConnection(response: ServerResponse): void {
 /** How long a client may take nothing at all of what is sent, milliseconds. */
 export const STALL_MS = 30_000;
 
-/** Cuts off a client that takes nothing for 30 s, so that it does not hold its connection and what is written for ever. */
+/**
+ * Cuts off a client that takes nothing for 30 s, so that it does not hold its connection and what is written for ever.
+ * Called when the reply is complete: one that is still being generated may send nothing for longer.
+ */
 export function cutOffWhenStalled(response: ServerResponse): void {
   response.setTimeout(STALL_MS, () => response.destroy());
+  // The limit is the socket's, and must not hit the reply that is pipelined behind this one.
+  response.prependOnceListener('finish', () => response.socket?.setTimeout(0));
 }
 
 function followConnection(socket: Socket): Set<ServerResponse> {

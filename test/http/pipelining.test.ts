@@ -136,6 +136,23 @@ test('a reply behind another may wait longer than a client may stall', async () 
   }
 });
 
+test('the limit for a client that reads nothing ends with the reply it is for', async () => {
+  let finish!: () => void;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const socket = await serve({
+    generate: scripted(async function* (request) {
+      if (promptOf(request) === 'slow') await finished;
+      yield* events(promptOf(request));
+    }),
+  });
+  send('short', 'slow');
+  let text = '';
+  while (!text.includes('short')) text += ((await once(client, 'data')) as [string])[0];
+  expect(socket.timeout).toBe(0);
+  finish();
+  while (!text.includes('slow')) text += ((await once(client, 'data')) as [string])[0];
+});
+
 test('requests that come together are spread over iterations of the event loop, and answered in order', async () => {
   let iteration = 0;
   const next = () => {
