@@ -77,18 +77,23 @@ export function onAcceptError(logger: Logger, now = () => performance.now()): (e
   };
 }
 
+/** Max number of open requests per connection. Each takes up to 20 KB, and Node reads any number of them. */
+const MAX_PIPELINED = 100;
+
 /** The open replies of each connection: one listener serves them all, however many a client pipelines. */
 const openReplies = new WeakMap<Socket, Set<ServerResponse>>();
 
 /**
  * Makes a response emit 'close' when its connection ends. Node does that for the response that is being written; those
- * pipelined behind it have no socket yet and would never notice that their client has gone.
+ * pipelined behind it have no socket yet and would never notice that their client has gone. A connection with more than
+ * 100 open requests is closed.
  */
 export function closeWithConnection(response: ServerResponse): void {
   const { socket } = response.req;
   const replies = openReplies.get(socket) ?? followConnection(socket);
   replies.add(response);
   response.once('close', () => replies.delete(response));
+  if (replies.size > MAX_PIPELINED) socket.destroy();
 }
 
 /** How long a client may take nothing at all of what is sent, milliseconds. */

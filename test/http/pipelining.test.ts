@@ -136,6 +136,22 @@ test('a reply behind another may wait longer than a client may stall', async () 
   }
 });
 
+test.each([
+  [100, false],
+  [101, true],
+])('a connection may have 100 open requests: with %i, it is closed: %s', async (count, closed) => {
+  const { generate, signals } = endless();
+  const { all, onRequestDone } = recorded(count);
+  const socket = await serve({ generate, onRequestDone });
+  send(...Array<string>(count).fill('a'));
+  if (!closed) {
+    await begun(signals, count);
+    expect(socket.destroyed).toBe(false);
+    client.destroy();
+  }
+  expect((await all).map(({ outcome }) => outcome)).toEqual(Array(count).fill('cancelled'));
+});
+
 test('the limit for a client that reads nothing ends with the reply it is for', async () => {
   let finish!: () => void;
   const finished = new Promise<void>((resolve) => (finish = resolve));
