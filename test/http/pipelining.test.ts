@@ -137,20 +137,25 @@ test('a reply behind another may wait longer than a client may stall', async () 
 });
 
 test.each([
-  [100, false],
-  [101, true],
-])('a connection may have 100 open requests: with %i, it is closed: %s', async (count, closed) => {
-  const { generate, signals } = endless();
-  const { all, onRequestDone } = recorded(count);
-  const socket = await serve({ generate, onRequestDone });
-  send(...Array<string>(count).fill('a'));
-  if (!closed) {
-    await begun(signals, count);
-    expect(socket.destroyed).toBe(false);
-    client.destroy();
-  }
-  expect((await all).map(({ outcome }) => outcome)).toEqual(Array(count).fill('cancelled'));
-});
+  [100, 100, false],
+  [150, 101, true],
+])(
+  'a connection with more than 100 open requests is closed: of %i, %i are taken',
+  async (sent, taken, closed) => {
+    const { generate, signals } = endless();
+    const { all, onRequestDone } = recorded(taken);
+    const socket = await serve({ generate, onRequestDone });
+    send(...Array<string>(sent).fill('a'));
+    if (!closed) {
+      await begun(signals, taken);
+      expect(socket.destroyed).toBe(false);
+      client.destroy();
+    }
+    expect((await all).map(({ outcome }) => outcome)).toEqual(Array(taken).fill('cancelled'));
+    await new Promise(setImmediate);
+    expect(await all).toHaveLength(taken);
+  },
+);
 
 test('the limit for a client that reads nothing ends with the reply it is for', async () => {
   let finish!: () => void;
