@@ -24,7 +24,9 @@ export interface RequestContext {
 }
 
 /** Gives each request its id and its abort signal. */
-export const requestContext: RequestHandler = (_request, response, next) => {
+export const requestContext: RequestHandler = (request, response, next) => {
+  // Node reads on in what it had received when the connection was closed for sending too many requests.
+  if (request.socket.destroyed) return;
   const gone = new AbortController();
   const context: RequestContext = {
     requestId: randomUUID(),

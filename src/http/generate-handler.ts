@@ -38,6 +38,7 @@ export function generateHandler(dialect: Dialect, generate: Generate, admission:
       generate(wanted, { requestId, caller, signal, trace, flow }, sink);
     if ('stream' in call) {
       const failure = await writeStream(response, call.stream(info), flow, run);
+      cutOffWhenStalled(response);
       if (failure) context.error = toLMServError(failure);
     } else {
       const collector = new Collector(call.request.n);

@@ -77,26 +77,36 @@ export function onAcceptError(logger: Logger, now = () => performance.now()): (e
   };
 }
 
+/** Max number of open requests per connection. Each takes up to 20 KB, and Node reads any number of them. */
+const MAX_PIPELINED = 100;
+
 /** The open replies of each connection: one listener serves them all, however many a client pipelines. */
 const openReplies = new WeakMap<Socket, Set<ServerResponse>>();
 
 /**
  * Makes a response emit 'close' when its connection ends. Node does that for the response that is being written; those
- * pipelined behind it have no socket yet and would never notice that their client has gone.
+ * pipelined behind it have no socket yet and would never notice that their client has gone. A connection with more than
+ * 100 open requests is closed.
  */
 export function closeWithConnection(response: ServerResponse): void {
   const { socket } = response.req;
   const replies = openReplies.get(socket) ?? followConnection(socket);
   replies.add(response);
   response.once('close', () => replies.delete(response));
+  if (replies.size > MAX_PIPELINED) socket.destroy();
 }
 
 /** How long a client may take nothing at all of what is sent, milliseconds. */
 export const STALL_MS = 30_000;
 
-/** Cuts off a client that takes nothing for 30 s, so that it does not hold its connection and what is written for ever. */
+/**
+ * Cuts off a client that takes nothing for 30 s, so that it does not hold its connection and what is written for ever.
+ * Called when the reply is complete: one that is still being generated may send nothing for longer.
+ */
 export function cutOffWhenStalled(response: ServerResponse): void {
   response.setTimeout(STALL_MS, () => response.destroy());
+  // The limit is the socket's, and must not hit the reply that is pipelined behind this one.
+  response.prependOnceListener('finish', () => response.socket?.setTimeout(0));
 }
 
 function followConnection(socket: Socket): Set<ServerResponse> {

@@ -136,6 +136,44 @@ test('a reply behind another may wait longer than a client may stall', async () 
   }
 });
 
+test.each([
+  [100, 100, false],
+  [150, 101, true],
+])(
+  'a connection with more than 100 open requests is closed: of %i, %i are taken',
+  async (sent, taken, closed) => {
+    const { generate, signals } = endless();
+    const { all, onRequestDone } = recorded(taken);
+    const socket = await serve({ generate, onRequestDone });
+    send(...Array<string>(sent).fill('a'));
+    if (!closed) {
+      await begun(signals, taken);
+      expect(socket.destroyed).toBe(false);
+      client.destroy();
+    }
+    expect((await all).map(({ outcome }) => outcome)).toEqual(Array(taken).fill('cancelled'));
+    await new Promise(setImmediate);
+    expect(await all).toHaveLength(taken);
+  },
+);
+
+test('the limit for a client that reads nothing ends with the reply it is for', async () => {
+  let finish!: () => void;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const socket = await serve({
+    generate: scripted(async function* (request) {
+      if (promptOf(request) === 'slow') await finished;
+      yield* events(promptOf(request));
+    }),
+  });
+  send('short', 'slow');
+  let text = '';
+  while (!text.includes('short')) text += ((await once(client, 'data')) as [string])[0];
+  expect(socket.timeout).toBe(0);
+  finish();
+  while (!text.includes('slow')) text += ((await once(client, 'data')) as [string])[0];
+});
+
 test('requests that come together are spread over iterations of the event loop, and answered in order', async () => {
   let iteration = 0;
   const next = () => {

@@ -233,6 +233,38 @@ describe('a client that does not read', () => {
     await record;
     await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
+
+  test.each([
+    ['a stream', '1.1', undefined],
+    ['a stream that broke off', '1.1', new LMServError('generation_failed')],
+    ['a text for HTTP/1.0', '1.0', undefined],
+  ])('is cut off as well after the end of its generation: %s', async (_name, version, failure) => {
+    let recorded!: () => void;
+    const record = new Promise<void>((resolve) => (recorded = resolve));
+    // The end of a reply may come in the same packet as the text that fills the client's buffers.
+    const generate: TestOptions['generate'] = async (_request, _context, sink) => {
+      await Promise.resolve();
+      for (const event of events(piece.repeat(all))) sink.event(event);
+      if (failure) throw failure;
+    };
+    await serve({ generate, onRequestDone: recorded });
+    const taken = once(server, 'connection') as Promise<[Socket]>;
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause();
+    const path = version === '1.0' ? '/chat' : '/v1/chat/completions';
+    const body = JSON.stringify(
+      version === '1.0' ? { prompt: 'x' } : { messages: [{ role: 'user', content: 'x' }], stream: true },
+    );
+    client.write(
+      `POST ${path} HTTP/${version}\r\nHost: 127.0.0.1\r\nX-API-Key: ${KEY}\r\n` +
+        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    const [socket] = await taken;
+    while (socket.writableLength === 0) await new Promise(setImmediate);
+    expect(socket.timeout).toBe(30_000);
+    socket.emit('timeout');
+    await record;
+    client.destroy();
+  });
 });
 
 describe('shutting down', () => {
