@@ -1,4 +1,4 @@
-/** Whether a file is a model at all. */
+/** Checks whether a file is a model. */
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { ModelError } from './spec.js';
