@@ -1,8 +1,8 @@
 import type { Deadline } from './deadline.js';
 
 /**
- * The bytes of an answer as they come, each wait for the next ones within the deadline. Leaving the loop early closes
- * the connection. (Not the stream's own iterator: Safari has none.)
+ * The bytes of a reply in the order they arrive, each wait within the deadline. Leaving the loop early closes
+ * the connection. (Safari has no iterator for streams.)
  */
 export async function* readBytes(response: Response, deadline: Deadline): AsyncGenerator<Uint8Array> {
   // Node's types leave the chunks of a body open; fetch promises bytes.
