@@ -103,15 +103,6 @@ const DATES = [
   'src/accounts/usage/store.ts',
 ];
 
-/** Files that still have members of TypeScript's private. */
-const NOT_YET_PRIVATE = [
-  'src/backends/remote/circuit.ts',
-  'src/commands/serve.ts',
-  'src/doctor/gguf.ts',
-  'src/generate/registry.ts',
-  'workers/worker.ts',
-];
-
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', 'coverage/', 'vendor/llama.cpp/', 'bench/results/'] },
   {
@@ -156,7 +147,6 @@ export default tseslint.config(
     ignores: ['test/chaos/**'],
     rules: { 'no-restricted-syntax': ['error', PRIVATE] },
   },
-  { files: NOT_YET_PRIVATE, rules: { 'no-restricted-syntax': ['error', ENVIRONMENT, ...WALL_CLOCK] } },
   {
     files: ['src/**/*.ts', 'workers/**/*.ts'],
     ignores: ['src/cli.ts'],

@@ -8,7 +8,16 @@ import path from 'node:path';
 const ROOT = path.resolve(import.meta.dirname, '..');
 
 /** Files and folders that must be clean. */
-const CHECKED = ['README.md', 'CHANGELOG.md', 'docs', 'deploy', 'models/README.md', 'scripts'];
+const CHECKED = [
+  'README.md',
+  'CHANGELOG.md',
+  'docs',
+  'deploy',
+  'models/README.md',
+  'scripts',
+  'src',
+  'workers',
+];
 const SKIPPED = ['node_modules', 'scripts/check-prose.mjs'];
 const EXTENSIONS = /\.(md|ts|mts|mjs|json|sh|conf|service|socket|py)$|Caddyfile$/;
 

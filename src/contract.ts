@@ -7,21 +7,21 @@
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
-/** Who is asking. Made by authentication, carried to the queue, the log and the usage table. */
+/** The client of a request. Made by authentication and passed to the queue, the log and the usage table. */
 export interface Caller {
-  /** The key's name, never the key. `anonymous` where no key was needed. */
+  /** The key's name, never the key; `anonymous` if no key was needed. */
   readonly name: string;
-  /** May read everybody's usage and use the operators' routes. */
+  /** May read all usage and use the routes for operators. */
   readonly admin: boolean;
   /** Tenants this caller may spend for and read; undefined means any. */
   readonly tenants?: readonly string[];
-  /** Where a client without a key comes from: those have a name in common, and are told apart by this in the queue. */
+  /** The address of a client without a key: such clients share a name, so the queue distinguishes them by address. */
   readonly address?: string;
-  /** Requests per second for this key; undefined means the server's own RATE_LIMIT_QPS. */
+  /** Requests per second for this key; undefined means the server's RATE_LIMIT_QPS. */
   readonly rateLimitQps?: number;
 }
 
-/** `chat`: messages through the model's chat template. `raw`: a prompt as it is, no template. */
+/** `chat`: messages through the model's chat template. `raw`: an unchanged prompt without a template. */
 export type GenerateKind = 'chat' | 'raw';
 
 export interface GenerateRequest {
@@ -37,13 +37,13 @@ export interface GenerateRequest {
   readonly body: JsonObject;
   /** An unknown model name is served by the default model instead of failing. */
   readonly unknownModel?: 'default' | undefined;
-  /** The provider that must answer: `cloud`, `mock` or another configured by that name; undefined means whichever serves the model. */
+  /** The provider that must serve it: `cloud`, `mock` or another configured name; undefined means any with the model. */
   readonly provider?: string | undefined;
-  /** Who pays, as the client named it (`tenant_id`); undefined means the caller's own name. */
+  /** The tenant that pays, as the client named it (`tenant_id`); undefined means the caller's name. */
   readonly tenant?: string | undefined;
-  /** The longest time the whole generation may take, waiting included, milliseconds; then it is `provider_timeout`. */
+  /** Max time for the whole generation including waiting, milliseconds; then it fails with `provider_timeout`. */
   readonly deadlineMs?: number | undefined;
-  /** Place among those that wait for a slot: -1 is after everybody, 1 ahead of the caller's own requests; undefined means 0. */
+  /** Priority in the queue for a slot: -1 is behind all others, 1 ahead of the caller's others; undefined means 0. */
   readonly priority?: number | undefined;
   /** false: no other worker resumes the reply when its worker fails. */
   readonly resume?: boolean | undefined;
@@ -61,13 +61,13 @@ export interface ToolCallDelta {
   readonly arguments?: string;
 }
 
-/** OpenAI's shape of one token's log probability, handed through as the backend sent it. */
+/** OpenAI's shape of one token's log probability, passed through as the backend sent it. */
 export type TokenLogprob = JsonObject;
 
 export interface Usage {
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** Prompt tokens found in the prefix cache, a part of promptTokens. */
+  /** Prompt tokens found in the prefix cache; included in promptTokens. */
   readonly cachedTokens: number;
 }
 
@@ -88,15 +88,15 @@ export type ReplyEvent =
   /** The last event, once. */
   | { readonly type: 'usage'; readonly usage: Usage };
 
-/** How a reply is coming about: facts for the trace, a few per request. */
+/** The progress of a reply: facts for the trace, a few per request. */
 export type ProgressEvent =
-  /** A backend is about to be tried; `again`: another one has failed before. */
+  /** A backend is about to be tried; `again`: after another one failed. */
   | { readonly type: 'attempt'; readonly model: string; readonly backend: string; readonly again: boolean }
-  /** The request has to wait for a slot; its place in the queue, 1 being next. */
+  /** The request has to wait for a slot; `position` is its position in the queue, 1 being next. */
   | { readonly type: 'queued'; readonly position: number }
   /** The wait is over, with or without a slot. */
   | { readonly type: 'dequeued' }
-  /** A worker has the request; it is expected to hold so many characters of the prompt's beginning in its cache. */
+  /** A worker has the request; `expectedPrefix` is how many leading characters of the prompt its cache should hold. */
   | { readonly type: 'started'; readonly worker: string; readonly expectedPrefix: number }
   /** The backend tries again; `resumed`: it continues a reply that had begun. */
   | { readonly type: 'retry'; readonly resumed: boolean };
@@ -118,30 +118,30 @@ export interface FlowSource {
 /** Back-pressure: a client that reads slowly holds back the sources of its reply. */
 export interface Flow {
   readonly held: boolean;
-  /** Holds `source` back whenever the client does; returns what detaches it. A source that attaches late is paused at once. */
+  /** Holds `source` back whenever the client does, from now on; returns a function that detaches it. */
   attach(source: FlowSource): () => void;
 }
 
-/** How the times between the tokens of a generation are distributed; between those of the same choice where n is above 1. */
+/** The distribution of the times between the tokens of a generation, counted within each choice. */
 export interface TokenGaps {
   /** How many gaps fell into each bucket; the buckets are `GAP_BOUNDS_MS` of `src/observe/token-gaps.ts`. */
   readonly counts: Uint32Array;
-  /** All gaps together, milliseconds. */
+  /** Sum of all gaps, milliseconds. */
   readonly sumMs: number;
 }
 
 /**
- * What became of one generation. Only `generate/trace.ts` writes it, from the events; the request log, the usage table
+ * The result of one generation. Only `generate/trace.ts` writes it, from the events; the request log, the usage table
  * and the metrics read it.
  */
 export interface Trace {
-  /** The model that answered, by its id. */
+  /** Id of the model that generated the reply. */
   model?: string;
   backend?: string;
   worker?: string;
   /** Milliseconds spent waiting for a slot; with several choices, the time during which at least one of them waited. */
   queueMs?: number;
-  /** Place in the queue when it began to wait, 1 being next; absent when it did not wait. */
+  /** Position in the queue when it began to wait, 1 being next; absent if it did not wait. */
   queuePosition?: number;
   /** Milliseconds from the start of the generation to its first token. */
   firstTokenMs?: number;
@@ -153,13 +153,13 @@ export interface Trace {
   completionTokens: number;
   cachedTokens: number;
   finishReason?: FinishReason;
-  /** Backends or workers tried, 1 when the first one answered. */
+  /** Backends or workers tried; 1 if the first one succeeded. */
   attempts: number;
   /** How often another worker resumed the reply. */
   resumes?: number;
 }
 
-/** The slots of one request of several choices: they wait for them as one, and not in vain while one of them runs. */
+/** The slots of a request with several choices. The choices wait together, and do not time out while one of them runs. */
 export interface RequestSlots {
   /** Slots that its choices hold now. */
   held: number;
@@ -170,12 +170,12 @@ export interface RequestSlots {
 export interface GenerateContext {
   readonly requestId: string;
   readonly caller: Caller;
-  /** Aborts when the client has gone or the server shuts down: the generation stops and its slot becomes free. */
+  /** Aborts when the client disconnects or the server shuts down: the generation stops and its slot becomes free. */
   readonly signal: AbortSignal;
   readonly flow: Flow;
-  /** What the choices of this request have in common while they wait for slots; absent for a single choice. */
+  /** State shared by the choices of this request while they wait for slots; absent for a single choice. */
   readonly slots?: RequestSlots;
-  /** Another backend could serve this: one that is full says so at once instead of letting the request wait. */
+  /** Another backend could serve this, so a full one refuses at once instead of letting the request wait. */
   readonly mayFallBack?: boolean;
 }
 
@@ -203,7 +203,7 @@ interface BackendBase {
   workers?(): readonly WorkerInfo[];
   /** Begins to serve; returns at once, readiness shows in `status()`. */
   start(): void;
-  /** Takes no new requests, lets those it has finish within `graceMs` milliseconds, then ends. */
+  /** Refuses new requests, lets running ones finish within `graceMs` milliseconds, then ends. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -218,7 +218,7 @@ export interface Backend extends BackendBase {
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply>;
 }
 
-/** A backend of the simplest form, for programs that bring their own: its events are pulled one by one. */
+/** The simplest form of a backend, for programs that embed LMServ: its events are pulled one by one. */
 export interface CustomBackend extends BackendBase {
   /** @throws as `Backend.open`. */
   generate(request: GenerateRequest, context: GenerateContext): AsyncIterable<ReplyEvent>;
@@ -226,7 +226,7 @@ export interface CustomBackend extends BackendBase {
 
 /** Counts for /health; a backend that is not a pool of workers reports zeros and its `ready`. */
 export interface BackendStatus {
-  /** Could take a request now or after a wait in its queue. */
+  /** Can take a request now or after a wait in its queue. */
   readonly ready: boolean;
   /** Has not been ready yet and may still become so. */
   readonly starting: boolean;
@@ -237,12 +237,12 @@ export interface BackendStatus {
 
 export type WorkerActivity = 'starting' | 'idle' | 'busy' | 'suspected' | 'draining';
 
-/** A living worker process as it is now, for the metrics. */
+/** The current state of a running worker process, for the metrics. */
 export interface WorkerInfo {
   /** `model#position.spawn`. */
   readonly id: string;
   readonly model: string;
-  /** Its place in the pool, from 0; a successor takes over the place of the one it replaces. */
+  /** Its position in the pool, from 0; a replacement takes over the position. */
   readonly position: number;
   readonly pid: number | undefined;
   readonly state: WorkerActivity;
@@ -263,7 +263,7 @@ export interface ModelInfo {
   readonly ownedBy: string;
 }
 
-/** How a request ended: delivered in full, given up by the client, broken midway, or refused at once. */
+/** How a request ended: delivered in full, cancelled by the client, broken midway, or refused at once. */
 export type Outcome = 'finished' | 'cancelled' | 'broken' | 'refused';
 
 /** What a thousand tokens cost, in the currency of the budgets. */
@@ -273,10 +273,10 @@ export interface Price {
 }
 
 /**
- * Why a worker's process has ended: because we wanted it to, because it made no progress, by a signal that was not ours
- * (also the kernel's when memory is short), by itself, or before it ever took a request.
+ * Why a worker's process ended: LMServ stopped or recycled it, it made no progress, it received a signal from elsewhere
+ * (such as the kernel's when memory is short), it crashed, or it never became ready.
  */
 export type WorkerExitCause = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'crashed' | 'start_failed';
 
-/** How a wait for a slot ended: with a slot, too late, refused because there was no room or no worker, or given up. */
+/** How a wait for a slot ended: with a slot, by timeout, refused for lack of room or workers, or cancelled. */
 export type WaitOutcome = 'leased' | 'timeout' | 'refused' | 'left';

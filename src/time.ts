@@ -1,10 +1,10 @@
-/** Clocks and time limits; code that tests must control takes a `Clock` or an `After`. */
+/** Clocks and time limits. Code whose time tests must control takes a `Clock` or an `After`. */
 
-/** Runs `done` once after `ms` milliseconds; returns what cancels it. */
+/** Runs `done` once after `ms` milliseconds; returns a function that cancels it. */
 export type After = (ms: number, done: () => void) => () => void;
 
 export interface Clock {
-  /** Milliseconds of a clock that never jumps. */
+  /** Monotonic, milliseconds. */
   now(): number;
   readonly after: After;
 }

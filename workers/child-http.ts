@@ -6,7 +6,7 @@ import { SseDecoder, DONE } from '../src/wire/sse.js';
 import type { Endpoint } from './options.js';
 import type { Activity } from './progress.js';
 
-/** The child answered a request with an error of its own. */
+/** The child replied to a request with an error. */
 export class ChildRefusal extends Error {
   override readonly name = 'ChildRefusal';
   constructor(
@@ -23,10 +23,10 @@ export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost';
 }
 
-/** Bytes of an error reply that are read. */
+/** Max bytes read of an error reply. */
 const MAX_ERROR_BODY = 64 * 1024;
 
-/** Bytes of a JSON document that are read. */
+/** Max bytes read of a JSON document. */
 const MAX_DOCUMENT = 128 * 1024 * 1024;
 
 /** One event of a child's reply, parsed. */
@@ -40,7 +40,7 @@ export interface StreamOptions {
   readonly signal: AbortSignal;
   /** Holds the child's socket back while the client does not read. */
   readonly flow: Flow;
-  /** Where the arrival of events is noted. */
+  /** Records the arrival of events. */
   readonly activity: Activity;
   /** Called synchronously with each event; what it throws ends the reply and is thrown. */
   readonly onChunk: (chunk: ChildChunk) => void;
@@ -119,7 +119,7 @@ function readStream(
         fail(error as Error);
       }
     });
-    // A reply that is here as a whole, but held, no longer has a connection whose end would tell.
+    // A reply that has arrived completely but is held back no longer has a connection that could signal the end.
     const onAbort = () => reject(signal.reason as Error);
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
@@ -143,7 +143,7 @@ function parseChunk(data: string): ChildChunk {
 }
 
 /**
- * Asks for a JSON document.
+ * Fetches a JSON document.
  *
  * @throws ChildRefusal, ConnectionLost, LMServError or the signal's reason, as `postStream`.
  */
@@ -183,7 +183,7 @@ function send(
     const outgoing = request({ ...where, method, path, headers, agent: false, signal });
     outgoing.setNoDelay(true);
     outgoing.once('response', resolve);
-    // After the response this keeps a late socket error from being thrown at nobody; the stream reports it.
+    // After the response, a late socket error would otherwise be uncaught; the stream reports it.
     outgoing.on('error', (error) => {
       reject(signal.aborted ? (signal.reason as Error) : unreachable(error));
     });
@@ -191,7 +191,7 @@ function send(
   });
 }
 
-/** That we have no descriptor left is no fault of the worker's. */
+/** A lack of descriptors in this process is not the worker's fault. */
 function unreachable(error: NodeJS.ErrnoException): Error {
   if (error.code === 'EMFILE' || error.code === 'ENFILE')
     return new LMServError('unavailable', 'The server has no file descriptor left', { cause: error });

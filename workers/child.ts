@@ -8,7 +8,7 @@ import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './option
 import { StderrTail } from './stderr-tail.js';
 
 /** How a child exited. */
-export interface ExitCause {
+export interface ExitStatus {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   /** Why it could not be started, e.g. `ENOENT`. */
@@ -35,12 +35,12 @@ export class LlamaChild {
   readonly pid: number | undefined;
   readonly stderr: StderrTail;
   /** Resolves when the process has exited or could not be started; never rejects. */
-  readonly exited: Promise<ExitCause>;
+  readonly exited: Promise<ExitStatus>;
   /** The address of a llama-server; a llama-cli chooses a port and logs it. */
   readonly listen: Endpoint | undefined;
   #socketFolder: string | undefined;
   #ended = false;
-  #giveUp: ((cause: ExitCause) => void) | undefined;
+  #giveUp: ((cause: ExitStatus) => void) | undefined;
 
   /** Never throws: a failure to start is reported as the exit. */
   constructor(options: WorkerOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
@@ -77,7 +77,7 @@ export class LlamaChild {
    * Sends SIGTERM to the group, and SIGKILL after `graceMs` milliseconds (default: 5 s). Resolves when the process has
    * exited.
    */
-  async stop(graceMs = TERM_GRACE_MS): Promise<ExitCause> {
+  async stop(graceMs = TERM_GRACE_MS): Promise<ExitStatus> {
     this.kill('SIGTERM');
     const timer = setTimeout(() => this.kill('SIGKILL'), graceMs);
     try {
@@ -87,7 +87,7 @@ export class LlamaChild {
     }
   }
 
-  async #follow(launched: ReturnType<typeof launch>): Promise<ExitCause> {
+  async #follow(launched: ReturnType<typeof launch>): Promise<ExitStatus> {
     launched.stderr?.setEncoding('utf8').on('data', (chunk: string) => this.stderr.push(chunk));
     launched.stderr?.on('error', () => undefined);
     launched.stdin?.on('error', () => undefined);
@@ -100,11 +100,11 @@ export class LlamaChild {
     // A script that is killed leaves its own children running.
     launched.once('exit', () => signalGroup(pid, 'SIGKILL'));
     const guard = this.#guard(pid);
-    const gone: Promise<ExitCause> = launched.then((end) => ({
+    const gone: Promise<ExitStatus> = launched.then((end) => ({
       code: end.exitCode ?? null,
       signal: end.signal ?? null,
     }));
-    const survived = new Promise<ExitCause>((resolve) => (this.#giveUp = resolve));
+    const survived = new Promise<ExitStatus>((resolve) => (this.#giveUp = resolve));
     // A process that survives SIGKILL keeps its guard.
     void gone.then(guard.end);
     const cause = await Promise.race([gone, survived]);

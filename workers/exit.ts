@@ -1,11 +1,11 @@
 import type { WorkerExitCause } from '../src/contract.js';
-import type { ExitCause } from './child.js';
+import type { ExitStatus } from './child.js';
 
 /** The end of a worker's process. */
 export interface WorkerExit {
-  readonly cause: ExitCause;
-  readonly ending: WorkerExitCause;
-  /** The known reason, in a few words. */
+  readonly status: ExitStatus;
+  readonly cause: WorkerExitCause;
+  /** The reason in a few words. */
   readonly reason: string;
 }
 
@@ -24,19 +24,19 @@ const FAULTS: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>([
 const TERMINATION_CODES: ReadonlySet<number> = new Set([0, 130, 143]);
 
 /** Classifies an exit that LMServ did not cause. */
-export function endingOf({ code, signal }: ExitCause): WorkerExitCause {
+export function classifyExit({ code, signal }: ExitStatus): WorkerExitCause {
   if (signal) return FAULTS.has(signal) ? 'crashed' : 'killed';
   return code !== null && TERMINATION_CODES.has(code) ? 'killed' : 'crashed';
 }
 
 /** Whether LMServ ended a healthy worker. */
-export function isOurs(ending: WorkerExitCause): boolean {
-  return ending === 'shutdown' || ending === 'recycled';
+export function isIntended(cause: WorkerExitCause): boolean {
+  return cause === 'shutdown' || cause === 'recycled';
 }
 
 /** Describes an exit in a few words, for the log and for waiting clients. */
-export function describeExit(cause: ExitCause): string {
-  if (cause.spawnError) return `cannot be run: ${cause.spawnError}`;
-  if (cause.survived) return 'still there after SIGKILL';
-  return cause.signal ? `ended by ${cause.signal}` : `exit code ${cause.code}`;
+export function describeExit(status: ExitStatus): string {
+  if (status.spawnError) return `cannot be run: ${status.spawnError}`;
+  if (status.survived) return 'still there after SIGKILL';
+  return status.signal ? `ended by ${status.signal}` : `exit code ${status.code}`;
 }

@@ -3,7 +3,7 @@ import { LMServError } from '../src/errors.js';
 import type { Endpoint } from './options.js';
 import { fetchJson } from './child-http.js';
 
-export interface CheckupOptions {
+export interface LivenessProbeOptions {
   /** Max time for a reply, milliseconds. */
   readonly timeoutMs: number;
   /** The worker became suspect, or no longer is. */
@@ -18,15 +18,15 @@ const MAX_MISSES = 3;
 /** The smallest complete request: one token, nothing of which is cached. */
 const TOKEN_REQUEST = JSON.stringify({ prompt: ' ', n_predict: 1, cache_prompt: false });
 
-/** Checks whether an idle worker still works: by its health, or by one token if that is in doubt. */
-export class Checkup {
-  readonly #options: CheckupOptions;
+/** Checks whether an idle worker still works: by its health route, or by one token if that is in doubt. */
+export class LivenessProbe {
+  readonly #options: LivenessProbeOptions;
   #misses = 0;
   #suspected = false;
   #running = false;
   readonly #ended = new AbortController();
 
-  constructor(options: CheckupOptions) {
+  constructor(options: LivenessProbeOptions) {
     this.#options = options;
   }
 
@@ -43,15 +43,15 @@ export class Checkup {
   /**
    * Checks the worker until it replies or has missed three checks. Does nothing while a check is running.
    *
-   * @param probe requests one token instead of the health.
+   * @param requireToken requests one token instead of the health route.
    */
-  async run(endpoint: Endpoint, probe: boolean): Promise<void> {
+  async check(endpoint: Endpoint, requireToken: boolean): Promise<void> {
     if (this.#running) return;
     this.#running = true;
     try {
       for (;;) {
-        const withToken = probe || this.#suspected;
-        const replied = await this.#check(endpoint, withToken);
+        const withToken = requireToken || this.#suspected;
+        const replied = await this.#request(endpoint, withToken);
         if (this.#ended.signal.aborted) return;
         // Health alone does not clear a worker that became suspect in the meantime.
         if (replied && (withToken || !this.#suspected)) return this.#clear();
@@ -70,7 +70,7 @@ export class Checkup {
     this.#ended.abort();
   }
 
-  async #check(endpoint: Endpoint, withToken: boolean): Promise<boolean> {
+  async #request(endpoint: Endpoint, withToken: boolean): Promise<boolean> {
     const ended = this.#ended.signal;
     const timeout = pause(this.#options.timeoutMs, false, { signal: ended, ref: false }).catch(() => false);
     const request = new AbortController();

@@ -38,7 +38,7 @@ export class ProgressWatch {
   }
 
   /** The worker has shown progress in another way. */
-  alive(now: number): void {
+  noteProgress(now: number): void {
     this.#progressAt = now;
   }
 

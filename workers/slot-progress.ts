@@ -12,7 +12,7 @@ const TIMEOUT_MS = 750;
  * Whether a worker that sends nothing still generates. Tokens without text, such as control tokens, cause no event in
  * the stream, but `/slots` counts them. A stopped or hung worker does not reply at all.
  */
-export async function slotsMove(endpoint: Endpoint): Promise<boolean> {
+export async function areSlotsAdvancing(endpoint: Endpoint): Promise<boolean> {
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const readSlots = async () => JSON.stringify(await fetchJson(endpoint, 'GET', '/slots', undefined, signal));
   try {

@@ -1,36 +1,36 @@
 import type { WorkerExitCause } from '../src/contract.js';
 import { within } from '../src/time.js';
-import { Checkup } from './liveness-probe.js';
-import { LlamaChild, type ExitCause } from './child.js';
-import { describeExit, endingOf, isOurs, type WorkerExit } from './exit.js';
+import { LivenessProbe } from './liveness-probe.js';
+import { LlamaChild, type ExitStatus } from './child.js';
+import { describeExit, classifyExit, isIntended, type WorkerExit } from './exit.js';
 import { WorkerFailure } from './failure.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch } from './progress.js';
-import { slotsMove } from './slot-progress.js';
+import { areSlotsAdvancing } from './slot-progress.js';
 import { ConnectionLost, fetchJson, postStream, type StreamOptions } from './child-http.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
 
-/** Told to the pool, which logs and counts; a worker has no logger of its own. */
+/** Events for the pool, which logs and counts; a worker has no logger. */
 export interface WorkerEvents {
   /** The worker takes requests. */
   onReady(worker: Worker): void;
-  /** The number of its free slots has changed for another reason than a lease. */
+  /** The number of free slots changed for a reason other than a lease. */
   onChange(worker: Worker): void;
   /** The process is gone. */
   onExit(worker: Worker, exit: WorkerExit): void;
 }
 
-/** Characters of stderr that go with a failure. */
+/** Max characters of stderr reported with a failure. */
 const STDERR_SNIPPET = 2_048;
 
-/** How long the child's exit may lag behind its broken connection, milliseconds. */
+/** Max time from the broken connection to the child's exit, milliseconds. */
 const EXIT_LAG_MS = 500;
 
-/** A worker that is ended with the server has nothing to lose, and the server's own time to end is short. */
+/** Short, because at shutdown the worker has nothing to lose and the server little time. Milliseconds. */
 const SHUTDOWN_GRACE_MS = 500;
 
-/** A probe is one token; a machine that is so busy that it takes longer is no use either. Milliseconds. */
+/** Max time for a probe, milliseconds. A machine too slow for one token in that time is treated as failed. */
 const LONGEST_CHECK_MS = 5_000;
 
 const HUNG = 'hung: no progress within the deadline';
@@ -38,41 +38,43 @@ const HUNG = 'hung: no progress within the deadline';
 const LISTENING = /\blistening on (?:http:\/\/127\.0\.0\.1:(\d+))?/;
 
 /**
- * A persistent llama.cpp process and everything it takes to use it: starting → ready → draining → dead. It judges
- * its own progress and kills itself when it hangs. It counts its own leases; the pool asks with `tryLease`.
+ * A persistent llama.cpp process and everything needed to use it: starting → ready → draining → dead. It monitors its
+ * progress, kills itself when it hangs, and counts the leases that the pool takes with `tryLease`.
  */
 export class Worker {
   readonly child: LlamaChild;
   /** Of `performance.now()`. */
   readonly startedAt = performance.now();
-  /** Resolves once the worker takes requests; rejects with a WorkerFailure when it never will. */
+  /** Resolves when the worker takes requests; rejects with a WorkerFailure if it never will. */
   readonly ready: Promise<void>;
   #state: WorkerState = 'starting';
   #endpoint: Endpoint | undefined;
   #leased = 0;
   #served = 0;
   #wasReady = false;
-  #seesImages = false;
-  #ending: WorkerExitCause | undefined;
+  #supportsImages = false;
+  #cause: WorkerExitCause | undefined;
   #reason: string | undefined;
   #exit: WorkerExit | undefined;
-  readonly #checkup: Checkup;
+  readonly #events: WorkerEvents;
+  readonly #probe: LivenessProbe;
   #watchTimer: NodeJS.Timeout | undefined;
   readonly #watch: ProgressWatch;
-  /** Cuts the connection of each request that is open. */
+  /** Each aborts the connection of one open request. */
   readonly #open = new Set<AbortController>();
 
   constructor(
     readonly id: string,
     readonly options: WorkerOptions,
     env: NodeJS.ProcessEnv,
-    private readonly events: WorkerEvents,
+    events: WorkerEvents,
   ) {
+    this.#events = events;
     this.#watch = new ProgressWatch(options.timeouts);
-    this.#checkup = new Checkup({
+    this.#probe = new LivenessProbe({
       timeoutMs: Math.min(LONGEST_CHECK_MS, options.timeouts.tokenMs),
       onChange: () => events.onChange(this),
-      onLost: () => this.kill('hung', 'hung: it does not answer probes'),
+      onLost: () => this.kill('hung', 'hung: it does not reply to probes'),
     });
     let foundEndpoint!: (endpoint: Endpoint) => void;
     const listening = new Promise<Endpoint>((resolve) => (foundEndpoint = resolve));
@@ -89,16 +91,16 @@ export class Worker {
       if (endpoint) foundEndpoint(endpoint);
     });
     resetSilence();
-    void this.child.exited.then((cause) => this.#onExit(cause));
-    const died = this.child.exited.then((cause) => {
+    void this.child.exited.then((status) => this.#onExit(status));
+    const died = this.child.exited.then((status) => {
       throw new WorkerFailure(
         'start_failed',
-        `the worker did not start: ${this.#reason ?? describeExit(cause)}`,
+        `the worker did not start: ${this.#reason ?? describeExit(status)}`,
         this.child.stderr.since(0, STDERR_SNIPPET),
       );
     });
     this.ready = Promise.race([this.#becomeReady(listening), died]).finally(() => clearTimeout(silence));
-    // The pool learns of a failed start from onExit; a `ready` that nobody awaits must not crash the process.
+    // The pool learns of a failed start from onExit; an unawaited `ready` must not crash the process.
     this.ready.catch(() => undefined);
   }
 
@@ -110,9 +112,9 @@ export class Worker {
     return this.child.pid;
   }
 
-  /** The model has a projector for images. */
-  get seesImages(): boolean {
-    return this.#seesImages;
+  /** Whether the model has a projector for images. */
+  get supportsImages(): boolean {
+    return this.#supportsImages;
   }
 
   /** Slots in use. */
@@ -120,14 +122,14 @@ export class Worker {
     return this.#leased;
   }
 
-  /** Requests it has finished since its start. */
+  /** Requests finished since its start. */
   get served(): number {
     return this.#served;
   }
 
-  /** It has missed a check and takes no requests until it answers one. */
+  /** Whether it missed a check and takes no requests until it passes one. */
   get suspected(): boolean {
-    return this.#checkup.suspected;
+    return this.#probe.suspected;
   }
 
   /** Slots that can be leased now. */
@@ -136,8 +138,8 @@ export class Worker {
   }
 
   /**
-   * Takes a slot if one is free. The function it returns gives the slot back, is told whether the request was served to
-   * its end, and may be called more than once.
+   * Takes a slot if one is free. The returned function gives the slot back; its argument says whether the request was
+   * served to its end. Further calls have no effect.
    */
   tryLease(): ((served: boolean) => void) | undefined {
     if (this.free === 0) return undefined;
@@ -153,28 +155,28 @@ export class Worker {
   }
 
   /**
-   * Looks whether it still answers; who does not is asked again and ended after three misses. One that is in use is
-   * judged by its progress instead. A probe generates a token, which would cost a worker its cached prefix: it is for
-   * one that is suspected, or has nothing to lose.
+   * Checks whether the worker still replies, and kills it after three misses. A worker in use is monitored by its
+   * progress instead. Generating a token would cost a worker its cached prefix, so only one that is suspect or has no
+   * prefix yet is checked that way.
    */
   async check(): Promise<void> {
     if (this.#state !== 'ready' || this.#leased > 0 || !this.#endpoint) return;
-    await this.#checkup.run(this.#endpoint, this.#served === 0);
+    await this.#probe.check(this.#endpoint, this.#served === 0);
   }
 
-  /** Takes no requests until it has answered a probe. */
+  /** Takes no requests until it has passed a probe. */
   suspect(): void {
     if (this.#state !== 'ready' || !this.#endpoint) return;
-    this.#checkup.suspect();
-    void this.#checkup.run(this.#endpoint, true);
+    this.#probe.suspect();
+    void this.#probe.check(this.#endpoint, true);
   }
 
-  /** Takes no more requests, finishes those it has and ends. */
+  /** Refuses new requests, finishes the running ones and ends. */
   retire(): void {
     if (this.#state !== 'ready') return;
     this.#state = 'draining';
-    this.#ending ??= 'recycled';
-    this.events.onChange(this);
+    this.#cause ??= 'recycled';
+    this.#events.onChange(this);
     if (this.#leased === 0) void this.child.stop();
   }
 
@@ -206,7 +208,7 @@ export class Worker {
     }
   }
 
-  /** A JSON document of the child's, such as `/props`. @throws as `generate`. */
+  /** Fetches a JSON document from the child, such as `/props`. @throws as `generate`. */
   async fetch(
     method: 'GET' | 'POST',
     path: string,
@@ -228,20 +230,20 @@ export class Worker {
     }
   }
 
-  /** Takes no more requests and ends the process: SIGTERM, then SIGKILL. */
+  /** Refuses new requests and ends the process: SIGTERM, then SIGKILL. */
   async stop(): Promise<void> {
     const loading = this.#state === 'starting';
     if (this.#state !== 'dead') this.#state = 'draining';
-    this.#ending ??= 'shutdown';
-    // While it loads it does not hear SIGTERM, and there is nothing to lose.
+    this.#cause ??= 'shutdown';
+    // While loading, it ignores SIGTERM and has nothing to lose.
     if (loading) this.child.kill('SIGKILL');
     await this.child.stop(SHUTDOWN_GRACE_MS);
   }
 
   /** Ends the process at once. */
-  kill(ending: WorkerExitCause, reason?: string): void {
-    // What is wrong with it goes before a recycling that was under way.
-    if (this.#ending !== 'shutdown') this.#ending = ending;
+  kill(cause: WorkerExitCause, reason?: string): void {
+    // A fault takes precedence over a recycling in progress.
+    if (this.#cause !== 'shutdown') this.#cause = cause;
     this.#reason ??= reason;
     this.child.kill('SIGKILL');
   }
@@ -249,17 +251,17 @@ export class Worker {
   async #becomeReady(listening: Promise<Endpoint>): Promise<void> {
     const endpoint = await listening;
     const signal = AbortSignal.timeout(this.options.timeouts.startMs);
-    // It listens only once the model is loaded; one round trip proves that it answers as well.
+    // It listens only once the model is loaded; one round trip proves that it also replies.
     const props = await fetchJson(endpoint, 'GET', '/props', undefined, signal).catch((error: unknown) => {
-      this.kill('start_failed', 'listens but does not answer');
+      this.kill('start_failed', 'listens but does not reply');
       throw error;
     });
-    this.#seesImages = (props as { modalities?: { vision?: boolean } }).modalities?.vision === true;
+    this.#supportsImages = (props as { modalities?: { vision?: boolean } }).modalities?.vision === true;
     if (this.#state !== 'starting') return;
     this.#endpoint = endpoint;
     this.#state = 'ready';
     this.#wasReady = true;
-    this.events.onReady(this);
+    this.#events.onReady(this);
   }
 
   #giveUpStart(): void {
@@ -275,8 +277,8 @@ export class Worker {
     if (this.#watchTimer) return;
     const due = this.#watch.dueIn(performance.now());
     if (due === undefined) return;
-    // Never later than the shorter deadline: a phase may change while the timer runs, and it is not set anew for
-    // each token.
+    // Never later than the shorter deadline, because the phase may change while the timer runs and the timer is not
+    // reset for each token.
     const { firstTokenMs, tokenMs } = this.options.timeouts;
     this.#watchTimer = setTimeout(
       () => void this.#checkProgress(),
@@ -286,7 +288,8 @@ export class Worker {
   }
 
   async #checkProgress(): Promise<void> {
-    if (this.#isOverdue() && (await slotsMove(this.#endpoint!))) this.#watch.alive(performance.now());
+    if (this.#isOverdue() && (await areSlotsAdvancing(this.#endpoint!)))
+      this.#watch.noteProgress(performance.now());
     this.#watchTimer = undefined;
     if (this.#isOverdue()) this.kill('hung', HUNG);
     else this.#armWatch();
@@ -297,27 +300,28 @@ export class Worker {
     return due !== undefined && due <= 0;
   }
 
-  #onExit(cause: ExitCause): void {
+  #onExit(status: ExitStatus): void {
     this.#state = 'dead';
     clearTimeout(this.#watchTimer);
-    this.#checkup.end();
-    // The connections of one that survived SIGKILL would stay open; those of others still hold its last words.
-    if (cause.survived) for (const cut of this.#open) cut.abort(new ConnectionLost('the worker is given up'));
-    // One that was to go when its last reply is finished, and went before, did not go by our will.
-    const early = this.#ending === 'recycled' && this.#leased > 0;
-    const found = this.#wasReady ? endingOf(cause) : 'start_failed';
-    const ending = early ? found : (this.#ending ?? found);
-    const reason = this.#reason ?? (isOurs(ending) ? ending : describeExit(cause));
-    this.#exit = { cause, ending, reason };
-    this.events.onExit(this, this.#exit);
+    this.#probe.end();
+    // Connections to a process that survived SIGKILL would stay open; others may still deliver the last events.
+    if (status.survived)
+      for (const cut of this.#open) cut.abort(new ConnectionLost('the worker was abandoned'));
+    // A worker to be recycled that exits before its last reply is finished was not ended by LMServ.
+    const early = this.#cause === 'recycled' && this.#leased > 0;
+    const classified = this.#wasReady ? classifyExit(status) : 'start_failed';
+    const cause = early ? classified : (this.#cause ?? classified);
+    const reason = this.#reason ?? (isIntended(cause) ? cause : describeExit(status));
+    this.#exit = { status, cause, reason };
+    this.#events.onExit(this, this.#exit);
   }
 
-  /** The connection breaks a moment before the exit is known; wait for it, so that the cause can be told. */
+  /** The connection breaks just before the exit is known, so this waits for the exit to learn the cause. */
   async #failure(error: Error, mark: number): Promise<WorkerFailure> {
     await within(EXIT_LAG_MS, this.child.exited);
-    // The connection broke and the process is there: something is wrong with it.
+    // The connection broke but the process still runs: something is wrong with it.
     if (this.#state === 'ready') this.suspect();
-    const hung = this.#ending === 'hung';
+    const hung = this.#cause === 'hung';
     const message = hung ? 'the worker hung' : 'the worker died';
     const stderr = this.child.stderr.since(mark, STDERR_SNIPPET);
     return new WorkerFailure(hung ? 'hung' : 'died', message, stderr, this.#exit, { cause: error });

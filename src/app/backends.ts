@@ -25,7 +25,7 @@ export interface BackendsOptions {
   readonly logger: Logger;
   /** Receives what happens in the pools. */
   readonly observer?: PoolObserver | undefined;
-  /** Backends of the program that embeds LMServ, by the name of their model. */
+  /** Backends of the program that embeds LMServ, by model name. */
   readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
 }
 
@@ -34,33 +34,33 @@ export type BackendSpec =
   | { readonly kind: 'local'; readonly name: string; readonly settings: ModelSettings }
   | { readonly kind: 'remote'; readonly name: string; readonly settings: RemoteSettings };
 
-/** A backend and what is known of it from the moment it was made. */
+/** A backend with the facts known when it was made. */
 export interface BackendRecord {
   readonly backend: Backend;
   /** The same backend if it is a pool of local workers. */
   readonly local?: LocalBackend;
   /** Unix time of the model, seconds, for `/v1/models`. */
   readonly created: number;
-  /** The version of the llama.cpp that the workers run. */
+  /** The version of llama.cpp that the workers run. */
   readonly llamaCpp?: string;
 }
 
-/** Makes a backend and does not start it. @param workers of all local models together. */
+/** Makes a backend without starting it. @param workers of all local models together. */
 export type MakeBackend = (spec: BackendSpec, workers: number) => Promise<BackendRecord>;
 
 /** A backend of the program or of the configuration file, under the name of its model. */
 interface NamedBackend {
-  /** Absent for backends of the program: they do not depend on the file. */
+  /** Absent for backends of the program, which do not depend on the file. */
   readonly spec?: BackendSpec;
   readonly entry: RegistryEntry;
   readonly record: BackendRecord;
 }
 
-/** What one configuration has in force. */
+/** The parts of the configuration in force. */
 interface Serving {
   readonly file: ConfigFile;
   readonly registry: Registry;
-  /** Models, then remotes, then the program's own. */
+  /** Models, then remotes, then backends of the program. */
   readonly backends: readonly NamedBackend[];
 }
 
@@ -69,7 +69,7 @@ export class Backends {
   readonly #options: BackendsOptions;
   readonly #make: MakeBackend;
   readonly #own: readonly NamedBackend[];
-  /** All backends that were made and have not ended, those of a former configuration included. */
+  /** All backends that have not ended, including those of former configurations. */
   readonly #alive = new Set<BackendRecord>();
   #serving: Serving = { file: NO_FILE, registry: new Registry([], '404'), backends: [] };
   #stopping = false;
@@ -115,17 +115,17 @@ export class Backends {
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
-  /** Resolves when it is known for a first model whether it can be started; at once if there are no workers. */
+  /** Resolves when the first model has started or failed to start; at once if there are no workers. */
   get started(): Promise<unknown> {
     const locals = this.#locals().map((local) => local.started);
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
   /**
-   * Puts another configuration into force: unchanged backends stay, new ones start, and those that left end when their
+   * Puts another configuration into force: unchanged backends stay, new ones start, and removed ones end when their
    * replies are finished. Requests see the new configuration once this resolves.
    *
-   * @throws as `create`; then nothing has changed.
+   * @throws as `create`, and leaves everything unchanged.
    */
   async apply(file: ConfigFile): Promise<void> {
     const previous = this.#serving;
@@ -156,7 +156,7 @@ export class Backends {
     }));
   }
 
-  /** Ends all backends, those of a former configuration included. */
+  /** Ends all backends, including those of former configurations. */
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all([...this.#alive].map(({ backend }) => backend.stop(0)));
@@ -167,7 +167,7 @@ export class Backends {
     for (const local of this.#locals()) local.kill();
   }
 
-  /** Process ids of the living workers. */
+  /** Process ids of the running workers. */
   pids(): number[] {
     return this.#locals().flatMap((local) => local.pids());
   }
@@ -176,7 +176,7 @@ export class Backends {
     return [...this.#alive].flatMap(({ local }) => local ?? []);
   }
 
-  /** Makes what a configuration needs and keeps those of the present backends that it does not change. */
+  /** Makes the backends that a configuration needs and keeps the current ones that it does not change. */
   async #prepare(file: ConfigFile): Promise<Serving> {
     const { config } = this.#options;
     const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
@@ -207,7 +207,7 @@ export class Backends {
     return this.#serving.backends.find((named) => named.spec && isSameBackend(named.spec, spec))?.record;
   }
 
-  /** Starts what is new while the old still serves, so that no request meets a model that is still loading. */
+  /** Starts new backends while the old ones still serve, so that no request reaches a model that is still loading. */
   async #startBeside(added: readonly BackendRecord[]): Promise<void> {
     if (this.#stopping) throw new LMServError('draining');
     for (const { backend } of added) backend.start();
@@ -227,10 +227,10 @@ export class Backends {
   }
 
   /**
-   * The name that serves requests which name none: LLM_CONNECT_MODEL or the model of LLM_CONNECT_PROVIDER, else what the
-   * file says, else `default`.
+   * The name for requests that name none: LLM_CONNECT_MODEL or the model of LLM_CONNECT_PROVIDER, otherwise the file's
+   * default, otherwise `default`.
    *
-   * @throws ConfigError for a variable that names nothing.
+   * @throws ConfigError for a variable that names something unknown.
    */
   #defaultName(file: ConfigFile): string {
     const { defaultModel, provider } = this.#options.config;
@@ -263,7 +263,7 @@ function missingFrom(serving: Serving, other: Serving): BackendRecord[] {
   return other.backends.map(({ record }) => record).filter((record) => !present.has(record));
 }
 
-/** What the file names, in its order. */
+/** The models and remotes of the file, in its order. */
 function specs({ models, remotes }: ConfigFile): BackendSpec[] {
   return [
     ...Object.entries(models).map(([name, settings]) => ({ kind: 'local', name, settings }) as const),
@@ -271,7 +271,7 @@ function specs({ models, remotes }: ConfigFile): BackendSpec[] {
   ];
 }
 
-/** Settings that are the registry's: a change to them keeps the running backend. */
+/** Settings that only the registry uses, so a change to them keeps the running backend. */
 const REGISTRY_SETTINGS = ['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider'];
 
 function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
@@ -350,7 +350,7 @@ async function makeLocal(
   return { backend, local: backend, created, llamaCpp: binary.version };
 }
 
-/** A model of the hub is fetched once; afterwards its file is found without the network. */
+/** A model of the hub is fetched once and then found without the network. */
 async function modelFile(path: string, env: NodeJS.ProcessEnv): Promise<string> {
   if (!path.startsWith('hf:')) return path;
   // Loaded only for a model of the hub, as the remotes are.
@@ -362,17 +362,17 @@ async function modelFile(path: string, env: NodeJS.ProcessEnv): Promise<string> 
   });
 }
 
-/** An eighth of the memory that is free now: enough for a few conversations, never a surprise. MiB. */
+/** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */
 function defaultCacheMb(): number {
   return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
 }
 
-/** The backends of the program, and the mock if it was asked for. */
+/** The backends of the program, and the mock if it is configured. */
 function ownBackends({ config, backends = {} }: BackendsOptions): NamedBackend[] {
   const named = { ...backends, ...(config.provider === 'mock' ? { mock: new MockBackend() } : {}) };
   return Object.entries(named).map(([name, inner]) => {
     const record = { backend: new PulledBackend(name, inner), created: unixTime() };
-    const limits = { standard: config.maxTokens, cap: config.maxTokensCap ?? NO_CAP };
+    const limits = { default: config.maxTokens, cap: config.maxTokensCap ?? NO_CAP };
     return { record, entry: { ...baseEntry(name, record), maxTokens: limits, providers: [name] } };
   });
 }
@@ -392,7 +392,7 @@ function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, con
     ...baseEntry(name, record),
     aliases,
     maxTokens: {
-      standard: settings.maxTokens ?? file.maxTokens ?? config.maxTokens,
+      default: settings.maxTokens ?? file.maxTokens ?? config.maxTokens,
       cap: settings.maxTokensCap ?? file.maxTokensCap ?? config.maxTokensCap ?? cap,
     },
     price: price && { promptPer1k: price.prompt, completionPer1k: price.completion },
@@ -405,10 +405,10 @@ function baseEntry(name: string, { backend, created }: BackendRecord) {
   return { info: { id: name, created, ownedBy: 'lmserv' }, aliases: [], backends: [backend] };
 }
 
-/** Names that the clients of other systems send; the default model has those that nothing else is called. */
+/** Names that clients of other systems send; they mean the default model unless something else has them. */
 const DEFAULT_NAMES = ['default', 'fast', 'quality'];
 
-/** @param defaultName of the default model or group; the first model is the default if nothing is called that. */
+/** @param defaultName of the default model or group; the first model is the default if nothing has that name. */
 function toRegistry(
   file: ConfigFile,
   backends: readonly NamedBackend[],
@@ -426,10 +426,13 @@ function toRegistry(
     }),
   );
   const all = [...models, ...groups].map(({ name, aliases }) => ({ name, names: [name, ...aliases] }));
-  const standard = (all.find(({ names }) => names.includes(defaultName)) ?? all[0]!).name;
+  const defaultTarget = (all.find(({ names }) => names.includes(defaultName)) ?? all[0]!).name;
   const taken = new Set(all.flatMap(({ names }) => names));
   const free = DEFAULT_NAMES.filter((name) => !taken.has(name));
   const named = <T extends { readonly name: string; readonly aliases: readonly string[] }>(target: T): T =>
-    target.name === standard ? { ...target, aliases: [...target.aliases, ...free] } : target;
-  return new Registry(models.map(named), config.unknownModel, { groups: groups.map(named), standard });
+    target.name === defaultTarget ? { ...target, aliases: [...target.aliases, ...free] } : target;
+  return new Registry(models.map(named), config.unknownModel, {
+    groups: groups.map(named),
+    defaultName: defaultTarget,
+  });
 }

@@ -26,16 +26,16 @@ import { Metrics } from '../observe/metrics/metrics.js';
 import { StallMonitor } from '../observe/stall-monitor.js';
 import { Backends } from './backends.js';
 
-/** What a program may replace in LMServ or add to it. */
+/** The parts that a program may replace in LMServ or add to it. */
 export interface Extensions {
   readonly logger?: Logger | undefined;
   /** Replaces LMServ's keys. */
   readonly authenticate?: Authenticate | undefined;
-  /** Routes that generate, besides LMServ's own: limits, usage and cancelling apply to them as well. */
+  /** Additional routes that generate; limits, usage and cancellation apply to them too. */
   readonly routes?: readonly Route[] | undefined;
   /** Adds any other routes, behind authentication. */
   readonly mount?: ((app: Express) => void) | undefined;
-  /** Other kinds of backends, by the name of their model. */
+  /** Other kinds of backends, by model name. */
   readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
   /** Chooses the model by `task_type` in /execute. */
   readonly routingPolicy?: RoutingPolicy | undefined;
@@ -167,7 +167,7 @@ function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger):
     logger,
     onFailure: ({ error, ...failure }) => {
       metrics.backendFailed({ model: failure.model, error });
-      // What the operator must fix is logged in full; other messages may quote a remote server.
+      // Errors that the operator must fix are logged in full; other messages may quote a remote server.
       const reason = error.code === 'configuration_error' ? error.message : undefined;
       logger.warn({ event: 'backend_failed', ...failure, error: error.code, reason }, 'a backend failed');
     },
@@ -205,7 +205,7 @@ function executeOptions(
   };
 }
 
-/** A task type without a rule in the policy is served as if it had not been sent. */
+/** A task type without a rule in the policy is ignored. */
 function resolveRoute(policy: RoutingPolicy, taskType: string): string | undefined {
   try {
     return policy.resolve(taskType);

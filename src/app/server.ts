@@ -24,12 +24,12 @@ export class LMServ {
     this.logger = extensions.logger ?? createLogger({ level, readable: process.stdout.isTTY }, this.#output);
   }
 
-  /** The port it listens on; of interest if the configured one is 0. */
+  /** The port it listens on, also if the configured one is 0. */
   get port(): number {
     return (this.address as AddressInfo).port;
   }
 
-  /** Where it listens; null once it no longer does. */
+  /** The address it listens on; null once it no longer does. */
   get address(): AddressInfo | null {
     return this.#running.http.address() as AddressInfo | null;
   }
@@ -38,9 +38,9 @@ export class LMServ {
     return this.#config.host;
   }
 
-  /** The id of the model that serves requests which name none. */
+  /** The id of the model for requests that name none. */
   get model(): string {
-    return this.#running.backends.registry.standardId ?? '';
+    return this.#running.backends.registry.defaultId ?? '';
   }
 
   /** Resolves when the first worker takes requests. */
@@ -49,8 +49,8 @@ export class LMServ {
   }
 
   /**
-   * Starts the workers and listens; requests get 503 until the first worker is ready. On a socket that was handed over
-   * they wait in it until then, or until it is known that there will be none.
+   * Starts the workers and listens; requests get 503 until the first worker is ready. On an inherited socket they wait
+   * until the first worker is ready or no worker could be started.
    *
    * @throws BinaryError, ConfigError, KeyFileError, UsageFileError or the system's error for a taken port.
    */
@@ -79,12 +79,12 @@ export class LMServ {
     logger.info({ event: 'listening', host, port, version: VERSION }, 'listening');
   }
 
-  /** Reads the key file and the configuration file again; a bad one changes nothing and is logged. */
+  /** Reads the key file and the configuration file again; an invalid one is logged and changes nothing. */
   async reload(): Promise<void> {
     await Promise.all([this.#parts?.keyring.reload(), this.#parts?.configFile?.reload()]);
   }
 
-  /** Refuses new work, finishes open streams within the grace, then ends the workers. May be called again. */
+  /** Refuses new work, finishes open streams within the grace period, then ends the workers. May be called again. */
   stop(): Promise<void> {
     this.#stopped ??= this.#parts ? this.#stop(this.#parts) : Promise.resolve();
     return this.#stopped;
@@ -95,7 +95,7 @@ export class LMServ {
     this.#parts?.backends.kill();
   }
 
-  /** Process ids of the living workers. */
+  /** Process ids of the running workers. */
   workerPids(): number[] {
     return this.#running.backends.pids();
   }
@@ -120,7 +120,7 @@ export class LMServ {
       http.close();
       throw new ConfigError({
         variable: 'API_KEY',
-        message: 'with the default key the socket must be on 127.0.0.1; set a key of your own',
+        message: 'with the default key the socket must be on 127.0.0.1; set your own key',
       });
     }
   }
@@ -128,7 +128,7 @@ export class LMServ {
   async #stop(parts: Parts): Promise<void> {
     const { http, backends, inFlight } = parts;
     this.logger.info({ event: 'stopping' }, 'stopping');
-    // Connections to a socket that was handed over wait there for the next process instead of being refused by this one.
+    // Connections to an inherited socket then wait for the next process instead of being refused by this one.
     if (this.#extensions.listenFd !== undefined) http.close();
     await inFlight.drain(this.#config.shutdownGraceMs);
     const closed = new Promise((resolve) => http.close(resolve));

@@ -14,8 +14,8 @@ import { opening } from './opening.js';
 import { BadReply, ReplyReader } from './reply-reader.js';
 
 /**
- * A backend whose events are pulled, such as the mock or one that belongs to the program that embeds LMServ. Its events
- * are checked before anything relies on them.
+ * Adapts a backend whose events are pulled, such as the mock or one of the program that embeds LMServ. All events are
+ * checked first.
  */
 export class PulledBackend implements Backend {
   readonly name: string;

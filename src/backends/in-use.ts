@@ -1,7 +1,7 @@
 import { LMServError } from '../errors.js';
 import { systemClock, within, type Clock } from '../time.js';
 
-/** Counts what runs on a backend, so that a backend that is stopped can let it finish. */
+/** Counts the tasks running on a backend, so that stopping it can let them finish. */
 export class InUse {
   readonly #clock: Clock;
   #count = 0;
@@ -12,7 +12,7 @@ export class InUse {
     this.#clock = clock;
   }
 
-  /** Runs `task` and counts it while it runs, waiting for a slot included. @throws LMServError `draining` after `close`. */
+  /** Runs `task` and counts it until it ends, including its wait for a slot. @throws LMServError `draining` after `close`. */
   async during<T>(task: () => Promise<T>): Promise<T> {
     if (this.#closed) throw new LMServError('draining');
     this.#count += 1;

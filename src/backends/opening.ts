@@ -1,10 +1,9 @@
 import type { OpenReply } from '../contract.js';
 
 /**
- * Runs a reply and resolves as soon as `run` calls `begun`, which it does with the first token; a run that ends before
- * resolves then.
+ * Runs a reply and resolves when `run` calls `begun`, which it does with the first token, or when `run` ends without it.
  *
- * @throws what `run` throws before it has begun; later failures are those of `done`.
+ * @throws what `run` throws before that; later failures reject `done`.
  */
 export function opening(run: (begun: () => void) => Promise<void>): Promise<OpenReply> {
   return new Promise((resolve, reject) => {

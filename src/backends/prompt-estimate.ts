@@ -1,11 +1,11 @@
 import type { JsonObject } from '../contract.js';
 
-/** One token stands for about this many bytes of UTF-8, in most languages. */
+/** Average bytes of UTF-8 per token, in most languages. */
 const BYTES_A_TOKEN = 4;
 
-/** About how many tokens a request's prompt has, for when nobody has counted them. Images and sound are left out. */
+/** Estimates the tokens of a request's prompt when there is no count. Images and audio are left out. */
 export function estimatePromptTokens({ prompt, messages, tools }: JsonObject): number {
-  // A list is one of token ids.
+  // A list holds token ids.
   if (Array.isArray(prompt)) return prompt.length;
   return Math.max(1, Math.ceil(bytes([prompt, messages, tools]) / BYTES_A_TOKEN));
 }

@@ -1,23 +1,23 @@
 import type { JsonObject } from '../contract.js';
 
-/** Shorter texts of a client's are too common to be told from a server's own words. Characters. */
+/** Shorter client texts are too common to distinguish from a server's own words. Characters. */
 const SHORTEST_TEXT = 4;
 
-/** As many characters in a row that are in a client's text too are a quote of it. */
+/** This many consecutive characters that also occur in a client's text are treated as a quote. */
 const RUN = 16;
 
-/** Characters of a text that are looked at; what is behind them is cut off. */
+/** Characters of a text that are examined; the remainder is cut off. */
 const MAX_TEXT = 4096;
 
 const REPLACEMENT = '[prompt]';
 
 /**
- * Servers and workers may quote the request in errors; this replaces what the client wrote by `[prompt]`: texts of at
- * least four characters that are quoted whole, and any sixteen characters in a row of a longer one. Control characters
- * count as blanks. What is longer than 4 Ki characters is cut. Takes linear time in the size of the prompt.
+ * Servers and workers may quote the request in errors; this replaces the client's text by `[prompt]`: texts of at least
+ * four characters that are quoted whole, and any sixteen consecutive characters of a longer one. Control characters
+ * count as blanks. Texts longer than 4 Ki characters are cut. Takes linear time in the size of the prompt.
  */
 export function withoutPrompt(text: string, body: JsonObject): string {
-  // What begins before the cut is seen whole.
+  // A quote that begins before the cut must be seen whole.
   const seen = new Quotes(text.slice(0, MAX_TEXT + RUN));
   const walk = (value: unknown): void => {
     if (typeof value === 'string') seen.mark(value);
@@ -27,7 +27,7 @@ export function withoutPrompt(text: string, body: JsonObject): string {
   return seen.replaced(MAX_TEXT);
 }
 
-/** Only what was said: roles are words that errors need. */
+/** Only the contents: errors need the words used as roles. */
 function contents(messages: unknown): unknown {
   if (!Array.isArray(messages)) return [];
   return (messages as JsonObject[]).map(({ content, reasoning_content, tool_calls }) => [
@@ -49,7 +49,7 @@ class Quotes {
   readonly #quoted: Uint8Array;
   /** Where each run of a length begins, by length and text. */
   readonly #places = new Map<number, Map<string, number[]>>();
-  /** How many runs with a hash are not marked yet: nearly all of a prompt is dismissed by this alone. */
+  /** Number of unmarked runs per hash; this alone rules out nearly all of a prompt. */
   readonly #unmarked = new Uint16Array(2 ** HASH_BITS);
 
   constructor(text: string) {
@@ -58,7 +58,7 @@ class Quotes {
     this.#quoted = new Uint8Array(text.length);
   }
 
-  /** Marks where a text stands; of one of `RUN` characters or more, where any so many of its characters stand. */
+  /** Marks where a text occurs; for a text of at least `RUN` characters, where any run of it occurs. */
   mark(text: string): void {
     if (text.length < SHORTEST_TEXT) return;
     const length = Math.min(text.length, RUN);
@@ -73,7 +73,7 @@ class Quotes {
     }
   }
 
-  /** The text's first `length` characters, each quote replaced. */
+  /** The text's first `length` characters with each quote replaced. */
   replaced(length: number): string {
     const text = this.#text.slice(0, length);
     let clean = '';
@@ -87,7 +87,7 @@ class Quotes {
     return clean + text.slice(start);
   }
 
-  /** Returns in how many places it stands that were not marked before. */
+  /** Marks a run and returns at how many unmarked places it occurs. */
   #markRun(places: Map<string, number[]>, run: string): number {
     const starts = places.get(run) ?? [];
     for (const start of starts) this.#quoted.fill(1, start, start + run.length);
@@ -111,7 +111,7 @@ class Quotes {
   }
 }
 
-/** Control characters become blanks, one for one. */
+/** Replaces each control character by a blank. */
 function blanked(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 }
@@ -121,14 +121,14 @@ function codeAt(text: string, at: number): number {
   return code < 0x20 || (code >= 0x7f && code <= 0x9f) ? 0x20 : code;
 }
 
-/** The text has some 4,000 runs of a length: one in 30 of a prompt's is looked up in vain, and 256 KiB are soon made. */
+/** A text has some 4,000 runs of a length, so one in 30 lookups of a prompt's runs fails; the table takes 256 KiB. */
 const HASH_BITS = 17;
 const HASH_SHIFT = 32 - HASH_BITS;
 
-/** Odd, and another one in each process, so that nobody can write a prompt whose hashes collide. */
+/** Odd and different in each process, so that a client cannot craft a prompt whose hashes collide. */
 const BASE = Math.floor(Math.random() * 2 ** 30) * 2 + 1;
 
-/** BASE to the power of RUN, of 32 bits: what a character that leaves a run of that length has been multiplied by. */
+/** BASE to the power of RUN in 32 bits: the factor of a character that leaves a run of that length. */
 const LEAVING = Array.from({ length: RUN }).reduce<number>((power) => Math.imul(power, BASE), 1);
 
 function hashOf(run: string): number {

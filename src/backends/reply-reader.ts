@@ -11,26 +11,26 @@ import type {
 } from '../contract.js';
 import { estimatePromptTokens } from './prompt-estimate.js';
 
-/** Characters of a whole reply: text, reasoning and calls. No model writes as much in one reply. */
+/** Max characters of a whole reply: text, reasoning and calls. No model writes that much in one reply. */
 const MAX_REPLY = 16 * 1024 * 1024;
 
 /**
- * Events per requested token, and those that any reply may have: some servers send single characters, some do not count
- * reasoning. A server that ignores `max_tokens` would otherwise never end.
+ * Max events per requested token, plus an allowance for any reply: some servers send single characters, some do not count
+ * reasoning. A server that ignores `max_tokens` might otherwise never end.
  */
 const EVENTS_A_TOKEN = 16;
 const FREE_EVENTS = 65_536;
 
-/** Tool calls of a reply. */
+/** Max tool calls of a reply. */
 const MAX_CALLS = 128;
 
-/** Characters of a call's id or name; some gateways put a model's signed thoughts into the id. */
+/** Max characters of a call's id or name; some gateways put a model's signed thoughts into the id. */
 const MAX_LABEL = 16 * 1024;
 
-/** Alternatives to one token. */
+/** Max alternatives to one token. */
 const MAX_ALTERNATIVES = 100;
 
-/** Chunks in a row that carry nothing: some servers keep a connection alive with a few. */
+/** Max empty chunks in a row; some servers keep a connection alive with a few. */
 const MAX_EMPTY = 10_000;
 
 /** A reply does not have the agreed form, or is larger than any sane one; the message says which. */
@@ -40,7 +40,7 @@ export class BadReply extends Error {
 
 /**
  * Reads one reply of one choice from a worker, a remote server or a custom backend, and passes its events on. It trusts
- * nothing: form and order are checked, sizes are bounded, and log probabilities that nobody requested are dropped. It
+ * nothing: form and order are checked, sizes are bounded, and unrequested log probabilities are dropped. It
  * remembers what it passed on, so that another worker can resume the reply.
  */
 export class ReplyReader implements Sink<ReplyEvent> {
@@ -56,7 +56,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #tokens = 0;
   #size = 0;
   #empty = 0;
-  /** Texts as they came, mostly one per token. */
+  /** Texts in the order they arrived, usually one per token. */
   readonly pieces: string[] = [];
   reasoning = '';
 
@@ -89,7 +89,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return this.#tokens;
   }
 
-  /** Undefined until the backend reports it or the first token has come. */
+  /** Undefined until the backend reports it or the first token arrives. */
   get promptTokens(): number | undefined {
     return this.#promptTokens;
   }
@@ -210,8 +210,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
   }
 
   /**
-   * Whether content still belongs to the reply: nothing does after the finish. A reply whose prompt nobody has counted
-   * begins with an estimate, so that it is paid for even if its client leaves before the usage.
+   * Whether content still belongs to the reply, which it does not after the finish. If the backend has not counted the
+   * prompt, the reply begins with an estimate, so that it is charged even if the client leaves before the usage.
    */
   #accept(size: number): boolean {
     if (this.#finished) return false;
@@ -232,7 +232,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return number;
   }
 
-  /** The prompt is what the client sent; the completion is all it got, whichever worker it came from. */
+  /** Usage of the client's prompt and of the whole completion, whichever workers generated it. */
   #totalUsage(carried: number): Usage {
     const promptTokens = this.#promptTokens ?? 0;
     const usage = this.#usage;
@@ -246,7 +246,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
   }
 }
 
-/** A chunk as servers send it; only what is read here. */
+/** A chunk as servers send it; only the fields read here. */
 export interface Chunk {
   readonly prompt_progress?: { readonly total: number } | null;
   readonly choices?: readonly RawChoice[] | null;
@@ -291,7 +291,7 @@ function readToolCall(raw: RawToolCall): ToolCallDelta {
 
 function readReason(reason: string): FinishReason {
   if (reason === 'length' || reason === 'tool_calls' || reason === 'content_filter') return reason;
-  // Older servers say function_call; anything else that ends a reply in good order is a stop.
+  // Older servers say function_call; any other regular end is a stop.
   return reason === 'function_call' ? 'tool_calls' : 'stop';
 }
 

@@ -1,6 +1,6 @@
 import type { BackendStatus } from '../contract.js';
 
-/** The status of a backend that is no pool of workers: zeros, and whether it could take a request now. */
+/** The status of a backend without workers: zeros, and whether it can take a request now. */
 export function withoutWorkers(ready: boolean): BackendStatus {
   return {
     ready,

@@ -37,7 +37,7 @@ export function firstTarget(client: TargetOptions, call: GenerateOptions): Targe
   return { ...unkeyed, apiKey: headerValue(apiKey) };
 }
 
-/** Who answers when `first` fails; undefined for nobody. */
+/** The provider to use if `first` fails; undefined if there is none. */
 export function fallbackTarget(
   client: ClientOptions,
   call: GenerateOptions,

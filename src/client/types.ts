@@ -22,7 +22,7 @@ export interface TargetOptions {
 
 export interface ClientOptions extends TargetOptions {
   /**
-   * Who answers when the first provider fails; default `stub`. A name shares the address and key above where they can
+   * The provider to use if the first one fails; default: `stub`. A name shares the address and key above where they can
    * be meant for it (between `lan` and `local`); options of its own name another server. `none` turns it off.
    */
   readonly fallback?: ProviderName | 'none' | TargetOptions | undefined;
@@ -60,7 +60,7 @@ export interface Client {
    */
   generate(prompt: string, options?: GenerateOptions): Promise<string>;
   /**
-   * The answer in pieces, as they come. Nothing is sent before the first piece is asked for; leaving the loop early
+   * The reply in pieces as they arrive. Nothing is sent before the first piece is requested; leaving the loop early
    * stops the generation. The fallback answers only while nothing has been yielded.
    *
    * @throws LLMClientError, `BrokenStreamError` when the answer was cut; the signal's reason when it was aborted.

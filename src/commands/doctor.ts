@@ -6,18 +6,18 @@ import { readSettings } from '../doctor/settings.js';
 import { systemProbe } from '../doctor/probe.js';
 
 export interface DoctorOptions {
-  /** For machines. */
+  /** Prints JSON. */
   readonly json?: boolean;
-  /** The environment to check; this process's own by default. */
+  /** The environment to check; by default that of this process. */
   readonly env?: NodeJS.ProcessEnv;
-  /** Where `.env` and relative paths are looked for; the current folder by default. */
+  /** The folder for `.env` and relative paths; by default the current one. */
   readonly folder?: string;
 }
 
 /**
  * `lmserv doctor`: checks the installation and says what to do. Starts no worker and changes nothing.
  *
- * @returns the exit code: 1 when a check failed.
+ * @returns the exit code: 1 if a check failed.
  */
 export async function runDoctor(options: DoctorOptions, out: (text: string) => void): Promise<0 | 1> {
   const { json = false, env = processEnv(), folder = process.cwd() } = options;

@@ -8,7 +8,7 @@ export interface ServiceFlags {
   readonly print?: boolean;
   readonly uninstall?: boolean;
   readonly user: string;
-  /** Absolute, as is the folder of the units. */
+  /** Absolute, like the folder of the units. */
   readonly envFile: string;
   readonly unitDir: string;
   readonly socket: boolean;
@@ -26,7 +26,7 @@ export function addInstallServiceCommand(
     .addOption(
       new Option('--print', 'only print the unit; needs neither root nor systemd').conflicts('uninstall'),
     )
-    .option('--user <name>', 'run as this existing user (default: one of its own)', parseUser, OWN_USER)
+    .option('--user <name>', 'run as this existing user (default: a dedicated one)', parseUser, OWN_USER)
     .option('--env-file <path>', 'file of its settings', absolute, '/etc/lmserv/lmserv.env')
     .option('--unit-dir <folder>', 'where units are kept', absolute, '/etc/systemd/system')
     .option('--socket', 'let systemd hold the port, so that an upgrade refuses no connection', false)
@@ -44,7 +44,7 @@ function parseUser(name: string): string {
   return name;
 }
 
-/** A service has a /tmp of its own (PrivateTmp), so that it does not see these. */
+/** A service has a private /tmp (PrivateTmp), so these are hidden from it. */
 const TEMPORARY = ['/tmp', '/var/tmp'];
 
 async function runInstallService({ print, uninstall, ...options }: ServiceFlags): Promise<void> {
@@ -61,7 +61,7 @@ async function runInstallService({ print, uninstall, ...options }: ServiceFlags)
     say,
   };
   if (print) return say(await service.printedUnit(installation));
-  // Another user reads the files that are made here.
+  // Another user must be able to read the files created here.
   process.umask(0o022);
   await (uninstall ? service.uninstall(installation) : service.install(installation));
 }

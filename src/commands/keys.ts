@@ -12,7 +12,7 @@ interface AddOptions {
 
 const amount = numberArgument({ min: 0 });
 
-/** `lmserv keys add|list|revoke` on the file of API_KEYS_FILE. */
+/** `lmserv keys add|list|revoke` on the file named by API_KEYS_FILE. */
 export function addKeysCommand(
   program: Command,
   keysFile: () => string,
@@ -21,14 +21,14 @@ export function addKeysCommand(
   const keys = program.command('keys').description('manage the keys in API_KEYS_FILE');
   keys
     .command('add <name>')
-    .description('make a key; it is shown once, and only its hash is kept')
+    .description('create a key; it is shown once, and only its hash is kept')
     .option(
       '--tenant <name>',
       'a tenant whose budget it may use and whose usage it may read; repeatable',
       collect,
       [],
     )
-    .option('--admin', 'may read all usage and use the operator routes')
+    .option('--admin', 'may read all usage and use the routes for operators')
     .option('--qps <number>', 'its own rate limit, requests per second', amount)
     .option('--budget-day <amount>', 'budget per day', amount)
     .option('--budget-month <amount>', 'budget per month', amount)

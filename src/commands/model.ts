@@ -22,8 +22,8 @@ export function addModelCommand(
     .command('model')
     .description('put a GGUF model into models/')
     .argument('<model>', 'org/repo[:quant] of the model hub, an https URL, or the path of a file')
-    .option('--name <name>', 'its file name there, and so its model id')
-    .option('--sha256 <hex>', 'the checksum that it must have', parseSha256)
+    .option('--name <name>', 'its file name there, which is also its model id')
+    .option('--sha256 <hex>', 'the expected checksum', parseSha256)
     .addHelpText('after', '\nHF_TOKEN gives access to private repositories; HF_ENDPOINT names another hub.')
     .action((spec: string, flags: ModelFlags) => run(spec, flags));
 }
@@ -47,7 +47,7 @@ const forEnv = (file: string): string => `LLM_MODEL_PATH=${path.relative(ROOT, f
 async function link(file: string, { name }: ModelFlags): Promise<string[]> {
   const { linkModel } = await import('../install/models/ensure.js');
   const { path: target, linked } = await linkModel(path.resolve(file), MODELS_DIR, name);
-  return [linked ? 'Linked into models/; nothing was copied.' : 'It is in models/ already.', forEnv(target)];
+  return [linked ? 'Linked into models/; nothing was copied.' : 'It is already in models/.', forEnv(target)];
 }
 
 async function fetchModel(text: string, flags: ModelFlags): Promise<string[]> {
@@ -58,7 +58,7 @@ async function fetchModel(text: string, flags: ModelFlags): Promise<string[]> {
   const bars = new FileBars(startProgress);
   const describe = ({ files }: Model): string[] =>
     files.length === 0
-      ? ['It is here already.']
+      ? ['It is already here.']
       : files.map(({ name, size, sha256 }) => `${name}: ${formatBytes(size)}, sha256 ${sha256}`);
   try {
     const model = await interruptible((signal) =>
@@ -70,7 +70,7 @@ async function fetchModel(text: string, flags: ModelFlags): Promise<string[]> {
         onProgress: (at) => bars.update(at),
       }),
     );
-    return [...describe(model), 'Put this line into .env:', forEnv(model.path)];
+    return [...describe(model), 'Add this line to .env:', forEnv(model.path)];
   } finally {
     bars.stop();
   }

@@ -6,7 +6,7 @@ export interface NumberRange {
   readonly whole?: boolean;
 }
 
-/** Reads an option's value as a number of the range, for commander, which names the option in the error. */
+/** Makes a commander parser for numbers of a range; commander names the option in the error. */
 export function numberArgument(range: NumberRange): (text: string) => number {
   const { min, max = Infinity, whole = false } = range;
   return (text) => {

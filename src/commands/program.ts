@@ -20,7 +20,7 @@ interface AskFlags {
 /** Ends the process. */
 export type Exit = (code: number) => void;
 
-/** Parses the command line and runs the command. What only one command needs is imported by that command. */
+/** Parses the command line and runs the command. Each command imports its own dependencies. */
 export async function run(exit: Exit): Promise<void> {
   const program = commandLine(exit);
   try {
@@ -51,10 +51,10 @@ function addServeCommand(program: Command, exit: Exit): void {
     .command('serve', { isDefault: true })
     .description('start the server')
     .option('--host <address>', 'address to listen on (HOST)')
-    .option('--port <number>', 'port to listen on; 0 takes a free one (PORT)')
+    .option('--port <number>', 'port to listen on; 0 chooses a free one (PORT)')
     .option(
       '--provider <name>',
-      'serves requests that name no model: local, mock or a provider of the configuration',
+      'provider for requests that name no model: local, mock or a provider of the configuration',
     )
     .option('--model <name>', 'the model or group for requests that name no model')
     .option('--disable-profiles', 'ignore profiles in /execute')
@@ -94,7 +94,7 @@ function addDoctorCommand(program: Command, exit: Exit): void {
     });
 }
 
-/** The message alone where the user can fix it; the whole stack where it is a bug. */
+/** Only the message for errors that the user can fix; the whole stack for bugs. */
 function explain(error: unknown): string {
   if (error instanceof UserError) return error.message;
   const { code, port, syscall } = error as { code?: string; port?: number; syscall?: string };

@@ -18,10 +18,10 @@ export interface ServeOptions {
   readonly strictProfiles?: boolean;
 }
 
-/** Time for a forced end, milliseconds. */
+/** Time for a forced shutdown, milliseconds. */
 const FORCED_EXIT_MS = 500;
 
-/** Starts the server and keeps it until a signal: the first ends it in good order, the second at once. */
+/** Runs the server until a signal: the first one shuts it down gracefully, the second at once. */
 export async function serve(options: ServeOptions, exit: (code: number) => void): Promise<void> {
   const { host, port, provider, model, disableProfiles, strictProfiles } = options;
   const config = loadConfig(
@@ -32,11 +32,11 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   const service = serviceEnv();
   const server = new LMServ(config, { listenFd: service.listenFd });
   const manager = serviceManager(service, server);
-  const ending = new Ending({ server, manager, exit, graceMs: config.shutdownGraceMs });
-  handleSignals(ending, () => manager.reload(() => server.reload()));
-  handleCrash(server, ending);
+  const shutdown = new Shutdown({ server, manager, exit, graceMs: config.shutdownGraceMs });
+  handleSignals(shutdown, () => manager.reload(() => server.reload()));
+  handleCrash(server, shutdown);
   await server.start();
-  // In a young generation of 1 MiB large bodies and events are copied again and again: ten times the time of a pause.
+  // With a young generation of 1 MiB, large bodies and events are copied repeatedly, which makes pauses ten times longer.
   setFlagsFromString('--semi-space-growth-factor=2');
   void manager.watch();
   await server.ready;
@@ -45,13 +45,13 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   process.stderr.on('error', () => undefined).write(greeting(config, server));
 }
 
-/** Builds llama.cpp when a model needs it and there is none; says what is missing when that cannot be done. */
+/** Builds llama.cpp if a model needs it and there is none; prints what is missing if that fails. */
 async function ensureBinary(config: Config): Promise<boolean> {
   const needed = Object.values(config.file.models).some((model) => model.binPath === undefined);
   return !needed || interruptible((signal) => ensureLlama({ root: ROOT, signal }));
 }
 
-/** Tells systemd, where it started this process, how the server is. */
+/** Reports the state of the server to systemd, if systemd started it. */
 function serviceManager({ notifySocket, watchdogMs }: ServiceEnv, server: LMServ): ServiceManager {
   const notify =
     notifySocket === undefined
@@ -66,43 +66,46 @@ function serviceManager({ notifySocket, watchdogMs }: ServiceEnv, server: LMServ
   return new ServiceManager({ notify, watchdogMs, check });
 }
 
-function handleSignals(ending: Ending, reload: () => Promise<void>): void {
+function handleSignals(shutdown: Shutdown, reload: () => Promise<void>): void {
   let stopping = false;
   const onSignal = () => {
-    if (stopping) return ending.force();
+    if (stopping) return shutdown.force();
     stopping = true;
-    void ending.inOrder();
+    void shutdown.graceful();
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
   const reloadOnce = coalesce(reload);
   process.on('SIGHUP', () => void reloadOnce());
 }
 
-/** Whatever was not planned leaves no worker behind. */
-function handleCrash(server: LMServ, ending: Ending): void {
+/** Ends all workers on an unexpected error. */
+function handleCrash(server: LMServ, shutdown: Shutdown): void {
   const onCrash = (error: unknown) => {
     server.logger.fatal({ event: 'crash', err: error }, 'uncaught error');
-    ending.force();
+    shutdown.force();
   };
   process.on('uncaughtException', onCrash).on('unhandledRejection', onCrash);
 }
 
-interface EndingOptions {
+interface ShutdownOptions {
   readonly server: LMServ;
   readonly manager: ServiceManager;
   readonly exit: (code: number) => void;
-  /** What open replies have, milliseconds. */
+  /** Time for open replies to finish, milliseconds. */
   readonly graceMs: number;
 }
 
-/** The two ways to end. A forced end has its own exit code, also when the orderly one is done meanwhile. */
-class Ending {
+/** Graceful and forced shutdown. A forced one has its own exit code, even if the graceful one finishes meanwhile. */
+class Shutdown {
+  readonly #options: ShutdownOptions;
   #forced = false;
 
-  constructor(private readonly options: EndingOptions) {}
+  constructor(options: ShutdownOptions) {
+    this.#options = options;
+  }
 
-  async inOrder(): Promise<void> {
-    const { server, manager, exit, graceMs } = this.options;
+  async graceful(): Promise<void> {
+    const { server, manager, exit, graceMs } = this.#options;
     try {
       await Promise.all([server.stop(), manager.stopping(graceMs)]);
     } catch {
@@ -111,22 +114,22 @@ class Ending {
     if (!this.#forced) exit(0);
   }
 
-  /** The children get SIGKILL now; a moment lets their exits be logged. */
+  /** Sends SIGKILL to the workers and leaves a moment to log their exits. */
   force(): void {
     this.#forced = true;
-    this.options.server.kill();
-    setTimeout(() => this.options.exit(1), FORCED_EXIT_MS);
+    this.#options.server.kill();
+    setTimeout(() => this.#options.exit(1), FORCED_EXIT_MS);
   }
 }
 
-/** How to talk to it. A key of the user's own is never shown. */
+/** Explains how to use the server. Only the default key is shown. */
 function greeting(config: Config, server: LMServ): string {
   const url = connectUrl(config.host, server.port);
   const key = config.apiKey === DEFAULT_KEY ? DEFAULT_KEY : '$API_KEY';
   const header = config.open ? '' : `-H "X-API-Key: ${key}" `;
   const body = `-d '{"prompt":"Name a famous Peruvian dish"}'`;
   return (
-    `\nLMServ is ready at ${url} with ${server.model}. Talk to it:\n\n` +
+    `\nLMServ is ready at ${url} with ${server.model}. Try it:\n\n` +
     `  curl -N ${header}-H "Content-Type: application/json" ${body} ${url}/chat\n\n` +
     `OpenAI clients: base URL ${url}/v1, key as above. Ctrl-C stops the server.\n\n`
   );

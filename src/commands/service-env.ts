@@ -1,22 +1,22 @@
 import { ConfigError } from '../config/load.js';
 
-/** What systemd tells a service it starts: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). */
+/** The information that systemd passes to a service: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). */
 export interface ServiceEnv {
-  /** Where it takes messages; undefined without a service manager. */
+  /** The socket for messages; undefined without a service manager. */
   readonly notifySocket: string | undefined;
-  /** Silence after which it kills the service, milliseconds. */
+  /** Silence after which systemd kills the service, milliseconds. */
   readonly watchdogMs: number | undefined;
-  /** Descriptor of the listening socket it hands over. */
+  /** Descriptor of an inherited listening socket. */
   readonly listenFd: number | undefined;
 }
 
-/** The first descriptor that is handed over. */
+/** The first inherited descriptor. */
 const FIRST_LISTEN_FD = 3;
 
 /**
- * Reads what the service manager tells the process `pid`; what it tells another process is ignored.
+ * Reads the information for the process `pid` and ignores that for other processes.
  *
- * @throws ConfigError when more than one socket is handed over.
+ * @throws ConfigError for more than one socket.
  */
 export function serviceEnv(
   env: Readonly<Record<string, string | undefined>> = process.env,
@@ -27,7 +27,7 @@ export function serviceEnv(
   const watchdogMs = watched ? Number(env.WATCHDOG_USEC) / 1000 : NaN;
   const sockets = forUs('LISTEN_PID') ? Number(env.LISTEN_FDS) : 0;
   if (sockets > 1) {
-    const message = `systemd hands over ${sockets} sockets; keep one ListenStream in lmserv.socket`;
+    const message = `systemd passes ${sockets} sockets; keep one ListenStream in lmserv.socket`;
     throw new ConfigError({ variable: 'LISTEN_FDS', message });
   }
   return {

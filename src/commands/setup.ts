@@ -8,7 +8,7 @@ import { numberArgument } from './number-argument.js';
 
 export interface SetupFlags {
   readonly gpu: Flavour | 'auto';
-  /** Compilers at once. */
+  /** Compilers in parallel. */
   readonly jobs?: number;
   /** Absolute. */
   readonly tarball?: string;
@@ -21,7 +21,7 @@ export function addSetupCommand(
 ): void {
   const gpu = new Option(
     '--gpu <flavour>',
-    'what to build for; auto is CUDA when a GPU and nvcc are found, Metal on a Mac, else the CPU',
+    'what to build for; auto is CUDA when a GPU and nvcc are found, Metal on a Mac, otherwise the CPU',
   );
   program
     .command('setup')
@@ -29,10 +29,12 @@ export function addSetupCommand(
     .addOption(gpu.choices(['auto', ...FLAVOURS]).default('auto'))
     .option(
       '--jobs <number>',
-      'compilers at once (default: as many as cores and memory allow)',
+      'compilers in parallel (default: as many as cores and memory allow)',
       numberArgument({ min: 1, max: 9999, whole: true }),
     )
-    .option('--tarball <file>', "the npm package's tarball, to need no network", (file) => path.resolve(file))
+    .option('--tarball <file>', 'use this tarball of the npm package instead of the network', (file) =>
+      path.resolve(file),
+    )
     .option('--force', 'start over: new source, new build', false)
     .action((flags: SetupFlags) => run(flags));
 }
@@ -42,6 +44,6 @@ async function runSetup(flags: SetupFlags): Promise<void> {
   const { binary, flavour, cached } = await interruptible((signal) =>
     setup({ ...flags, root: ROOT, signal }),
   );
-  const how = cached ? 'had been built before' : 'is built';
+  const how = cached ? 'was already built' : 'is built';
   process.stdout.write(`llama.cpp for ${flavour} ${how}: ${path.relative(process.cwd(), binary)}\n`);
 }

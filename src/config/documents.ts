@@ -1,10 +1,10 @@
-/** The files made from the table of variables and from the configuration file's schema. */
+/** The files generated from the table of variables and from the configuration file's schema. */
 
 import { z } from 'zod';
 import { fileSchema } from './file/schema.js';
 import { SECTIONS, type Notes, type Row } from './variables.js';
 
-/** Read by the client library, where the client runs. */
+/** Variables that the client library reads where the client runs. */
 export const CLIENT_VARIABLES: Readonly<Record<string, Notes>> = {
   LLM_PROVIDER: { doc: '`lan`, `openai`, `local` or `stub`.', byDefault: 'lan' },
   LLM_BASE_URL: { doc: 'The server.', byDefault: 'http://localhost:8000' },
@@ -13,24 +13,27 @@ export const CLIENT_VARIABLES: Readonly<Record<string, Notes>> = {
     byDefault: 'LLM_BASE_URL/llm',
     sample: 'http://localhost:8000/llm',
   },
-  LLM_API_KEY: { doc: 'Sent as Bearer; empty sends none.' },
+  LLM_API_KEY: { doc: 'Sent as Bearer; none is sent if empty.' },
   LLM_MODEL: { doc: 'The model.', byDefault: 'default' },
-  LLM_TIMEOUT_SECS: { doc: 'Longest time for a request.', byDefault: '60' },
-  LLM_PROVIDER_FALLBACK: { doc: 'Who replies when the first fails; `none` is nobody.', byDefault: 'stub' },
-  OPENAI_API_KEY: { doc: 'For `openai` as a fallback.' },
+  LLM_TIMEOUT_SECS: { doc: 'Max time for a request.', byDefault: '60' },
+  LLM_PROVIDER_FALLBACK: {
+    doc: 'The provider to use when the first one fails; `none` disables this.',
+    byDefault: 'stub',
+  },
+  OPENAI_API_KEY: { doc: 'The key for `openai` as a fallback.' },
 };
 
 /** By the section of `docs/configuration.md`: its title in `.env.example`, and its variables. */
 const TITLED: readonly [section: string, title: string, rows: Readonly<Record<string, Notes>>][] = [
-  ['access', 'where it listens, who may come in', SECTIONS.access],
+  ['access', 'listening and access', SECTIONS.access],
   ['model', 'the model and its workers', SECTIONS.model],
   ['limits', 'limits', SECTIONS.limits],
-  ['output', 'what it writes', SECTIONS.output],
+  ['output', 'output', SECTIONS.output],
   ['llm-connect', 'llm-connect: defaults of `lmserv serve`, and profiles', SECTIONS['llm-connect']],
   ['client', 'the client library and `lmserv ask`: read where the client runs', CLIENT_VARIABLES],
 ];
 
-/** What each generated file should hold, by its path. @param read the text of a file as it is now. */
+/** The contents of each generated file by path. @param read returns the current text of a file. */
 export function generateDocuments(read: (path: string) => string): Record<string, string> {
   return {
     '.env.example': envExample(),
@@ -44,13 +47,13 @@ function envExample(): string {
     const lines = Object.entries(rows).flatMap(([name, row]) => exampleLines(name, row));
     return `# -- ${title}\n${lines.join('\n')}\n`;
   });
-  return `# LMServ's settings. Copy to .env and uncomment what you change; the environment goes before this file.
-# docs/configuration.md says more about each. Made by npm run generate: edit src/config/variables.ts.
+  return `# LMServ's settings. Copy to .env and uncomment what you change; the environment takes precedence over
+# this file. docs/configuration.md has the details. Made by npm run generate: edit src/config/variables.ts.
 
 ${sections.join('\n')}`;
 }
 
-/** The sentence, and the variable with its default or a sample. */
+/** The description, and the variable with its default or a sample. */
 function exampleLines(name: string, { doc, sample, ...row }: Notes): string[] {
   const byDefault = defaultText({ ...row });
   const note =
@@ -70,7 +73,7 @@ function defaultText(row: Notes & Partial<Row>): string {
   return parts.map((part) => (typeof part === 'string' ? part : JSON.stringify(part))).join();
 }
 
-/** Puts the section's table between its markers. */
+/** Inserts the section's table between its markers. */
 function insertTable(page: string, [section, , rows]: (typeof TITLED)[number]): string {
   const lines = Object.entries(rows).map(([name, row]) => {
     const sentences = [row.doc, row.more].filter((text) => text !== undefined).join(' ');
@@ -83,7 +86,7 @@ function insertTable(page: string, [section, , rows]: (typeof TITLED)[number]): 
   return `${page.slice(0, before)}${begin}\n\n${table}\n\n${page.slice(after)}`;
 }
 
-/** The configuration file's form, for editors. */
+/** The JSON schema of the configuration file, for editors. */
 export function schemaText(): string {
   const { $schema, ...rest } = z.toJSONSchema(fileSchema, { io: 'input', target: 'draft-7' });
   return `${JSON.stringify({ $schema, title: 'lmserv.config.json', ...rest }, null, 2)}\n`;

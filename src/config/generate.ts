@@ -1,4 +1,4 @@
-/** `npm run generate`: writes what is made from the table of variables into the current folder. */
+/** `npm run generate`: writes the files generated from the table of variables into the current folder. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { generateDocuments } from './documents.js';

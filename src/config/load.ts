@@ -1,4 +1,4 @@
-/** The one reader of the environment: variables, `.env` and the configuration file in, one frozen Config out. */
+/** The only code that reads the environment: turns variables, `.env` and the configuration file into a frozen Config. */
 
 import { existsSync } from 'node:fs';
 import { BlockList } from 'node:net';
@@ -21,7 +21,7 @@ import {
   type Settings,
 } from './variables.js';
 
-/** Bad values stop the start; the message has a line for each, which begins with the variable or the file. */
+/** Invalid values, which prevent a start. The message has a line for each, beginning with the variable or file. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly problems: readonly Problem[];
@@ -31,30 +31,30 @@ export class ConfigError extends Error {
   }
 }
 
-/** What is not a value of one variable. */
+/** Values that do not come from a single variable. */
 interface Derived {
   readonly host: string;
   readonly port: number;
-  /** Empty: no key of API_KEY. */
+  /** Empty if API_KEY is not a key. */
   readonly apiKey: string;
-  /** No key is required at all. */
+  /** No key is required. */
   readonly open: boolean;
-  /** Models, remote servers, groups and budgets, from the configuration file or made of the LLM_ variables. */
+  /** Models, remote servers, groups and budgets, from the configuration file or the LLM_ variables. */
   readonly file: ConfigFile;
-  /** Where `file` was read from, with its text; undefined when it was made of variables. */
+  /** Where `file` was read from, with its text; undefined if it was made from variables. */
   readonly fileSource: { readonly path: string; readonly text: string } | undefined;
   readonly profiles: Profiles;
   readonly strictProfiles: boolean;
-  /** What the operator should know about how the values came about; logged at the start. */
+  /** Remarks for the operator about how values were derived; logged at startup. */
   readonly notes: readonly string[];
 }
 
-/** What only makes up derived values. */
+/** Variables that only serve to derive other values. */
 type Ingredient =
   | ('configFile' | 'modelPath' | 'model' | 'connectHost' | 'connectPort')
   | ('profilesJson' | 'profileFile' | 'triage');
 
-/** The variables' values (`variables.ts` explains each) and what is derived from them. Paths are absolute. */
+/** The variables' values (`variables.ts` explains each) and the values derived from them. Paths are absolute. */
 export interface Config extends Omit<Settings, keyof Derived | Ingredient>, Derived {}
 
 export const DEFAULT_KEY = 'changeme';
@@ -66,13 +66,13 @@ export interface LoadOptions {
   readonly disableProfiles?: boolean | undefined;
   readonly strictProfiles?: boolean | undefined;
   readonly env?: Env;
-  /** Where `.env` and relative paths are looked for. */
+  /** The folder for `.env` and relative paths. */
   readonly folder?: string;
 }
 
 /**
- * Reads the configuration. `overrides` are values from the command line or a program, by variable name; they go before
- * the environment, which goes before `.env`.
+ * Reads the configuration. `overrides` are values from the command line or a program, by variable name; they take
+ * precedence over the environment, which takes precedence over `.env`.
  *
  * @throws ConfigError with all problems.
  */
@@ -83,8 +83,8 @@ export function loadConfig(overrides: Env = {}, options: LoadOptions = {}): Conf
 }
 
 /**
- * As `loadConfig`, with the problems beside a Config that has a default for each bad value. There is no Config when the
- * configuration file cannot be used.
+ * As `loadConfig`, but returns the problems beside a Config with a default for each invalid value. There is no Config if
+ * the configuration file cannot be used.
  */
 export function readConfig(
   overrides: Env = {},
@@ -131,7 +131,7 @@ export function readConfig(
   return { config: deepFreeze(config), problems };
 }
 
-/** The key file alone, for the commands that manage it. @throws ConfigError when none is set. */
+/** The key file alone, for the commands that manage it. @throws ConfigError if it is not set. */
 export function keysFilePath(env: Env = process.env, folder = process.cwd()): string {
   const file = { ...readDotenv(join(folder, '.env')), ...env }.API_KEYS_FILE;
   if (file) return resolve(folder, file);
@@ -139,7 +139,7 @@ export function keysFilePath(env: Env = process.env, folder = process.cwd()): st
   throw new ConfigError({ variable: 'API_KEYS_FILE', message });
 }
 
-/** The environment with what `.env` adds, for variables that the configuration names and for what workers inherit. */
+/** The environment with the additions of `.env`, for variables named by the configuration and for workers. */
 export function processEnv(folder = process.cwd()): NodeJS.ProcessEnv {
   return { ...readDotenv(join(folder, '.env')), ...process.env };
 }
@@ -151,7 +151,7 @@ interface Reading {
   readonly notes: string[];
 }
 
-/** Everybody knows the default key, so only this machine may come in with it. */
+/** The default key is well known, so only this machine may use it. */
 function decideAccess(settings: Settings, { report, problems, notes }: Reading) {
   const port = settings.port ?? settings.connectPort ?? 8000;
   const host = settings.host ?? settings.connectHost;
@@ -161,21 +161,21 @@ function decideAccess(settings: Settings, { report, problems, notes }: Reading) 
   const apiKey = settings.apiKey === DEFAULT_KEY ? defaultKey : (settings.apiKey ?? defaultKey);
   const open = apiKey === '' && settings.keysFile === undefined;
   if (open && host === undefined)
-    report('HOST', 'must be set when API_KEY is empty, because everyone who reaches it may use the server');
+    report('HOST', 'must be set when API_KEY is empty, because anyone who can reach the server may use it');
   if (apiKey !== DEFAULT_KEY) return { host: host ?? (open ? '127.0.0.1' : '0.0.0.0'), port, apiKey, open };
   if (host === undefined || isLoopback(host)) {
     notes.push(
-      'API_KEY is the default one, so only this machine can reach the server; set a key of your own to open it',
+      'API_KEY is the default, so only this machine can reach the server; set your own key to open it',
     );
     return { host: host ?? '127.0.0.1', port, apiKey, open };
   }
-  // The key may have been the right one but for a typing error.
+  // An invalid API_KEY is reported on its own, because it may just contain a typo.
   if (!isWrong('API_KEY'))
-    report('HOST', 'only 127.0.0.1 is possible with the default API_KEY; set a key of your own');
+    report('HOST', 'only 127.0.0.1 is possible with the default API_KEY; set your own key');
   return { host: '127.0.0.1', port, apiKey, open };
 }
 
-/** The configuration file where there is one, else one local model made of the LLM_ variables. */
+/** The configuration file if there is one, otherwise one local model made from the LLM_ variables. */
 function readModels(settings: Settings, reading: Reading): Pick<Config, 'file' | 'fileSource'> | undefined {
   const { configFile } = settings;
   const path = resolve(reading.folder, configFile ?? DEFAULT_CONFIG_FILE);
@@ -184,7 +184,7 @@ function readModels(settings: Settings, reading: Reading): Pick<Config, 'file' |
     reading.report('LMSERV_CONFIG', `there is no file ${configFile}; correct the path or unset it`);
     return undefined;
   }
-  // `mock` answers without any model; what is not needed is not started.
+  // `mock` replies without a model, so none is started.
   const models = settings.provider === 'mock' ? {} : readLocalModel(settings, reading);
   return { file: { models, remotes: {}, groups: {}, tenants: {} }, fileSource: undefined };
 }
@@ -238,7 +238,7 @@ function readProfileFile(path: string, { report }: Reading): Readonly<Record<str
   return {};
 }
 
-/** A model is known by its file name without `.gguf`; one of the hub's by its repository's name. */
+/** The id of a model is its file name without `.gguf`, or its repository's name on the hub. */
 export function modelId(path: string): string {
   const name = path.startsWith('hf:') ? path.slice(3).split(':')[0]! : path;
   return name
@@ -248,7 +248,7 @@ export function modelId(path: string): string {
 }
 
 function deepFreeze<T>(value: T): T {
-  // A class guards its own fields; only plain data is frozen.
+  // Only plain data is frozen, because a class protects its own fields.
   const guarded = value instanceof Profiles || value instanceof BlockList;
   const plain = value !== null && typeof value === 'object' && !guarded;
   if (plain && !Object.isFrozen(value)) {

@@ -1,4 +1,4 @@
-/** Networks, proxies and origins as variables write them. Pure. */
+/** Parses networks, proxies and origins in variables. Pure. */
 
 import { BlockList, isIP, isIPv6 } from 'node:net';
 
@@ -21,7 +21,7 @@ export function isOrigin(text: string): boolean {
 
 const PROXY_RANGES = ['loopback', 'linklocal', 'uniquelocal'];
 
-/** off, on, a number of proxies, or addresses, as Express' `trust proxy` takes them; undefined for anything else. */
+/** off, on, a number of proxies, or addresses, as in Express's `trust proxy`; undefined for anything else. */
 export function parseTrustProxy(value: string): boolean | number | string | undefined {
   if (['off', 'false', '0'].includes(value)) return false;
   if (['on', 'true'].includes(value)) return true;

@@ -2,10 +2,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The checkout's or the installed package's folder: the first one upwards that has a package.json. */
+/** The checkout's or the installed package's folder: the nearest parent folder with a package.json. */
 export const ROOT = findRoot(dirname(fileURLToPath(import.meta.url)));
 
-/** Of package.json. */
+/** The version in package.json. */
 export const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string })
   .version;
 

@@ -1,6 +1,6 @@
 /**
- * Every variable of the server, one row each: what it is called in Config, how it is read, and its sentence. Types,
- * `.env.example`, the tables of `docs/configuration.md` and `lmserv.schema.json` are made from these rows.
+ * Every variable of the server, one row each: its name in Config, how it is read, and its description. Types,
+ * `.env.example`, the tables of `docs/configuration.md` and `lmserv.schema.json` are generated from these rows.
  */
 
 import { z } from 'zod';
@@ -11,7 +11,7 @@ import { invalidNetworks, isOrigin, parseTrustProxy, toBlockList } from './netwo
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
-/** How a variable's text becomes a value for its schema. What is not a number stays text, for the schema to refuse. */
+/** Converts a variable's text for its schema. Text that is not a number is kept, for the schema to reject. */
 type Reader = z.ZodType<unknown, string>;
 const text = z.string();
 const toNumber = (value: string) => (/^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value);
@@ -29,23 +29,23 @@ const args = text
   .transform((line) => line.match(/"[^"]*"|'[^']*'|[^\s"']+/g) ?? [])
   .transform((parts) => parts.map((part) => part.replace(/^(["'])(.*)\1$/s, '$2')));
 
-/** What is said about a variable. */
+/** The documentation of a variable. */
 export interface Notes {
   /** One sentence, in Markdown. */
   readonly doc?: string;
-  /** Follows the sentence on the docs page. */
+  /** Follows `doc` on the docs page. */
   readonly more?: string;
-  /** The default in words, where the schema has none. */
+  /** The default in words, if the schema has none. */
   readonly byDefault?: string;
-  /** For `.env.example`, where neither is a value. */
+  /** An example for `.env.example`, if neither gives a value. */
   readonly sample?: string | number;
 }
 
 export interface Row<K extends string = string, S extends z.ZodType = z.ZodType> extends Notes {
-  /** In Config; a dot leads into a part of it. */
+  /** The path in Config, with dots. */
   readonly key: K;
   readonly read: Reader;
-  /** Of the value, with its default; times leave it in milliseconds and memory in bytes. */
+  /** The schema of the value, with its default; converts times to milliseconds and memory to bytes. */
   readonly schema: S;
 }
 
@@ -58,7 +58,7 @@ function row<const K extends string, S extends z.ZodType>(
   return { key, read, schema, ...notes };
 }
 
-/** Clients send any other characters in different ways, or not at all. */
+/** Clients encode other characters in different ways or cannot send them. */
 const keyText = text.regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without spaces');
 const toMs = (secs: number) => secs * 1000;
 const duration = seconds.transform(toMs);
@@ -92,62 +92,62 @@ const ACCESS = {
     sample: '0.0.0.0',
   }),
   PORT: row('port', number, int(0, 65_535).optional(), {
-    doc: 'Port; 0 takes a free one and prints it.',
+    doc: 'Port; 0 chooses a free one and prints it.',
     byDefault: '8000',
   }),
   API_KEY: row('apiKey', text, keyText.optional(), {
     doc: 'The key, sent as `X-API-Key` or `Authorization: Bearer`; printable ASCII without spaces.',
-    more: 'Empty turns keys off; HOST must be set then.',
+    more: 'Empty disables keys; HOST must then be set.',
     byDefault: 'changeme',
   }),
   API_KEYS_FILE: row('keysFile', text, text.optional(), {
-    doc: 'File of more keys with their own tenants, limits and budgets.',
-    more: 'See [keys.md](keys.md). With it `changeme` stops being a key. Reloaded when it changes.',
+    doc: 'File with additional keys, each with its own tenants, limits and budgets.',
+    more: 'See [keys.md](keys.md). It disables the key `changeme`. Reloaded when it changes.',
     sample: 'keys.json',
   }),
   KEYLESS_NETWORKS: row('keyless', items, networks.prefault([]), {
     doc: 'Networks whose clients need no key, such as `192.168.1.0/24,10.0.0.7`.',
-    more: 'They spend for and read any tenant; behind a proxy see [security.md](security.md#tls-in-front).',
+    more: 'They may use and read any tenant; behind a proxy see [security.md](security.md#tls-in-front).',
     sample: '192.168.1.0/24',
   }),
   ALLOWED_HOSTS: row('allowedHosts', items, list(text).default([]), {
-    doc: 'More names accepted in the Host header; others get 421, and `*` accepts any.',
+    doc: 'Additional names accepted in the Host header; others get 421, and `*` accepts any.',
     more: "`localhost`, this machine's name (also with `.local` and `.lan`), HOST and all IP addresses are always accepted.",
     sample: 'llm.example.lan',
   }),
   CORS_ORIGINS: row('corsOrigins', items, origins.default([]), {
-    doc: 'Origins of web pages that may call, or `*`.',
+    doc: 'Origins of web pages that may call the server, or `*`.',
     sample: 'https://app.example.lan',
   }),
   TRUST_PROXY: row('trustProxy', text, proxies.prefault('off'), {
-    doc: 'Whose X-Forwarded-For is believed: `on`, `off`, a number of proxies, or their addresses.',
-    more: '`on` believes its first address, which clients may choose unless the proxy replaces it.',
+    doc: 'Proxies whose X-Forwarded-For is trusted: `on`, `off`, a number of proxies, or their addresses.',
+    more: '`on` trusts its first address, which clients can choose unless the proxy replaces it.',
   }),
 };
 
-/** Of the one model that there is without a configuration file. `model.` keys are fields of `models.NAME` in the file. */
+/** Variables of the only model if there is no configuration file. `model.` keys are fields of `models.NAME` in the file. */
 const MODEL = {
   LMSERV_CONFIG: row('configFile', text, text.optional(), {
     doc: 'The configuration file: [models-and-groups.md](models-and-groups.md).',
-    more: 'Reloaded when it changes and at SIGHUP.',
+    more: 'Reloaded when it changes and on SIGHUP.',
     byDefault: 'lmserv.config.json, if it exists',
     sample: 'lmserv.config.json',
   }),
   LLM_MODEL_PATH: row('modelPath', text, text.optional(), {
     doc: 'A GGUF file, or `hf:org/repo:quant`, which is fetched at the first start.',
-    more: 'When it is not set and the default does not exist, the demo model is served.',
+    more: 'If it is not set and the default does not exist, the demo model is served.',
     byDefault: 'models/gemma-2b-it-q4_0.gguf',
   }),
   LLM_BIN_PATH: row('binPath', text, text.optional(), {
     doc: '`llama-cli` or `llama-server`.',
-    more: 'When it is not set: `build-cuda`, `build-vulkan`, `build-metal`, `build`, then PATH.',
+    more: 'If it is not set: `build-cuda`, `build-vulkan`, `build-metal`, `build`, then PATH.',
     byDefault: 'vendor/llama.cpp/build-cuda/bin/llama-cli',
   }),
   LLM_WORKERS: row('model.workers', number, int(1, 256).default(1), {
     doc: 'Persistent worker processes.',
   }),
   LLM_SLOTS: row('model.slots', numberOrAuto, int(1, 256).optional(), {
-    doc: 'Sequences each worker decodes together; by default 4 on a GPU, 2 on a CPU, 1 where a worker has one thread.',
+    doc: 'Sequences that each worker decodes together; by default 4 on a GPU, 2 on a CPU, 1 if a worker has one thread.',
     more: 'Capacity is workers times slots; see [scaling.md](scaling.md).',
     byDefault: 'auto',
   }),
@@ -160,27 +160,27 @@ const MODEL = {
     sample: 99,
   }),
   LLM_GPUS: row('model.gpus', items, list(gpu).default([]), {
-    doc: 'Ids of GPUs, dealt out to the workers in turn.',
+    doc: 'Ids of GPUs, assigned to the workers in turn.',
     sample: '0,1',
   }),
   LLM_THREADS: row('model.threads', number, int(1, 4096).optional(), {
-    doc: 'Threads of each worker; by default the cores are shared out.',
+    doc: 'Threads of each worker; by default the cores are divided among all workers.',
     byDefault: 'cores / workers',
     sample: 4,
   }),
   LLM_EXTRA_ARGS: row('model.extraArgs', args, list(textItem).default([]), {
-    doc: 'Additional arguments of llama.cpp; they come last, so they win.',
-    more: 'Quotes keep one with spaces together. Everybody on the machine can read them, so no key.',
+    doc: 'Additional arguments of llama.cpp; they come last and take precedence.',
+    more: 'Quote an argument that contains spaces. Every user of the machine can read them, so do not put a key here.',
     sample: '-fa on',
   }),
   CACHE_RAM_MB: row('model.cacheRamMb', number, int(0, 16_777_216).optional(), {
-    doc: 'Prompt cache of llama.cpp over all workers of the model, MiB; 0 is off.',
-    more: 'Each slot keeps its last prompt even so.',
+    doc: 'Prompt cache of llama.cpp over all workers of the model, MiB; 0 disables it.',
+    more: 'Each slot still keeps its last prompt.',
     byDefault: 'an eighth of the free memory, at most 8192',
     sample: 1024,
   }),
   PROMPT_CACHE: row('promptCache', text, onOff.prefault('on'), {
-    doc: "`off` evaluates each prompt whole, so that no caller can tell from a reply's speed what others asked.",
+    doc: "`off` evaluates each prompt whole, so that the speed of a reply reveals nothing about other callers' prompts.",
     more: "A conversation's next turn then takes as long as its first; see [security.md](security.md).",
   }),
   UNKNOWN_MODEL: row('unknownModel', text, oneOf('404', 'default').default('404'), {
@@ -190,7 +190,7 @@ const MODEL = {
 
 const LIMITS = {
   MAX_TOKENS: row('maxTokens', number, tokens.default(1024), {
-    doc: 'Tokens to generate when an OpenAI-shaped request does not say.',
+    doc: 'Max tokens to generate if an OpenAI-style request does not set a limit.',
   }),
   MAX_TOKENS_CAP: row('maxTokensCap', number, tokens.optional(), {
     doc: 'Requests for more tokens are lowered to this.',
@@ -199,33 +199,33 @@ const LIMITS = {
   }),
   MAX_BODY_BYTES: row('maxBodyBytes', number, int(1024, 1_073_741_824).default(1_048_576), {
     doc: 'A larger body gets 413; counted after decompression.',
-    more: 'All bodies under way share 64 MiB, or twice this if that is more.',
+    more: 'All bodies in progress share 64 MiB, or twice this value if that is more.',
   }),
   SPECIAL_TOKENS: row('specialTokens', text, oneOf('allow', 'reject').default('allow'), {
-    doc: "`reject` answers a client's text that contains control tokens of a local model with 400.",
+    doc: '`reject` refuses client text that contains control tokens of a local model with 400.',
     more: 'See [models.md](models.md#control-tokens-in-a-clients-text).',
   }),
   RATE_LIMIT_QPS: row('rateLimitQps', number, rateSchema.default(0), {
-    doc: 'Requests a second per key, at least 0.00001; more get 429, and 0 is no limit.',
-    more: '0.1 is one in ten seconds.',
+    doc: 'Requests per second and key, at least 0.00001; further ones get 429, and 0 disables the limit.',
+    more: '0.1 is one request in ten seconds.',
   }),
   QUEUE_LIMIT: row('queueLimit', number, int(0, 1_000_000).default(64), {
-    doc: 'Requests that may wait for a slot; beyond that, those of the caller with most get 503.',
+    doc: 'Max requests that wait for a slot; beyond that, requests of the caller with the most get 503.',
   }),
   QUEUE_TIMEOUT_SECS: row('queueTimeoutMs', number, duration.prefault(30), {
-    doc: 'Longest wait for a slot; then the request gets 503.',
+    doc: 'Max wait for a slot; then the request gets 503.',
   }),
   START_TIMEOUT_SECS: row('timeouts.startMs', number, duration.prefault(120), {
-    doc: 'Longest silence of a worker that starts; any line it logs is a sign of life.',
+    doc: 'Max silence of a starting worker; any log line counts as progress.',
   }),
   FIRST_TOKEN_TIMEOUT_SECS: row('timeouts.firstTokenMs', number, duration.prefault(60), {
-    doc: 'Longest time without progress before the first token; each evaluated batch of the prompt is progress.',
+    doc: 'Max time without progress before the first token; each evaluated batch of the prompt is progress.',
   }),
   TOKEN_TIMEOUT_SECS: row('timeouts.tokenMs', number, duration.prefault(15), {
-    doc: 'Longest time without a token after the first one; tokens of any slot of the worker count.',
+    doc: 'Max time without a token after the first one; tokens of any slot of the worker count.',
   }),
   WORKER_MAX_REQUESTS: row('recycling.requests', number, int(1, 2_147_483_647).optional(), {
-    doc: 'Requests after which a worker is replaced by a fresh one, without a failed request.',
+    doc: 'Requests after which a worker is replaced by a fresh one, without failing any request.',
     more: 'See [reliability.md](reliability.md).',
     sample: 10_000,
   }),
@@ -234,16 +234,16 @@ const LIMITS = {
     sample: 86_400,
   }),
   WORKER_MAX_MEMORY_MB: row('recycling.memoryBytes', number, mebibytes.optional(), {
-    doc: 'Memory of its own at which a worker is replaced, MiB; Linux only.',
-    more: 'Its own are anonymous pages and swap, not the mapped weights.',
+    doc: 'Private memory at which a worker is replaced, MiB; Linux only.',
+    more: 'This counts anonymous pages and swap, not the mapped weights.',
     sample: 8192,
   }),
   REPLY_RESUME: row('replyResume', text, onOff.prefault('on'), {
-    doc: 'A reply whose worker dies or hangs is resumed on another one, unseen by its client; `off` breaks it visibly.',
+    doc: 'A reply whose worker dies or hangs is resumed on another one, invisibly to its client; with `off` the reply breaks.',
     more: 'See [reliability.md](reliability.md).',
   }),
   RESUME_TIMEOUT_SECS: row('resumeTimeoutMs', number, duration.prefault(30), {
-    doc: 'Longest wait of such a reply for another worker, ahead of the queue.',
+    doc: 'Max wait of such a reply for another worker, ahead of the queue.',
   }),
   SHUTDOWN_GRACE_SECS: row('shutdownGraceMs', number, period(0, 86_400).prefault(30), {
     doc: 'Time for open replies to finish after SIGTERM.',
@@ -259,40 +259,40 @@ const OUTPUT = {
     more: 'JSON on stdout, readable lines on a terminal.',
   }),
   HEALTH_FORMAT: row('healthFormat', text, oneOf('text', 'json').default('text'), {
-    doc: '`json` makes `/health` JSON for everybody, as clients of Konstruct, llm-connect and AWA expect.',
+    doc: '`json` makes `/health` return JSON to every client, as clients of Konstruct, llm-connect and AWA expect.',
   }),
 };
 
 const LLM_CONNECT = {
   LLM_CONNECT_HOST: row('connectHost', text, text.optional(), {
-    doc: 'HOST, when that is not set.',
+    doc: 'Used if HOST is not set.',
     sample: '127.0.0.1',
   }),
   LLM_CONNECT_PORT: row('connectPort', number, int(0, 65_535).optional(), {
-    doc: 'PORT, when that is not set.',
+    doc: 'Used if PORT is not set.',
     sample: 8000,
   }),
   LLM_CONNECT_PROVIDER: row('provider', text, text.default('local'), {
-    doc: 'Whose model serves requests that name none: `local`, `mock`, or a provider of the configuration file.',
+    doc: 'Provider for requests that name no model: `local`, `mock`, or a provider of the configuration file.',
   }),
   LLM_CONNECT_MODEL: row('defaultModel', text, text.optional(), {
-    doc: 'The model or group that serves them.',
+    doc: 'Model or group for requests that name no model.',
     sample: 'default',
   }),
 };
 
-/** What they mean is dialects/llm-connect's. */
+/** dialects/llm-connect defines their meaning. */
 const PROFILES = {
   LLM_CONNECT_PROFILES_JSON: row('profilesJson', text, profilesJson.optional(), {
     doc: 'Profiles by name, as JSON.',
     sample: '{}',
   }),
   LLM_CONNECT_PROFILE_FILE: row('profileFile', text, text.optional(), {
-    doc: 'A file with the same.',
+    doc: 'A file with such profiles.',
     sample: 'profiles.json',
   }),
   LLM_CONNECT_CUSTODIAN_TRIAGE_PROVIDER: row('triage.provider', text, triageFields.provider, {
-    doc: 'These replace single values of the built-in profile `custodian-triage-balanced`.',
+    doc: 'These replace individual values of the built-in profile `custodian-triage-balanced`.',
   }),
   LLM_CONNECT_CUSTODIAN_TRIAGE_MODEL: row('triage.model', text, triageFields.model),
   LLM_CONNECT_CUSTODIAN_TRIAGE_TEMPERATURE: row('triage.temperature', number, triageFields.temperature),
@@ -310,7 +310,7 @@ const PROFILES = {
   ),
 };
 
-/** By the section of `docs/configuration.md` that has them. */
+/** Variables by section of `docs/configuration.md`. */
 export const SECTIONS = {
   access: ACCESS,
   model: MODEL,
@@ -335,15 +335,15 @@ export type Settings = {
   readonly [P in PartName<keyof Flat>]: Part<P>;
 };
 
-/** What is wrong with a variable, or with a file. */
+/** A problem with a variable or a file. */
 export interface Problem {
   /** Its name. */
   readonly variable: string;
-  /** What is wrong and what to do, without the name. */
+  /** The problem and what to do about it, without the name. */
   readonly message: string;
 }
 
-/** Reads all variables; one with a problem has its default. An empty one counts as not set, but an empty API_KEY turns keys off. */
+/** Reads all variables. Invalid ones get their default; empty ones count as not set, except API_KEY. */
 export function readVariables(env: Env): { settings: Settings; problems: Problem[] } {
   const settings: Record<string, unknown> = {};
   const problems: Problem[] = [];
@@ -357,7 +357,7 @@ export function readVariables(env: Env): { settings: Settings; problems: Problem
   return { settings: settings as Settings, problems };
 }
 
-/** The messages of a schema's error, each with its place in the value. */
+/** The messages of a schema's error, each with its path in the value. */
 export function describeIssues({ issues }: z.ZodError): string[] {
   return issues.map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message));
 }
@@ -377,7 +377,7 @@ type ModelRows = {
   [V in keyof Rows as Rows[V]['key'] extends `model.${infer F}` ? F : never]: Rows[V]['schema'];
 };
 
-/** The fields of a model in the configuration file that are variables too. */
+/** The fields of a model in the configuration file that are also variables. */
 export const modelFields = Object.fromEntries(
   Object.values<Row>(MODEL).flatMap(({ key, schema, doc }) =>
     key.startsWith('model.') ? [[key.slice('model.'.length), schema.describe(doc!)]] : [],

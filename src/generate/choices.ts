@@ -2,9 +2,9 @@ import type { GenerateEvent, Sink, Usage } from '../contract.js';
 
 /**
  * Runs `n` generations at once into one sink: each event carries the index of its choice, and their usages become one,
- * with the prompt counted once, as OpenAI does. When one fails, all end.
+ * with the prompt counted once, as OpenAI does. If one fails, all end.
  *
- * @throws what the first one that fails throws, once all have ended.
+ * @throws the error of the first one that fails, once all have ended.
  */
 export async function runChoices(
   n: number,

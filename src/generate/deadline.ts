@@ -3,11 +3,11 @@ import type { After } from '../time.js';
 /** A signal with a time limit. `clear` must be called. */
 export interface Deadline {
   readonly signal: AbortSignal;
-  /** The time no longer counts. */
+  /** Cancels the time limit. */
   readonly clear: () => void;
 }
 
-/** Aborts as `signal` does, or with `reason` after `ms` milliseconds; without `ms` it is `signal` itself. */
+/** Aborts as `signal` does, or with `reason` after `ms` milliseconds; without `ms` this is `signal` itself. */
 export function deadline(
   signal: AbortSignal,
   ms: number | undefined,

@@ -3,9 +3,9 @@ import { LMServError, toLMServError, type ErrorCode } from '../errors.js';
 import { systemClock, type After } from '../time.js';
 import { deadline } from './deadline.js';
 
-/** One that may serve a request, as its group has it. */
+/** A backend that may serve a request, as part of a group. */
 export interface Member {
-  /** The id of its model: what answers are labelled with. */
+  /** The id of its model, which replies carry. */
   readonly model: string;
   readonly backend: Backend;
 }
@@ -19,24 +19,24 @@ export interface MemberFailure {
 }
 
 export interface FallbackOptions {
-  /** Longest time to the first token over all members, milliseconds; undefined leaves it to each member's own limits. */
+  /** Max time to the first token over all members, milliseconds; undefined leaves it to each member's limits. */
   readonly firstTokenMs?: number | undefined;
-  /** Called with each failure that another member may make good, for the log. */
+  /** Called for each failure after which another member may be tried, for the log. */
   readonly onFailure?: ((failure: MemberFailure) => void) | undefined;
   readonly after?: After | undefined;
 }
 
-/** Makes the request as one member gets it; members differ in their limits. */
+/** Makes the request for one member; members differ in their limits. */
 export type RequestFor<M extends Member> = (member: M) => GenerateRequest;
 
 /**
- * Tries one member after the other until one has given its first token; after that there is no other. A member that is
- * full refuses at once while others are left; when those have failed too, the request waits there after all.
+ * Tries the members in turn until one delivers a first token; after that no other is tried. A full member refuses at
+ * once while others are left; if those fail too, the request waits for it after all.
  *
- * A request that is invalid in itself ends it at once: another backend would reject it too.
+ * An invalid request ends this at once, because another backend would reject it too.
  *
- * @throws LMServError of the member if only one was tried; `unavailable` with the most telling failure's message if
- *   there were more; the signal's reason when it aborts.
+ * @throws LMServError of the member if only one was tried; `unavailable` with the most informative message if there
+ *   were more; the signal's reason when it aborts.
  */
 export async function openFirst<M extends Member>(
   members: readonly M[],
@@ -75,7 +75,7 @@ export async function openFirst<M extends Member>(
   throw summary(failures, tried.size);
 }
 
-/** All members in turn, then those that were only full, to wait there; reads the failures as they come in. */
+/** All members in turn, then those that were only full, to wait for them; reads `failures` while they are added. */
 function* attempts<M extends Member>(
   members: readonly M[],
   failures: readonly LMServError[],
@@ -89,16 +89,16 @@ function* attempts<M extends Member>(
   for (const member of full) yield { member, mayFallBack: false };
 }
 
-/** The request itself is at fault, not who was to serve it. */
+/** Whether the request is invalid, so that another backend would reject it too. */
 function isClients(error: LMServError): boolean {
   return error.status < 500 && !error.retryable;
 }
 
 function noFirstToken(ms: number): LMServError {
-  return new LMServError('provider_timeout', `No backend gave a first token within ${ms / 1000} s`);
+  return new LMServError('provider_timeout', `No backend sent a first token within ${ms / 1000} s`);
 }
 
-/** What only says "not now", which tells less than what is broken. */
+/** Codes that only mean "not now", which is less informative than a real failure. */
 const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'queue_full',
   'queue_timeout',

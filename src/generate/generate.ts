@@ -7,10 +7,10 @@ import { deadline } from './deadline.js';
 import { openFirst, type Member, type MemberFailure } from './fallback.js';
 import { Tracer } from './trace.js';
 
-/** A model or group by name: who may answer for it, in the order they are tried. */
+/** A model or group by name, with the backends that may serve it in the order they are tried. */
 export interface Resolved {
   readonly members: readonly LimitedMember[];
-  /** Longest time to the first token over all members, milliseconds. */
+  /** Max time to the first token over all members, milliseconds. */
   readonly firstTokenMs?: number | undefined;
 }
 
@@ -19,13 +19,13 @@ export interface LimitedMember extends Member {
 }
 
 export interface TokenLimits {
-  /** When a request names none. */
-  readonly standard: number;
-  /** More is lowered to it. */
+  /** For requests without a limit. */
+  readonly default: number;
+  /** Higher limits are lowered to this. */
   readonly cap: number;
 }
 
-/** Finds who serves a name: model or group, whether an unknown one is the default, provider. */
+/** Finds the backends for a name. Takes the model or group, how to treat an unknown one, and the provider. */
 export type Resolve = (
   model: string | undefined,
   unknownModel: 'default' | undefined,
@@ -33,16 +33,16 @@ export type Resolve = (
 ) => Resolved;
 
 export interface GenerateOptions {
-  /** Told of each failure that another backend may make good, for the log. */
+  /** Called for each failure after which another backend may be tried, for the log. */
   readonly onFailure?: (failure: MemberFailure) => void;
-  /** Gets a line of level debug at every decision. */
+  /** Receives a debug line at every decision. */
   readonly logger?: Logger | undefined;
   readonly after?: After;
 }
 
 /**
- * The one way a generation is run: resolves the model, applies the token limits and the deadline, runs each choice on
- * the first backend that can and merges the choices.
+ * Makes the function that runs every generation: it resolves the model, applies the token limits and the deadline, runs
+ * each choice on the first backend that can and merges the choices.
  *
  * @throws LMServError `model_not_found`, `provider_timeout` past the request's own deadline, or what `openFirst`
  *   throws.
@@ -80,7 +80,7 @@ export function createGenerate(
   };
 }
 
-/** What the sink throws is nobody's failure but its own: it aborts the generation, so that nothing is tried again. */
+/** An error of the sink is not a backend failure: it aborts the generation, so that nothing is retried. */
 function abortingSink(sink: Sink<ReplyEvent>, broken: AbortController): Sink<ReplyEvent> {
   return {
     event: (event) => {
@@ -100,11 +100,11 @@ function overdue(ms: number): LMServError {
 
 function limited(request: GenerateRequest, limits: TokenLimits): GenerateRequest {
   const body: JsonObject = request.body;
-  const asked = typeof body.max_tokens === 'number' ? body.max_tokens : limits.standard;
-  return { ...request, body: { ...body, max_tokens: Math.min(asked, limits.cap) } };
+  const requested = typeof body.max_tokens === 'number' ? body.max_tokens : limits.default;
+  return { ...request, body: { ...body, max_tokens: Math.min(requested, limits.cap) } };
 }
 
-/** With a seed of the client's, each choice gets its own, or all would be the same. */
+/** If the client sent a seed, each choice gets a different one, or all would be the same. */
 function choiceOf(request: GenerateRequest, index: number): GenerateRequest {
   const seed = request.body.seed;
   const body = index > 0 && typeof seed === 'number' ? { ...request.body, seed: seed + index } : request.body;

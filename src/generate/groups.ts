@@ -1,4 +1,4 @@
-/** An ordered list of models that serve under one name, with groups to go on with when all of them fail. */
+/** An ordered list of models that serve under one name, with groups to fall back to if all of them fail. */
 import { UserError } from '../errors.js';
 export interface Group {
   /** Names of models, in the order they are tried. */
@@ -7,10 +7,10 @@ export interface Group {
   readonly fallback: readonly string[];
 }
 
-/** A group names what is not there, or comes back to itself. */
+/** A group names something that does not exist, or refers back to itself. */
 export class GroupError extends UserError {
   constructor(
-    /** Where: the group, its field and the position in it. */
+    /** The location: group, field and position. */
     readonly path: readonly (string | number)[],
     message: string,
   ) {
@@ -19,9 +19,9 @@ export class GroupError extends UserError {
 }
 
 /**
- * The models of each group in the order they are tried, its fallback groups' included, each model once. Pure.
+ * Lists the models of each group in the order they are tried, including its fallback groups, each model once. Pure.
  *
- * @param isModel whether a name is a model's.
+ * @param isModel whether a name is that of a model.
  * @throws GroupError.
  */
 export function flattenGroups(
@@ -41,7 +41,7 @@ function checkMembers(name: string, group: Group, isModel: (name: string) => boo
   });
 }
 
-/** @param flat the groups that are known already: one that many fall back to is looked at once. */
+/** @param flat groups already resolved, so that a shared fallback is resolved only once. */
 function modelsOf(
   name: string,
   groups: ReadonlyMap<string, Group>,
@@ -56,7 +56,7 @@ function modelsOf(
   const rest = group.fallback.flatMap((next, position) => {
     const here = [name, 'fallback', position];
     if (way.includes(next)) {
-      throw new GroupError(here, `comes back to itself: ${[...way, next].join(' → ')}`);
+      throw new GroupError(here, `refers back to itself: ${[...way, next].join(' → ')}`);
     }
     return modelsOf(next, groups, flat, here, [...way, next]);
   });

@@ -3,18 +3,18 @@ import { LMServError } from '../errors.js';
 import type { Resolve, Resolved, TokenLimits } from './generate.js';
 import { flattenGroups, type Group } from './groups.js';
 
-/** A model: a name that requests may use, and what serves it. */
+/** A model: a name that requests may use, and its backends. */
 export interface RegistryEntry {
   readonly info: ModelInfo;
   readonly aliases: readonly string[];
-  /** In the order they are tried; mostly one. */
+  /** In the order they are tried; usually one. */
   readonly backends: readonly Backend[];
   readonly maxTokens: TokenLimits;
-  /** Absent: it costs nothing. */
+  /** Free if absent. */
   readonly price?: Price | undefined;
-  /** The names of providers it belongs to, which a request may ask for: `local`, `cloud`, `openrouter`, … */
+  /** Names of the providers it belongs to, which a request may name: `local`, `cloud`, `openrouter`, … */
   readonly providers?: readonly string[];
-  /** What the provider itself calls it; found by requests that name the provider too. */
+  /** Its name at the provider, which requests that name the provider may use too. */
   readonly upstream?: string | undefined;
 }
 
@@ -22,17 +22,17 @@ export interface RegistryEntry {
 export interface GroupEntry extends Group {
   readonly name: string;
   readonly aliases: readonly string[];
-  /** Longest time to the first token over all members, milliseconds. */
+  /** Max time to the first token over all members, milliseconds. */
   readonly firstTokenMs?: number | undefined;
 }
 
 export interface RegistryOptions {
   readonly groups?: readonly GroupEntry[];
-  /** Name of the model or group that serves requests which name none; the first entry by default. */
-  readonly standard?: string | undefined;
+  /** Name of the model or group for requests without one; the first entry by default. */
+  readonly defaultName?: string | undefined;
 }
 
-/** One name that can be asked for. */
+/** A model or group that requests can name. */
 interface Target {
   readonly info: ModelInfo;
   readonly aliases: readonly string[];
@@ -44,42 +44,44 @@ export class Registry {
   readonly #byName = new Map<string, Target>();
   readonly #targets: readonly Target[];
   readonly #models = new Map<string, RegistryEntry>();
-  readonly #standard: Target | undefined;
+  readonly #unknownModel: '404' | 'default';
+  readonly #default: Target | undefined;
 
-  /** @throws GroupError when a group names what is not there or comes back to itself. */
+  /** @throws GroupError when a group names something that does not exist or refers back to itself. */
   constructor(
     readonly entries: readonly RegistryEntry[],
-    private readonly unknownModel: '404' | 'default',
-    { groups = [], standard }: RegistryOptions = {},
+    unknownModel: '404' | 'default',
+    { groups = [], defaultName }: RegistryOptions = {},
   ) {
+    this.#unknownModel = unknownModel;
     for (const entry of entries) this.#models.set(entry.info.id, entry);
     this.#targets = [...entries.map(modelTarget), ...this.#groupTargets(groups)];
     for (const target of this.#targets) {
       for (const name of [target.info.id, ...target.aliases]) this.#byName.set(name, target);
     }
-    this.#standard = standard === undefined ? this.#targets[0] : this.#byName.get(standard);
+    this.#default = defaultName === undefined ? this.#targets[0] : this.#byName.get(defaultName);
   }
 
-  /** Id of the model or group that serves requests which name none; undefined when there is none at all. */
-  get standardId(): string | undefined {
-    return this.#standard?.info.id;
+  /** Id of the model or group for requests that name none; undefined if there are no models. */
+  get defaultId(): string | undefined {
+    return this.#default?.info.id;
   }
 
-  /** Whether a model or group goes by that name. */
+  /** Whether there is a model or group of that name. */
   has(name: string): boolean {
     return this.#byName.has(name);
   }
 
-  /** @throws LMServError `model_not_found`; `configuration_error` for a provider that no model belongs to. */
+  /** @throws LMServError `model_not_found`; `configuration_error` for a provider without models. */
   readonly resolve: Resolve = (model, unknownModel, provider) => {
-    const lenient = (unknownModel ?? this.unknownModel) === 'default';
+    const lenient = (unknownModel ?? this.#unknownModel) === 'default';
     const target =
       provider === undefined ? this.#find(model, lenient) : this.#findAt(provider, model, lenient);
     if (!target) throw new LMServError('model_not_found', undefined, { param: 'model' });
     return target.resolved;
   };
 
-  /** The price of a model by its id, as `Trace.model` has it; undefined when it costs nothing. */
+  /** The price of a model by its id, as in `Trace.model`; undefined if it is free. */
   priceOf(model: string): Price | undefined {
     return this.#models.get(model)?.price;
   }
@@ -90,18 +92,18 @@ export class Registry {
   }
 
   #find(model: string | undefined, lenient: boolean): Target | undefined {
-    if (model === undefined) return this.#standard;
-    return this.#byName.get(model) ?? (lenient ? this.#standard : undefined);
+    if (model === undefined) return this.#default;
+    return this.#byName.get(model) ?? (lenient ? this.#default : undefined);
   }
 
   #findAt(provider: string, model: string | undefined, lenient: boolean): Target | undefined {
-    const its = this.entries.filter((entry) => entry.providers?.includes(provider));
-    const [first] = its;
+    const models = this.entries.filter((entry) => entry.providers?.includes(provider));
+    const [first] = models;
     if (!first) {
       const message = `The provider ${JSON.stringify(provider)} is not configured`;
       throw new LMServError('configuration_error', message, { param: 'provider' });
     }
-    const found = its.find(
+    const found = models.find(
       ({ info, aliases, upstream }) =>
         info.id === model || upstream === model || aliases.some((alias) => alias === model),
     );

@@ -2,7 +2,7 @@ import type { GenerateEvent, ReplyEvent, Sink, Trace } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { GapCounter } from '../observe/token-gaps.js';
 
-/** A trace in which nothing has happened yet. */
+/** An empty trace. */
 export function newTrace(): Trace {
   return { promptTokens: 0, completionTokens: 0, cachedTokens: 0, attempts: 1 };
 }
@@ -10,16 +10,16 @@ export function newTrace(): Trace {
 /** Writes a line of the log. */
 export type Log = (facts: Record<string, unknown>, message: string) => void;
 
-/** What the log says of each step. */
+/** The log message for each step. */
 const STEPS = {
-  attempt: 'a backend is tried',
-  queued: 'the request waits for a slot',
-  dequeued: 'the request no longer waits',
+  attempt: 'trying a backend',
+  queued: 'waiting for a slot',
+  dequeued: 'no longer waiting for a slot',
   started: 'a worker has the request',
-  retry: 'the backend tries again',
+  retry: 'the backend retries',
 } as const;
 
-/** Writes the trace of one generation from its events, and passes on those that belong to the reply. */
+/** Writes the trace of one generation from its events, and passes on the events of the reply. */
 export class Tracer implements Sink {
   readonly #trace: Trace;
   readonly #sink: Sink<ReplyEvent>;
@@ -27,11 +27,11 @@ export class Tracer implements Sink {
   readonly #began = performance.now();
   readonly #gaps = new GapCounter();
   #firstTokenAt: number | undefined;
-  /** Choices that wait for a slot now. */
+  /** Choices that are waiting for a slot. */
   #waiting = 0;
   #waitingSince = 0;
 
-  /** @param log told of each step and of the end. */
+  /** @param log called for each step and at the end. */
   constructor(trace: Trace, sink: Sink<ReplyEvent>, log: Log = () => undefined) {
     this.#trace = trace;
     this.#sink = sink;

@@ -39,13 +39,13 @@ export interface AppOptions {
   readonly observer: RequestObserver;
   readonly inFlight: InFlight;
   readonly logger: Logger;
-  /** The routes that generate; LMServ's own by default. */
+  /** The routes that generate; LMServ's by default. */
   readonly routes?: readonly Route[];
   /** Adds other routes, behind authentication and before the 404. */
   readonly mount?: ((app: Express) => void) | undefined;
 }
 
-/** The whole HTTP side as an Express app. It never listens: the server does. */
+/** The whole HTTP side as an Express app. It does not listen itself. */
 export function createApp(options: AppOptions): Express {
   const { settings, backends, accounting, inFlight, logger } = options;
   const app = express();
@@ -55,7 +55,7 @@ export function createApp(options: AppOptions): Express {
   const turns = new Turns();
   app.use(requestContext, recordRequests(options.observer, logger), turns.wait);
   app.use(
-    // Whether a host is reached over TLS only is decided by the proxy that ends TLS.
+    // Only the proxy that terminates TLS can decide whether a host must be reached over TLS.
     helmet({ strictTransportSecurity: false }),
     hostCheck(settings.allowedHosts),
     crossOrigin(settings.corsOrigins),
@@ -95,11 +95,11 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
-/** Our headers that a page of another origin may read. */
+/** LMServ's headers that pages of other origins may read. */
 const EXPOSED = ['x-request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-position'];
 
 function crossOrigin(origins: readonly string[]) {
-  // Without a list there is no header at all: pages of other origins are kept out.
+  // Without a list no header is sent, which keeps out pages of other origins.
   const origin = origins.includes('*') ? '*' : origins.length > 0 ? [...origins] : false;
   return cors({ origin, exposedHeaders: EXPOSED, maxAge: 600 });
 }

@@ -12,7 +12,7 @@ export type Authenticate = (request: IncomingMessage) => Caller | undefined | Pr
 export interface KeyAuthOptions {
   /** The caller that a key belongs to; must take the same time for a wrong key as for a right one. */
   readonly lookup: (key: string) => Caller | undefined;
-  /** No key is needed at all. */
+  /** No key is required. */
   readonly open: boolean;
   /** Networks whose clients need no key. */
   readonly keyless: BlockList;
@@ -22,11 +22,11 @@ export interface KeyAuthOptions {
 const anonymous = (request: IncomingMessage, admin: boolean): Caller => ({
   name: 'anonymous',
   admin,
-  // An IPv6 network is one client: it has more addresses than could be counted.
+  // An IPv6 network is one client, because it has too many addresses to count.
   address: ipKeyGenerator(addressOf(request)),
 });
 
-/** Authenticates by `X-API-Key` or `Authorization: Bearer`, or by the network the client is in. */
+/** Authenticates by `X-API-Key` or `Authorization: Bearer`, or by the client's network. */
 export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate {
   return (request) => {
     if (open) return anonymous(request, true);
@@ -63,7 +63,7 @@ function isKeyless(request: IncomingMessage, keyless: BlockList): boolean {
   return address !== '' && keyless.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }
 
-/** Express's request.ip honours TRUST_PROXY; outside Express there is only the address of the socket. */
+/** Express's request.ip honours TRUST_PROXY; outside Express only the socket's address is available. */
 function addressOf(request: IncomingMessage): string {
   const address = (request as Request).ip ?? request.socket.remoteAddress ?? '';
   return address.startsWith('::ffff:') ? address.slice(7) : address;

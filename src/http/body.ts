@@ -6,7 +6,7 @@ import type { Turns } from './turns.js';
 
 /**
  * Reads a JSON body of at most `maxBytes`, counted after decompression, into `request.body`. 503 `bodies_full` if the
- * budget has no room for it. Bodies are parsed in turns, and what follows is done in the same turn.
+ * budget has no room for it. Bodies are parsed in turns, and the next handlers run in the same turn.
  */
 export function jsonBody(maxBytes: number, budget: BodyBudget, turns: Turns): RequestHandler[] {
   const read = express.raw({ limit: maxBytes, type: () => true });
@@ -39,12 +39,12 @@ function isJson(type = ''): boolean {
   );
 }
 
-/** Bytes of all bodies in progress; in memory each is a few times as large. */
+/** Max bytes of all bodies in progress; in memory each is several times as large. */
 const MIN_TOTAL = 67_108_864;
 
 /**
- * What the bodies of all requests in progress may take together, from before they are read until their replies have
- * ended. A caller holds at most half of it, so that the uploads of one caller do not shut the others out.
+ * Limits the total size of the bodies of all requests in progress, from before they are read until their replies have
+ * ended. A caller holds at most half of it, so that its uploads cannot lock out the others.
  */
 export class BodyBudget {
   readonly #maxBytes: number;
@@ -63,7 +63,7 @@ export class BodyBudget {
     return this.#held;
   }
 
-  /** Sets aside what the body may come to; 503 `bodies_full` if that is too much, before anything is read. */
+  /** Reserves the max size of the body; 503 `bodies_full` if that is too much, before anything is read. */
   readonly reserve: RequestHandler = (request, response, next) => {
     const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
     // The size of a chunked or compressed body is not known beforehand.
@@ -77,7 +77,7 @@ export class BodyBudget {
     next();
   };
 
-  /** Corrects what was set aside to the size of the body, which is now known. */
+  /** Corrects the reservation to the size of the body, once it is known. */
   settle(response: Response, bytes: number): void {
     if (!response.closed) this.#add(response, bytes - response.locals.bodyBytes);
   }
@@ -96,7 +96,7 @@ export class BodyBudget {
  * Parses a JSON object.
  *
  * @throws LMServError `invalid_json` for anything but a JSON object in UTF-8, and for one that is nested more than 100
- *   deep, repeats a key in one object, or has more values than a body should have.
+ *   levels deep, repeats a key in one object, or has too many values.
  */
 export function parseJson(bytes: Buffer): object {
   if (bytes.length === 0)
@@ -122,7 +122,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    // V8's message quotes the body; ours does not.
+    // V8's message is dropped, because it quotes the body.
     throw new LMServError('invalid_json');
   }
 }

@@ -6,19 +6,19 @@ import type { LMServError } from '../errors.js';
 import { newTrace } from '../generate/trace.js';
 import { closeWithConnection } from './server.js';
 
-/** What is known of one HTTP request while it is served. */
+/** State of one HTTP request while it is served. */
 export interface RequestContext {
   readonly requestId: string;
   /** `performance.now()` at its start. */
   readonly began: number;
   readonly trace: Trace;
-  /** Aborts when the client has gone before its reply was finished, or by `abort`. */
+  /** Aborts when the client disconnects before its reply is finished, or through `abort`. */
   readonly signal: AbortSignal;
-  /** Ends the generation from our side; an LMServError as reason is told to the client. */
+  /** Ends the generation; the client receives the LMServError. */
   readonly abort: (reason: LMServError) => void;
   /** The request went to a route that generates. */
   generated: boolean;
-  /** Pays for the request; known once it was admitted. */
+  /** The tenant that pays; known once the request is admitted. */
   tenant?: string;
   error?: LMServError;
 }
@@ -40,7 +40,7 @@ export const requestContext: RequestHandler = (request, response, next) => {
   response.setHeader('x-request-id', context.requestId);
   closeWithConnection(response);
   response.once('close', () => {
-    if (!response.writableFinished) gone.abort(new DOMException('the client has gone', 'AbortError'));
+    if (!response.writableFinished) gone.abort(new DOMException('the client disconnected', 'AbortError'));
   });
   next();
 };
@@ -50,7 +50,7 @@ declare module 'express-serve-static-core' {
     context: RequestContext;
     /** Absent until the request is authenticated. */
     caller?: Caller;
-    /** What the body budget has set aside. */
+    /** Bytes reserved in the body budget. */
     bodyBytes: number;
   }
 }
@@ -64,13 +64,13 @@ export function callerOf(response: Response): Caller {
   return response.locals.caller!;
 }
 
-/** What tells callers apart for limits: the address if there is no key. */
+/** Identifies callers for limits: the key, or the address if there is none. */
 export function callerKey(response: Response): string {
   const { address, name } = callerOf(response);
   return address ?? name;
 }
 
-/** How long the request waited for a slot, and its place in the queue if it had to wait. */
+/** How long the request waited for a slot, and its position in the queue if it had to wait. */
 export function queueHeaders(response: Response): Record<string, string> {
   const { queueMs, queuePosition } = contextOf(response).trace;
   return compact({ 'X-Queue-Time-Ms': queueMs?.toFixed(1), 'X-Queue-Position': queuePosition?.toString() });

@@ -47,8 +47,8 @@ function translate(thrown: unknown): LMServError {
   if (type === 'request.size.invalid' || type === 'request.aborted') return new LMServError('invalid_json');
   const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };
   if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400) {
-    if (thrown instanceof URIError) return new LMServError('invalid_http', 'The path does not decode');
-    // A body that does not decompress is the client's mistake, too.
+    if (thrown instanceof URIError) return new LMServError('invalid_http', 'The path cannot be decoded');
+    // A body that cannot be decompressed is the client's mistake too.
     return new LMServError('invalid_json');
   }
   return toLMServError(thrown);

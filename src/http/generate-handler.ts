@@ -10,12 +10,12 @@ import { callerOf, contextOf, queueHeaders } from './context.js';
 import { writeStream } from './reply.js';
 import { cutOffWhenStalled } from './server.js';
 
-/** Decides who pays for a request. */
+/** Decides which tenant pays for a request. */
 export interface Admission {
   /**
    * The tenant that pays.
    *
-   * @throws LMServError if the caller may not spend for that tenant or a budget is used up.
+   * @throws LMServError if the caller may not use that tenant's budget, or a budget is exhausted.
    */
   admit(caller: Caller, tenant: string | undefined): string;
 }
@@ -26,7 +26,7 @@ export function generateHandler(dialect: Dialect, generate: Generate, admission:
     const context = contextOf(response);
     context.generated = true;
     const call = dialect.parse(request.body);
-    // The call holds what it needs of it; a reply may take minutes.
+    // The call keeps what it needs of the body; a reply may take minutes.
     request.body = undefined;
     const caller = callerOf(response);
     context.tenant = admission.admit(caller, call.request.tenant);
@@ -50,7 +50,7 @@ export function generateHandler(dialect: Dialect, generate: Generate, admission:
   };
 }
 
-/** Batch work waits behind everything that somebody is waiting for. */
+/** Batch work waits behind all interactive requests. */
 const PRIORITIES: ReadonlyMap<string, number> = new Map([
   ['interactive', 0],
   ['batch', -1],
@@ -62,7 +62,7 @@ const RESUME: ReadonlyMap<string, boolean> = new Map([
 ]);
 
 /**
- * What a client may set by header on every route: `X-Priority: batch` and `X-Reply-Resume: off`.
+ * Reads the options that a client may set by header on every route: `X-Priority: batch` and `X-Reply-Resume: off`.
  *
  * @throws LMServError `invalid_value` naming the header.
  */

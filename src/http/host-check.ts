@@ -4,8 +4,8 @@ import type { RequestHandler } from 'express';
 import { LMServError } from '../errors.js';
 
 /**
- * Refuses a Host header that is not ours with 421, so that a web page cannot reach a server in the LAN under a name of
- * its own (DNS rebinding). Addresses are always accepted: rebinding needs a name. HTTP/1.1 without the header is 400.
+ * Refuses an unknown Host header with 421, so that a web page cannot reach a server in the LAN under the page's own name
+ * (DNS rebinding). Addresses are always accepted, because rebinding needs a name. HTTP/1.1 without the header gets 400.
  */
 export function hostCheck(allowed: readonly string[]): RequestHandler {
   const own = hostname().toLowerCase();
@@ -20,7 +20,7 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
   return (request, _response, next) => {
     refuseDuplicates(request.rawHeaders);
     if (request.headers.host === undefined && request.httpVersion === '1.1')
-      throw new LMServError('invalid_http', 'HTTP/1.1 needs a Host header');
+      throw new LMServError('invalid_http', 'HTTP/1.1 requires a Host header');
     const host = bareHost(request.headers.host ?? '');
     if (any || isIP(host) !== 0 || names.has(host)) next();
     else throw new LMServError('misdirected_request');

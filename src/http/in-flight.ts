@@ -3,7 +3,7 @@ import { LMServError } from '../errors.js';
 import { within } from '../time.js';
 import { contextOf, type RequestContext } from './context.js';
 
-/** How long requests that a shutdown has ended may take to notify their clients, milliseconds. */
+/** Max time for requests ended by a shutdown to notify their clients, milliseconds. */
 const ENDING_MS = 1_000;
 
 /** The generating requests being served: a shutdown refuses new ones and waits for these. */
@@ -33,7 +33,7 @@ export class InFlight {
 
   /**
    * Refuses new work from now on and resolves when the last request is done. Requests that remain after `graceMs` are
-   * ended; one that takes more than another second is not waited for.
+   * aborted and have one more second to end.
    */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;

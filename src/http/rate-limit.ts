@@ -3,7 +3,7 @@ import type { RequestHandler } from 'express';
 import { LMServError } from '../errors.js';
 import { callerKey, callerOf } from './context.js';
 
-/** Callers whose requests are counted, per rate; for a moment up to twice as many. */
+/** Max callers counted per rate; temporarily up to twice as many. */
 const MAX_CALLERS = 100_000;
 
 /** Milliseconds from any starting point; never runs backwards. */
@@ -27,7 +27,7 @@ interface Limiter {
   readonly counts: CallerCounts;
 }
 
-/** One limiter per rate. Adding one drops those that count nothing any more, because key files change. */
+/** One limiter per rate. Adding one drops those that no longer count anything, because key files change. */
 export class Limiters {
   readonly #clock: Clock;
   readonly #byRate = new Map<number, Limiter>();
@@ -36,7 +36,7 @@ export class Limiters {
     this.#clock = clock;
   }
 
-  /** Rates known now. */
+  /** Number of current rates. */
   get size(): number {
     return this.#byRate.size;
   }
@@ -53,7 +53,7 @@ export class Limiters {
   }
 }
 
-/** A whole number of requests in the time that makes it the rate: 1.9 per second is one in 526 ms, 0.5 is one in 2 s. */
+/** Expresses a rate as a whole number of requests in some time: 1.9 per second is one in 526 ms, 0.5 is one in 2 s. */
 function limiterFor(qps: number, clock: Clock): Limiter {
   const limit = Math.max(1, Math.floor(qps));
   const windowMs = (limit * 1000) / qps;
@@ -64,7 +64,7 @@ function limiterFor(qps: number, clock: Clock): Limiter {
     store: counts,
     standardHeaders: 'draft-7',
     legacyHeaders: false,
-    // Made once, at the first request with that rate: keys with their own rates may be added at any time.
+    // Made once, at the first request with that rate, because keys with new rates may be added at any time.
     validate: { creationStack: false },
     keyGenerator: (_request, response) => callerKey(response),
     handler: (request, _response, next) => {
@@ -84,8 +84,8 @@ interface Count {
 
 /**
  * Counts the requests of each caller in a window that begins with the first one. The library's own store uses the wall
- * clock, which may be set back, and keeps every address it has seen within a window. This one forgets the callers that
- * were seen least recently when there are too many; their counts start again.
+ * clock, which may be set back, and keeps every address it has seen within a window. This one forgets the least
+ * recently seen callers when there are too many; their counts start again.
  */
 export class CallerCounts implements Store {
   readonly localKeys = true;
@@ -99,7 +99,7 @@ export class CallerCounts implements Store {
   /** When the last window ends, by the clock. */
   #endsAt = -Infinity;
 
-  /** @param maxCallers callers that are certainly counted; at most twice as many are held. */
+  /** @param maxCallers callers that are guaranteed to be counted; at most twice as many are held. */
   constructor(windowMs: number, maxCallers: number, clock: Clock) {
     this.#windowMs = windowMs;
     this.#maxCallers = maxCallers;
@@ -107,12 +107,12 @@ export class CallerCounts implements Store {
     this.#turnedAt = clock();
   }
 
-  /** Callers held now. */
+  /** Number of callers held. */
   get size(): number {
     return this.#recent.size + this.#earlier.size;
   }
 
-  /** All windows have passed: nothing would be lost with it. */
+  /** Whether all windows have passed, so that it can be dropped. */
   get over(): boolean {
     return this.#clock() >= this.#endsAt;
   }

@@ -6,15 +6,15 @@ import { LMServError, toLMServError } from '../errors.js';
 import { callerOf, contextOf, type RequestContext } from './context.js';
 import { cutOffWhenStalled } from './server.js';
 
-/** What serves the models, as far as it is read here. */
+/** The models and their backends, as far as they are read here. */
 export interface ModelSource {
   /** Of each backend. */
   status(): readonly BackendStatus[];
   readonly registry: {
     /** Models, groups and their aliases. */
     list(): readonly ModelInfo[];
-    /** The model or group that serves requests which name none. */
-    readonly standardId: string | undefined;
+    /** The model or group for requests that name none. */
+    readonly defaultId: string | undefined;
   };
 }
 
@@ -43,7 +43,7 @@ export const root: RequestHandler = (_request, response) => {
   response.type('text/plain').send('LMServ is running.');
 };
 
-/** The health of the whole server: one backend that can serve makes it ok. */
+/** The health of the whole server, which is ok if at least one backend can serve. */
 export function healthOf(source: ModelSource, draining: boolean, version: string): Health {
   const states = source.status();
   const sum = (pick: (state: BackendStatus) => number) =>
@@ -59,7 +59,7 @@ export function healthOf(source: ModelSource, draining: boolean, version: string
     },
     slots: { total: sum(({ slots }) => slots.total), idle: sum(({ slots }) => slots.idle) },
     queue: { waiting: sum(({ queue }) => queue.waiting), limit: sum(({ queue }) => queue.limit) },
-    model: source.registry.standardId ?? '',
+    model: source.registry.defaultId ?? '',
     version,
   };
 }
@@ -122,7 +122,7 @@ export function usage(source: UsageSource): RequestHandler {
     response.setHeader('Content-Type', contentType);
     if (request.method === 'HEAD') return void response.end();
     cutOffWhenStalled(response);
-    // The headers are out: a report that fails now is cut off, and one whose client leaves just ends.
+    // The headers have been sent: a report that fails now is cut off, and one whose client disconnects simply ends.
     await pipeline(Readable.from(noteError(pieces, contextOf(response))), response).catch(() => undefined);
   };
 }
@@ -136,7 +136,7 @@ async function* noteError(pieces: AsyncIterable<string>, context: RequestContext
   }
 }
 
-/** The last handler of a route: 405 for every other method, with those it takes. */
+/** The last handler of a route: 405 for every other method, with a list of the allowed ones. */
 export function allowOnly(...methods: readonly string[]): RequestHandler {
   return (_request, response) => {
     response.setHeader('Allow', methods.join(', '));

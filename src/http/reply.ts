@@ -6,15 +6,14 @@ import type { ReplyFlow } from '../generate/flow.js';
 import { queueHeaders } from './context.js';
 import { STALL_MS } from './server.js';
 
-/** How often something is sent while no token comes, milliseconds. */
+/** Interval between pings while there are no tokens, milliseconds. */
 const PING_MS = 15_000;
 
 /**
- * Writes the events that `generate` produces as the encoder says. A client that reads slowly holds the generation back.
- * Headers go out with the first text, so that an early failure has its own status: it is thrown, and nothing has been
- * sent then.
+ * Writes the events that `generate` produces, in the encoder's form. A client that reads slowly holds the generation
+ * back. Headers are sent with the first text, so that a failure before it can be thrown and get its own status.
  *
- * @throws what the generation throws before anything was sent. Later failures are reported inside the stream or by
+ * @throws what the generation throws before anything is sent. Later failures are reported inside the stream or by
  *   cutting the connection, and returned.
  */
 export async function writeStream(
@@ -88,8 +87,8 @@ class ReplyWriter implements Sink<ReplyEvent> {
   }
 
   /**
-   * The client takes nothing at the moment; one that takes nothing for 30 s is cut off. A reply that is pipelined behind
-   * another has no socket yet: its 30 s begin once it has one, or up to 30 s later.
+   * The client is not reading at the moment; it is cut off after 30 s of that. A reply pipelined behind another has no
+   * socket yet, so its 30 s begin once it has one, or up to 30 s later.
    */
   #hold(): void {
     const response = this.#response;
@@ -109,7 +108,7 @@ class ReplyWriter implements Sink<ReplyEvent> {
     this.#flow.release();
   };
 
-  /** Sends the encoder's ping whenever nothing else was sent for a while, beginning with the prefill. */
+  /** Sends the encoder's ping whenever nothing has been sent for a while, beginning with the prefill. */
   #postponePing(): void {
     const { ping } = this.#encoder;
     if (ping === undefined) return;
@@ -124,8 +123,8 @@ class ReplyWriter implements Sink<ReplyEvent> {
 }
 
 /**
- * Sets the headers once; they go out with the text that follows, in one packet. Tokens are small and must not wait for
- * one another: no Nagle, no buffering proxy.
+ * Sets the headers, which are sent in one packet with the text that follows. Tokens are small and must not be delayed by
+ * Nagle's algorithm or a buffering proxy.
  */
 function open(response: Response, encoder: StreamEncoder): void {
   if (response.headersSent) return;
@@ -138,7 +137,7 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.socket?.setNoDelay(true);
 }
 
-/** Ends a reply that has begun so that the client notices: an error in the stream's own form, or a cut connection. */
+/** Ends a reply that has begun so that the client notices: with an error in its form, or by cutting the connection. */
 function breakOff(response: Response, encoder: StreamEncoder, error: LMServError): void {
   const text = encoder.error(error);
   if (text === undefined) {
@@ -151,8 +150,8 @@ function breakOff(response: Response, encoder: StreamEncoder, error: LMServError
 }
 
 /**
- * A text for a client of HTTP/1.0, in one piece: without chunks the end of the connection would be the end of the text,
- * and one that was cut would look whole. What the trailers tell is in the headers then.
+ * Writes a text for an HTTP/1.0 client in one piece: without chunks the text ends with the connection, so a text that was
+ * cut would look complete. The headers then carry what the trailers would.
  */
 async function writeWhole(
   response: Response,

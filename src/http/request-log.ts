@@ -12,20 +12,20 @@ export interface RequestRecord {
   readonly ms: number;
   readonly caller: Caller | undefined;
   readonly outcome: Outcome;
-  /** Some of the reply was sent. A reply in one piece that failed, or came too late, delivered no token. */
+  /** A part of the reply was sent. A reply in one piece that failed or was too late delivered no token. */
   readonly delivered: boolean;
   readonly context: RequestContext;
 }
 
 /** Observes every request. */
 export interface RequestObserver {
-  /** @param route finds the route, which is not known yet. @returns called when the request ends. */
+  /** @param route finds the route, which is not known yet. @returns a function to call when the request ends. */
   requestBegan(route: () => string): () => void;
-  /** Called once, when the reply is finished or the client has gone. */
+  /** Called once, when the reply is finished or the client has disconnected. */
   requestDone(record: RequestRecord): void;
 }
 
-/** Reports every request to `observer`. What it throws is logged, because an error in a listener would end the server. */
+/** Reports every request to `observer`. Its errors are logged, because an error in a listener would end the server. */
 export function recordRequests(observer: RequestObserver, logger: Logger): RequestHandler {
   const countsOf = plausibleCounts(logger);
   return (request, response, next) => {
@@ -36,7 +36,7 @@ export function recordRequests(observer: RequestObserver, logger: Logger): Reque
         Object.assign(contextOf(response).trace, countsOf(contextOf(response).trace));
         observer.requestDone(toRecord(request, response));
       } catch (err) {
-        logger.error({ event: 'request_not_recorded', err }, 'a request was not recorded');
+        logger.error({ event: 'request_not_recorded', err }, 'a request could not be recorded');
       }
     });
     next();
@@ -46,7 +46,7 @@ export function recordRequests(observer: RequestObserver, logger: Logger): Reque
 /** More tokens than any request can have. */
 const MAX_TOKENS = 1e9;
 
-/** Makes the token counts of any backend whole numbers within bounds, and logs the first that are not. */
+/** Turns a backend's token counts into whole numbers within bounds, and logs the first ones that are not. */
 function plausibleCounts(logger: Logger) {
   let reported = false;
   return (trace: Trace) => {
@@ -88,7 +88,7 @@ export function logRequest(logger: Logger, record: RequestRecord): void {
   logger[levelOf(record)](line, `${record.method} ${record.route} ${record.status}`);
 }
 
-/** Load balancers and Prometheus poll these every few seconds; their lines would bury the others. */
+/** Load balancers and Prometheus poll these every few seconds; their lines would drown out the others. */
 const POLLED: ReadonlySet<string> = new Set(['/', '/health', '/ready', '/metrics']);
 
 function levelOf({ route, status, outcome }: RequestRecord): 'debug' | 'info' | 'warn' {

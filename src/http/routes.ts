@@ -12,7 +12,7 @@ export interface Route {
   readonly dialect: Dialect;
 }
 
-/** What the dialects that can be configured are given. */
+/** Options of the configurable dialects. */
 export interface RouteOptions {
   readonly execute?: ExecuteOptions;
 }
@@ -27,5 +27,5 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/execute', dialect: execute(options.execute) },
 ];
 
-/** With nothing configured: no profiles, no routing policy. */
+/** The routes without profiles and routing policy. */
 export const ROUTES = routes();

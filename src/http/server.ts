@@ -16,20 +16,20 @@ const OPTIONS: ServerOptions = {
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
-  // Longer than a proxy keeps its own (nginx: 60 s), or the proxy might send a request on a connection that we close.
+  // Longer than a proxy's (nginx: 60 s), or the proxy might send a request on a connection that is closing.
   keepAliveTimeout: 75_000,
-  // Node's own refusal has neither a body nor a request id; `hostCheck` has both.
+  // Node's refusal has neither body nor request id; that of `hostCheck` has both.
   requireHostHeader: false,
 };
 
-/** The HTTP server around the app, not yet listening. It replies in our form to what Node would refuse in its own. */
+/** The HTTP server around the app, not yet listening. Requests that Node itself refuses get errors in LMServ's form. */
 export function httpServer(app: RequestListener, options: ServerOptions = {}): Server {
   const server = createServer({ ...OPTIONS, ...options }, app);
   // An unknown expectation may be ignored (RFC 9110, 10.1.1).
   return server.on('checkExpectation', app).on('clientError', onClientError);
 }
 
-/** Errors of Node's parser, which come before there is a request to reply to. */
+/** Errors of Node's parser, which occur before there is a request to reply to. */
 const CLIENT_ERRORS: Readonly<Record<string, 'request_timeout' | 'headers_too_large'>> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
   HPE_HEADER_OVERFLOW: 'headers_too_large',
@@ -40,7 +40,7 @@ const STATUS_TEXT: Readonly<Record<number, string>> = {
   431: 'Request Header Fields Too Large',
 };
 
-/** Replies to a broken or slow request in the form of all errors, and closes the connection. */
+/** Replies to a broken or slow request in the usual form of errors, and closes the connection. */
 function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
@@ -58,7 +58,7 @@ function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
-/** Shortest time between two lines of `onAcceptError`, milliseconds: the kernel offers a connection until it is accepted. */
+/** Min time between two lines of `onAcceptError`, milliseconds: the kernel offers a connection until it is accepted. */
 const QUIET_MS = 1_000;
 
 /**
@@ -96,12 +96,12 @@ export function closeWithConnection(response: ServerResponse): void {
   if (replies.size > MAX_PIPELINED) socket.destroy();
 }
 
-/** How long a client may take nothing at all of what is sent, milliseconds. */
+/** Max time during which a client reads nothing, milliseconds. */
 export const STALL_MS = 30_000;
 
 /**
- * Cuts off a client that takes nothing for 30 s, so that it does not hold its connection and what is written for ever.
- * Called when the reply is complete: one that is still being generated may send nothing for longer.
+ * Cuts off a client that reads nothing for 30 s, so that it does not hold its connection and buffers forever. Called when
+ * the reply is complete: a reply that is still being generated may send nothing for longer.
  */
 export function cutOffWhenStalled(response: ServerResponse): void {
   response.setTimeout(STALL_MS, () => response.destroy());

@@ -1,17 +1,17 @@
 import type { RequestHandler } from 'express';
 
-/** Once work in turns has taken so long, milliseconds, what else is due waits for the next iteration of the event loop. */
+/** After this much work, milliseconds, further work waits for the next iteration of the event loop. */
 const BUDGET_MS = 10;
 
 /**
- * Spreads work over iterations of the event loop. Each piece may be bearable, but a client can have dozens of them fall
- * due in one iteration, by pipelining or by bodies that end together, and nothing else runs meanwhile. Work runs at once
- * while there is time left in this iteration, which is nearly always, and else in the order in which it came.
+ * Spreads work over iterations of the event loop. A client can make dozens of pieces due in one iteration, by pipelining
+ * or with bodies that end together, and they would block everything else. Work runs at once while there is time left in
+ * the iteration, which is nearly always the case, and otherwise in order of arrival.
  */
 export class Turns {
   readonly #now: () => number;
   readonly #waiting: (() => void)[] = [];
-  /** When the first piece of this iteration began; undefined before there was one. */
+  /** When the first piece of this iteration began; undefined before that. */
   #began: number | undefined;
 
   /** @param now monotonic, milliseconds. */
@@ -26,13 +26,13 @@ export class Turns {
     else work();
   }
 
-  /** Lets a request wait for its turn; one whose client has gone meanwhile is dropped. */
+  /** Makes a request wait for its turn; it is dropped if its client disconnects meanwhile. */
   readonly wait: RequestHandler = (_request, response, next) =>
     this.take(() => {
       if (!response.destroyed) next();
     });
 
-  /** Comes after all sockets were read, and before the next iteration's timers: the two share one budget. */
+  /** Runs after all sockets were read and before the next iteration's timers; both share one budget. */
   readonly #runWaiting = (): void => {
     let done = 0;
     while (done < this.#waiting.length && this.#hasTime()) this.#waiting[done++]!();

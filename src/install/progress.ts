@@ -1,23 +1,23 @@
-/** Progress for people: a bar on a terminal, a plain line at every tenth elsewhere (logs, CI). */
+/** Shows progress: a bar on a terminal, elsewhere (logs, CI) a line at every tenth. */
 import { SingleBar, type Options } from 'cli-progress';
 
 export interface Progress {
-  /** Reports the amount done out of the total, in the unit the progress was made with. */
+  /** Reports the amount done out of the total, in the unit of the progress. */
   update(done: number, total: number, detail?: string): void;
   /** Ends the line; safe to call more than once. */
   stop(): void;
 }
 
-/** Where progress is written; a terminal is recognised by isTTY. */
+/** The output for progress; isTTY marks a terminal. */
 export type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean };
 
-/** What a step's progress is counted in. */
+/** The unit of a step's progress. */
 export type ProgressUnit = 'bytes' | 'percent';
 
 const LINE_EVERY_PERCENT = 10;
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
-/** Amounts a second since the first report, so that what a resumed run finds done does not count as fast. */
+/** Rate per second since the first report, so that what a resumed run has already done does not count. */
 class Rate {
   readonly #began = performance.now();
   #first: number | undefined;

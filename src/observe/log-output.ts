@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 
-/** Bytes of lines that may wait to be written. */
+/** Max bytes of lines that wait to be written. */
 const BACKLOG = 1024 * 1024;
 
 /** How often writing is retried, milliseconds. */
@@ -14,8 +14,8 @@ const EXIT_STEP_MS = 10;
 export type WriteBytes = (bytes: Uint8Array) => number;
 
 /**
- * Where log lines go. A line is written at once, so that the last one before a crash is there. What cannot be written
- * (disk full, a pipe whose reader is slow or gone) waits in a bounded backlog; lines beyond that are dropped and
+ * The output of the log. A line is written at once, so that the last one before a crash is not lost. Lines that cannot
+ * be written (disk full, a pipe whose reader is slow or gone) wait in a bounded backlog; lines beyond that are dropped and
  * counted. Nothing is thrown and nothing blocks.
  *
  * pino's own destination would throw on a full disk, stop for good after a broken pipe, and retry for ever at exit.
@@ -39,7 +39,7 @@ export class LogOutput {
     return this.#droppedInAll;
   }
 
-  /** Takes one line, its end included. */
+  /** Takes one line, including its line break. */
   write(line: string): void {
     const bytes = Buffer.from(line);
     if (!this.#flush()) this.#hold(bytes);
@@ -106,7 +106,7 @@ export function stdoutOutput(): LogOutput {
   return new LogOutput((bytes) => writeSync(fd, bytes));
 }
 
-/** Blocks the thread: for a process that is exiting. */
+/** Blocks the thread; only for a process that is exiting. */
 function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

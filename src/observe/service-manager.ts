@@ -6,7 +6,7 @@ import { json } from 'node:stream/consumers';
 import { execa } from 'execa';
 import { connectHost } from '../wire/address.js';
 
-/** Messages to systemd by sd_notify(3), and the check of ourselves that they report. Without a service manager nothing is done. */
+/** Messages to systemd by sd_notify(3), and the self-check that they report. Does nothing without a service manager. */
 
 /** Sends one message, such as `['READY=1', 'STATUS=ok']`. Never rejects. */
 export type Notify = (fields: readonly string[]) => Promise<void>;
@@ -23,7 +23,7 @@ export interface ServiceManagerOptions {
   readonly notify: Notify | undefined;
   /** Silence after which the service manager kills the service, milliseconds; undefined if it never does. */
   readonly watchdogMs: number | undefined;
-  /** Checks the server over its own port; undefined if there was no reply within so many milliseconds. Never rejects. */
+  /** Checks the server over its own port; undefined if there was no reply in time. Never rejects. */
   readonly check: (timeoutMs: number) => Promise<Vitals | undefined>;
 }
 
@@ -33,7 +33,7 @@ const CHECK_EVERY_MS = 30_000;
 /** Time until the next check after one that failed: a single lost reply is not a reason to restart. Milliseconds. */
 const CHECK_AGAIN_MS = 1_000;
 
-/** What a shutdown may take beyond its grace: workers that need SIGKILL, and some margin. Milliseconds. */
+/** Time for a shutdown beyond its grace period: for workers that need SIGKILL, and some margin. Milliseconds. */
 const STOP_MARGIN_MS = 15_000;
 
 /** Tells the service manager that the server is ready, alive, reloading or stopping. */
@@ -52,7 +52,7 @@ export class ServiceManager {
     this.#every = options.watchdogMs === undefined ? CHECK_EVERY_MS : options.watchdogMs / 2;
   }
 
-  /** Checks the server now and from then on in half the watchdog's time. */
+  /** Checks the server now and then at half the watchdog's interval. */
   async watch(): Promise<void> {
     if (this.#options.notify === undefined) return;
     clearTimeout(this.#timer);
@@ -77,7 +77,7 @@ export class ServiceManager {
   }
 
   /**
-   * The shutdown has begun. Asks for the time that it may take, whatever the unit says.
+   * Announces the shutdown and requests the time it may take, whatever the unit says.
    *
    * @param graceMs the time open replies have, milliseconds.
    * @returns when the message has been sent.
@@ -89,7 +89,7 @@ export class ServiceManager {
     return this.#send('STOPPING=1', 'STATUS=finishing open replies', `EXTEND_TIMEOUT_USEC=${micros}`);
   }
 
-  /** Only a server that has just replied is alive. @returns whether it has. */
+  /** Reports the server as alive if it replies. @returns whether it did. */
   async #check(): Promise<boolean> {
     const vitals = await this.#options.check(this.#every / 2);
     if (vitals === undefined || this.#stopping) return false;
@@ -110,7 +110,7 @@ export class ServiceManager {
 }
 
 export interface SystemdNotifyOptions {
-  /** NOTIFY_SOCKET: where systemd listens. */
+  /** NOTIFY_SOCKET: the socket that systemd listens on. */
   readonly socket: string;
   /** PATH, on which the program is found. */
   readonly searchPath: string | undefined;
@@ -118,7 +118,7 @@ export interface SystemdNotifyOptions {
   readonly onError: (reason: string) => void;
 }
 
-/** Longest time for one message, milliseconds. */
+/** Max time for one message, milliseconds. */
 const SEND_TIMEOUT_MS = 5_000;
 
 /**
@@ -135,7 +135,7 @@ export function systemdNotify({ socket, searchPath, onError }: SystemdNotifyOpti
       stdin: 'ignore',
       reject: false,
       timeout: SEND_TIMEOUT_MS,
-      // Our own folder may have been removed, and execa would throw.
+      // The working directory may have been removed, and execa would throw.
       cwd: '/',
     } as const;
     const result = await execa('systemd-notify', fields, { ...options, killSignal: 'SIGKILL' });

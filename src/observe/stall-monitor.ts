@@ -1,9 +1,9 @@
 export interface StallMonitorOptions {
   /**
-   * Called after the event loop was held up for more than a second.
+   * Called after the event loop was blocked for more than a second.
    *
-   * @param ms how long at most, milliseconds.
-   * @param routes of the requests that were open: patterns, nothing that a client sent.
+   * @param ms an upper bound of the time, milliseconds.
+   * @param routes patterns of the routes of open requests, with nothing that a client sent.
    */
   readonly onStall: (ms: number, routes: readonly string[]) => void;
   /** Monotonic, milliseconds. */
@@ -16,7 +16,7 @@ const STALL_MS = 1_000;
 /** Five wake-ups a second cost an idle server about 0.01 % of a core. Milliseconds. */
 const TICK_MS = 200;
 
-/** Notices when something holds up the event loop, so that no request is served meanwhile. */
+/** Detects when the event loop is blocked, so that no request is served. */
 export class StallMonitor {
   readonly #onStall: StallMonitorOptions['onStall'];
   readonly #now: () => number;
@@ -44,8 +44,8 @@ export class StallMonitor {
   /**
    * A request has begun.
    *
-   * @param route finds its route, called once that matters because it is not matched yet.
-   * @returns to be called when the request has ended.
+   * @param route finds its route; called only when needed, because the route is not matched yet.
+   * @returns a function to call when the request has ended.
    */
   readonly requestBegan = (route: () => string): (() => void) => {
     this.#open.add(route);

@@ -86,7 +86,7 @@ export class Pool {
     this.#supervisor = new Supervisor(options, {
       onReady: () => this.#onReady(),
       onChange: () => this.#syncCapacity(),
-      onExit: (worker, ending) => this.#onExit(worker, ending),
+      onExit: (worker, cause) => this.#onExit(worker, cause),
     });
   }
 
@@ -301,10 +301,10 @@ export class Pool {
     this.#announceStarted(true);
   }
 
-  #onExit(worker: Worker, ending: WorkerExitCause): void {
+  #onExit(worker: Worker, cause: WorkerExitCause): void {
     this.#affinity.forget(worker.id);
     this.#announceStarted(false);
-    if (ending === 'crashed') this.#recordCrash(worker);
+    if (cause === 'crashed') this.#recordCrash(worker);
     if (!this.#stopping && this.#supervisor.inCrashLoop && this.#capacity() === 0)
       this.#abortWaiting(() => this.#unavailable());
   }

@@ -4,7 +4,7 @@ import type { Logger } from '../observe/logger.js';
 import { readMemory } from '../observe/process-memory.js';
 import type { WorkerOptions } from '../../workers/options.js';
 import { withoutPaths } from '../../workers/stderr-tail.js';
-import type { WorkerExit } from '../../workers/exit.js';
+import { isIntended, type WorkerExit } from '../../workers/exit.js';
 import { Worker } from '../../workers/worker.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { recyclingDue, type RecyclingLimits } from './recycling.js';
@@ -33,7 +33,7 @@ export interface SupervisorEvents {
   onReady(): void;
   /** The number of free slots may have changed. */
   onChange(): void;
-  onExit(worker: Worker, ending: WorkerExitCause): void;
+  onExit(worker: Worker, cause: WorkerExitCause): void;
 }
 
 /** Number of lines of a dead worker's stderr that are logged. */
@@ -187,21 +187,29 @@ export class Supervisor {
     this.#events.onChange();
   }
 
-  #logExit(worker: Worker, { cause, ending, reason }: WorkerExit): void {
+  #logExit(worker: Worker, { status, cause, reason }: WorkerExit): void {
     const ms = Math.round(performance.now() - worker.startedAt);
-    const record = { event: 'worker_exit', worker: worker.id, pid: worker.pid, ...cause, ending, reason, ms };
-    if (ending === 'shutdown' || ending === 'recycled') return this.#logger.info(record, 'worker ended');
+    const record = {
+      event: 'worker_exit',
+      worker: worker.id,
+      pid: worker.pid,
+      ...status,
+      ending: cause,
+      reason,
+      ms,
+    };
+    if (isIntended(cause)) return this.#logger.info(record, 'worker ended');
     const stderr = worker.child.stderr.lastLines(LOG_LINES).map(withoutPaths);
     this.#logger.warn({ ...record, stderr }, 'worker ended');
   }
 
-  #onExit(worker: Worker, { ending, reason }: WorkerExit): void {
+  #onExit(worker: Worker, { cause, reason }: WorkerExit): void {
     const position = this.#workers.get(worker)!;
     this.#workers.delete(worker);
-    this.#options.observer?.workerExited({ model: this.#options.name, cause: ending });
+    this.#options.observer?.workerExited({ model: this.#options.name, cause });
     if (!this.#stopping && !this.#isSucceeded(worker, position)) this.#replace(worker, position, reason);
     this.#events.onChange();
-    this.#events.onExit(worker, ending);
+    this.#events.onExit(worker, cause);
   }
 
   #replace(worker: Worker, position: number, reason: string): void {

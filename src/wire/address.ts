@@ -1,4 +1,4 @@
-/** Addresses a server listens on, and how to reach it there. Pure. */
+/** Addresses that a server listens on, and how to connect to them. Pure. */
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '::1'];
 

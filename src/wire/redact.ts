@@ -1,8 +1,8 @@
-/** Takes credentials out of a text that a client or a log will see. Pure; each pattern runs in linear time. */
+/** Removes credentials from a text for a client or a log. Pure; each pattern runs in linear time. */
 
 export const REDACTED = '[redacted]';
 
-/** What holds a credential, as a header, a field of JSON or a parameter of a URL. */
+/** Names that hold a credential, as a header, a JSON field or a URL parameter. */
 const FIELDS =
   'x-goog-api-key|x-api-key|api[-_]?key|access[-_]?key|access[-_]?token|token|auth|client[-_]?secret|secret|password|signature|sig';
 
@@ -19,7 +19,7 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   [/(\b(?:bearer|basic)\s{1,8})[\w.~+/=*-]{4,}/gi, `$1${REDACTED}`],
   // x-api-key: …, "api_key": "…"
   [new RegExp(`(\\b(?:${FIELDS})["']?\\s{0,8}[:=]\\s{0,8}["']?)[^\\s"',;&}]+`, 'gi'), `$1${REDACTED}`],
-  // Keys that are known by their looks: OpenAI, Anthropic, OpenRouter, Hugging Face, Groq, xAI, GitHub, Google, LMServ
+  // Keys with a known prefix: OpenAI, Anthropic, OpenRouter, Hugging Face, Groq, xAI, GitHub, Google, LMServ
   [/\b(?:sk|pk|rk|gsk|xai|hf|lms|gh[opusr]|nvapi)[-_][\w*.-]{2,}[\w*-]/g, REDACTED],
   [/\bAIza[\w*-]{10,}/g, REDACTED],
   // JSON web tokens; without a bound each `eyJ` would be followed to the end of the text

@@ -3,16 +3,16 @@
 /** What a stream of bytes can be read as: a Node stream, a web stream's async iterator, a test's array. */
 export type ByteSource = AsyncIterable<Uint8Array | string>;
 
-/** Characters of the longest event that is read: a peer that never ends one must not fill our memory. */
+/** Max characters of an event, so that a peer that never ends one cannot fill the memory. */
 const MAX_EVENT = 1024 * 1024;
 
-/** What a `data:` line counts for besides its characters, so that an event of countless empty lines ends too. */
+/** Added to the length of each `data:` line, so that an event of countless empty lines is limited too. */
 const LINE_COST = 64;
 
-/** Characters that are gathered before they are joined into one string, which costs less memory than many pieces. */
+/** Characters collected before they are joined into one string, which takes less memory than many pieces. */
 const BLOCK = 64 * 1024;
 
-/** A peer sent a line or an event that is longer than any sane one. */
+/** A peer sent an excessively long line or event. */
 export class StreamTooLong extends RangeError {
   override readonly name = 'StreamTooLong';
 
@@ -33,9 +33,9 @@ export function encodeSse(data: string): string {
 }
 
 /**
- * Reads the payload of each event, `[DONE]` included, as soon as its blank line has come, decoding UTF-8 across chunk
- * borders. Lines end with a line feed, `\r\n` included. An event cut off by the end of the stream never comes out: a cut
- * must look like one. Takes linear time, however small the chunks are.
+ * Reads the payload of each event, `[DONE]` included, as soon as its blank line arrives, decoding UTF-8 across chunk
+ * borders. Lines end with `\n` or `\r\n`. An event cut off by the end of the stream is dropped, so that a cut does not
+ * look like an event. Takes linear time, however small the chunks are.
  */
 export class SseDecoder {
   readonly #decoder = new TextDecoder();
@@ -44,8 +44,8 @@ export class SseDecoder {
   #size = 0;
 
   /**
-   * Takes the next chunk and calls `onData` with each payload that it completes; what that throws is thrown. A callback
-   * and no generator, because this runs for every token.
+   * Takes the next chunk and calls `onData` with each payload that it completes; errors of `onData` are thrown. A
+   * callback instead of a generator, because this runs for every token.
    *
    * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 1 Mi
    *   characters.
@@ -80,7 +80,7 @@ export class SseDecoder {
   }
 }
 
-/** The beginning of a line whose end has not come yet. */
+/** The beginning of an incomplete line. */
 class UnendedLine {
   #blocks: string[] = [];
   #pieces: string[] = [];
@@ -100,7 +100,7 @@ class UnendedLine {
     if (this.#piecesLength >= BLOCK) this.#join();
   }
 
-  /** The whole line, given its last piece; the next one begins empty. @throws StreamTooLong */
+  /** Completes the line with its last piece and starts the next one. @throws StreamTooLong */
   endWith(piece: string): string {
     this.add(piece);
     this.#join();

@@ -195,7 +195,10 @@ describe('read-only routes', () => {
 
   test('a path that cannot be decoded is not valid HTTP, whatever its body', async () => {
     const response = await request(testApp()).get('/v1/models/%E0%A4').set('X-API-Key', KEY).expect(400);
-    expect(response.body.error).toMatchObject({ code: 'invalid_http', message: 'The path does not decode' });
+    expect(response.body.error).toMatchObject({
+      code: 'invalid_http',
+      message: 'The path cannot be decoded',
+    });
   });
 });
 

@@ -35,7 +35,9 @@ async function chat(
   outgoing.end(JSON.stringify(body));
   const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
   const chunks: string[] = [];
-  for await (const chunk of response.setEncoding('utf8')) chunks.push(chunk as string);
+  // One event per HTTP chunk; an iterator would join those that arrive together.
+  response.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk));
+  await once(response, 'end');
   return { chunks, response };
 }
 

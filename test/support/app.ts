@@ -30,7 +30,7 @@ export function fakeBackends(state: Partial<BackendStatus> = {}): ModelSource {
     status: () => [{ ready: true, starting: false, ...COUNTS, ...state }],
     registry: {
       list: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
-      standardId: 'test-model',
+      defaultId: 'test-model',
     },
   };
 }

@@ -26,27 +26,27 @@ import { withoutPrompt } from '../redact-prompt.js';
 import { BadReply, ReplyReader, type Chunk } from '../reply-reader.js';
 import { workerInfo } from './worker-info.js';
 
-/** How often a request is run again when a worker failed without having given it a token. */
+/** Max retries of a request whose worker failed before the first token. */
 const RETRIES = 1;
 
-/** How often a reply is resumed; one that meets more failures than this is likely their cause. */
+/** Max resumes of a reply; one that meets more failures is probably their cause. */
 const RESUMES = 8;
 
-/** Lines of a worker's stderr that go to the log with a failure. */
+/** Lines of a worker's stderr logged with a failure. */
 const LOG_LINES = 4;
 
-/** Characters of a worker's own words that are handed on. */
+/** Max characters of a worker's message that are passed on. */
 const MAX_MESSAGE = 500;
 
 export interface ResumeOptions {
   /** Another worker resumes a reply whose worker fails. */
   readonly enabled: boolean;
-  /** How long a reply may wait for that worker, milliseconds. */
+  /** Max wait for that worker, milliseconds. */
   readonly timeoutMs: number;
 }
 
 export interface LocalOptions {
-  /** Absent: a reply that breaks is not resumed. */
+  /** If absent, a broken reply is not resumed. */
   readonly resume?: ResumeOptions;
   /** false: workers evaluate each prompt from the start, so that timing reveals nothing about other callers' prompts. */
   readonly promptCache?: boolean;
@@ -84,7 +84,7 @@ export class LocalBackend implements Backend {
     this.#pool.start();
   }
 
-  /** Process ids of the living workers. */
+  /** Process ids of the running workers. */
   pids(): number[] {
     return this.#pool.pids();
   }
@@ -108,8 +108,8 @@ export class LocalBackend implements Backend {
   }
 
   /**
-   * Runs a request on one worker, and if that fails on others: from the start while no token has come, else from where
-   * the reply stopped, so that its client sees no break.
+   * Runs a request on one worker, and if that fails on others: from the start before the first token, otherwise from
+   * where the reply stopped, so that its client sees no interruption.
    */
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
     return opening((begun) => this.#inUse.during(() => this.#run(request, context, sink, begun)));
@@ -188,7 +188,7 @@ export class LocalBackend implements Backend {
       requestId: context.requestId,
       worker,
       kind,
-      ...exit?.cause,
+      ...exit?.status,
       tokens: reply.tokens,
       stderr: scrub(stderr, reply.request.body).split('\n').slice(-LOG_LINES),
     };
@@ -235,10 +235,10 @@ export class LocalBackend implements Backend {
     }
   }
 
-  /** What the worker is sent: the request, or what continues it. */
+  /** Builds the request for the worker: the original one, or its continuation. */
   async #childRequest(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<ChildRequest> {
     const { body } = reply.request;
-    if (hasImage(body) && !worker.seesImages) throw new LMServError('invalid_value', NO_IMAGES);
+    if (hasImage(body) && !worker.supportsImages) throw new LMServError('invalid_value', NO_IMAGES);
     if (this.#options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(body, (path, json) => worker.fetch('POST', path, json, signal));
     const child = reply.begun ? await continuationOf(reply, worker, signal) : toChildRequest(reply.request);
@@ -247,21 +247,21 @@ export class LocalBackend implements Backend {
   }
 }
 
-/** One reply with what it takes to run it, over all its attempts. */
+/** One reply and what running it requires, over all its attempts. */
 interface Attempt {
   readonly reader: ReplyReader;
   readonly reply: ReplySoFar;
   readonly context: GenerateContext;
   readonly sink: Sink;
-  /** It had a worker and lost it: it has waited already, and goes ahead of all others. */
+  /** It had a worker and lost it, so it goes to the head of the queue. */
   again: boolean;
-  /** The worker that has it, or had it last. */
+  /** The current or last worker. */
   worker?: string;
 }
 
 const NO_IMAGES = 'messages: this model does not take images';
 
-/** llama.cpp's own words name the field and carry no text of the client's, so 400s are handed on as they are. */
+/** llama.cpp's messages for a 400 name the field and contain no client text, so they are passed on unchanged. */
 function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
   const message = refusal.message.slice(0, MAX_MESSAGE);
   if (refusal.type === 'exceed_context_size_error') {
@@ -279,7 +279,7 @@ function toFailure(failure: WorkerFailure, body: JsonObject): LMServError {
   });
 }
 
-/** Takes paths and the client's own text out of what a worker wrote to stderr. */
+/** Removes paths and the client's text from a worker's stderr. */
 function scrub(stderr: string, body: JsonObject): string {
   return withoutPaths(withoutPrompt(stderr, body));
 }

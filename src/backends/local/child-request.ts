@@ -1,12 +1,12 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 
-/** Where and what to post to a llama.cpp child for a request. */
+/** The path and body to post to a llama.cpp child. */
 export interface ChildRequest {
   readonly path: '/v1/chat/completions' | '/v1/completions';
   readonly body: JsonObject;
 }
 
-/** Translates a request into the child's own terms, working around what llama.cpp reads differently from OpenAI. */
+/** Translates a request for the child, working around differences between llama.cpp and OpenAI. */
 export function toChildRequest(request: GenerateRequest): ChildRequest {
   const common: JsonObject = { stream_options: { include_usage: true }, sse_ping_interval: -1 };
   if (request.kind === 'raw') return { path: '/v1/completions', body: { ...request.body, ...common } };
@@ -16,7 +16,7 @@ export function toChildRequest(request: GenerateRequest): ChildRequest {
   };
 }
 
-/** llama.cpp takes an object as tool_choice for `auto`: ask for `required` with that one tool instead. */
+/** llama.cpp treats an object in tool_choice as `auto`, so this sends `required` with only that tool. */
 function namedTool(body: JsonObject): JsonObject {
   const choice = body.tool_choice;
   if (choice === null || typeof choice !== 'object' || Array.isArray(choice)) return {};
@@ -28,8 +28,8 @@ function namedTool(body: JsonObject): JsonObject {
 }
 
 /**
- * A last message of the assistant's is continued, and by this pair of fields without sending the given text back,
- * which llama.cpp does otherwise.
+ * A last message by the assistant is continued. Without this pair of fields, llama.cpp would also send that message
+ * back.
  */
 export function continuationFields(body: JsonObject): JsonObject {
   const last = (body.messages as JsonObject[]).at(-1);

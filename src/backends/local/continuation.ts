@@ -5,9 +5,9 @@ import { continuationFields, toChildRequest, type ChildRequest } from './child-r
 import type { ReplySoFar } from './reply-so-far.js';
 
 /**
- * How another worker goes on with a reply. Where the tokens that were handed on are known by id, the prompt is the
- * original one as text followed by those ids, so that the model sees exactly what it would have seen; otherwise the text
- * so far becomes the assistant's turn, which may be split into other tokens than those it was made of.
+ * Builds the request with which another worker resumes a reply. If the ids of the tokens passed on are known, the prompt
+ * is the original one as text followed by those ids, so that the model sees exactly what it would have seen. Otherwise
+ * the text so far becomes the assistant's turn, which may be tokenised differently.
  *
  * Corrects the reply's count of tokens.
  *
@@ -28,26 +28,26 @@ export async function continuationOf(
   return toChildRequest({ ...reply.request, kind: 'raw', body: { ...settings, prompt: [prompt, ...ids] } });
 }
 
-/** A token with the bytes it stands for, as text where they are valid UTF-8. */
+/** A token with its bytes, as text if they are valid UTF-8. */
 interface Token {
   readonly id: number;
   readonly piece: string | readonly number[];
 }
 
-/** Splits each piece by itself: a token's own text gives that token back, which the joined text need not. */
+/** Tokenises each piece separately: a token's text yields that token again, which the joined text may not. */
 async function tokenize(worker: Worker, pieces: readonly string[], signal: AbortSignal): Promise<Token[]> {
   const body = { content: [...pieces], parse_special: false, with_pieces: true };
   const reply = (await worker.fetch('POST', '/tokenize', body, signal)) as { tokens: Token[] };
   return reply.tokens;
 }
 
-/** Some vocabularies put a space before each text: then the ids are not those of the reply. */
+/** Whether the tokens reproduce the text; some vocabularies put a space before each text, which gives other ids. */
 function spells(tokens: readonly Token[], text: string): boolean {
   const bytes = tokens.map(({ piece }) => Buffer.from(piece as string));
   return Buffer.concat(bytes).equals(Buffer.from(text));
 }
 
-/** The original prompt as the model was given it; undefined when the worker cannot say. */
+/** The original prompt as the model received it; undefined if the worker cannot return it. */
 async function promptOf(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<string | undefined> {
   const { kind, body } = reply.request;
   if (kind === 'raw') return body.prompt as string;

@@ -1,18 +1,18 @@
 import type { GenerateRequest, JsonObject } from '../../contract.js';
 import type { ReplyReader } from '../reply-reader.js';
 
-/** Fields with which a reply cannot be resumed as if nothing had happened: its form depends on its beginning. */
+/** Fields that prevent a seamless resume, because the form of the reply depends on its beginning. */
 const BOUND = ['tools', 'response_format', 'grammar', 'logprobs'] as const;
 
 /**
- * What of a reply has been passed on, so that another worker can resume it. Pure.
+ * The part of a reply that has been passed on, so that another worker can resume it. Pure.
  *
  * The text so far becomes the assistant's turn (or the end of a raw prompt) and the model continues it.
  */
 export class ReplySoFar {
   readonly request: GenerateRequest;
   readonly #reader: ReplyReader;
-  /** Tokens of the attempts before this one. */
+  /** Tokens of earlier attempts. */
   #carried = 0;
 
   constructor(request: GenerateRequest, reader: ReplyReader) {
@@ -35,7 +35,7 @@ export class ReplySoFar {
     return this.#reader.tokens;
   }
 
-  /** Tokens passed on by the attempts before this one. */
+  /** Tokens passed on by earlier attempts. */
   get carried(): number {
     return this.#carried;
   }
@@ -58,31 +58,31 @@ export class ReplySoFar {
     return this.#reader.pieces.join('');
   }
 
-  /** The same as it came, mostly one token each. */
+  /** The text in the pieces that arrived, usually one token each. */
   get pieces(): readonly string[] {
     return this.#reader.pieces;
   }
 
-  /** It is nothing but text: no reasoning before it, and no images in the request. */
+  /** The reply is only text, without reasoning, and the request has no images. */
   get isTextOnly(): boolean {
     return this.#reader.reasoning === '' && !hasImage(this.request.body);
   }
 
   /**
-   * Corrects the count of tokens: one event may carry several, such as text that was held back because it could have
+   * Corrects the count of tokens: one event may carry several, such as text that was held back because it might have
    * become a stop string.
    */
   recount(tokens: number): void {
     this.#reader.recount(tokens);
   }
 
-  /** Corrects the count by an estimate that may be a little too high: it does not use up the last token. */
+  /** Corrects the count by an estimate that may be slightly too high, so it always leaves one token. */
   estimate(tokens: number): void {
     const max = this.request.body.max_tokens;
     this.recount(typeof max === 'number' ? Math.min(tokens, max - 1) : tokens);
   }
 
-  /** The request that continues where this one stopped; the request itself while nothing has been passed on. */
+  /** The request that continues the reply; the original request while nothing has been passed on. */
   next(): GenerateRequest {
     if (!this.begun) return this.request;
     this.#carried = this.tokens;

@@ -2,12 +2,12 @@ import type { Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 
-/** Posts a JSON body to a llama.cpp child and gives its JSON reply. */
+/** Posts a JSON body to a llama.cpp child and returns its JSON reply. */
 export type Post = (path: string, body: JsonObject) => Promise<unknown>;
 
 /**
- * Characters that are tokenised at once: nearly every request in one go, and yet the first ones tell of a text of nothing
- * but control tokens, for which llama.cpp takes the square of their number.
+ * Characters tokenised at once. Nearly every request fits, and a text of nothing but control tokens, on which llama.cpp
+ * takes quadratic time, is detected in its first batch.
  */
 const BATCH = 65_536;
 
@@ -16,7 +16,7 @@ const OVERLAP = 256;
 
 /**
  * Refuses a request that would put control tokens of the model, such as those that end a turn, into the prompt as text.
- * The model's own vocabulary decides: a text holds some when it is tokenised otherwise with them than without.
+ * The model's own vocabulary decides: a text contains some if tokenising it with and without them gives different results.
  *
  * @throws LMServError `special_token`, `invalid_value` for token ids that the model does not have, or what `post` throws.
  */
@@ -32,7 +32,7 @@ export async function refuseSpecialTokens(body: JsonObject, post: Post): Promise
 }
 
 async function holdsSpecial(texts: string[], post: Post): Promise<boolean> {
-  // A list is tokenised text by text, so that nothing forms where two of them meet.
+  // Texts are tokenised separately, so that no token forms across the border of two texts.
   const tokenize = async (special: boolean): Promise<number[]> => {
     const asked = { content: texts, add_special: false, parse_special: special };
     return ((await post('/tokenize', asked)) as { tokens: number[] }).tokens;
@@ -41,7 +41,7 @@ async function holdsSpecial(texts: string[], post: Post): Promise<boolean> {
   return plain.length !== special.length || plain.some((token, i) => token !== special[i]);
 }
 
-/** Texts that are tokenised at once; a long one in pieces that overlap, so that no token is cut in two unseen. */
+/** Batches of texts; long texts are split into overlapping pieces, so that a token on a border is not missed. */
 function* batches(texts: readonly string[]): Generator<string[]> {
   let batch: string[] = [];
   let length = 0;
@@ -63,26 +63,26 @@ function pieces(text: string): string[] {
   return found;
 }
 
-/** Every text of a request that the model may get to read. A stop string or a grammar is not among them. */
+/** Every text of a request that the model may read, which excludes stop strings and grammars. */
 export function promptTexts({ prompt, messages, tools, response_format }: JsonObject): string[] {
   const turns = (messages ?? []) as JsonObject[];
   const texts = [...[prompt, tools, response_format].flatMap(strings), ...turns.flatMap(turnTexts)];
   return [...new Set(texts)].filter((text) => text !== '');
 }
 
-/** Arguments of calls, and what tools answered, are often JSON: templates write them as they are or what they mean. */
+/** Arguments and results of tool calls are often JSON, which templates insert either unchanged or decoded. */
 function turnTexts({ role, content, ...others }: JsonObject): string[] {
   const texts = [joined(content), ...strings(others)];
   return role === 'tool' || role === 'assistant' ? [...texts, ...texts.map(unescaped)] : texts;
 }
 
-/** Some templates put the parts of a message next to each other, and a token may be cut in two. */
+/** Some templates join the parts of a message, so a token may be split across them. */
 function joined(content: Json | undefined): string {
   if (!Array.isArray(content)) return typeof content === 'string' ? content : '';
   return content.map((part) => (part as { text?: string }).text ?? '').join('');
 }
 
-/** All texts in a value, names of fields included. */
+/** All texts in a value, including field names. */
 function strings(value: Json | undefined): string[] {
   if (typeof value === 'string') return [value];
   if (value === null || typeof value !== 'object') return [];
@@ -90,22 +90,22 @@ function strings(value: Json | undefined): string[] {
   return [...names, ...Object.values(value).flatMap(strings)];
 }
 
-/** A JSON text with its escapes undone: `<\/s>` and `\u003c/s>` are both `</s>` once read. */
+/** A JSON text with its escapes undone: `<\/s>` and `\u003c/s>` are both `</s>` once decoded. */
 function unescaped(text: string): string {
   const plain = text.replace(/\\(?:u([0-9a-f]{4})|(.))/gi, (_, unit: string | undefined, other: string) =>
     unit === undefined ? other : String.fromCharCode(parseInt(unit, 16)),
   );
-  // Half a surrogate pair would not pass as JSON.
+  // Half a surrogate pair is not valid JSON.
   return plain.toWellFormed();
 }
 
-/** The text that token ids stand for, control tokens by their names. */
+/** The text of token ids, control tokens by name. */
 async function detokenize(tokens: Json[], post: Post): Promise<string> {
   try {
     return ((await post('/detokenize', { tokens })) as { content: string }).content;
   } catch (error) {
     if (!(error instanceof ChildRefusal)) throw error;
-    const message = 'prompt: holds ids that are no tokens of the model';
+    const message = "prompt: contains token ids outside the model's vocabulary";
     throw new LMServError('invalid_value', message, { param: 'prompt' });
   }
 }

@@ -1,7 +1,7 @@
 import type { WorkerActivity, WorkerInfo } from '../../contract.js';
 import type { Worker } from '../../../workers/worker.js';
 
-/** A worker as the metrics show it. */
+/** Describes a worker for the metrics. */
 export function workerInfo(model: string, worker: Worker): WorkerInfo {
   const { id, pid, leased, startedAt, options, served } = worker;
   // `model#position.spawn`

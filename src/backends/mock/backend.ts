@@ -13,18 +13,18 @@ import { withoutWorkers } from '../status.js';
 
 const ANSWER = 'This is the mock backend of LMServ: no model was asked.';
 
-/** One stands for about this many characters of a prompt. */
+/** Average characters of a prompt per token. */
 const CHARACTERS_A_TOKEN = 4;
 
 interface Answer {
   readonly pieces: readonly string[];
-  /** The tool that is called; the pieces are its arguments then. */
+  /** The tool to call; the pieces are then its arguments. */
   readonly tool?: string;
 }
 
 /**
- * Answers without any model, always the same and nothing of the request's text: for trying out clients, and as
- * `--provider mock`. It serves any number of requests at once.
+ * Replies without a model, always with the same text and never with the request's: for trying out clients, and as
+ * `--provider mock`. Serves any number of requests at once.
  */
 export class MockBackend implements CustomBackend {
   #ready = false;
@@ -44,20 +44,20 @@ export class MockBackend implements CustomBackend {
     return withoutWorkers(this.#ready);
   }
 
-  /** A piece is a token of at most eight characters. @throws the signal's reason once it has aborted. */
+  /** Each piece is a token of at most eight characters. @throws the signal's reason once it has aborted. */
   async *generate({ body }: GenerateRequest, { signal }: GenerateContext): AsyncGenerator<ReplyEvent> {
     const promptTokens = countTokens(body.prompt ?? body.messages ?? '');
     const { pieces, tool } = answerTo(body);
-    const given = pieces.slice(0, maxTokensOf(body));
+    const sent = pieces.slice(0, maxTokensOf(body));
     signal.throwIfAborted();
     yield { type: 'prefill', promptTokens };
-    for (const [position, piece] of given.entries()) {
+    for (const [position, piece] of sent.entries()) {
       signal.throwIfAborted();
       yield tool === undefined ? { type: 'text', index: 0, text: piece } : toolDelta(tool, piece, position);
     }
     signal.throwIfAborted();
-    yield { type: 'finish', index: 0, reason: reasonOf(given.length < pieces.length, tool) };
-    yield { type: 'usage', usage: { promptTokens, completionTokens: given.length, cachedTokens: 0 } };
+    yield { type: 'finish', index: 0, reason: reasonOf(sent.length < pieces.length, tool) };
+    yield { type: 'usage', usage: { promptTokens, completionTokens: sent.length, cachedTokens: 0 } };
   }
 }
 
@@ -69,7 +69,7 @@ function answerTo(body: JsonObject): Answer {
   return { pieces: split(schema === undefined ? ANSWER : JSON.stringify(minimalJson(schema))) };
 }
 
-/** The function that must be called: the one that is named, else the first. */
+/** The function that must be called: the named one, otherwise the first. */
 function requiredTool({ tools, tool_choice: choice }: JsonObject): JsonObject | undefined {
   if (!Array.isArray(tools) || choice === undefined || choice === 'auto' || choice === 'none')
     return undefined;
@@ -84,7 +84,7 @@ function schemaOf({ response_format: format }: JsonObject): Json | undefined {
   return (format.json_schema as JsonObject | undefined)?.schema;
 }
 
-/** Words with the space before them; a long one in parts. */
+/** Splits into words, each with the space before it; long words are split further. */
 function split(text: string): string[] {
   return text.match(/\s*\S{1,8}/g) ?? [];
 }
@@ -103,7 +103,7 @@ function maxTokensOf({ max_tokens: limit }: JsonObject): number {
   return typeof limit === 'number' ? limit : Infinity;
 }
 
-/** An estimate, as there is no tokenizer. */
+/** An estimate, because there is no tokenizer. */
 function countTokens(prompt: Json): number {
   const { length } = typeof prompt === 'string' ? prompt : JSON.stringify(prompt);
   return Math.max(1, Math.ceil(length / CHARACTERS_A_TOKEN));

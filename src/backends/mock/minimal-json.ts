@@ -1,16 +1,16 @@
 import type { Json, JsonObject } from '../../contract.js';
 
-/** Values in one result; a schema that refers to itself, or asks for lists of lists, would never end. */
+/** Max values in one result; a recursive schema, or one with nested lists, would otherwise never end. */
 const MAX_VALUES = 1000;
 
-/** Characters of a text and items of a list, whatever a schema asks for. */
+/** Max characters of a string and items of a list, whatever the schema requires. */
 const LONGEST = 1000;
 
 type Make = (schema: Json | undefined) => Json;
 
 /**
- * A smallest value for a simple JSON schema: required properties only, first alternatives, lower bounds. Keywords that
- * constrain a text (`pattern`, `format`) or combine schemas (`allOf`, `not`) are not looked at.
+ * Builds a minimal value for a simple JSON schema: required properties only, first alternatives, lower bounds. Ignores
+ * keywords that constrain a string (`pattern`, `format`) or combine schemas (`allOf`, `not`).
  */
 export function minimalJson(schema: Json): Json {
   let left = MAX_VALUES;
@@ -59,9 +59,9 @@ function smallestNumber(schema: JsonObject): number {
   return typeof schema.maximum === 'number' ? Math.min(0, schema.maximum) : 0;
 }
 
-/** A length out of a schema. */
-function count(value: Json | undefined, standard = 0): number {
-  return typeof value === 'number' ? Math.min(Math.max(0, value), LONGEST) : standard;
+/** Reads a length from a schema. */
+function count(value: Json | undefined, defaultCount = 0): number {
+  return typeof value === 'number' ? Math.min(Math.max(0, value), LONGEST) : defaultCount;
 }
 
 /** Follows a pointer such as `#/$defs/item`. */

@@ -14,12 +14,12 @@ import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
 import { BadReply, ReplyReader } from '../reply-reader.js';
 import { withoutWorkers } from '../status.js';
-import { Circuit, type Ticket } from './circuit.js';
+import { Circuit, type Permit } from './circuit.js';
 import { systemClock, wait, type Clock } from '../../time.js';
 import {
   createDispatcher,
   isEncoded,
-  letGo,
+  drainAndRelease,
   post,
   readEvents,
   readRefusal,
@@ -34,7 +34,7 @@ import { toRemoteRequest } from './remote-request.js';
 import { retryWait } from './retry-policy.js';
 import { TimeLimit } from './time-limit.js';
 
-/** What a remote backend works with; tests hand in their own. */
+/** Dependencies of a remote backend; tests pass in their own. */
 export interface RemoteTools {
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -44,7 +44,7 @@ export interface RemoteTools {
   readonly dispatcher?: Dispatcher;
 }
 
-/** Characters of a server's own words that are looked at; a client gets fewer. */
+/** Max characters of a server's message that are examined; a client gets fewer. */
 const MAX_WORDS = 16 * 1024;
 
 /** One call of `generate`, through all its attempts. */
@@ -56,18 +56,18 @@ interface Call {
   readonly context: GenerateContext;
   readonly sink: Sink;
   readonly began: number;
-  /** The client's signal and the time for the whole. */
+  /** The client's signal and the deadline for the whole reply. */
   readonly limit: TimeLimit;
-  /** A token has been passed on: from here on there is no other attempt. */
+  /** A token has been passed on, so there are no further attempts. */
   begun: boolean;
   readonly onBegun: () => void;
 }
 
 /**
- * A model served by another server that speaks OpenAI's protocol. The reply is always streamed from there and read
- * only as fast as it is taken here. Failures before the first token are tried again, with jitter and within a budget;
- * a circuit breaker keeps requests away from a server that goes on failing. No redirect is followed, and no error or
- * log line holds a credential or a client's words.
+ * A model served by another server that speaks OpenAI's protocol. The reply is always streamed, and read only as fast
+ * as the client reads. Failures before the first token are retried, with jitter and within a budget; a circuit breaker
+ * keeps requests away from a server that keeps failing. Redirects are not followed, and no error or log line contains
+ * a credential or a client's text.
  */
 export class RemoteBackend implements Backend {
   readonly name: string;
@@ -82,7 +82,7 @@ export class RemoteBackend implements Backend {
   readonly #inUse: InUse;
   #stopping = false;
 
-  /** @throws TypeError when `baseUrl` is no URL. */
+  /** @throws TypeError when `baseUrl` is not a valid URL. */
   constructor(options: RemoteOptions, tools: RemoteTools) {
     routeUrl(options.baseUrl, '');
     this.name = options.name;
@@ -96,21 +96,21 @@ export class RemoteBackend implements Backend {
     this.#redact = createRedactor(options.apiKey ? [options.apiKey] : []);
   }
 
-  /** Nothing to start: connections are made when they are needed. */
+  /** Nothing to start: connections are opened on demand. */
   start(): void {}
 
-  /** Zeros, because the server's workers are its own affair; ready unless the circuit is open or the key is missing. */
+  /** Zeros, because the server's workers are unknown; ready unless the circuit is open or the key is missing. */
   status(): BackendStatus {
     const usable = this.#keyProblem() === undefined && !this.#stopping;
     return withoutWorkers(usable && !this.#circuit.isOpen(this.#clock.now()));
   }
 
-  /** Refuses new requests; those that run have `graceMs` milliseconds to finish, then they fail with `draining`. */
+  /** Refuses new requests; running ones have `graceMs` milliseconds to finish, then they fail with `draining`. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     await this.#inUse.close(graceMs);
     for (const { limit } of this.#calls) limit.abort(new LMServError('draining'));
-    // Not `close`: in undici an agent that is closing forgets its connections, and they can no longer be ended.
+    // Not `close`: an undici agent that is closing forgets its connections, so they could no longer be ended.
     await this.#dispatcher.destroy();
   }
 
@@ -152,7 +152,7 @@ export class RemoteBackend implements Backend {
     if (!apiKey) return apiKeyEnv === undefined ? undefined : `has no key: ${apiKeyEnv} is not set`;
     return /^[\x21-\x7e]+$/.test(apiKey)
       ? undefined
-      : 'has a key with characters that no HTTP header may hold';
+      : 'has a key with characters that an HTTP header cannot contain';
   }
 
   /** @throws LMServError `configuration_error` */
@@ -177,12 +177,12 @@ export class RemoteBackend implements Backend {
       onBegun: begun,
     };
     const { totalMs } = this.#options.timeouts;
-    // A server that still streams when the time is over is slow, not down.
+    // A server that is still streaming when the time is up is slow, not down.
     limit.arm(totalMs, () => this.#timedOut(totalMs, 'did not finish its reply', !call.begun));
     return call;
   }
 
-  /** One attempt. Returns its failure when there may be another one, and throws it when there may not. */
+  /** Makes one attempt. Returns a failure that may be retried and throws any other. */
   async #tried(call: Call): Promise<RemoteFailure | undefined> {
     try {
       await this.#attempt(call);
@@ -195,7 +195,7 @@ export class RemoteBackend implements Backend {
     }
   }
 
-  /** What the client got wrong, and that the circuit is open, is told to the client alone. */
+  /** Client mistakes and an open circuit are not logged; only the client learns of them. */
   #log(error: LMServError, requestId: string): void {
     const { code, providerStatus, message: reason, status } = error;
     if (status === 400 || code === 'unavailable') return;
@@ -206,9 +206,9 @@ export class RemoteBackend implements Backend {
     );
   }
 
-  /** @throws the failure when it is not to be tried again. */
+  /** @throws the failure if it should not be retried. */
   async #waitToRetry(call: Call, failure: RemoteFailure, failures: number): Promise<void> {
-    // Where the server is only busy and another may be idle, waiting for this one helps nobody.
+    // The server is only busy and another may be idle, so waiting for this one is pointless.
     if (call.context.mayFallBack && !failure.unhealthy) throw failure;
     const attempted = {
       failures,
@@ -222,27 +222,27 @@ export class RemoteBackend implements Backend {
 
   /** Asks the circuit before the exchange and reports its outcome after it. */
   async #attempt(call: Call): Promise<void> {
-    const ticket = this.#circuit.enter(this.#clock.now());
-    if (!ticket) throw this.#circuitOpen();
+    const permit = this.#circuit.enter(this.#clock.now());
+    if (!permit) throw this.#circuitOpen();
     const { requestId } = call.context;
-    if (ticket.probe)
+    if (permit.probe)
       this.#logger.debug(
         { event: 'circuit_probe', requestId, backend: this.name },
         'a request tests a provider',
       );
     const limit = new TimeLimit(this.#clock, call.limit.signal);
-    let settle = () => this.#circuit.withdrawn(ticket);
+    let settle = () => this.#circuit.onCancelled(permit);
     const reader = new ReplyReader(call.request.body, call.sink, () => {
       call.begun = true;
-      this.#circuit.alive(ticket);
+      this.#circuit.onFirstToken(permit);
       call.onBegun();
     });
     try {
       await this.#exchange(call, reader, limit);
-      settle = () => this.#circuit.succeeded(ticket);
+      settle = () => this.#circuit.onSuccess(permit);
     } catch (thrown) {
       if (thrown instanceof RemoteFailure) {
-        settle = () => (thrown.unhealthy ? this.#failed(ticket, requestId) : this.#circuit.succeeded(ticket));
+        settle = () => (thrown.unhealthy ? this.#failed(permit, requestId) : this.#circuit.onSuccess(permit));
       }
       throw thrown;
     } finally {
@@ -252,8 +252,8 @@ export class RemoteBackend implements Backend {
     reader.end();
   }
 
-  #failed(ticket: Ticket, requestId: string): void {
-    const ms = this.#circuit.failed(ticket, this.#clock.now());
+  #failed(permit: Permit, requestId: string): void {
+    const ms = this.#circuit.onFailure(permit, this.#clock.now());
     if (ms === undefined) return;
     this.#logger.warn(
       { event: 'circuit_open', requestId, backend: this.name, ms: Math.round(ms) },
@@ -277,7 +277,7 @@ export class RemoteBackend implements Backend {
       if (isEncoded(reply)) throw this.#encoded(reply);
       await this.#read(reply, call, reader, limit);
     } catch (thrown) {
-      // The client's own leaving, or the time-out that ended the exchange, says more than how it ended.
+      // A disconnected client, or the timeout that ended the exchange, explains more than the resulting error.
       limit.signal.throwIfAborted();
       if (thrown instanceof RemoteFailure) throw thrown;
       if (thrown instanceof BadReply) throw broken(`The provider ${this.name} ${thrown.message}`);
@@ -292,7 +292,7 @@ export class RemoteBackend implements Backend {
         flow: call.context.flow,
         onData: (data) => {
           reader.chunk(parseChunk(call.provider, data));
-          // The event itself may have filled the client's buffers: then the server is not awaited.
+          // If the event filled the client's buffers, the deadline does not run.
           if (!call.context.flow.held) this.#armNext(limit, reader);
         },
         onHeld: (held) => (held ? limit.disarm() : this.#armNext(limit, reader)),
@@ -300,16 +300,16 @@ export class RemoteBackend implements Backend {
       ended = true;
       reader.checkFinished();
     } catch (thrown) {
-      // The whole text is here: a failure while only usage is still to come does not make it wrong.
+      // The text is complete: a failure while only the usage is missing does not invalidate it.
       if (!reader.finished || call.limit.signal.aborted) throw thrown;
     } finally {
       limit.disarm();
-      if (ended) letGo(reply);
+      if (ended) drainAndRelease(reply);
       else reply.body.destroy();
     }
   }
 
-  /** Nothing is ever unpacked: a few bytes of it can become gigabytes. */
+  /** Compressed replies are refused, because a few bytes can expand to gigabytes. */
   #encoded(reply: Reply): RemoteFailure {
     reply.body.destroy();
     return broken(`The provider ${this.name} compressed its reply, although it was told not to`);

@@ -1,84 +1,86 @@
-/** When a circuit opens and how long it stays so. */
+/** When a circuit opens, and for how long. */
 export interface CircuitLimits {
-  /** Failures in a row that open it. */
+  /** Consecutive failures that open it. */
   readonly failures: number;
-  /** How long it is open the first time, milliseconds; each time without a success in between doubles that. */
+  /** How long it first stays open, milliseconds; doubles each time it opens without a success in between. */
   readonly firstMs: number;
   readonly longestMs: number;
 }
 
 export const CIRCUIT_LIMITS: CircuitLimits = { failures: 5, firstMs: 1_000, longestMs: 60_000 };
 
-/** Leave to try, to be handed back with what became of it. */
-export interface Ticket {
+/** Permission for one attempt, to be returned with the outcome. */
+export interface Permit {
   probe: boolean;
 }
 
 /**
  * A circuit breaker: keeps requests away from a server that fails. Pure: clock (milliseconds) and randomness are
- * handed in.
+ * passed in.
  *
- * Closed, it lets everything through until `failures` attempts in a row have failed. Then it is open for a jittered
- * time and nothing is let through. After that one request at a time is let through as a probe: its first token closes
- * the circuit, its failure opens it again for longer. Attempts that began before it opened no longer count.
+ * While closed, it admits all attempts until `failures` in a row have failed. Then it opens for a jittered time and
+ * admits none. After that it admits one at a time as a probe, whose first token closes the circuit and whose failure
+ * opens it again for longer. Attempts that began before it opened no longer count.
  */
 export class Circuit {
+  readonly #limits: CircuitLimits;
+  readonly #random: () => number;
   #failures = 0;
-  /** How often it opened since the last whole success. */
+  /** How often it has opened since the last complete success. */
   #level = 0;
   /** undefined while closed. */
   #openUntil: number | undefined;
   #probing = false;
 
-  constructor(
-    private readonly limits: CircuitLimits = CIRCUIT_LIMITS,
-    private readonly random: () => number = Math.random,
-  ) {}
+  constructor(limits: CircuitLimits = CIRCUIT_LIMITS, random: () => number = Math.random) {
+    this.#limits = limits;
+    this.#random = random;
+  }
 
-  /** Nothing would be let through now, and no probe is on its way. */
+  /** Whether it is still too early for a probe. */
   isOpen(now: number): boolean {
     return this.#openUntil !== undefined && now < this.#openUntil;
   }
 
-  /** Leave to try, or undefined when the circuit is open or its one probe is on its way. */
-  enter(now: number): Ticket | undefined {
+  /** A permit, or undefined while the circuit is open or its probe is running. */
+  enter(now: number): Permit | undefined {
     if (this.#openUntil === undefined) return { probe: false };
     if (now < this.#openUntil || this.#probing) return undefined;
     this.#probing = true;
     return { probe: true };
   }
 
-  /** Milliseconds until a probe may be let through; 0 when it may now or one is on its way. */
+  /** Milliseconds until a probe may be admitted; 0 if it may be now or one is running. */
   waitMs(now: number): number {
     return Math.max(0, (this.#openUntil ?? now) - now);
   }
 
-  /** The first token has come. A probe need not hold up the others for the rest of its reply. */
-  alive(ticket: Ticket): void {
-    if (!ticket.probe) return;
+  /** The first token has arrived: other attempts need not wait for the end of a probe. */
+  onFirstToken(permit: Permit): void {
+    if (!permit.probe) return;
     this.#close();
-    ticket.probe = false;
+    permit.probe = false;
   }
 
-  /** The attempt ended well, or with an answer that only a healthy server gives. */
-  succeeded(ticket: Ticket): void {
-    this.alive(ticket);
+  /** The attempt succeeded, or failed with an error that only a healthy server returns. */
+  onSuccess(permit: Permit): void {
+    this.onFirstToken(permit);
     if (this.#openUntil !== undefined) return;
     this.#failures = 0;
     this.#level = 0;
   }
 
-  /** The attempt failed by the server's fault. @returns milliseconds the circuit is now open for, if this opened it. */
-  failed(ticket: Ticket, now: number): number | undefined {
-    if (ticket.probe) return this.#open(now);
+  /** The server caused a failure. @returns for how many milliseconds the circuit is now open, if this opened it. */
+  onFailure(permit: Permit, now: number): number | undefined {
+    if (permit.probe) return this.#open(now);
     if (this.#openUntil !== undefined) return undefined;
     this.#failures += 1;
-    return this.#failures >= this.limits.failures ? this.#open(now) : undefined;
+    return this.#failures >= this.#limits.failures ? this.#open(now) : undefined;
   }
 
-  /** The attempt ended without a verdict: the client went away first. */
-  withdrawn(ticket: Ticket): void {
-    if (ticket.probe) this.#probing = false;
+  /** The attempt ended without a verdict, because the client left first. */
+  onCancelled(permit: Permit): void {
+    if (permit.probe) this.#probing = false;
   }
 
   #close(): void {
@@ -88,8 +90,8 @@ export class Circuit {
   }
 
   #open(now: number): number {
-    const bound = Math.min(this.limits.longestMs, this.limits.firstMs * 2 ** this.#level);
-    const ms = bound * (0.5 + this.random() / 2);
+    const bound = Math.min(this.#limits.longestMs, this.#limits.firstMs * 2 ** this.#level);
+    const ms = bound * (0.5 + this.#random() / 2);
     this.#level += 1;
     this.#probing = false;
     this.#openUntil = now + ms;

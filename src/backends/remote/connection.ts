@@ -8,15 +8,15 @@ import type { Refusal } from './failure.js';
 
 export type Reply = Dispatcher.ResponseData;
 
-/** Bytes of an error reply that are read. */
+/** Max bytes read of an error reply. */
 const MAX_ERROR_BODY = 64 * 1024;
 
-/** How long a server may take to end a reply that is finished, milliseconds; after that the connection is not reused. */
+/** Max time for a server to end a finished reply, milliseconds; after that the connection is not reused. */
 const END_MS = 1_000;
 
 /** The pool of connections to one server. It follows no redirects and reads no proxy from the environment. */
 export function createDispatcher({ timeouts, proxy }: Pick<RemoteOptions, 'timeouts' | 'proxy'>): Dispatcher {
-  // The backend has its own time-outs, which know a slow client from a slow server.
+  // The backend has its own timeouts, which distinguish a slow client from a slow server.
   const common = { headersTimeout: 0, bodyTimeout: 0 };
   const connect = { timeout: timeouts.connectMs };
   if (proxy === undefined) return new Agent({ ...common, connect });
@@ -24,9 +24,9 @@ export function createDispatcher({ timeouts, proxy }: Pick<RemoteOptions, 'timeo
 }
 
 /**
- * The URL of a route below a base URL: a base without a path gets `/v1`, one with a path is taken as it is.
+ * The URL of a route below a base URL: a base without a path gets `/v1`, one with a path stays unchanged.
  *
- * @throws TypeError when the base is no URL.
+ * @throws TypeError when the base is not a valid URL.
  */
 export function routeUrl(baseUrl: string, route: string): URL {
   const url = new URL(baseUrl);
@@ -39,12 +39,12 @@ export interface Post {
   readonly url: URL;
   readonly body: string;
   readonly apiKey: string | undefined;
-  /** A connection of its own: llama-server closes its connections after a streamed reply without saying so. */
+  /** Use a new connection, because llama-server closes a connection after a streamed reply without announcing it. */
   readonly fresh: boolean;
   readonly signal: AbortSignal;
 }
 
-/** Sends a request; resolves with whatever status comes. @throws undici's and Node's errors. */
+/** Sends a request; resolves with any status. @throws undici's and Node's errors. */
 export async function post(
   dispatcher: Dispatcher,
   { url, body, apiKey, fresh, signal }: Post,
@@ -64,7 +64,7 @@ export async function post(
     reset: fresh,
     signal,
   });
-  // What goes wrong while nobody reads is told to who reads next; without a listener it would end the process.
+  // Without a listener, an error while the body is not being read would crash the process; the next reader gets it anyway.
   reply.body.on('error', () => undefined);
   return reply;
 }
@@ -75,7 +75,7 @@ export function isEncoded(reply: Reply): boolean {
   return encoding !== '' && encoding.toLowerCase() !== 'identity';
 }
 
-/** Reads a reply that is no stream. @throws when the connection breaks. */
+/** Reads a reply that is not a stream. @throws when the connection breaks. */
 export async function readRefusal(reply: Reply): Promise<Refusal> {
   const parts: Buffer[] = [];
   let size = 0;
@@ -97,7 +97,7 @@ export interface ReadOptions {
   readonly flow: Flow;
   /** Called synchronously with the data of each event; what it throws ends the reading and is thrown. */
   readonly onData: (data: string) => void;
-  /** Called when the reply is held back, and when it no longer is. */
+  /** Called when the reply is held back or released. */
   readonly onHeld: (held: boolean) => void;
 }
 
@@ -136,15 +136,15 @@ export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOption
         reject(error);
       }
     });
-    // undici destroys the body when the signal aborts, also one that is here as a whole and held.
+    // undici destroys the body when the signal aborts, even one that is fully buffered and held back.
     body.once('error', reject);
     body.once('end', resolve);
     body.once('close', resolve);
   }).finally(detach);
 }
 
-/** Done with a finished reply: its connection can serve another request once the server has ended it. */
-export function letGo({ body }: Reply): void {
+/** Drains a finished reply, so that its connection can serve another request once the server has ended the reply. */
+export function drainAndRelease({ body }: Reply): void {
   const timer = setTimeout(() => body.destroy(), END_MS).unref();
   body.once('close', () => clearTimeout(timer));
   body.resume();

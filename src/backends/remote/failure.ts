@@ -2,56 +2,56 @@ import { LMServError, type ErrorCode, type ErrorDetails } from '../../errors.js'
 import { StreamTooLong } from '../../wire/sse.js';
 import type { Redact } from './redact.js';
 
-/** An attempt failed: what the client is told, and what the backend makes of it. */
+/** A failed attempt: the error for the client, and how the backend should react. */
 export class RemoteFailure extends Error {
   override readonly name = 'RemoteFailure';
   constructor(
     readonly error: LMServError,
-    /** Sending the same again may succeed. */
+    /** Sending the same request again may succeed. */
     readonly retry: boolean,
-    /** It counts against the server: it is down or broken, not merely busy or asked for something wrong. */
+    /** It counts against the server, which is down or broken rather than busy or sent an invalid request. */
     readonly unhealthy: boolean,
-    /** What the server asked for, milliseconds. */
+    /** The delay that the server requested, milliseconds. */
     readonly retryAfterMs?: number,
   ) {
     super(error.message);
   }
 }
 
-/** A reply that is no stream, as far as it was read. */
+/** A reply that is not a stream, as far as it was read. */
 export interface Refusal {
   readonly status: number;
   readonly retryAfterMs?: number | undefined;
   readonly text: string;
 }
 
-/** Who is spoken of in errors. */
+/** The provider as errors name it. */
 export interface Provider {
   readonly name: string;
-  /** Takes credentials and the client's words out of a text. */
+  /** Removes credentials and the client's text. */
   readonly clean: Redact;
   readonly hasKey: boolean;
 }
 
-/** Longest part of a remote server's own words that is handed on, characters. */
+/** Max length of a remote server's message that is passed on, characters. */
 const MAX_MESSAGE = 500;
 
 /** Codes and types by which servers say that the prompt is too long. */
 const TOO_LONG = new Set(['context_length_exceeded', 'exceed_context_size_error', 'string_above_max_length']);
 
-/** vLLM, Anthropic and Ollama say it in words alone. */
+/** vLLM, Anthropic and Ollama say so only in the message. */
 const TOO_LONG_WORDS = /\b(context (length|size|window)|prompt is too long)\b/i;
 
-/** Types of a 400 that is the client's own doing: OpenAI's, and vLLM's older one. */
+/** Types of a 400 caused by the client: OpenAI's, and vLLM's older one. */
 const INVALID = new Set(['invalid_request_error', 'BadRequestError']);
 
-/** Codes of a 400 or 429 that is the operator's doing: another attempt is as hopeless, another server is not. */
+/** Codes of a 400 or 429 that the operator must fix: another attempt would fail too, but another server may not. */
 const OPERATORS = new Set(['model_not_found', 'insufficient_quota', 'billing_hard_limit_reached']);
 
-/** Statuses that mean a moment's trouble, besides 5xx. */
+/** Statuses besides 5xx that mean a temporary problem. */
 const PASSING = new Set([408, 409, 425]);
 
-/** Turns a reply that is no stream into a failure. */
+/** Turns a reply that is not a stream into a failure. */
 export function fromRefusal(provider: Provider, refusal: Refusal): RemoteFailure {
   const said = readError(refusal.text);
   const { status, retryAfterMs } = refusal;
@@ -68,7 +68,9 @@ export function fromRefusal(provider: Provider, refusal: Refusal): RemoteFailure
     return new RemoteFailure(error, !operators, false, retryAfterMs);
   }
   if (status === 401 || status === 403) {
-    const what = provider.hasKey ? 'does not accept the configured key' : 'wants a key; none is configured';
+    const what = provider.hasKey
+      ? 'does not accept the configured key'
+      : 'requires an API key, but none is configured';
     return new RemoteFailure(
       make('configuration_error', `The provider ${provider.name} ${what}`),
       false,
@@ -77,7 +79,7 @@ export function fromRefusal(provider: Provider, refusal: Refusal): RemoteFailure
   }
   if (status >= 500 || PASSING.has(status)) {
     const error = make('provider_api_error', told, { retryAfter });
-    // A server that says when to come again is at work, however full it is.
+    // A server that says when to retry is working, however busy it is.
     const busy = status === 503 && retryAfterMs !== undefined;
     return new RemoteFailure(error, true, status >= 500 && !busy, retryAfterMs);
   }
@@ -110,13 +112,13 @@ interface Said {
   readonly param?: string;
 }
 
-/** Reads the error out of a JSON body: OpenAI's form, or the simpler ones of other servers. */
+/** Reads the error from a JSON body: OpenAI's form, or the simpler ones of other servers. */
 function readError(text: string): Said {
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
-    // A proxy's HTML page tells a client nothing.
+    // A proxy's HTML page is of no use to a client.
     return text.trimStart().startsWith('<') ? {} : strings({ message: text.trim() });
   }
   return readFields((body ?? {}) as Record<string, unknown>);
@@ -137,19 +139,19 @@ function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== '';
 }
 
-/** An error that the server wrote into a stream it had begun. */
+/** An error that the server reported inside its stream. */
 export function fromStreamedError(provider: Provider, error: unknown): RemoteFailure {
   const words = readFields({ error }).message;
   const told = words === undefined ? '' : `: ${provider.clean(words).slice(0, MAX_MESSAGE)}`;
   return broken(`The provider ${provider.name} broke off its reply${told}`);
 }
 
-/** A stream that ended before it was finished, or that is no stream of chunks. */
+/** A stream that ended early or is malformed. */
 export function broken(message: string, cause?: Error): RemoteFailure {
   return new RemoteFailure(new LMServError('generation_failed', message, { cause }), true, true);
 }
 
-/** The connection could not be made or broke. */
+/** The connection failed or broke. */
 export function fromConnection(provider: Provider, thrown: unknown, answered: boolean): RemoteFailure {
   const code = codeOf(thrown);
   const cause = new Error(provider.clean(thrown instanceof Error ? thrown.message : 'unknown'));
@@ -164,7 +166,7 @@ export function fromConnection(provider: Provider, thrown: unknown, answered: bo
   return new RemoteFailure(new LMServError('provider_api_error', message, { cause }), true, true);
 }
 
-/** Only codes such as ECONNREFUSED: a message may hold anything. */
+/** Only codes such as ECONNREFUSED, because a message may contain anything. */
 function codeOf(thrown: unknown): string {
   const code = (thrown as { code?: unknown } | null)?.code;
   return typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code) ? code : 'connection failed';

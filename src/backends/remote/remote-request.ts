@@ -2,14 +2,14 @@ import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
 
-/** Where and what to post to a remote server for a request. */
+/** The route and body to post to a remote server. */
 export interface RemoteRequest {
   /** Below the base URL's path. */
   readonly route: '/chat/completions' | '/completions';
   readonly body: JsonObject;
 }
 
-/** OpenAI's own fields; whatever else a client sent is llama.cpp's and may be refused. */
+/** OpenAI's fields; any others are llama.cpp's, which the server might reject. */
 const OPENAI_FIELDS = [
   'messages',
   'prompt',
@@ -29,10 +29,10 @@ const OPENAI_FIELDS = [
   'reasoning_effort',
 ] as const;
 
-/** Always streamed, whatever the client asked for: only so a silent server can be told from a slow one. */
+/** Always streamed, even for other clients, to distinguish a silent server from a slow one. */
 const STREAM = { stream: true, stream_options: { include_usage: true } } as const;
 
-/** Translates a request into what the remote server takes. */
+/** Translates a request for the remote server. */
 export function toRemoteRequest(
   request: GenerateRequest,
   options: Pick<RemoteOptions, 'kind' | 'model' | 'maxTokensField'>,
@@ -44,7 +44,7 @@ export function toRemoteRequest(
   return { route, body: { ...fields, ...limit, ...STREAM, model: options.model } };
 }
 
-/** As a child of ours gets it, prefill progress included. */
+/** The fields that a local child would get, prefill progress included. */
 function llamaFields(request: GenerateRequest): JsonObject {
   return { ...toChildRequest(request).body, return_progress: true };
 }
@@ -55,20 +55,20 @@ function openAiFields(body: JsonObject): JsonObject {
     const value = body[name];
     if (value !== undefined) fields[name] = value;
   }
-  // llama.cpp's way to ask for a random one.
+  // A negative seed is llama.cpp's way to request a random one.
   if (typeof fields.seed === 'number' && fields.seed < 0) delete fields.seed;
   if (Array.isArray(fields.messages)) fields.messages = fields.messages.map(withoutReasoning);
   if (fields.response_format !== undefined) fields.response_format = responseFormat(fields.response_format);
   return fields;
 }
 
-/** A reply's reasoning is no field of OpenAI's messages. */
+/** OpenAI's messages have no field for reasoning. */
 function withoutReasoning(message: Json): Json {
   const { reasoning_content: _dropped, ...rest } = message as JsonObject;
   return rest;
 }
 
-/** A schema in `json_object` is llama.cpp's; OpenAI wants it as `json_schema`, and with a name. */
+/** A schema in `json_object` is specific to llama.cpp; OpenAI requires `json_schema` with a name. */
 function responseFormat(format: Json): Json {
   const { type, schema, json_schema: named } = format as JsonObject;
   if (type === 'json_object' && schema !== undefined) {

@@ -1,33 +1,33 @@
-/** How often a request is sent again. */
+/** How often a request is retried. */
 export interface RetryLimits {
-  /** Further attempts after the first one; 0 never sends again. */
+  /** Attempts after the first one; 0 disables retries. */
   readonly attempts: number;
-  /** No attempt begins later than this after the first one began, milliseconds. */
+  /** Max time from the first attempt to the start of the last one, milliseconds. */
   readonly budgetMs: number;
 }
 
-/** The longest wait before the first retry, milliseconds; it doubles with each. */
+/** Max wait before the first retry, milliseconds; doubles with each retry. */
 const FIRST_WAIT_MS = 200;
 const LONGEST_WAIT_MS = 5_000;
 
-/** Clients are told to wait for no longer than a day, whatever a server asks for. */
+/** Max Retry-After that clients receive, whatever a server requests: one day. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 
 export interface Attempted {
   /** Attempts that have failed, 1 or more. */
   readonly failures: number;
-  /** Since the first one began, milliseconds. */
+  /** Time since the first attempt began, milliseconds. */
   readonly elapsedMs: number;
-  /** What the server asked for, milliseconds; undefined when it said nothing. */
+  /** The delay that the server requested, milliseconds; undefined if it did not. */
   readonly retryAfterMs?: number | undefined;
 }
 
 /**
- * Milliseconds to wait before the next attempt, or undefined when there is to be none. Pure.
+ * Milliseconds to wait before the next attempt, or undefined if there should be none. Pure.
  *
- * Full jitter: anything from nothing to a bound that doubles, because clients that failed together must not come
- * again together. What the server asked for is waited for on top, and where that is longer than the budget the
- * request is not sent again: coming sooner would only fail again.
+ * Full jitter: a random wait up to a bound that doubles, so that clients that failed together do not retry together.
+ * A delay that the server requested is added. If that exceeds the budget the request is not retried, because retrying
+ * sooner would only fail again.
  */
 export function retryWait(
   { failures, elapsedMs, retryAfterMs = 0 }: Attempted,

@@ -46,7 +46,7 @@ export class TimeLimit {
     this.#controller.abort(reason);
   }
 
-  /** No longer needed: nothing aborts from now on. */
+  /** Ends the limit; nothing aborts from now on. */
   end(): void {
     this.disarm();
     this.#parent.removeEventListener('abort', this.#onParent);

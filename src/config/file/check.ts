@@ -1,13 +1,13 @@
 import { flattenGroups, GroupError } from '../../generate/groups.js';
 import type { ConfigFile } from './schema.js';
 
-/** Something wrong at a place of the file. */
+/** A problem at some path of the file. */
 export interface Issue {
   readonly path: readonly PropertyKey[];
   readonly message: string;
 }
 
-/** What is wrong between parts of the file: names that are missing or taken twice, and groups without an end. Pure. */
+/** Checks the references between parts of the file: unknown and duplicate names, and circular groups. Pure. */
 export function checkNames(file: ConfigFile): Issue[] {
   const names = Object.keys(file.models).concat(Object.keys(file.remotes));
   if (names.length === 0) return [{ path: [], message: 'needs at least one entry in "models" or "remotes"' }];
@@ -25,7 +25,7 @@ function checkUnique(file: ConfigFile): Issue[] {
   });
 }
 
-/** Every name and alias with its place; names before all aliases, so that an alias is reported as the duplicate. */
+/** Every name and alias with its path; names before all aliases, so that an alias is reported as the duplicate. */
 function allNames(file: ConfigFile): { name: string; path: PropertyKey[] }[] {
   const entries = [
     ...sectionNames('models', file),

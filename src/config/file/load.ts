@@ -10,7 +10,7 @@ import { checkNames, type Issue } from './check.js';
 import { fileSchema, type ConfigFile, type ModelSettings } from './schema.js';
 import { UserError } from '../../errors.js';
 
-/** The file is wrong. The message has a line for each problem; it never quotes a value that may be a credential. */
+/** The file is invalid. The message has a line for each problem and never quotes a value that may be a credential. */
 export class ConfigFileError extends UserError {
   readonly issues: readonly Issue[];
   constructor(file: string, ...issues: readonly Issue[]) {
@@ -19,12 +19,12 @@ export class ConfigFileError extends UserError {
   }
 }
 
-/** `models.gemma.workers: must be …`; without a field for the file as a whole. */
+/** Formats as `models.gemma.workers: must be …`, without a path for problems of the whole file. */
 export function describeIssue({ path, message }: Issue): string {
   return path.length === 0 ? message : `${path.join('.')}: ${message}`;
 }
 
-/** Checks the text of a file; `file` names it in errors, and paths in it are relative to its folder. @throws ConfigFileError. */
+/** Checks the text of `file`, whose name errors contain; its paths are relative to its folder. @throws ConfigFileError. */
 export function parseConfigFile(text: string, file: string): ConfigFile {
   const json = readJson(text, file);
   const result = fileSchema.safeParse(json);
@@ -45,7 +45,7 @@ export async function readConfigFile(file: string): Promise<TextFile> {
   }
 }
 
-/** As `readConfigFile`, at the start. */
+/** As `readConfigFile`, for startup. */
 export function readConfigFileSync(file: string): TextFile {
   try {
     return readTextSync(file);

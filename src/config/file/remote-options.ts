@@ -2,7 +2,7 @@ import type { RemoteOptions } from '../../backends/remote/options.js';
 import type { RemoteSettings } from './schema.js';
 
 /**
- * A remote of the file as its backend takes it.
+ * Builds the options of a remote backend from its entry in the file.
  *
  * @param lookup the value of an environment variable; an empty one counts as not set.
  */

@@ -1,4 +1,4 @@
-/** The configuration file: what it may hold. What one part says of another is checked in `check.ts`. */
+/** The schema of the configuration file. References between its parts are checked in `check.ts`. */
 
 import { z } from 'zod';
 import { amountUpTo, budgetSchema } from '../../accounts/usage/budget.js';
@@ -11,18 +11,18 @@ const amount = amountUpTo(1_000_000);
 
 const price = z
   .strictObject({
-    prompt: amount.describe('A thousand prompt tokens.'),
-    completion: amount.describe('A thousand completion tokens.'),
+    prompt: amount.describe('Price of a thousand prompt tokens.'),
+    completion: amount.describe('Price of a thousand completion tokens.'),
   })
-  .describe('What a thousand tokens cost, in the currency of the budgets. Without it they cost nothing.');
+  .describe('Prices of a thousand tokens, in the currency of the budgets; free if absent.');
 
-const maxTokens = int(1, MAX_TOKENS).describe('Tokens of a reply when the request names none.');
-const maxTokensCap = int(1, MAX_TOKENS).describe('More than this is lowered to it.');
-const aliases = list(name)
-  .default([])
-  .describe('Further names of the same, for clients that are set to them.');
+const maxTokens = int(1, MAX_TOKENS).describe(
+  'Default limit of tokens in a reply, for requests without one.',
+);
+const maxTokensCap = int(1, MAX_TOKENS).describe('Requests for more tokens are lowered to this.');
+const aliases = list(name).default([]).describe('Additional names, for clients that use them.');
 
-/** What a model has whoever serves it; none of it touches the running backend. */
+/** Settings of local and remote models alike; changing them keeps the running backend. */
 const common = {
   aliases,
   price: price.optional(),
@@ -35,7 +35,7 @@ export const modelSchema = z
     path: text.describe(
       'A GGUF file, relative to this file, or hf:org/repo:quant, which is fetched at the first start.',
     ),
-    binPath: text.optional().describe('llama-cli or llama-server; by default as LLM_BIN_PATH has it.'),
+    binPath: text.optional().describe('llama-cli or llama-server; default: LLM_BIN_PATH.'),
     ...modelFields,
     ...common,
   })
@@ -46,42 +46,40 @@ const timeouts = z
     connectSecs: seconds.default(5).describe('To connect, TLS included.'),
     firstTokenSecs: seconds.default(60).describe('Without progress before the first token.'),
     tokenSecs: seconds.default(15).describe('Without a token after the first one.'),
-    totalSecs: seconds.default(600).describe('For the whole reply, further attempts included.'),
+    totalSecs: seconds.default(600).describe('For the whole reply, including retries.'),
   })
-  .describe('Longest times, seconds.');
+  .describe('Time limits, seconds.');
 
 const retries = z
   .strictObject({
-    attempts: int(0, 10).default(2).describe('Further attempts after the first one fails.'),
-    budgetSecs: secondsFrom(0, 600)
-      .default(5)
-      .describe('No attempt begins later than this after the first one.'),
+    attempts: int(0, 10).default(2).describe('Max retries after the first attempt.'),
+    budgetSecs: secondsFrom(0, 600).default(5).describe('Max time from the first attempt to the last retry.'),
   })
-  .describe('Further attempts while no token has come.');
+  .describe('Retries of requests that fail before the first token.');
 
 export const remoteSchema = z
   .strictObject({
     baseUrl: serverUrl.describe(
-      'The server: http://10.0.0.2:8000, which gets /v1 added, or with its path, as https://openrouter.ai/api/v1.',
+      'The server: http://10.0.0.2:8000, which gets /v1 added, or a URL with a path such as https://openrouter.ai/api/v1.',
     ),
-    model: text.describe("The model's name over there."),
+    model: text.describe("The model's name on that server."),
     kind: z
       .enum(['llama', 'openai'], 'must be "llama" or "openai"')
       .default('openai')
       .describe(
-        "llama: also takes llama.cpp's fields (LMServ, llama-server, vLLM, Ollama); openai: only OpenAI's own are sent.",
+        "llama: accepts llama.cpp's fields too (LMServ, llama-server, vLLM, Ollama); openai: only OpenAI's fields are sent.",
       ),
     provider: name
       .optional()
-      .describe(
-        'The provider this belongs to, for requests that name one; by default the name of this remote.',
-      ),
+      .describe('The provider of this remote, for requests that name one; default: the name of this remote.'),
     apiKeyEnv: variable.optional().describe('The environment variable that holds the key.'),
     maxTokensField: z
       .enum(['max_tokens', 'max_completion_tokens'], 'must be "max_tokens" or "max_completion_tokens"')
       .default('max_tokens')
-      .describe("Where the token limit is sent; OpenAI's reasoning models take only max_completion_tokens."),
-    proxy: serverUrl.optional().describe('An HTTP proxy to go through.'),
+      .describe(
+        "The field for the token limit; OpenAI's reasoning models accept only max_completion_tokens.",
+      ),
+    proxy: serverUrl.optional().describe('An HTTP proxy to use.'),
     timeouts: timeouts.prefault({}),
     retries: retries.prefault({}),
     ...common,
@@ -94,18 +92,16 @@ export const groupSchema = z
       .min(1, 'must name at least one model or remote')
       .describe('Models and remotes in the order they are tried.'),
     fallback: list(name).default([]).describe('Groups that are tried after all members have failed.'),
-    firstTokenSecs: seconds
-      .default(120)
-      .describe('Longest time to the first token over all of them, seconds.'),
+    firstTokenSecs: seconds.default(120).describe('Max time to the first token over all members, seconds.'),
     aliases,
   })
-  .describe('A name for several models, tried in order until one has given its first token.');
+  .describe('A name for several models, tried in order until one sends its first token.');
 
 const tenantSchema = z.strictObject({
   budget: budgetSchema
     .optional()
     .describe(
-      'day and month in the currency of the prices, dayTokens and monthTokens in tokens; absent is unlimited.',
+      'day and month in the currency of the prices, dayTokens and monthTokens in tokens; unlimited if absent.',
     ),
 });
 
@@ -119,7 +115,7 @@ export const fileSchema = z
     groups: record(groupSchema).prefault({}).describe('Groups, by name.'),
     default: name
       .optional()
-      .describe('The model or group for requests that name none; by default the first model.'),
+      .describe('The model or group for requests that name none; default: the first model.'),
     tenants: z
       .record(z.string().min(1).max(128), tenantSchema)
       .prefault({})

@@ -1,6 +1,6 @@
 /**
- * The one downloader: resumes, checks sums while streaming, retries, and puts the file in place only when it is
- * whole. What was fetched before an interruption stays in `X.part` beside it.
+ * Downloads files: resumes, computes checksums while streaming, retries, and moves the file into place only when it is
+ * complete. After an interruption the part fetched so far stays in `X.part` beside it.
  */
 import type { Hash } from 'node:crypto';
 import { createHash } from 'node:crypto';
@@ -24,31 +24,31 @@ import { withRetries } from './retry.js';
 
 export interface Integrity {
   algorithm: 'sha256' | 'sha512';
-  /** The expected digest in lower-case hex; without it the digest is only computed. */
+  /** The expected digest in lower-case hex; if absent the digest is only computed. */
   digest?: string | undefined;
 }
 
 export interface DownloadOptions {
   url: string;
-  /** The finished file. Its folder is made. An existing file is replaced: ask before. */
+  /** The finished file. Its folder is created; an existing file is replaced. */
   to: string;
-  /** Sent to the URL's own origin; credentials among them go nowhere else. */
+  /** Sent to the URL's origin; credentials are sent nowhere else. */
   headers?: Headers;
-  /** Expected bytes, when known beforehand. */
+  /** Expected size in bytes, if known beforehand. */
   size?: number | undefined;
   integrity?: Integrity;
   onProgress?: ((progress: DownloadProgress) => void) | undefined;
-  /** Looks at the whole part before it becomes the file; throwing discards it. */
+  /** Checks the complete part before it becomes the file; an error discards it. */
   verify?: (part: string) => Promise<void>;
   signal?: AbortSignal | undefined;
-  /** Failures in a row without progress before giving up (5) and milliseconds before the first retry (500). */
+  /** Consecutive failures without progress before giving up (5), and wait before the first retry, milliseconds (500). */
   attempts?: number;
   backoffMs?: number;
 }
 
 export interface DownloadProgress {
   received: number;
-  /** Undefined when the server does not say. */
+  /** Undefined if the server does not say. */
   total: number | undefined;
 }
 
@@ -59,7 +59,7 @@ export interface Downloaded {
   digest: string;
 }
 
-/** A part as it stands: how much of it there is, and the hash of that much. */
+/** The current state of a part: its size and its hash. */
 interface Progressing {
   received: number;
   hash: Hash;
@@ -68,7 +68,7 @@ interface Progressing {
 
 /**
  * Downloads a file.
- * @throws DownloadError; what the signal was aborted with, and then the part stays for the next time
+ * @throws DownloadError; the signal's reason when it aborts, and the part then stays for the next run
  */
 export async function download(options: DownloadOptions): Promise<Downloaded> {
   await mkdir(path.dirname(options.to), { recursive: true });
@@ -76,13 +76,13 @@ export async function download(options: DownloadOptions): Promise<Downloaded> {
   try {
     return await finish(options, await fetchWhole(options));
   } catch (error) {
-    // A part of something else (the file changed, the disk lied) shows only in the sum: once more from the start.
+    // A part of something else (changed file, disk error) shows only in the checksum: retry once from the start.
     if (!resumed || !(error instanceof DownloadError) || error.code !== 'checksum') throw error;
     return finish(options, await fetchWhole(options));
   }
 }
 
-/** Checks the whole and puts it in place. A wrong part is removed, so that the next run starts over. */
+/** Checks the complete file and moves it into place. A wrong part is removed, so that the next run starts over. */
 async function finish(options: DownloadOptions, part: Progressing): Promise<Downloaded> {
   const digest = part.hash.digest('hex');
   try {
@@ -116,7 +116,7 @@ function fetchWhole(options: DownloadOptions): Promise<Progressing> {
   let furthest = 0;
   return withRetries({ attempts, backoffMs, signal }, (progressed) =>
     attemptOnce(options, (received) => {
-      // A server that breaks off at the same place each time makes no progress.
+      // A server that breaks off at the same position each time makes no progress.
       if (received > furthest) progressed();
       furthest = Math.max(furthest, received);
     }),
@@ -142,7 +142,7 @@ async function attemptOnce(
   return part;
 }
 
-/** The state of a part left by an earlier attempt. A part larger than the file can be no part of it. */
+/** The state of a part left by an earlier attempt. A part larger than the file does not belong to it. */
 async function existingPart(options: DownloadOptions): Promise<Progressing> {
   const { to, size, signal, integrity } = options;
   const algorithm = integrity?.algorithm ?? 'sha256';
@@ -155,8 +155,8 @@ async function existingPart(options: DownloadOptions): Promise<Progressing> {
 }
 
 /**
- * Asks for the rest only if it is the rest of the same file: the server compares the validator. Without one, a known
- * checksum does the comparing at the end; with neither it starts over.
+ * Requests the remainder only if the file is the same, which the server decides by the validator. Without a validator, a
+ * known checksum decides at the end; without both, the download starts over.
  */
 async function rangeHeaders(options: DownloadOptions, part: Progressing): Promise<Headers> {
   if (part.received === 0) return {};
@@ -167,7 +167,7 @@ async function rangeHeaders(options: DownloadOptions, part: Progressing): Promis
   return usable ? { ...range, 'if-range': note.validator ?? '' } : {};
 }
 
-/** @throws DownloadError `network` for whatever breaks a connection */
+/** @throws DownloadError `network` for any broken connection */
 async function getOrFail(options: DownloadOptions, headers: Headers): Promise<Dispatcher.ResponseData> {
   try {
     return await get(options.url, headers, options.signal);
@@ -190,7 +190,7 @@ function asNetworkError(options: DownloadOptions, error: unknown): unknown {
 const isFileError = (code: string | undefined): boolean =>
   ['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'EMFILE', 'EIO'].includes(code ?? '');
 
-/** 416: nothing comes after the part. Then it is the whole file, unless the server says that the file is shorter. */
+/** 416: nothing follows the part, so it is the complete file unless the server says that the file is shorter. */
 async function afterUnsatisfiable(
   options: DownloadOptions,
   part: Progressing,
@@ -209,7 +209,7 @@ function failOnStatus(url: string, response: Dispatcher.ResponseData): void {
   throw new DownloadError('http', `${safeUrl(url)} returned ${response.statusCode}`, response.statusCode);
 }
 
-/** Whether the answer is the rest of the part, from exactly its end. */
+/** Whether the response continues exactly at the end of the part. */
 function continues(response: Dispatcher.ResponseData, part: Progressing): boolean {
   const start = /^bytes (\d+)-/.exec(String(response.headers['content-range'] ?? ''))?.[1];
   return response.statusCode === 206 && Number(start) === part.received;
@@ -241,7 +241,7 @@ function totalBytes(response: Dispatcher.ResponseData, received: number): number
   return length === undefined ? undefined : received + Number(length);
 }
 
-/** What to compare next time: a strong ETag, else the date. */
+/** The validator for the next run: a strong ETag, otherwise the date. */
 function noteOf(url: string, response: Dispatcher.ResponseData): PartNote {
   const etag = response.headers['etag'];
   const strong = typeof etag === 'string' && !etag.startsWith('W/') ? etag : undefined;
@@ -249,7 +249,7 @@ function noteOf(url: string, response: Dispatcher.ResponseData): PartNote {
   return { url, validator: strong ?? (typeof date === 'string' ? date : undefined) };
 }
 
-/** Writes each piece before the next is read: what has come is kept when the connection breaks. */
+/** Writes each piece before the next is read, so that it is kept if the connection breaks. */
 async function append(
   options: DownloadOptions,
   part: Progressing,

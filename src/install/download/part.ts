@@ -1,10 +1,10 @@
-/** The unfinished file `X.part` and the note `X.part.json` beside it, which says what it is a part of. */
+/** The unfinished file `X.part` and the note `X.part.json` beside it, which identifies the file. */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 
-/** What the server said of the file when the part was begun; the validator is an ETag or a date. */
+/** The server's description of the file when the part was begun; the validator is an ETag or a date. */
 export interface PartNote {
   url: string;
   validator?: string | undefined;
@@ -12,7 +12,7 @@ export interface PartNote {
 
 export const partPath = (file: string): string => `${file}.part`;
 
-/** Bytes of the part; 0 without one. */
+/** Size of the part in bytes; 0 if there is none. */
 export async function partSize(file: string): Promise<number> {
   return stat(partPath(file)).then(
     ({ size }) => size,
@@ -20,7 +20,7 @@ export async function partSize(file: string): Promise<number> {
   );
 }
 
-/** The note of an earlier run; undefined when missing or unreadable. */
+/** The note of an earlier run; undefined if missing or unreadable. */
 export async function readNote(file: string): Promise<PartNote | undefined> {
   try {
     const note = JSON.parse(await readFile(notePath(file), 'utf8')) as Partial<PartNote>;
@@ -40,15 +40,15 @@ export async function discardPart(file: string): Promise<void> {
   await Promise.all([rm(partPath(file), { force: true }), rm(notePath(file), { force: true })]);
 }
 
-/** Removes the note once its part has become the file. */
+/** Removes the note after its part has become the file. */
 export async function discardNote(file: string): Promise<void> {
   await rm(notePath(file), { force: true });
 }
 
 /**
- * Hash of the bytes of a file.
- * @param onRead called with the bytes read so far
- * @throws the file system's errors, and what the signal was aborted with
+ * Hashes the bytes of a file.
+ * @param onRead called with the number of bytes read so far
+ * @throws the file system's errors, and the signal's reason when it aborts
  */
 export async function hashFile(
   path: string,

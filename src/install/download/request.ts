@@ -1,11 +1,11 @@
-/** One HTTP GET that follows redirects, and the error that a download ends with. */
+/** One HTTP GET that follows redirects, and the error class of downloads. */
 import { EnvHttpProxyAgent, interceptors, request, type Dispatcher } from 'undici';
 import { UserError } from '../../errors.js';
 
 /** Why a download failed. `transient` ones were retried before this was thrown. */
 export type DownloadErrorCode = 'http' | 'network' | 'checksum' | 'size' | 'disk_full' | 'content';
 
-/** A download's failure, in one line without credentials; `status` is set when a server answered with it. */
+/** A download's failure, in one line without credentials; `status` is set if it is the server's response. */
 export class DownloadError extends UserError {
   constructor(
     readonly code: DownloadErrorCode,
@@ -19,14 +19,14 @@ export class DownloadError extends UserError {
 
 const MAX_REDIRECTS = 10;
 
-/** Milliseconds without an answer, or without another byte, after which a connection counts as broken. */
+/** Time without a response or further bytes after which a connection counts as broken, milliseconds. */
 const STALLED_MS = 60_000;
 
 export type Headers = Readonly<Record<string, string>>;
 
 let shared: Dispatcher | undefined;
 
-/** The way that a request takes. */
+/** The redirects of one request. */
 class Hops {
   readonly #url: string;
   #secure = false;
@@ -36,7 +36,7 @@ class Hops {
     this.#url = url;
   }
 
-  /** Sees the request of every hop. One that leaves https would send the rest of the way in the clear. */
+  /** Checks every hop. Leaving https would continue in clear text. */
   readonly check: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) => {
     const secure = String(options.origin).startsWith('https:');
     if (this.#secure && !secure) throw badRedirect(this.#url, 'from https to http, which is refused');
@@ -45,7 +45,7 @@ class Hops {
     return dispatch(options, handler);
   };
 
-  /** The redirect interceptor throws these codes for a target that it cannot parse, and for one it has been to. */
+  /** The redirect interceptor throws these codes for a target that it cannot parse or has already visited. */
   explain(error: unknown): unknown {
     const { code } = error as { code?: unknown };
     const unusable = this.#begun && (code === 'ERR_INVALID_URL' || code === 'UND_ERR_INVALID_ARG');
@@ -53,7 +53,7 @@ class Hops {
   }
 }
 
-/** A URL fit for messages: neither user, password nor query, where signatures and tokens are. */
+/** A URL for messages, without user, password and query, which may contain signatures and tokens. */
 export function safeUrl(url: string | URL): string {
   const { protocol, host, pathname } = new URL(url);
   return `${protocol}//${host}${pathname}`;
@@ -84,7 +84,7 @@ export async function get(
   throw badRedirect(url, `more than ${MAX_REDIRECTS} times`);
 }
 
-/** Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY; made at first use. */
+/** Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY; made on first use. */
 const agent = (): Dispatcher =>
   (shared ??= new EnvHttpProxyAgent({ headersTimeout: STALLED_MS, bodyTimeout: STALLED_MS }));
 

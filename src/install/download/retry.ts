@@ -1,4 +1,4 @@
-/** When to try again, and how long to wait before. */
+/** When to retry, and how long to wait before. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DownloadError } from './request.js';
 
@@ -6,14 +6,14 @@ const TRANSIENT_STATUSES = new Set([408, 425, 429, 500, 502, 503, 504]);
 const LONGEST_WAIT_MS = 30_000;
 
 export interface RetryOptions {
-  /** Failures in a row, without one new byte between them, after which to give up. */
+  /** Consecutive failures without a new byte in between after which to give up. */
   attempts: number;
-  /** Milliseconds before the second attempt; doubled for each further one. */
+  /** Wait before the second attempt, milliseconds; doubles for each further one. */
   backoffMs: number;
   signal: AbortSignal | undefined;
 }
 
-/** Whether trying again may help: broken connections and overloaded servers, but not a wrong address or a full disk. */
+/** Whether a retry may help, as for broken connections and overloaded servers, but not a wrong address or a full disk. */
 export function isTransient(error: unknown): boolean {
   if (!(error instanceof DownloadError)) return false;
   if (error.code === 'network') return true;
@@ -22,7 +22,7 @@ export function isTransient(error: unknown): boolean {
 
 /**
  * Runs an attempt until it succeeds or fails for good.
- * @param attempt calls its argument when it got further than before, which starts the count anew
+ * @param attempt calls its argument when it made progress, which resets the count
  */
 export async function withRetries<T>(
   options: RetryOptions,
@@ -41,7 +41,7 @@ export async function withRetries<T>(
   }
 }
 
-/** Waits with up to a quarter of jitter, so that many machines do not come back together. */
+/** Waits with up to a quarter of jitter, so that many machines do not retry together. */
 async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   const wait = Math.min(ms, LONGEST_WAIT_MS) * (1 + Math.random() / 4);
   await sleep(wait, undefined, signal ? { signal } : {}).catch((error: unknown) => {

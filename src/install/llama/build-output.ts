@@ -3,11 +3,11 @@
 export interface BuildStep {
   /** 0 to 100. */
   percent: number;
-  /** What is being made, short: a file or target name. */
+  /** A short name for the current file or target. */
   step: string;
 }
 
-/** The first of these begins the trouble; what follows are mostly its consequences. */
+/** Marks the first error; later ones are mostly its consequences. */
 const TROUBLE = /(^|[\s:(])(fatal error|error|Error|ERROR|undefined reference|No space left|Killed)\b/;
 
 const LINES_BEFORE = 2;
@@ -27,7 +27,7 @@ function stepName(text: string): string {
   return last.replace(/\.o$/, '');
 }
 
-/** The log's lines around the first error, else its last ones. */
+/** The log's lines around the first error, otherwise its last ones. */
 export function tellingLines(log: string): string[] {
   const lines = log.split('\n').filter((line) => line.trim() !== '');
   const first = lines.findIndex((line) => TROUBLE.test(line) && parseStep(line) === undefined);
@@ -36,7 +36,7 @@ export function tellingLines(log: string): string[] {
   return lines.slice(from, from + LINES);
 }
 
-/** What to do, by what the log says; undefined when it says nothing known. */
+/** The remedy for a known problem in the log; undefined if there is none. */
 export function remedy(log: string): string | undefined {
   if (/No space left on device/.test(log)) {
     return 'The disk is full: free some space, or set LMSERV_CACHE_DIR to another disk.';

@@ -1,4 +1,4 @@
-/** Building with cmake: progress from its lines, all of its output in a log, and a failure told in one screen. */
+/** Builds with cmake: shows progress, writes all output to a log, and summarises a failure on one screen. */
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
@@ -12,10 +12,10 @@ import { findProgram, withoutGit } from './programs.js';
 
 const TARGETS = ['llama-cli', 'llama-server'];
 
-/** Milliseconds between asking the build's processes to end and killing them. */
+/** Time between SIGTERM and SIGKILL for the build's processes, milliseconds. */
 const KILL_AFTER_MS = 3_000;
 
-/** Builds llama-cli and llama-server in the cache, going on where an interrupted build stopped. @throws SetupError */
+/** Builds llama-cli and llama-server in the cache, continuing an interrupted build. @throws SetupError */
 export async function build(context: SetupContext): Promise<void> {
   await mkdir(context.layout.build, { recursive: true });
   const log = createWriteStream(context.layout.log, { flags: 'w' });
@@ -30,7 +30,7 @@ export async function build(context: SetupContext): Promise<void> {
   if (during !== undefined) throw await failure(context, during);
 }
 
-/** A folder configured by an interrupted run may be unusable (moved cache, half-written file): then from scratch. */
+/** Starts from scratch if an interrupted run left an unusable folder (moved cache, half-written file). */
 async function configureOrRestart(context: SetupContext, log: WriteStream): Promise<boolean> {
   const resumed = await exists(path.join(context.layout.build, 'CMakeCache.txt'));
   if (await configure(context, log)) return true;
@@ -45,13 +45,13 @@ async function configure(context: SetupContext, log: WriteStream): Promise<boole
   return cmake(context, args, log, () => undefined);
 }
 
-/** make is cmake's default; without it ninja. */
+/** make, cmake's default, if available; otherwise ninja. */
 async function generator(env: NodeJS.ProcessEnv): Promise<string[]> {
   if (env['CMAKE_GENERATOR'] || (await findProgram('make', env))) return [];
   return ['-G', 'Ninja'];
 }
 
-/** Runs cmake in a process group of its own, so that compilers end with it. @returns whether it succeeded */
+/** Runs cmake in a separate process group, so that compilers end with it. @returns whether it succeeded */
 async function cmake(
   context: SetupContext,
   args: string[],
@@ -82,7 +82,7 @@ async function cmake(
   return !result.failed;
 }
 
-/** SIGTERM to a whole process group, and SIGKILL to what is left of it a while later. */
+/** Sends SIGTERM to a process group, and later SIGKILL to what is left of it. */
 function endGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   const send = (name: NodeJS.Signals): void => {
@@ -118,6 +118,6 @@ async function failure(context: SetupContext, during: string): Promise<SetupErro
     ...tellingLines(text).map((line) => `  ${line.slice(0, 200)}`),
     `The full log: ${log}`,
     next,
-    'Or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
+    'Or set LLM_BIN_PATH to an existing llama-cli or llama-server.',
   ]);
 }

@@ -1,4 +1,4 @@
-/** What every step of a setup shares: the pin, where things are kept, and the one error. */
+/** Shared by all steps of a setup: the pin, the layout of folders, and the error class. */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -14,18 +14,18 @@ export interface SetupContext {
   root: string;
   env: NodeJS.ProcessEnv;
   signal: AbortSignal | undefined;
-  /** Where progress goes. */
+  /** The stream for progress. */
   output: ProgressStream;
   pin: Pin;
   layout: Layout;
   flavour: Flavour;
   /** cmake's flags. */
   flags: readonly string[];
-  /** Compilers at once. */
+  /** Compilers in parallel. */
   jobs: number;
 }
 
-/** A setup failure told in one screen: what failed, the lines of the log that say why, and what to do. */
+/** A setup failure that fits on one screen: what failed, the relevant lines of the log, and what to do. */
 export class SetupError extends UserError {
   constructor(message: string, details: readonly string[] = [], options?: ErrorOptions) {
     super([message, ...details].join('\n'), options);
@@ -33,7 +33,7 @@ export class SetupError extends UserError {
 }
 
 const pinSchema = z.strictObject({
-  /** The npm package whose tarball carries the source, and its exact version. */
+  /** The npm package whose tarball contains the source, and its exact version. */
   package: z.string(),
   version: z.string(),
   /** The tarball's hash as npm writes it: `sha512-` and base64. */
@@ -48,9 +48,9 @@ const pinSchema = z.strictObject({
 /** The pinned llama.cpp: vendor/llama.cpp.json. */
 export type Pin = z.infer<typeof pinSchema>;
 
-/** Where setup keeps things: all in the cache, to which the checkout holds links. */
+/** The folders of setup, all in the cache; the checkout contains links to them. */
 export interface Layout {
-  /** Folder of all that belongs to llama.cpp in the cache. */
+  /** llama.cpp's folder in the cache. */
   base: string;
   lock: string;
   tarball: string;
@@ -59,7 +59,7 @@ export interface Layout {
   source: string;
   /** This flavour's build. */
   build: string;
-  /** Written into the build when it is complete. */
+  /** The file that marks a complete build. */
   stamp: string;
   log: string;
   /** The links in the checkout. */
@@ -100,7 +100,7 @@ export function layoutOf(
   };
 }
 
-/** `0.5.0-de3ff815`: names the source in the cache. */
+/** The source's name in the cache, such as `0.5.0-de3ff815`. */
 const sourceName = (pin: Pin): string => `${pin.llamaVersion}-${pin.commit.slice(0, 8)}`;
 
 /** The folder of a flavour's build below vendor/llama.cpp. */

@@ -1,4 +1,4 @@
-/** At `npm start`: builds llama.cpp only when no usable binary is there. */
+/** Builds llama.cpp at `npm start` if there is no usable binary. */
 import path from 'node:path';
 import { BinaryError, resolveBinary } from '../../../workers/binary.js';
 import { readDotenv } from '../../files/dotenv.js';
@@ -6,7 +6,7 @@ import type { ProgressStream } from '../progress.js';
 import { SetupError } from './context.js';
 import type { SetupOptions } from './setup.js';
 
-/** @returns whether there is a usable binary now; otherwise what to do has been written */
+/** @returns whether there is a usable binary now; if not, the output says what to do */
 export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   const { root, env = process.env } = options;
   const configured = configuredBinary(root, env);
@@ -21,17 +21,17 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   }
 }
 
-/** LLM_BIN_PATH from the environment, else from the checkout's .env. */
+/** LLM_BIN_PATH from the environment, otherwise from the checkout's .env. */
 function configuredBinary(root: string, env: NodeJS.ProcessEnv): string | undefined {
   return { ...readDotenv(path.join(root, '.env')), ...env }.LLM_BIN_PATH || undefined;
 }
 
-/** Says why, when a binary was there but of no use, and how long it takes. */
+/** Explains why an existing binary is unusable and how long a build takes, then builds. */
 async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean> {
   if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
   write(options, 'No usable llama.cpp was found. Building it takes minutes, once for all clones.');
   try {
-    // Loaded only now: at every other start it would cost more than all the rest.
+    // Loaded only now, because it would slow down every other start.
     const { setup } = await import('./setup.js');
     const { binary } = await setup(options);
     write(options, `llama.cpp is ready: ${path.relative(options.root, binary)}`);

@@ -1,4 +1,4 @@
-/** What llama.cpp is built for, and with which flags. */
+/** The target of a llama.cpp build, and its flags. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import os from 'node:os';
@@ -7,13 +7,13 @@ import type { Flavour } from './context.js';
 import { outputOf } from './programs.js';
 import { findNvcc } from './tools.js';
 
-/** What `--gpu auto` chose, and why when that may surprise. */
+/** The choice of `--gpu auto`, with a reason if it may surprise. */
 export interface Detected {
   flavour: Flavour;
   note?: string;
 }
 
-/** Only the two programs, nothing from the network, and libraries found beside the program. */
+/** Builds only the two programs, uses nothing from the network, and finds libraries beside the program. */
 const COMMON_FLAGS = [
   '-DCMAKE_BUILD_TYPE=Release',
   '-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON',
@@ -26,10 +26,10 @@ const COMMON_FLAGS = [
   '-DLLAMA_OPENSSL=OFF',
 ];
 
-/** For GPUs that are not known while building: from Turing on, which CUDA 11.8 to 13 all take. */
+/** For unknown GPUs: Turing and later, which CUDA 11.8 to 13 all support. */
 const COMMON_ARCHITECTURES = ['75-virtual', '80-virtual', '86-real', '89-real', '90-virtual'];
 
-/** The flavour for this machine: CUDA with an NVIDIA GPU and its compiler, Metal on a Mac, else the CPU. */
+/** The flavour for this machine: CUDA with an NVIDIA GPU and its compiler, Metal on a Mac, otherwise the CPU. */
 export async function detectFlavour(env: NodeJS.ProcessEnv, platform = process.platform): Promise<Detected> {
   if (platform === 'darwin') return { flavour: 'metal' };
   if (!(await hasNvidiaGpu(env))) return { flavour: 'cpu' };
@@ -52,7 +52,7 @@ export async function cmakeFlags(flavour: Flavour, env: NodeJS.ProcessEnv): Prom
   return [...COMMON_FLAGS, metal, ...(flavour === 'vulkan' ? ['-DGGML_VULKAN=ON'] : [])];
 }
 
-/** Built for the GPUs that are here, when they are known. */
+/** Builds for this machine's GPUs, if they are known. */
 async function cudaFlags(env: NodeJS.ProcessEnv): Promise<string[]> {
   const nvcc = await findNvcc(env);
   const here = (await computeCapabilities(env)).map((capability) => capability.replace('.', ''));
@@ -64,20 +64,20 @@ async function cudaFlags(env: NodeJS.ProcessEnv): Promise<string[]> {
   ];
 }
 
-/** Compute capabilities of the GPUs here, like ["8.6", "9.0"]; empty when unknown. */
+/** Compute capabilities of this machine's GPUs, such as ["8.6", "9.0"]; empty if unknown. */
 async function computeCapabilities(env: NodeJS.ProcessEnv): Promise<string[]> {
   const listed = await outputOf('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'], env);
   const found = listed?.split('\n').filter((line) => /^\d+\.\d+$/.test(line.trim())) ?? [];
   return [...new Set(found.map((line) => line.trim()))].sort();
 }
 
-/** Eight hex digits that change with the flags and with the CPU built for. */
+/** Eight hex digits that depend on the flags and the target CPU. */
 export async function flagsHash(flags: readonly string[]): Promise<string> {
   const parts = [process.platform, process.arch, await cpuFeatures(), ...flags];
   return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 8);
 }
 
-/** What the compiler may use of this CPU: a build for one CPU can die with SIGILL on another. */
+/** Features of this CPU that the compiler may use; a build for one CPU can crash with SIGILL on another. */
 async function cpuFeatures(): Promise<string> {
   const info = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
   const features = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1];

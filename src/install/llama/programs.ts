@@ -4,7 +4,7 @@ import { access } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
 
-/** Path of a program on PATH; undefined when it is not there. */
+/** Path of a program on PATH; undefined if there is none. */
 export async function findProgram(name: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
   for (const folder of (env['PATH'] ?? '').split(path.delimiter).filter(Boolean)) {
     const file = path.join(folder, name);
@@ -22,7 +22,7 @@ export function withoutGit(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^GIT_(?!SSL|CONFIG_)/.test(name)));
 }
 
-/** A short program's stdout, trimmed; undefined when it is missing or fails. */
+/** A short program's stdout, trimmed; undefined if it is missing or fails. */
 export async function outputOf(
   command: string,
   args: readonly string[],

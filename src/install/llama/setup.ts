@@ -17,11 +17,11 @@ export interface SetupOptions {
   /** The checkout. */
   root: string;
   gpu?: Flavour | 'auto';
-  /** Compilers at once; as many as cores and memory allow by default. */
+  /** Compilers in parallel; default: as many as cores and memory allow. */
   jobs?: number | undefined;
-  /** Builds anew even when there is a build. */
+  /** Builds again even if there is a build. */
   force?: boolean;
-  /** The npm package's tarball, when the network is not to be used. */
+  /** The npm package's tarball, to avoid the network. */
   tarball?: string | undefined;
   env?: NodeJS.ProcessEnv;
   signal?: AbortSignal | undefined;
@@ -32,24 +32,24 @@ export interface SetupResult {
   flavour: Flavour;
   /** llama-cli's path in the checkout. */
   binary: string;
-  /** Whether an earlier build of the cache was used. */
+  /** Whether an earlier build from the cache was used. */
   cached: boolean;
 }
 
-/** The largest of llama.cpp's files takes about this much memory to compile. */
+/** Compiling the largest of llama.cpp's files takes about this many bytes of memory. */
 const MEMORY_PER_JOB = 1.5e9;
 
-/** Bytes a first build takes at its height, measured for the CPU and with room to grow. */
+/** Peak size of a first build, bytes, measured for the CPU and with a margin. */
 const SPACE_NEEDED: Record<Flavour, number> = { cpu: 0.6e9, metal: 0.8e9, vulkan: 1.5e9, cuda: 4e9 };
 
-/** As many compilers as there are cores, unless memory is short. */
+/** One compiler per core, fewer if memory is short. */
 export function defaultJobs(cores = os.availableParallelism(), memory = process.availableMemory()): number {
   return Math.max(1, Math.min(cores, Math.floor(memory / MEMORY_PER_JOB)));
 }
 
 /**
- * Makes the checkout have a llama-cli and llama-server of the wanted flavour.
- * @throws SetupError to show to the user; what the signal was aborted with
+ * Provides llama-cli and llama-server of the requested flavour in the checkout.
+ * @throws SetupError to show to the user; the signal's reason when it aborts
  */
 export async function setup(options: SetupOptions): Promise<SetupResult> {
   const context = await contextOf(options);
@@ -79,7 +79,7 @@ async function chooseFlavour(options: SetupOptions, env: NodeJS.ProcessEnv): Pro
   return flavour;
 }
 
-/** The build itself, under the cache's lock: of two clones the second finds the first one's build. */
+/** Builds while holding the cache's lock, so that a second clone finds the build of the first. */
 async function buildOnce(context: SetupContext, options: SetupOptions): Promise<boolean> {
   const { layout } = context;
   if (options.force) {
@@ -96,7 +96,7 @@ async function buildOnce(context: SetupContext, options: SetupOptions): Promise<
   return false;
 }
 
-/** An unfinished build has already taken its room. */
+/** Not needed for an unfinished build, which already takes its space. */
 async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
   if (await exists(layout.build)) return;
   await requireSpace(layout.base, SPACE_NEEDED[flavour]).catch((error: Error) => {
@@ -106,7 +106,7 @@ async function requireRoom({ layout, flavour }: SetupContext): Promise<void> {
   });
 }
 
-/** Checks that both programs run here, then marks the build as whole. */
+/** Checks that both programs run here, then marks the build as complete. */
 async function finishBuild({ layout, pin, flavour, flags, env }: SetupContext): Promise<void> {
   for (const name of ['llama-cli', 'llama-server'])
     await requireRunning(path.join(layout.build, 'bin', name), env);
@@ -128,13 +128,13 @@ async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<voi
   }
 }
 
-/** Objects and libraries for linking are three quarters of a build and of no use afterwards. */
+/** Removes objects and static libraries, which are three quarters of a build and useless afterwards. */
 async function keepPrograms(build: string): Promise<void> {
   const others = (await readdir(build)).filter((name) => name !== 'bin');
   await Promise.all(others.map((name) => rm(path.join(build, name), { recursive: true, force: true })));
 }
 
-/** Replaces a link in one step, so that there is always one. @throws SetupError for a folder of the user's own */
+/** Replaces a link atomically, so that it always exists. @throws SetupError for a folder that setup did not make */
 async function linkInto(link: string, target: string): Promise<void> {
   const existing = await lstat(link).catch(() => undefined);
   if (existing !== undefined && !existing.isSymbolicLink()) {

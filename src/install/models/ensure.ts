@@ -1,4 +1,4 @@
-/** The library behind `npm run model` and behind LLM_MODEL_PATH when it names a model to fetch. */
+/** Obtains models for `npm run model`, and for LLM_MODEL_PATH if it names a model to fetch. */
 import { lstat, mkdir, readdir, readlink, realpath, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { DownloadError } from '../download/request.js';
@@ -10,39 +10,39 @@ import { findDownloaded, rememberDownload } from './record.js';
 import { ModelError, parseModelSpec, specKey, type ModelSpec } from './spec.js';
 
 export interface ModelOptions {
-  /** Where models go. */
+  /** The folder of models. */
   modelsDir: string;
   /** The hub's address (HF_ENDPOINT). */
   endpoint?: string | undefined;
   /** HF_TOKEN; sent to the endpoint only. */
   token?: string | undefined;
-  /** The file's name in the models folder, with or without `.gguf`, instead of its own. */
+  /** Another name for the file in the models folder, with or without `.gguf`. */
   name?: string | undefined;
   /** The expected checksum in hex, for a single file. */
   sha256?: string | undefined;
   onProgress?: ((progress: ModelProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
-  /** Milliseconds before the first retry (500). */
+  /** Wait before the first retry, milliseconds (default: 500). */
   backoffMs?: number | undefined;
 }
 
 export interface Model {
-  /** What llama.cpp is given: the file, or the first part of a split one. */
+  /** The path for llama.cpp: the file, or the first part of a split one. */
   path: string;
-  /** The files just fetched or checked; empty when an earlier download was found. */
+  /** The files just fetched or checked; empty if an earlier download was found. */
   files: readonly Fetched[];
 }
 
 export interface Linked {
   /** The (first) file in the models folder. */
   path: string;
-  /** Whether a link was made; false for a file that is in the models folder itself. */
+  /** Whether a link was made; false for a file already in the models folder. */
   linked: boolean;
 }
 
 /**
- * Makes a model be there and returns its files. One that was downloaded before is found without any network.
- * @throws ModelError and DownloadError with a message for the user; what the signal was aborted with
+ * Obtains a model and returns its files. An earlier download is found without the network.
+ * @throws ModelError and DownloadError with a message for the user; the signal's reason when it aborts
  */
 export async function obtainModel(text: string, options: ModelOptions): Promise<Model> {
   const spec = parseModelSpec(text);
@@ -97,7 +97,7 @@ function fromHub(hub: Hub, repo: string, files: readonly HubFile[], options: Mod
   }));
 }
 
-/** A file's local name; of a renamed split model each part keeps its number, by which llama.cpp finds the others. */
+/** A file's local name; the parts of a renamed split model keep their numbers, by which llama.cpp finds them. */
 function localName(file: string, name: string | undefined): string {
   const own = path.posix.basename(file);
   if (name === undefined) return own;
@@ -126,14 +126,14 @@ async function fetchFromUrl(url: string, options: ModelOptions): Promise<Fetched
 }
 
 /**
- * The path of a model given as `hf:org/repo[:quant]`, URL or path, fetched first when it is not there yet.
+ * The path of a model given as `hf:org/repo[:quant]`, URL or path, fetched first if necessary.
  * @throws as `obtainModel`
  */
 export async function ensureModel(spec: string, options: ModelOptions): Promise<string> {
   return (await obtainModel(spec, options)).path;
 }
 
-/** Checks a model file and links it, and the other parts of a split one, into the models folder. @throws ModelError */
+/** Checks a model file and links it, with the other parts of a split one, into the models folder. @throws ModelError */
 export async function linkModel(file: string, modelsDir: string, name: string | undefined): Promise<Linked> {
   await mkdir(modelsDir, { recursive: true });
   const real = await realpath(file).catch(() => {
@@ -146,7 +146,7 @@ export async function linkModel(file: string, modelsDir: string, name: string | 
   return { path: path.join(modelsDir, linkName(parts[0] ?? real, name)), linked: true };
 }
 
-/** All parts of a split model beside the given one; else just it. @throws ModelError when a part is missing */
+/** All parts of a split model next to `file`; otherwise only `file`. @throws ModelError if a part is missing */
 async function partsOf(file: string): Promise<string[]> {
   const part = partOf(file);
   if (part === undefined) return [file];
@@ -159,7 +159,7 @@ async function partsOf(file: string): Promise<string[]> {
   throw new ModelError(`${folder} has ${parts.length} of the ${part.count} parts of ${stem}`);
 }
 
-/** A link that is there already and leads to the same file is left. @throws ModelError for anything else there */
+/** Keeps an existing link to the same file. @throws ModelError if anything else has the name */
 async function linkOne(file: string, link: string): Promise<void> {
   const there = await lstat(link).catch(() => undefined);
   if (there === undefined) return symlink(file, link);

@@ -1,4 +1,4 @@
-/** Fetching a model's files into the models folder, without ever touching another model's. */
+/** Fetches a model's files into the models folder without touching those of other models. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { withLock } from '../early/lock.mjs';
@@ -27,7 +27,7 @@ export interface FetchOptions {
   backoffMs?: number | undefined;
 }
 
-/** How far one of a model's files is. */
+/** The progress of one of a model's files. */
 export interface ModelProgress extends DownloadProgress {
   file: string;
   /** From 1. */
@@ -52,7 +52,7 @@ export async function fetchFiles(wanted: readonly Wanted[], options: FetchOption
   return fetched;
 }
 
-/** Room for all parts together, less what is there already. */
+/** Requires space for all parts, minus what has already been fetched. */
 async function requireRoom(wanted: readonly Wanted[], modelsDir: string): Promise<void> {
   let missing = 0;
   for (const { name, size = 0 } of wanted) {
@@ -73,7 +73,7 @@ async function fetchOne(
 ): Promise<Fetched> {
   const target = path.join(options.modelsDir, wanted.name);
   const { signal, headers, onProgress, backoffMs } = options;
-  // Both names match what .gitignore leaves out: X.gguf.part*.
+  // Both names match a pattern of .gitignore: X.gguf.part*.
   return withLock(`${target}.part.lock`, { signal }, async () => {
     const report = (progress: DownloadProgress) => onProgress?.({ ...progress, ...at, file: wanted.name });
     const found = await existing(wanted, target, { signal, report });
@@ -93,7 +93,7 @@ async function fetchOne(
   });
 }
 
-/** The file when it is already there. @throws ModelError when another one has its name */
+/** The file if it already exists. @throws ModelError if another file has its name */
 async function existing(
   wanted: Wanted,
   target: string,

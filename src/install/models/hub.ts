@@ -14,7 +14,7 @@ export interface Hub {
   /** Sent to the endpoint's own origin only. */
   token: string | undefined;
   signal: AbortSignal | undefined;
-  /** Milliseconds before the first retry. */
+  /** Wait before the first retry, milliseconds. */
   backoffMs?: number | undefined;
 }
 
@@ -31,13 +31,13 @@ export function hubHeaders({ token }: Hub): Headers {
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
-/** A file's address. The file's checksum comes from the listing, so a change in between is noticed. */
+/** A file's URL. Its checksum comes from the listing, so that a change in between is detected. */
 export function fileUrl({ endpoint }: Hub, repo: string, file: string): string {
   const encoded = file.split('/').map(encodeURIComponent).join('/');
   return new URL(`/${repo}/resolve/main/${encoded}`, endpoint).href;
 }
 
-/** What an answer other than 200 means for the user. */
+/** Explains a status other than 200 to the user. */
 export function explainStatus(
   repo: string,
   status: number,
@@ -90,7 +90,7 @@ async function getPage(
   return { files: await response.body.json(), next: nextPage(response.headers['link'], url) };
 }
 
-/** The next page's address, from the Link header, when it is the hub's own. */
+/** The next page's address, from the Link header, if it belongs to the hub. */
 function nextPage(link: unknown, current: string): string | undefined {
   const target = typeof link === 'string' ? /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1] : undefined;
   if (target === undefined || !URL.canParse(target, current)) return undefined;

@@ -1,4 +1,4 @@
-/** What was downloaded into models/, so that a model asked for again needs no network: `.downloads.json`. */
+/** Record of the downloads in models/, so that a model needs the network only once: `.downloads.json`. */
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -11,7 +11,7 @@ type DownloadRecord = z.infer<typeof schema>;
 
 export type RecordedFile = DownloadRecord[string][number];
 
-/** Path of the first file of a model that is there in full; undefined when it has to be fetched. */
+/** Path of the first file of a completely downloaded model; undefined if it has to be fetched. */
 export async function findDownloaded(modelsDir: string, key: string): Promise<string | undefined> {
   const files = (await read(modelsDir))[key];
   if (files?.[0] === undefined) return undefined;
@@ -19,7 +19,7 @@ export async function findDownloaded(modelsDir: string, key: string): Promise<st
   return whole.every(Boolean) ? path.join(modelsDir, files[0].name) : undefined;
 }
 
-/** Without a readable record the model is only fetched again. */
+/** Without a readable record, models are simply fetched again. */
 async function read(modelsDir: string): Promise<DownloadRecord> {
   try {
     return schema.parse(JSON.parse(await readFile(recordPath(modelsDir), 'utf8')));

@@ -1,7 +1,7 @@
-/** How a model is named: a repository of the hub, a URL, or a file. */
+/** The name of a model: a repository of the hub, a URL, or a file. */
 import { UserError } from '../../errors.js';
 
-/** The model cannot be had; the message says what to do. */
+/** The model is unavailable; the message says what to do. */
 export class ModelError extends UserError {}
 
 export type ModelSpec =
@@ -46,7 +46,7 @@ const looksLikeRepo = (text: string): boolean => !/\.gguf$/i.test(text.split(':'
 /** Whether LLM_MODEL_PATH names something to fetch rather than a file. */
 export const isRemoteSpec = (text: string): boolean => /^(hf:|https?:\/\/)/i.test(text);
 
-/** The same for every way to write the same; the key of the record of downloads. */
+/** A normalised name, which is the key in the record of downloads. */
 export function specKey(spec: ModelSpec): string {
   if (spec.kind === 'hub') return `hf:${spec.repo}${spec.choice ? `:${spec.choice.toLowerCase()}` : ''}`;
   return spec.kind === 'url' ? spec.url : spec.path;

@@ -1,9 +1,9 @@
-/** The user that the service runs as, and whether it can reach what it needs: said now rather than by a unit that fails. */
+/** The user that the service runs as, and checks in advance that it can access what it needs. */
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServiceError, type Account, type System } from './system.js';
 
-/** The user that is made when none is named. */
+/** The user that is created if none is named. */
 export const OWN_USER = 'lmserv';
 
 export interface ServiceUser extends Account {
@@ -16,7 +16,7 @@ const GPU_GROUPS = ['render', 'video'];
 /** Hidden by ProtectHome=yes. */
 const HOMES = ['/home', '/root', '/run/user'];
 
-/** @returns the user, and whether it was made. @throws ServiceError when a user named by the operator does not exist */
+/** @returns the user, and whether it was created. @throws ServiceError if the operator named an unknown user */
 export async function ensureUser(
   system: System,
   name: string,
@@ -38,8 +38,8 @@ async function lookUp(system: System, name: string): Promise<ServiceUser | undef
 }
 
 /**
- * A user of its own rather than systemd's DynamicUser: key files and models need an owner that outlives a start, and
- * what it may read can be checked beforehand.
+ * Creates a dedicated user. systemd's DynamicUser would not do: key files and models need a persistent owner, and its
+ * access can be checked beforehand.
  */
 async function create(system: System, name: string): Promise<void> {
   const home = ['--home-dir', '/var/lib/lmserv', '--no-create-home', '--shell', '/usr/sbin/nologin'];
@@ -47,13 +47,13 @@ async function create(system: System, name: string): Promise<void> {
   if (!made.ok) throw new ServiceError(`User ${name} cannot be created: ${made.reason}`);
 }
 
-/** Of the groups that own GPU devices those that this machine has: a unit with an unknown one does not start. */
+/** The groups that own GPU devices and exist on this machine; a unit with an unknown group does not start. */
 export async function gpuGroups(system: System): Promise<string[]> {
   const found = await Promise.all(GPU_GROUPS.map((name) => system.run('getent', ['group', name])));
   return GPU_GROUPS.filter((_, index) => found[index]?.ok);
 }
 
-/** Homes are hidden, unless the service runs from one: then it sees them, but cannot write. */
+/** Home folders are hidden, unless the service runs from one; then they are visible but read-only. */
 export async function homeProtection(files: readonly string[]): Promise<'yes' | 'read-only'> {
   const places = await Promise.all(files.map(real));
   return places.some((file) => within(file, HOMES)) ? 'read-only' : 'yes';
@@ -64,7 +64,7 @@ const real = (file: string): Promise<string> => realpath(file).catch(() => file)
 const within = (file: string, folders: readonly string[]): boolean =>
   folders.some((folder) => file === folder || file.startsWith(`${folder}${path.sep}`));
 
-/** @throws ServiceError when a file lies in one of the folders, which the service does not see */
+/** @throws ServiceError if a file is in one of the folders, which are hidden from the service */
 export async function requireVisible(files: readonly string[], hidden: readonly string[]): Promise<void> {
   for (const file of files) {
     if (within(await real(file), hidden)) {
@@ -75,7 +75,7 @@ export async function requireVisible(files: readonly string[], hidden: readonly 
   }
 }
 
-/** @throws ServiceError when the user cannot start the server's code */
+/** @throws ServiceError if the user cannot run the server's code */
 export async function requireRunnable(system: System, user: ServiceUser, node: string, root: string) {
   const cli = path.join(root, 'dist/src/cli.js');
   const { ok, reason } = await system.run(node, [cli, '--version'], user);
@@ -86,7 +86,7 @@ export async function requireRunnable(system: System, user: ServiceUser, node: s
   );
 }
 
-/** @throws ServiceError when the user cannot read a file */
+/** @throws ServiceError if the user cannot read a file */
 export async function requireReadable(system: System, user: ServiceUser, file: string): Promise<void> {
   const { ok } = await system.run('test', ['-r', file], user);
   if (!ok) {

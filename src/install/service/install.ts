@@ -1,4 +1,4 @@
-/** Installs the service, step by step; each step may be done already. */
+/** Installs the service step by step; steps that are already done are skipped. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -33,16 +33,16 @@ export interface Installation {
   readonly root: string;
   /** Node's own path. */
   readonly node: string;
-  /** Where copies of programs go that only root may change. */
+  /** Folder for copies of programs that only root may change. */
   readonly programs: string;
-  /** Folders that a service sees its own version of. */
+  /** Folders of which a service has a private version. */
   readonly temporary: readonly string[];
   readonly system: System;
-  /** One line for each step. */
+  /** Prints one line for each step. */
   readonly say: (line: string) => void;
 }
 
-/** The unit as it would be installed here, without looking at what the user may read. */
+/** The units as they would be installed here, without checking the user's access. */
 export async function printedUnit(installation: Installation): Promise<string> {
   const config = settings(installation);
   const service = await serviceUnit(installation, config, undefined, configuredFiles(config));
@@ -55,7 +55,7 @@ function settings({ options, root }: Installation): Config {
   return loadConfig({}, { env: readDotenv(options.envFile), folder: root });
 }
 
-/** The unit, for a llama.cpp where one must be named in it and for all that is read where it lies. */
+/** The service's unit, with a llama.cpp if it must name one, and with access to all files that the server reads. */
 async function serviceUnit(
   { options, root, node, system }: Installation,
   config: Config,
@@ -74,14 +74,14 @@ async function serviceUnit(
 const template = (root: string, name: string): Promise<string> =>
   readFile(path.join(root, 'deploy/systemd', name), 'utf8');
 
-/** Files of the configuration that the server reads at its start. */
+/** Files named by the configuration that the server reads at startup. */
 function configuredFiles(config: Config): string[] {
   const models = Object.values(config.file.models).map((model) => model.path);
   const others = [config.keysFile, config.fileSource?.path].filter((file) => file !== undefined);
   return [...models.filter((file) => !file.startsWith('hf:')), ...others];
 }
 
-/** @throws ServiceError for a port that systemd cannot hold */
+/** @throws ServiceError for a port that systemd cannot listen on */
 async function socketUnit(root: string, { host, port }: Config): Promise<string> {
   if (port === 0) throw new ServiceError('PORT: --socket needs a fixed port, not 0');
   return renderSocket(await template(root, SOCKET), root, host, port);
@@ -107,7 +107,7 @@ export async function install(installation: Installation): Promise<void> {
   say(`Running on port ${config.port}`);
 }
 
-/** @throws ServiceError where nothing can be installed */
+/** @throws ServiceError if nothing can be installed on this machine */
 function requireSystemd({ privileged, booted }: System): void {
   const print = 'npm run install-service -- --print shows the unit';
   if (!booted) throw new ServiceError(`systemd does not run this machine, so nothing is installed; ${print}`);
@@ -134,7 +134,7 @@ const SETTINGS = (
 API_KEY=${key}
 `;
 
-/** Makes sure that the user can run everything it needs. @returns the unit. @throws ServiceError */
+/** Ensures that the user can run everything it needs. @returns the unit. @throws ServiceError */
 async function accessibleUnit(
   installation: Installation,
   user: ServiceUser,
@@ -151,7 +151,7 @@ async function accessibleUnit(
   return serviceUnit(installation, config, copy, files);
 }
 
-/** @throws ServiceError naming what the user cannot reach */
+/** @throws ServiceError naming what the user cannot access */
 async function checkAccess(
   { root, node, system, temporary }: Installation,
   user: ServiceUser,
@@ -167,7 +167,7 @@ async function checkAccess(
   for (const binary of configuredBinaries(config)) await requireBinary(system, user, binary);
 }
 
-/** @throws ServiceError for an hf: model that has not been fetched, which a service may not write into the checkout */
+/** @throws ServiceError for an hf: model that has not been fetched, because a service cannot write into the checkout */
 function requireFetched(config: Config, root: string): void {
   for (const { path: file } of Object.values(config.file.models)) {
     if (!file.startsWith('hf:')) continue;
@@ -177,11 +177,11 @@ function requireFetched(config: Config, root: string): void {
   }
 }
 
-/** Programs that the settings name. */
+/** Programs named by the settings. */
 const configuredBinaries = (config: Config): string[] =>
   Object.values(config.file.models).flatMap(({ binPath = config.binPath }) => binPath ?? []);
 
-/** The checkout's llama.cpp, where a model needs it. */
+/** The checkout's llama.cpp, if a model needs it. */
 async function ownBinary(config: Config, root: string): Promise<string | undefined> {
   const models = Object.values(config.file.models);
   const needed = models.some(({ binPath = config.binPath }) => binPath === undefined);
@@ -208,7 +208,7 @@ async function putFile(file: string, text: string): Promise<boolean> {
   return true;
 }
 
-/** A socket of an earlier installation. */
+/** Removes the socket of an earlier installation. */
 async function removeSocket({ options, system, say }: Installation): Promise<void> {
   const file = path.join(options.unitDir, SOCKET);
   if (!(await exists(file))) return;

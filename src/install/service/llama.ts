@@ -1,4 +1,4 @@
-/** A llama.cpp that the service's user can run. */
+/** Provides a llama.cpp that the service's user can run. */
 import { cp, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { interruptible } from '../early/interrupt.mjs';
@@ -8,10 +8,10 @@ import { resolveBinary } from '../../../workers/binary.js';
 import type { ServiceUser } from './account.js';
 import { ServiceError, type System } from './system.js';
 
-/** Where services look for programs. */
+/** The search path of services. */
 const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin';
 
-/** The checkout's llama.cpp, built when there is none. @throws ServiceError when it cannot be built */
+/** The checkout's llama.cpp, built if necessary. @throws ServiceError if it cannot be built */
 export async function findBinary(root: string): Promise<string> {
   if (!(await interruptible((signal) => ensureLlama({ root, signal })))) {
     throw new ServiceError('llama.cpp is missing (see above), so nothing is installed');
@@ -20,8 +20,8 @@ export async function findBinary(root: string): Promise<string> {
 }
 
 /**
- * Copies a build of setup's, which looks for its libraries beside itself; one that is there already stays. Owned by
- * root, because a server should not be able to change its own programs.
+ * Copies a build made by setup, which finds its libraries beside itself; an up-to-date copy stays. The copy belongs to
+ * root, because a server should not be able to change its programs.
  *
  * @returns the copied program's path
  */
@@ -37,7 +37,7 @@ export async function copyBuild(binary: string, folder: string): Promise<string>
   return copy;
 }
 
-/** In whole milliseconds, which is what a copy keeps. */
+/** The modification time in whole milliseconds, which a copy preserves. */
 const modified = async (file: string): Promise<number | undefined> =>
   (await stat(file).catch(() => undefined))?.mtime.getTime();
 
@@ -49,7 +49,7 @@ async function replace(folder: string, fresh: string): Promise<void> {
   await rm(`${folder}.old`, { recursive: true, force: true });
 }
 
-/** @throws ServiceError when a binary that was named is not for this user to run */
+/** @throws ServiceError if this user cannot run the configured binary */
 export async function requireBinary(system: System, user: ServiceUser, binary: string): Promise<void> {
   if (await runs(system, user, binary)) return;
   throw new ServiceError(`User ${user.name} cannot run ${binary}: put it where every user can run it`);
@@ -59,11 +59,11 @@ const runs = async (system: System, user: ServiceUser, binary: string): Promise<
   (await system.run(binary, ['--version'], user)).ok;
 
 /**
- * The build lies in the cache of the user who made it, which other users can rarely read; then it is copied.
+ * Copies the build if the user cannot run it, because it is usually in the cache of the user who made it.
  *
  * @param folder for copies
- * @returns the copy; undefined when the user can run the checkout's own
- * @throws ServiceError when neither can be run
+ * @returns the copy; undefined if the user can run the checkout's build
+ * @throws ServiceError if neither can be run
  */
 export async function reachableBinary(
   system: System,
@@ -77,6 +77,6 @@ export async function reachableBinary(
   return copy;
 }
 
-/** Whether a program is of a build of setup's, rather than one among many in a folder such as /usr/bin. */
+/** Whether a program belongs to a build made by setup, rather than to a shared folder such as /usr/bin. */
 const isOurBuild = (binary: string): Promise<boolean> =>
   exists(path.join(path.dirname(binary), '../lmserv-build.json'));

@@ -1,4 +1,4 @@
-/** What the installer needs of the machine, systemd among it. A test replaces it. */
+/** The installer's interface to the machine, including systemd. Tests replace it. */
 import { existsSync } from 'node:fs';
 import { execa } from 'execa';
 import { UserError } from '../../errors.js';
@@ -6,7 +6,7 @@ import { UserError } from '../../errors.js';
 /** The service cannot be installed; the message says what to do. */
 export class ServiceError extends UserError {}
 
-/** Whose rights a program runs with. */
+/** The account that a program runs as. */
 export interface Account {
   readonly uid: number;
   readonly gid: number;
@@ -15,7 +15,7 @@ export interface Account {
 export interface Result {
   readonly ok: boolean;
   readonly stdout: string;
-  /** What the program said on stderr, else how it ended. */
+  /** The program's stderr, otherwise how it ended. */
   readonly reason: string;
 }
 
@@ -35,7 +35,7 @@ export const thisSystem = (): System => ({
   privileged: process.getuid?.() === 0,
   booted: existsSync('/run/systemd/system'),
   run: async (program, args, as) => {
-    // A folder that everybody may enter: another user need not see the current one.
+    // Another user may lack access to the current folder.
     const options = { cwd: '/', stdin: 'ignore', reject: false, ...as } as const;
     const result = await execa(program, args, options);
     const said = result.stderr || (result.shortMessage ?? '');
@@ -43,7 +43,7 @@ export const thisSystem = (): System => ({
   },
 });
 
-/** @throws ServiceError with what systemctl said */
+/** @throws ServiceError with systemctl's output */
 export async function systemctl(system: System, ...args: string[]): Promise<void> {
   const { ok, reason } = await system.run('systemctl', args);
   if (ok) return;
@@ -55,7 +55,7 @@ export async function systemctl(system: System, ...args: string[]): Promise<void
 export const isActive = async (system: System, unit: string): Promise<boolean> =>
   (await system.run('systemctl', ['is-active', '--quiet', unit])).ok;
 
-/** Starts, or starts again: a running server finishes its replies first. With a socket, that goes first. */
+/** Starts or restarts the service: a running server finishes its replies first. A socket is started before it. */
 export async function startAgain(system: System, socket: boolean): Promise<void> {
   if (socket && !(await isActive(system, SOCKET))) {
     // A port that the running server holds cannot be given to systemd.

@@ -1,4 +1,4 @@
-/** The units for one checkout, from the templates in deploy/systemd. Pure: reads nothing but what it is given. */
+/** The units for one checkout, from the templates in deploy/systemd. Pure. */
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -9,9 +9,9 @@ export interface UnitOptions {
   readonly node: string;
   readonly envFile: string;
   readonly user: string;
-  /** Further groups, of GPU devices. */
+  /** Additional groups, for GPU devices. */
   readonly groups: readonly string[];
-  /** What the server runs as llama.cpp, where the checkout's own is out of the user's reach. */
+  /** The llama.cpp to run, if the user cannot access the checkout's. */
   readonly binary?: string | undefined;
   readonly protectHome: 'yes' | 'read-only';
   /** SHUTDOWN_GRACE_SECS, milliseconds. */
@@ -20,7 +20,7 @@ export interface UnitOptions {
   readonly socket: boolean;
 }
 
-/** Beyond the grace: 5 s until SIGKILL for workers, and some room. Seconds. */
+/** Time beyond the grace period, seconds: 5 s until SIGKILL for workers, and some margin. */
 const STOP_MARGIN_SECS = 15;
 
 /** lmserv.service, from its template. */
@@ -43,7 +43,7 @@ export function renderService(template: string, options: UnitOptions): string {
   });
 }
 
-/** Puts values into a template; a line of which nothing but an empty value is left goes. */
+/** Fills values into a template; a line that contains only an empty value is removed. */
 function fill(template: string, values: Readonly<Record<string, string>>): string {
   const lines = template.split('\n').flatMap((line) => {
     const filled = line.replaceAll(/@([A-Z_]+)@/g, (name, key: string) => values[key] ?? name).trimEnd();
@@ -60,7 +60,7 @@ const plain = (text: string): string => text.replaceAll('%', '%%');
 /** One word of a command line, where `$` begins a variable. */
 const argument = (text: string): string => word(text).replaceAll('$', '$$$$');
 
-/** One word of a list, whatever is in it. */
+/** One word of a list, quoted. */
 const word = (text: string): string => `"${plain(text).replaceAll(/["\\]/g, '\\$&')}"`;
 
 /** lmserv.socket, from its template, for an address and a port. */

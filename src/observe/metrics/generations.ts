@@ -5,7 +5,7 @@ import type { ModelNames } from './model-names.js';
 
 const FIRST_TOKEN_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 
-/** What the models did, from the traces of the requests that have ended. */
+/** Metrics of generations, from the traces of requests that have ended. */
 export class GenerationMetrics {
   readonly #registry: Registry;
   readonly #names: ModelNames;
@@ -21,17 +21,17 @@ export class GenerationMetrics {
     this.#names = names;
     this.#generations = this.#counter(
       'lmserv_generations_total',
-      'Generations that have ended, by the model that answered last and outcome.',
+      'Generations that have ended, by the model that served last and by outcome.',
       ['outcome'],
     );
     this.#promptTokens = this.#counter(
       'lmserv_prompt_tokens_total',
-      'Prompt tokens, those found in a cache too.',
+      'Prompt tokens, including those found in a cache.',
     );
     this.#completionTokens = this.#counter('lmserv_completion_tokens_total', 'Tokens generated.');
     this.#firstToken = new Histogram({
       name: 'lmserv_time_to_first_token_seconds',
-      help: 'Time from the start of a generation to its first token, the wait for a slot included.',
+      help: 'Time from the start of a generation to its first token, including the wait for a slot.',
       labelNames: ['model'],
       buckets: FIRST_TOKEN_BUCKETS,
       registers: [registry],
@@ -39,29 +39,32 @@ export class GenerationMetrics {
     this.#gaps = new CountedHistogram(
       registry,
       'lmserv_inter_token_latency_seconds',
-      'Time between two tokens of a reply that follow each other; every gap counts.',
+      'Time between two consecutive tokens of a reply; every gap counts.',
       GAP_BOUNDS_MS.map((ms) => ms / 1000),
     );
     this.#prefix = {
       lookups: this.#counter(
         'lmserv_prefix_cache_lookups_total',
-        'Generations that ended by themselves, so that the use of the prefix cache is known.',
+        'Generations that finished, so that their use of the prefix cache is known.',
       ),
       hits: this.#counter(
         'lmserv_prefix_cache_hits_total',
-        'Those of them that found a part of their prompt in the prefix cache.',
+        'Finished generations that found a part of their prompt in the prefix cache.',
       ),
-      promptTokens: this.#counter('lmserv_prefix_cache_prompt_tokens_total', 'Their prompt tokens.'),
+      promptTokens: this.#counter(
+        'lmserv_prefix_cache_prompt_tokens_total',
+        'Prompt tokens of finished generations.',
+      ),
       hitTokens: this.#counter(
         'lmserv_prefix_cache_hit_tokens_total',
-        'Their prompt tokens that were found in the prefix cache.',
+        'Prompt tokens of finished generations that were found in the prefix cache.',
       ),
     };
   }
 
   add(trace: Trace, outcome: string): void {
     const { firstTokenMs, tokenGaps: gaps } = trace;
-    // It was refused before it was known which model would serve it.
+    // It was refused before its model was chosen.
     if (trace.model === undefined) return;
     const model = this.#names.labelOf(trace.model);
     this.#generations.inc({ model, outcome });
@@ -113,8 +116,8 @@ interface Sample {
 }
 
 /**
- * A histogram by model that adds values counted elsewhere, those of a whole reply at once: prom-client's own looks up its
- * labels for every value. To the registry it is a metric like any other.
+ * A histogram by model that adds the counted values of a whole reply at once, because prom-client's histogram looks up
+ * its labels for every value. The registry treats it like any other metric.
  */
 class CountedHistogram {
   readonly #name: string;

@@ -8,13 +8,13 @@ import { processMetrics } from './process.js';
 import { ServedModelMetrics, type ReadMemory, type ServedModel } from './served-models.js';
 
 export interface MetricsOptions {
-  /** LMServ's own. */
+  /** LMServ's version. */
   readonly version: string;
-  /** What serves now; read at each scrape. */
+  /** The current models; read at each scrape. */
   readonly models: () => readonly ServedModel[];
-  /** How many log lines could not be written so far. */
+  /** Number of log lines that could not be written. */
   readonly droppedLogLines?: (() => number) | undefined;
-  /** What the usage file has not taken so far. */
+  /** Usage that has not been written to the usage file. */
   readonly usageBacklog?: (() => { readonly rows: number; readonly uncounted: number }) | undefined;
   readonly memoryOf?: ReadMemory | undefined;
 }
@@ -34,13 +34,13 @@ export interface FinishedRequest {
   };
 }
 
-/** What Prometheus reads. */
+/** The text that Prometheus reads. */
 export interface Exposition {
   readonly contentType: string;
   readonly body: string;
 }
 
-/** Everything that one LMServ counts, in a registry of its own. Labels take only values of our own or the operator's. */
+/** All metrics of one LMServ, in a separate registry. Label values come only from LMServ or the operator. */
 export class Metrics {
   readonly #options: MetricsOptions;
   readonly #registry = new Registry();
@@ -51,13 +51,13 @@ export class Metrics {
   readonly #served: ServedModelMetrics;
   readonly #failures = new Counter({
     name: 'lmserv_backend_failures_total',
-    help: 'Failures before the first token, after which the next backend of a group is tried, by error code.',
+    help: 'Failures before the first token after which the next backend of a group was tried, by error code.',
     labelNames: ['model', 'code'],
     registers: [this.#registry],
   });
   readonly #stalls = new Histogram({
     name: 'lmserv_event_loop_stall_seconds',
-    help: 'Times in which the event loop was held up for more than a second, so that no request was served.',
+    help: 'Periods of more than a second in which the event loop was blocked, so that no request was served.',
     buckets: [2.5, 5, 10, 30, 60],
     registers: [this.#registry],
   });
@@ -86,12 +86,12 @@ export class Metrics {
     this.#failures.inc({ model: this.#names.labelOf(failure.model), code: failure.error.code });
   }
 
-  /** The event loop was held up for so many milliseconds. */
+  /** The event loop was blocked for `ms` milliseconds. */
   stalled(ms: number): void {
     this.#stalls.observe(ms / 1000);
   }
 
-  /** All series as they are now. Simultaneous scrapes share one result. */
+  /** The current values of all series. Simultaneous scrapes share one result. */
   expose(): Promise<Exposition> {
     this.#scrape ??= this.#expose().finally(() => (this.#scrape = undefined));
     return this.#scrape;
@@ -132,7 +132,7 @@ export class Metrics {
     const registers = [this.#registry];
     new Gauge({
       name: 'lmserv_usage_rows_waiting',
-      help: 'Rows of usage that are in memory only; many while the usage file cannot be written.',
+      help: 'Rows of usage that are only in memory; many while the usage file cannot be written.',
       registers,
       collect() {
         this.set(backlog().rows);
@@ -140,7 +140,7 @@ export class Metrics {
     });
     new Counter({
       name: 'lmserv_usage_requests_uncounted_total',
-      help: 'Requests that are missing from the usage because it had no room in memory while its file could not be written.',
+      help: 'Requests missing from the usage table because memory was full while the usage file could not be written.',
       registers,
       collect() {
         this.reset();

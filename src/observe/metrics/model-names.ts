@@ -1,7 +1,7 @@
-/** Series are never dropped: a model that has left the configuration keeps its own. */
+/** Series are never dropped: a model that was removed from the configuration keeps its series. */
 const MAX_MODELS = 1000;
 
-/** The values of the `model` label. Beyond the limit, after many reloads or with a backend that invents names, all share `other`. */
+/** The values of the `model` label. Beyond the limit (many reloads, invented names) all models share `other`. */
 export class ModelNames {
   readonly #known = new Set<string>();
 

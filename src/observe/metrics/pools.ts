@@ -17,7 +17,7 @@ const CAUSES: readonly WorkerExitCause[] = [
   'start_failed',
 ];
 
-/** What happens in the pools: workers that come and go, requests that wait, move on or start again. */
+/** Metrics of the pools: workers that start and end, requests that wait, are resumed or retried. */
 export class PoolMetrics implements PoolObserver {
   readonly #names: ModelNames;
   readonly #started;
@@ -38,25 +38,25 @@ export class PoolMetrics implements PoolObserver {
     });
     this.#exits = new Counter({
       name: 'lmserv_worker_exits_total',
-      help: 'Workers that have ended, by cause; after every cause but shutdown another is started.',
+      help: 'Workers that have ended, by cause; after every cause except shutdown a replacement is started.',
       labelNames: ['model', 'cause'],
       registers,
     });
     this.#resumed = new Counter({
       name: 'lmserv_replies_resumed_total',
-      help: 'Times that a reply whose worker had failed went on with another.',
+      help: 'Replies resumed on another worker after theirs failed.',
       labelNames: ['model'],
       registers,
     });
     this.#retried = new Counter({
       name: 'lmserv_requests_retried_total',
-      help: 'Times that a request whose worker had failed before its first token was run again.',
+      help: 'Requests retried because their worker failed before the first token.',
       labelNames: ['model'],
       registers,
     });
     this.#waits = new Histogram({
       name: 'lmserv_queue_wait_seconds',
-      help: 'Time that requests waited for a slot, by how that ended (leased, timeout, refused, left).',
+      help: 'Time that requests waited for a slot, by how the wait ended (leased, timeout, refused, left).',
       labelNames: ['model', 'outcome'],
       buckets: WAIT_BUCKETS,
       registers,

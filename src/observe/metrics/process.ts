@@ -29,7 +29,7 @@ export function processMetrics(): Promise<string> {
 
 async function read(): Promise<string> {
   registry ??= observed();
-  // One long wait may end together with the first tick, when the process is held up.
+  // In a busy process, one long wait may end together with the first tick.
   for (let tick = 0; tick < TICKS; tick += 1) await sleep(2 * SAMPLING_MS);
   return registry.metrics();
 }

@@ -2,24 +2,24 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { BackendStatus, WorkerActivity, WorkerInfo } from '../../contract.js';
 import { readMemory, type ProcessMemory } from '../process-memory.js';
 
-/** A backend of a model as it is now. */
+/** The current state of a model's backend. */
 export interface ServedModel {
   readonly model: string;
   readonly status: BackendStatus;
   readonly workers: readonly WorkerInfo[];
-  /** The version of the llama.cpp it runs on, if it does. */
+  /** The version of llama.cpp that it runs on, if any. */
   readonly llamaCpp?: string | undefined;
 }
 
 /** Reads the memory of a process; undefined if it cannot be read. */
 export type ReadMemory = (pid: number) => ProcessMemory | undefined | Promise<ProcessMemory | undefined>;
 
-/** The place of a worker in its pool: unlike its id, its successor has the same. */
-type Place = { readonly model: string; readonly worker: number };
+/** The position of a worker in its pool, which its replacement inherits, unlike its id. */
+type Position = { readonly model: string; readonly worker: number };
 
 const ACTIVITIES: readonly WorkerActivity[] = ['starting', 'idle', 'busy', 'suspected', 'draining'];
 
-/** What serves now; written from scratch for each scrape. */
+/** Metrics of the current models; rewritten for each scrape. */
 export class ServedModelMetrics {
   readonly #registry: Registry;
   readonly #read: ReadMemory;
@@ -42,37 +42,39 @@ export class ServedModelMetrics {
       'lmserv_model_ready',
       'Whether a model can serve requests, now or after a wait.',
     );
-    this.#slots = this.#gauge('lmserv_slots', 'Slots of all workers a model is to have.');
-    this.#slotsIdle = this.#gauge('lmserv_slots_idle', 'Slots that are free now.');
-    this.#waiting = this.#gauge('lmserv_queue_waiting', 'Requests that wait for a slot.');
-    this.#limit = this.#gauge('lmserv_queue_limit', 'Requests that may wait for a slot.');
+    this.#slots = this.#gauge('lmserv_slots', 'Slots of all configured workers of a model.');
+    this.#slotsIdle = this.#gauge('lmserv_slots_idle', 'Free slots.');
+    this.#waiting = this.#gauge('lmserv_queue_waiting', 'Requests waiting for a slot.');
+    this.#limit = this.#gauge('lmserv_queue_limit', 'Max requests that may wait for a slot.');
     this.#workers = this.#gauge(
       'lmserv_workers',
-      'Workers by state; dead are those that are to be there and have no process.',
+      'Workers by state; dead are configured workers without a process.',
       ['state'],
     );
     this.#memory = this.#gauge(
       'lmserv_worker_memory_bytes',
-      'Memory of the worker at a place of the pool: anonymous is its own, mapped may be shared between workers.',
+      'Memory of the worker at a position of the pool: anonymous is private, mapped may be shared between workers.',
       ['worker', 'kind'],
     );
     this.#requests = new Counter({
       name: 'lmserv_worker_requests_total',
-      help: 'Requests that the worker at a place of the pool has finished; its successor begins at 0.',
+      help: 'Requests finished by the worker at a position of the pool; its replacement begins at 0.',
       labelNames: ['model', 'worker'],
       registers: [registry],
     });
     this.#startTime = this.#gauge(
       'lmserv_worker_start_time_seconds',
-      'Unix time at which the present worker at a place of the pool was spawned.',
+      'Unix time at which the current worker at a position of the pool was spawned.',
       ['worker'],
     );
-    this.#llamaCpp = this.#gauge('lmserv_llama_cpp_info', 'The llama.cpp that a model runs on; always 1.', [
-      'version',
-    ]);
+    this.#llamaCpp = this.#gauge(
+      'lmserv_llama_cpp_info',
+      'The version of llama.cpp that a model runs on; always 1.',
+      ['version'],
+    );
   }
 
-  /** Sets the state of all models; what has gone since the last time disappears. */
+  /** Sets the state of all models and drops what no longer exists. */
   async update(models: readonly ServedModel[]): Promise<void> {
     const memory = await this.#readMemory(models);
     for (const metric of [...this.#gauges, this.#requests]) metric.reset();
@@ -93,7 +95,7 @@ export class ServedModelMetrics {
     return found;
   }
 
-  // A model may have several backends, and a place two processes while one takes over from the other: counts are added.
+  // A model may have several backends, and a position two processes while one replaces the other, so counts are added.
 
   #setModel({ model, status, llamaCpp }: ServedModel): void {
     if (status.ready) this.#ready.set({ model }, 1);
@@ -113,15 +115,15 @@ export class ServedModelMetrics {
   }
 
   #setWorker(worker: WorkerInfo, memory: ProcessMemory | undefined): void {
-    const place: Place = { model: worker.model, worker: worker.position };
+    const position: Position = { model: worker.model, worker: worker.position };
     if (memory) {
-      this.#memory.inc({ ...place, kind: 'anonymous' }, memory.anonymous);
-      this.#memory.inc({ ...place, kind: 'mapped' }, memory.mapped);
+      this.#memory.inc({ ...position, kind: 'anonymous' }, memory.anonymous);
+      this.#memory.inc({ ...position, kind: 'mapped' }, memory.mapped);
     }
     // A worker that is leaving no longer serves.
     if (worker.state === 'draining') return;
-    this.#requests.inc(place, worker.requests);
-    this.#startTime.set(place, worker.startedAt / 1000);
+    this.#requests.inc(position, worker.requests);
+    this.#startTime.set(position, worker.startedAt / 1000);
   }
 
   #gauge(name: string, help: string, extraLabels: readonly string[] = []): Gauge {

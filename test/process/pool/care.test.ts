@@ -57,7 +57,7 @@ describe('an idle worker', () => {
     expect(exit).toMatchObject({
       worker: stopped!.id,
       ending: 'hung',
-      reason: 'hung: it does not answer probes',
+      reason: 'hung: it does not reply to probes',
     });
   });
 

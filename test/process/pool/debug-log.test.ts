@@ -13,7 +13,7 @@ test('each decision about a request has a line with its id, in order, and none h
   const folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
   const fake = await new TestPool().ready();
   const { backend, logger } = fake;
-  const member = { model: 'fake', backend, maxTokens: { standard: 100, cap: 100 } };
+  const member = { model: 'fake', backend, maxTokens: { default: 100, cap: 100 } };
   const app = testApp({
     generate: createGenerate(() => ({ members: [member] }), { logger }),
     onRequestDone: (record) => logRequest(logger, record),

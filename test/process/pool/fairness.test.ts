@@ -132,7 +132,7 @@ test('a resumed request is never evicted', async () => {
 describe('more choices than slots', () => {
   const choices = (n: number, content: string) => {
     const generate = createGenerate(() => ({
-      members: [{ model: 'fake', backend: fake.backend, maxTokens: { standard: 100, cap: 100 } }],
+      members: [{ model: 'fake', backend: fake.backend, maxTokens: { default: 100, cap: 100 } }],
     }));
     const caller = { name: 'many', admin: false };
     return pullFrom(generate, { kind: 'chat', n, body: chat(content) }, testContext({ caller }));

@@ -73,9 +73,9 @@ describe('Backends', () => {
     [{ ...content, default: 'quality' }, 'quality'],
     [{ ...content, default: 'other' }, 'box'],
     [{ ...content, groups: { default: { members: ['gpt'] } } }, 'default'],
-  ])('the default is as the file says (%#)', async (file, standard) => {
+  ])('the default is as the file says (%#)', async (file, expected) => {
     const built = await builder().build(file);
-    expect(built.registry.standardId).toBe(standard);
+    expect(built.registry.defaultId).toBe(expected);
     expect(members(built, 'fast')).toEqual(members(built));
     expect(members(built, 'default')).toEqual(members(built));
   });
@@ -84,13 +84,13 @@ describe('Backends', () => {
     const limits = ({ registry }: Backends, name: string) =>
       registry.resolve(name, undefined).members[0]!.maxTokens;
     const built = await builder().build(content);
-    expect(limits(built, 'small')).toEqual({ standard: 1024, cap: 2048 });
-    expect(limits(built, 'gpt')).toEqual({ standard: 5, cap: 2_147_483_647 });
+    expect(limits(built, 'small')).toEqual({ default: 1024, cap: 2048 });
+    expect(limits(built, 'gpt')).toEqual({ default: 5, cap: 2_147_483_647 });
     const other = await builder().build({ ...content, maxTokens: 77, maxTokensCap: 88 });
-    expect(limits(other, 'small')).toEqual({ standard: 77, cap: 88 });
-    expect(limits(other, 'box')).toEqual({ standard: 77, cap: 9 });
+    expect(limits(other, 'small')).toEqual({ default: 77, cap: 88 });
+    expect(limits(other, 'box')).toEqual({ default: 77, cap: 9 });
     const capped = await builder().build(content, { maxTokensCap: 99 });
-    expect(limits(capped, 'small')).toEqual({ standard: 1024, cap: 99 });
+    expect(limits(capped, 'small')).toEqual({ default: 1024, cap: 99 });
   });
 
   test('models belong to the providers local, cloud and those of the remotes', async () => {
@@ -210,7 +210,7 @@ describe('the default model', () => {
     [{ provider: 'mock' }, 'mock'],
   ])('is what the variables say: %j', async (config, expected) => {
     const backends = await builder().build({ ...content, default: 'a' }, config);
-    expect(backends.registry.standardId).toBe(expected);
+    expect(backends.registry.defaultId).toBe(expected);
   });
 
   test.each([

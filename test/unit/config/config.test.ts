@@ -18,7 +18,7 @@ describe('where it listens', () => {
   test('with the default key on this machine only, and it says why', () => {
     const config = load();
     expect(config).toMatchObject({ host: '127.0.0.1', port: 8000, apiKey: 'changeme', open: false });
-    expect(config.notes.join()).toContain('API_KEY is the default one');
+    expect(config.notes.join()).toContain('API_KEY is the default');
   });
 
   test('with the default key no other address is taken', () => {
@@ -116,7 +116,7 @@ test('all problems are reported at once, each in a line that names its variable'
     ['PORT', 'must be a whole number from 0 to 65535'],
     ['LLM_THREADS', 'must be a whole number from 1 to 4096'],
     ['LLM_CONNECT_PROFILES_JSON', 'is not valid JSON'],
-    ['HOST', 'only 127.0.0.1 is possible with the default API_KEY; set a key of your own'],
+    ['HOST', 'only 127.0.0.1 is possible with the default API_KEY; set your own key'],
     ['lmserv.config.json', 'models.a.worker: unknown field'],
     ['lmserv.config.json', 'models.b.path: is required'],
   ] as const;

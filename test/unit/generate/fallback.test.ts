@@ -181,7 +181,7 @@ describe('the time to the first token', () => {
     timers.pass(9_000);
     await expect(events.next()).rejects.toMatchObject({
       code: 'unavailable',
-      message: 'No backend can serve this request now: No backend gave a first token within 9 s',
+      message: 'No backend can serve this request now: No backend sent a first token within 9 s',
     });
     expect(timesAsked(backends)).toEqual([1, 1, 0]);
     expect(timers.running).toBe(0);

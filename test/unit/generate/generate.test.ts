@@ -5,12 +5,12 @@ import { pullFrom } from '../../support/pulled.js';
 import { backend as remote, FakeServer, streams } from '../backends/remote/helpers.js';
 import { chat, context, fails, FakeBackend, FakeTimers, hangs, run, text } from './helpers.js';
 
-const limits = { standard: 10, cap: 100 };
+const limits = { default: 10, cap: 100 };
 
 const resolving = (...backends: FakeBackend[]): Resolved => ({
   members: backends.map((backend, position) => ({
     ...{ model: `model-${backend.name}`, backend },
-    maxTokens: { standard: limits.standard + position, cap: limits.cap },
+    maxTokens: { default: limits.default + position, cap: limits.cap },
   })),
 });
 

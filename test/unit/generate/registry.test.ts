@@ -6,7 +6,7 @@ const entry = (id: string, more: Partial<RegistryEntry> = {}): RegistryEntry => 
   info: { id, created: id.length, ownedBy: 'lmserv' },
   aliases: [],
   backends: [new FakeBackend(id)],
-  maxTokens: { standard: 10, cap: 100 },
+  maxTokens: { default: 10, cap: 100 },
   ...more,
 });
 
@@ -50,7 +50,7 @@ describe('names', () => {
 
   test('that are unknown are the default’s where that is wished for', () => {
     expect(models(made, 'gpt-4o-mini', 'default')).toEqual(['small']);
-    expect(models(registry({ standard: 'big' }, 'default'), 'gpt-4o-mini', undefined)).toEqual(['big']);
+    expect(models(registry({ defaultName: 'big' }, 'default'), 'gpt-4o-mini', undefined)).toEqual(['big']);
   });
 
   test('are listed, models first', () => {
@@ -68,19 +68,19 @@ describe('names', () => {
 describe('no name', () => {
   test('is the first model', () => {
     expect(models(registry(), undefined, undefined)).toEqual(['small']);
-    expect(registry().standardId).toBe('small');
+    expect(registry().defaultId).toBe('small');
   });
 
   test('is the default, a group as well', () => {
-    const made = registry({ groups: [group('best', ['big'])], standard: 'best' });
+    const made = registry({ groups: [group('best', ['big'])], defaultName: 'best' });
     expect(models(made, undefined, undefined)).toEqual(['big']);
-    expect(made.standardId).toBe('best');
+    expect(made.defaultId).toBe('best');
   });
 
   test('is nothing where there is nothing', () => {
     const empty = new Registry([], '404');
     expect(() => empty.resolve(undefined, undefined)).toThrow('There is no such model');
-    expect(empty.standardId).toBeUndefined();
+    expect(empty.defaultId).toBeUndefined();
   });
 });
 
@@ -157,11 +157,11 @@ describe('groups', () => {
   test.each([
     [{ a: { members: ['x'], fallback: [] } }, ['a', 'members', 0], 'there is no model named "x"'],
     [{ a: { members: ['m'], fallback: ['x'] } }, ['a', 'fallback', 0], 'there is no group named "x"'],
-    [{ a: { members: ['m'], fallback: ['a'] } }, ['a', 'fallback', 0], 'comes back to itself: a → a'],
+    [{ a: { members: ['m'], fallback: ['a'] } }, ['a', 'fallback', 0], 'refers back to itself: a → a'],
     [
       { a: { members: ['m'], fallback: ['b'] }, b: { members: ['m'], fallback: ['a'] } },
       ['b', 'fallback', 0],
-      'comes back to itself: a → b → a',
+      'refers back to itself: a → b → a',
     ],
   ] as [Record<string, Group>, unknown[], string][])('%j is refused', (groups, path, message) => {
     expect(() => flat(groups)).toThrow(expect.objectContaining({ path, message }));

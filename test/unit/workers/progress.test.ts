@@ -38,7 +38,7 @@ test('progress of any slot is progress of all', () => {
 test('the worker can be known to be alive otherwise', () => {
   const subject = watch();
   subject.begin(0);
-  subject.alive(50);
+  subject.noteProgress(50);
   expect(subject.dueIn(60)).toBe(50);
 });
 

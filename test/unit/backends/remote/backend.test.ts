@@ -519,7 +519,7 @@ describe('refusals', () => {
   test.each([
     [undefined, 'The provider far has no key: FAR_KEY is not set'],
     ['', 'The provider far has no key: FAR_KEY is not set'],
-    ['a\nb', 'The provider far has a key with characters that no HTTP header may hold'],
+    ['a\nb', 'The provider far has a key with characters that an HTTP header cannot contain'],
   ])('of our own: a key like %j is never sent', async (apiKey, message) => {
     const server = await serve(streams());
     const { backend: far } = backend(server.url, { apiKey, apiKeyEnv: 'FAR_KEY' });

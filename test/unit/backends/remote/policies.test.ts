@@ -55,7 +55,7 @@ describe('Circuit', () => {
 
   function failing(random = 1) {
     const circuit = new Circuit(limits, () => random);
-    const fail = (now: number) => circuit.failed(circuit.enter(now)!, now);
+    const fail = (now: number) => circuit.onFailure(circuit.enter(now)!, now);
     return { circuit, fail };
   }
 
@@ -80,7 +80,7 @@ describe('Circuit', () => {
     const { circuit, fail } = failing();
     fail(0);
     fail(0);
-    circuit.succeeded(circuit.enter(0)!);
+    circuit.onSuccess(circuit.enter(0)!);
     expect([fail(0), fail(0)]).toEqual([undefined, undefined]);
     expect(fail(0)).toBe(1_000);
   });
@@ -96,7 +96,7 @@ describe('Circuit', () => {
       const probe = circuit.enter(now)!;
       expect(probe.probe).toBe(true);
       expect(circuit.enter(now)).toBeUndefined();
-      const ms = circuit.failed(probe, now)!;
+      const ms = circuit.onFailure(probe, now)!;
       times.push(ms);
       now += ms;
     }
@@ -109,12 +109,12 @@ describe('Circuit', () => {
     fail(0);
     fail(0);
     const probe = circuit.enter(1_000)!;
-    circuit.alive(probe);
+    circuit.onFirstToken(probe);
     expect(circuit.enter(1_000)).toEqual({ probe: false });
-    expect(circuit.failed(probe, 1_000)).toBeUndefined();
+    expect(circuit.onFailure(probe, 1_000)).toBeUndefined();
     fail(1_000);
     expect(fail(1_000)).toBe(2_000);
-    circuit.succeeded(circuit.enter(3_000)!);
+    circuit.onSuccess(circuit.enter(3_000)!);
     fail(3_000);
     fail(3_000);
     expect(fail(3_000)).toBe(1_000);
@@ -125,7 +125,7 @@ describe('Circuit', () => {
     fail(0);
     fail(0);
     fail(0);
-    circuit.withdrawn(circuit.enter(1_000)!);
+    circuit.onCancelled(circuit.enter(1_000)!);
     expect(circuit.enter(1_000)).toEqual({ probe: true });
   });
 
@@ -135,8 +135,8 @@ describe('Circuit', () => {
     fail(0);
     fail(0);
     fail(0);
-    expect(circuit.failed(early[0]!, 500)).toBeUndefined();
-    circuit.succeeded(early[1]!);
+    expect(circuit.onFailure(early[0]!, 500)).toBeUndefined();
+    circuit.onSuccess(early[1]!);
     expect(circuit.isOpen(999)).toBe(true);
     expect(circuit.isOpen(1_000)).toBe(false);
   });

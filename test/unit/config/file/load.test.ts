@@ -103,7 +103,7 @@ test.each([
   ],
   [
     { models, groups: { g: { members: ['a'], fallback: ['h'] }, h: { members: ['a'], fallback: ['g'] } } },
-    'groups.h.fallback.0: comes back to itself: g → h → g',
+    'groups.h.fallback.0: refers back to itself: g → h → g',
   ],
   [{ models, remotes: { a: remote() } }, 'remotes.a: duplicate name "a", already used by models.a'],
   [{ models, groups: { a: { members: ['a'] } } }, 'groups.a: duplicate name "a", already used by models.a'],
