@@ -35,8 +35,9 @@ async function chat(
   outgoing.end(JSON.stringify(body));
   const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
   const chunks: string[] = [];
-  // One event per HTTP chunk; an iterator would join those that arrive together.
-  response.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk));
+  const decoder = new TextDecoder();
+  // One event per HTTP chunk; an iterator or a stream with an encoding would join those that arrive together.
+  response.on('data', (bytes: Buffer) => chunks.push(decoder.decode(bytes, { stream: true })));
   await once(response, 'end');
   return { chunks, response };
 }
