@@ -90,6 +90,7 @@ function readStream(
       response.resume();
     },
   });
+  let onAbort: () => void;
   return new Promise<void>((resolve, reject) => {
     let settled = false;
     const fail = (error: Error) => {
@@ -120,13 +121,17 @@ function readStream(
       }
     });
     // A reply that has arrived completely but is held back no longer has a connection that could signal the end.
-    const onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
+    onAbort = () => fail(signal.reason as Error);
+    signal.addEventListener('abort', onAbort);
     if (signal.aborted) onAbort();
     response.once('error', (error) => lost('the stream from the worker broke', error));
     response.once('end', () => lost('the stream from the worker ended before it was finished'));
     response.once('close', () => lost('the stream from the worker ended before it was finished'));
-  }).finally(detach);
+  }).finally(() => {
+    // A signal made of others is never collected while it has a listener, nor is what the listener holds.
+    signal.removeEventListener('abort', onAbort);
+    detach();
+  });
 }
 
 /** @throws ChildRefusal for an error that the child reports in its stream, ConnectionLost for one that is not JSON. */

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { ReplyFlow } from '../../../src/generate/flow.js';
@@ -177,6 +177,20 @@ test('a client that leaves while the whole reply waits for it ends it', async ()
   const gone = new Error('gone');
   client.abort(gone);
   await expect(done).rejects.toBe(gone);
+});
+
+test('a finished reply leaves no listener on its signal, which would keep it in memory', async () => {
+  const { signal } = new AbortController();
+  const { done } = await stream(
+    (response) => response.end(event({ text: 'a' }) + event('[DONE]')),
+    () => undefined,
+    signal,
+  );
+  await done;
+  // The request's own listener goes when its socket has closed.
+  for (let turn = 0; turn < 1_000 && getEventListeners(signal, 'abort').length > 0; turn += 1)
+    await new Promise(setImmediate);
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
 });
 
 test('prefill progress and tokens are signs of life, comments are not', async () => {
