@@ -50,7 +50,7 @@ export function benchCommand(): Command {
 }
 
 /**
- * Ends the process at --help and at a bad option, unless the command is told to throw.
+ * Exits the process on --help or a bad option, unless the command has been set to throw.
  * @param results where reports go by default; a quick run keeps none there
  */
 export function parseBenchArgs(

@@ -305,7 +305,7 @@ async function makeRemote(
   }
   const options = remoteOptions(name, remote, (wanted) => env[wanted]);
   // Loaded only if there is a remote: its HTTP client takes several MiB.
-  const { RemoteBackend } = await import('../backends/remote/index.js');
+  const { RemoteBackend } = await import('../backends/remote/backend.js');
   return { backend: new RemoteBackend(options, { logger }), created: unixTime() };
 }
 

@@ -46,9 +46,10 @@ export class PulledBackend implements Backend {
 
   /** @throws LMServError `generation_failed` for a reply that is malformed or has no finish; what the backend throws. */
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
-    return opening((begun) =>
-      this.#inUse.during(() => this.#run(request, context, new ReplyReader(request.body, sink, begun))),
-    );
+    return opening((begun) => {
+      const reader = new ReplyReader(request.body, sink, begun, false);
+      return this.#inUse.during(() => this.#run(request, context, reader));
+    });
   }
 
   async #run(request: GenerateRequest, context: GenerateContext, reader: ReplyReader): Promise<void> {

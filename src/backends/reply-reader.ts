@@ -47,6 +47,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
   readonly #body: JsonObject;
   readonly #sink: Sink<ReplyEvent>;
   readonly #onBegun: () => void;
+  readonly #keepsText: boolean;
   readonly #wantsLogprobs: boolean;
   readonly #maxEvents: number;
   readonly #calls = new Map<number, number>();
@@ -63,8 +64,10 @@ export class ReplyReader implements Sink<ReplyEvent> {
   /**
    * @param body the request's.
    * @param onBegun called once, after the first token or the finish of an empty reply has been passed on.
+   * @param keepsText false for a backend that cannot resume: `pieces` and `reasoning` stay empty.
    */
-  constructor(body: JsonObject, sink: Sink<ReplyEvent>, onBegun: () => void) {
+  constructor(body: JsonObject, sink: Sink<ReplyEvent>, onBegun: () => void, keepsText = true) {
+    this.#keepsText = keepsText;
     this.#body = body;
     this.#sink = sink;
     this.#onBegun = onBegun;
@@ -168,7 +171,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #text(text: string, logprobs: TokenLogprob[] | undefined): void {
     check(typeof text === 'string' && (logprobs === undefined || areLogprobs(logprobs)));
     if (!this.#accept(text.length)) return;
-    this.pieces.push(text);
+    if (this.#keepsText) this.pieces.push(text);
     if (logprobs && this.#wantsLogprobs) this.#pass({ type: 'text', index: 0, text, logprobs });
     else this.#pass({ type: 'text', index: 0, text });
   }
@@ -176,7 +179,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #reasoning(text: string): void {
     check(typeof text === 'string');
     if (!this.#accept(text.length)) return;
-    this.reasoning += text;
+    if (this.#keepsText) this.reasoning += text;
     this.#pass({ type: 'reasoning', index: 0, text });
   }
 

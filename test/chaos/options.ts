@@ -84,7 +84,7 @@ export function chaosCommand(): Command {
     .option('--only <text>', 'of hostile: only the actions whose names contain this text');
 }
 
-/** Ends the process at --help and at a bad option, unless the command is told to throw. */
+/** Exits the process on --help or a bad option, unless the command has been set to throw. */
 export function parseChaosArgs(args: readonly string[], command = chaosCommand()): ChaosRun {
   command.parse(args, { from: 'user' });
   const flags = command.opts<Flags>();

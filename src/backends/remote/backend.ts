@@ -232,11 +232,12 @@ export class RemoteBackend implements Backend {
       );
     const limit = new TimeLimit(this.#clock, call.limit.signal);
     let settle = () => this.#circuit.onCancelled(permit);
-    const reader = new ReplyReader(call.request.body, call.sink, () => {
+    const onBegun = () => {
       call.begun = true;
       this.#circuit.onFirstToken(permit);
       call.onBegun();
-    });
+    };
+    const reader = new ReplyReader(call.request.body, call.sink, onBegun, false);
     try {
       await this.#exchange(call, reader, limit);
       settle = () => this.#circuit.onSuccess(permit);

@@ -40,12 +40,3 @@ export interface RemoteOptions {
   readonly timeouts: RemoteTimeouts;
   readonly retries: RetryLimits;
 }
-
-export const REMOTE_TIMEOUTS: RemoteTimeouts = {
-  connectMs: 5_000,
-  firstTokenMs: 60_000,
-  tokenMs: 15_000,
-  totalMs: 600_000,
-};
-
-export const REMOTE_RETRIES: RetryLimits = { attempts: 2, budgetMs: 5_000 };

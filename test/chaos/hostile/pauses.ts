@@ -25,7 +25,7 @@ const TICK_MS = 10;
 /** What is shorter is not judged. */
 const WORTH_MS = 40;
 
-/** Shorter ones are told so often all the same, as a sign of life, ticks. */
+/** Pauses below the limit are still reported this often, in ticks, as a sign of life. */
 const BEAT = 50;
 
 /** Milliseconds of the system's monotonic clock. */
