@@ -17,17 +17,15 @@ const stopAt = (name: string, shiftMs: number): Action => ({
     const workers = world.workersOf('demo');
     if (workers.length === 0) return;
     const worker = random.pick(workers);
-    const asked = [1, 2, 3, 4].map(() =>
-      world.chat({
-        messages: [{ role: 'user', content: 'Tell me a story' }],
-        max_tokens: 300,
-        ignore_eos: true,
-      }),
-    );
+    const body = { messages: [{ role: 'user', content: 'Tell me a story' }], max_tokens: 300 };
+    const ask = () => [1, 2, 3, 4].map(() => world.chat({ ...body, ignore_eos: true }));
+    const asked = ask();
     await sleep(random.int(0, 300));
     let ended = false;
     world.server.log.onExit(worker.pid, () => (ended = true));
     if (!signalWorker(worker, 'SIGSTOP')) return;
+    // A worker without work is checked every 10 s only; these are more than the other one can take.
+    asked.push(...ask());
     await sleep(random.int(0, 500));
     setClock(world, shiftMs);
     if (!(await world.within(HANG_MS + LAG_MS, () => ended))) {

@@ -188,8 +188,8 @@ class Hostile {
     while (!this.#over) {
       const from = sharedNow();
       const { status, text, whole } = await this.#world.chat(body, { as: 'modest', withinMs: 15_000 });
-      const code = /"code":"(\w+)"/.exec(text)?.[1];
-      const outcome = `${status ?? 'no answer'}${code === undefined ? '' : ` ${code}`}`;
+      const [, message = '', code = ''] = /"message":"([^"]*)".*"code":"(\w+)"/.exec(text) ?? [];
+      const outcome = [status ?? 'no answer', code, message].join(' ').trim();
       this.#modest.push({ from, to: sharedNow(), served: status === 200 && whole, outcome });
       await sleep(100);
     }
