@@ -1,8 +1,12 @@
-/** The SQLite file of the usage table: opening it, its schema and its statements. Everything here is synchronous. */
+/**
+ * The SQLite file of the usage table: opening it, its schema and its statements. All are synchronous except checkpoints,
+ * which wait for the disk.
+ */
 
 import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
+import AsyncDatabase from 'libsql/promise';
 import { monthStart, type Day } from './day.js';
 import { COUNTS, type UsageCounts } from './entry.js';
 import type { PendingRow } from './pending.js';
@@ -102,6 +106,9 @@ const SPENT = 'SELECT day, costNano, tokens FROM spent WHERE kind = ? AND name =
  */
 const BUSY_TIMEOUT_MS = 5000;
 
+/** Number of rows written between two checkpoints; each adds up to five pages of 4 KiB to the log. */
+const CHECKPOINT_ROWS = 500;
+
 export function errorCode(thrown: unknown): unknown {
   return (thrown as { code?: unknown }).code;
 }
@@ -176,6 +183,7 @@ export function migrate(db: Database.Database, file: string, migrations = MIGRAT
 function prepareFile(db: Database.Database, file: string, check: boolean): void {
   pragma(db, 'journal_mode = WAL');
   pragma(db, 'synchronous = NORMAL');
+  pragma(db, 'wal_autocheckpoint = 0');
   // Truncates a log that a long transaction or a reader has made large.
   pragma(db, `journal_size_limit = ${16 * 2 ** 20}`);
   const health = check ? pragma(db, 'quick_check(1)') : 'ok';
@@ -229,6 +237,9 @@ export class UsageTable {
   readonly #file: string;
   readonly #identity: string | undefined;
   readonly #statements = new Map<string, Database.Statement>();
+  /** Number of rows written since the last checkpoint began. */
+  #unmoved = 0;
+  #checkpointing = false;
 
   /**
    * @param serving true while requests are served: opening does not wait for a lock, and skips the check of the file.
@@ -253,6 +264,28 @@ export class UsageTable {
         statement.run(tenant, day, model, key, ...COUNTS.map((name) => min(counts[name], MAX_SUM)));
       }
     });
+    this.#unmoved += rows.length;
+  }
+
+  /**
+   * Moves the log into the file from time to time. Another thread does it, because it waits for the disk, which would
+   * pause the event loop. While it fails, the log grows.
+   */
+  async checkpointIfDue(): Promise<void> {
+    if (this.#checkpointing || this.#unmoved < CHECKPOINT_ROWS) return;
+    this.#checkpointing = true;
+    this.#unmoved = 0;
+    let db: AsyncDatabase | undefined;
+    try {
+      db = new AsyncDatabase(this.#file, { timeout: 0 });
+      // Passive, because the other kinds keep this connection from writing.
+      await db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    } catch {
+      // The disk is full, or another process holds a lock; writing reports it.
+    } finally {
+      db?.close();
+      this.#checkpointing = false;
+    }
   }
 
   /** Rows by day, tenant, model and key. The cost depends on the limit, not on the size of the table. */
@@ -292,8 +325,10 @@ export class UsageTable {
 
   /** Moves the log into the file and closes it. */
   close(): void {
+    const deadline = performance.now() + BUSY_TIMEOUT_MS;
     try {
-      pragma(this.#db, 'wal_checkpoint(TRUNCATE)');
+      // SQLite does not wait for the other thread's checkpoint.
+      while (pragma(this.#db, 'wal_checkpoint(TRUNCATE)') === 1 && performance.now() < deadline) pause(10);
     } finally {
       this.#db.close();
     }
@@ -305,6 +340,11 @@ export class UsageTable {
     this.#statements.set(sql, statement);
     return statement;
   }
+}
+
+/** Blocks this thread. */
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
 const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);

@@ -190,6 +190,7 @@ class SqliteUsageStore implements UsageStore {
       this.#scheduleFlush();
       return false;
     }
+    void this.#table?.checkpointIfDue();
     this.#pending.remove(rows);
     this.#writes += 1;
     this.#failures = 0;
