@@ -16,9 +16,18 @@ const CHECKED = [
   'models/README.md',
   'scripts',
   'src',
+  'test/unit',
   'workers',
 ];
-const SKIPPED = ['node_modules', 'scripts/check-prose.mjs'];
+const SKIPPED = [
+  'node_modules',
+  'scripts/check-prose.mjs',
+  'test/unit/backends/local',
+  'test/unit/backends/remote',
+  'test/unit/bench',
+  'test/unit/chaos',
+  'test/unit/generate',
+];
 const EXTENSIONS = /\.(md|ts|mts|mjs|json|sh|conf|service|socket|py)$|Caddyfile$/;
 
 /** Construction and what to write instead. A space also matches a line break with a comment mark. */

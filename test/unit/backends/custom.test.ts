@@ -5,18 +5,22 @@ import { ReplyFlow } from '../../../src/generate/flow.js';
 import { pull } from '../../support/pulled.js';
 import { chat, context, run } from './remote/helpers.js';
 
-/** Runs a backend that yields these. */
-function reply(...events: unknown[]) {
-  const inner: CustomBackend = {
+/** A custom backend with this `generate`. */
+const custom = (generate: CustomBackend['generate']) =>
+  new PulledBackend('own', {
     name: 'own',
     start: () => undefined,
     stop: async () => undefined,
     status: () => withoutWorkers(true),
-    async *generate() {
-      yield* events as ReplyEvent[];
-    },
-  };
-  return run(pull(new PulledBackend('own', inner), chat, context()));
+    generate,
+  });
+
+/** Runs a backend that yields these. */
+function reply(...events: unknown[]) {
+  const backend = custom(async function* () {
+    yield* events as ReplyEvent[];
+  });
+  return run(pull(backend, chat, context()));
 }
 
 const text = { type: 'text', index: 0, text: 'a' };
@@ -24,27 +28,23 @@ const finish = { type: 'finish', index: 0, reason: 'stop' };
 const usage = { type: 'usage', usage: { promptTokens: 3, completionTokens: 1, cachedTokens: 0 } };
 const prefill = { type: 'prefill', promptTokens: 3 };
 
-test('a reply as it should be goes through', async () => {
+test('a valid reply is passed on unchanged', async () => {
   expect(await reply(prefill, text, finish, usage)).toEqual({
     events: [prefill, text, finish, usage],
     thrown: undefined,
   });
 });
 
-test('a wrong index, text after the finish and a second usage do no harm', async () => {
-  const { events } = await reply(
-    prefill,
+test('a wrong index is corrected, text after the finish and a second usage are dropped', async () => {
+  const finished = [
     { ...text, index: 5 },
     { ...finish, index: -1 },
-    text,
-    finish,
-    usage,
-    usage,
-  );
+  ];
+  const { events } = await reply(prefill, ...finished, text, finish, usage, usage);
   expect(events).toEqual([prefill, text, finish, usage]);
 });
 
-test('usage that is missing is counted', async () => {
+test('missing usage is counted', async () => {
   const { events } = await reply(prefill, text, finish);
   expect(events.at(-1)).toEqual(usage);
 });
@@ -52,14 +52,14 @@ test('usage that is missing is counted', async () => {
 test.each([
   ['NaN as usage', [text, finish, { type: 'usage', usage: { ...usage.usage, promptTokens: NaN } }]],
   ['negative usage', [{ type: 'usage', usage: { ...usage.usage, completionTokens: -1 } }, text, finish]],
-  ['no usage in usage', [{ type: 'usage' }]],
-  ['a text that is not one', [{ ...text, text: undefined }]],
+  ['a usage event without usage', [{ type: 'usage' }]],
+  ['a text that is not a string', [{ ...text, text: undefined }]],
   ['an unknown finish reason', [{ ...finish, reason: 'tired' }]],
   ['an unknown event', [{ type: 'other' }]],
-  ['nothing as an event', [undefined]],
-  ['a call that is not one', [{ type: 'tool_call', index: 0 }]],
-  ['a negative number of a call', [{ type: 'tool_call', index: 0, call: { index: -1 } }]],
-])('%s breaks the reply, and nothing else', async (_, events) => {
+  ['undefined as an event', [undefined]],
+  ['a missing call', [{ type: 'tool_call', index: 0 }]],
+  ['a negative index of a call', [{ type: 'tool_call', index: 0, call: { index: -1 } }]],
+])('%s only breaks the reply', async (_, events) => {
   expect((await reply(...events)).thrown).toMatchObject({
     code: 'generation_failed',
     message: 'The backend own sent something that is not part of a reply',
@@ -72,28 +72,21 @@ test('a reply without a finish is broken', async () => {
   });
 });
 
-test('a client that stalls holds the backend back, and one that leaves then ends it', async () => {
+test('a client that stalls pauses the backend, and one that leaves ends it', async () => {
   const flow = new ReplyFlow();
   const client = new AbortController();
   let made = 0;
   let ended = false;
-  const inner: CustomBackend = {
-    name: 'own',
-    start: () => undefined,
-    stop: async () => undefined,
-    status: () => withoutWorkers(true),
-    async *generate() {
-      try {
-        for (;;) {
-          made += 1;
-          yield { type: 'text', index: 0, text: 'a' };
-        }
-      } finally {
-        ended = true;
+  const backend = custom(async function* () {
+    try {
+      for (;;) {
+        made += 1;
+        yield { type: 'text', index: 0, text: 'a' };
       }
-    },
-  };
-  const backend = new PulledBackend('own', inner);
+    } finally {
+      ended = true;
+    }
+  });
   const hold = { event: ({ type }: GenerateEvent) => type === 'text' && made % 2 === 0 && flow.hold() };
   const { done } = await backend.open(chat, context({ flow, signal: client.signal }), hold);
   await new Promise(setImmediate);
@@ -106,21 +99,15 @@ test('a client that stalls holds the backend back, and one that leaves then ends
   expect(ended).toBe(true);
 });
 
-test('the end of a reply that nobody awaits yet is no unhandled rejection', async () => {
+test('a reply that fails before it is awaited causes no unhandled rejection', async () => {
   const unhandled: unknown[] = [];
   const note = (reason: unknown) => unhandled.push(reason);
   process.on('unhandledRejection', note);
-  const inner: CustomBackend = {
-    name: 'own',
-    start: () => undefined,
-    stop: async () => undefined,
-    status: () => withoutWorkers(true),
-    async *generate() {
-      yield text as ReplyEvent;
-      throw new Error('broken');
-    },
-  };
-  const { done } = await new PulledBackend('own', inner).open(chat, context(), { event: () => undefined });
+  const backend = custom(async function* () {
+    yield text as ReplyEvent;
+    throw new Error('broken');
+  });
+  const { done } = await backend.open(chat, context(), { event: () => undefined });
   await new Promise(setImmediate);
   await new Promise(setImmediate);
   process.off('unhandledRejection', note);

@@ -1,14 +1,14 @@
 import { InUse } from '../../../src/backends/in-use.js';
 import { FakeClock } from './remote/helpers.js';
 
-/** A task that runs until it is ended. */
+/** A task that runs until `end`. */
 function running(inUse: InUse) {
   let end!: () => void;
   const task = inUse.during(() => new Promise<void>((resolve) => (end = resolve)));
   return { end: () => (end(), task) };
 }
 
-/** Whether a promise has settled by the time all that was ready has run. */
+/** Whether a promise settles without waiting for anything else. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   let settled = false;
   void promise.then(() => (settled = true));
@@ -16,7 +16,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   return settled;
 }
 
-test('a backend is closed only when its last task has ended, and takes no new one', async () => {
+test('a backend in use closes when its last task ends, and accepts no new one', async () => {
   const clock = new FakeClock();
   const inUse = new InUse(clock);
   const [first, second] = [running(inUse), running(inUse)];
@@ -29,13 +29,13 @@ test('a backend is closed only when its last task has ended, and takes no new on
   expect(clock.timers).toBe(0);
 });
 
-test('a task that fails no longer counts', async () => {
+test('a failed task no longer counts', async () => {
   const inUse = new InUse(new FakeClock());
   await expect(inUse.during(() => Promise.reject(new Error('broken')))).rejects.toThrow('broken');
   await inUse.close(60_000);
 });
 
-test('it is closed at once when nothing runs, or without a grace', async () => {
+test('a backend closes immediately when nothing runs, or without a grace', async () => {
   const clock = new FakeClock();
   const inUse = new InUse(clock);
   await inUse.close(60_000);
@@ -46,7 +46,7 @@ test('it is closed at once when nothing runs, or without a grace', async () => {
   await task.end();
 });
 
-test('it is closed at the end of the grace', async () => {
+test('a backend closes at the end of the grace', async () => {
   const clock = new FakeClock();
   const inUse = new InUse(clock);
   const task = running(inUse);

@@ -10,23 +10,23 @@ function run(body: JsonObject, signal = new AbortController().signal): AsyncGene
   return new MockBackend().generate({ kind: 'chat', n: 1, body }, testContext({ signal }));
 }
 
-const answer = async (body: JsonObject) => {
+const reply = async (body: JsonObject) => {
   const collector = new Collector(1);
   for await (const event of run(body)) collector.event(event);
   const { choices, usage } = collector.collected();
   return { choice: choices[0]!, usage };
 };
 
-test('says that it is a mock, always the same, nothing of the prompt', async () => {
-  const { choice } = await answer({ messages });
+test('the mock always gives the same reply, which says so and contains nothing of the prompt', async () => {
+  const { choice } = await reply({ messages });
   expect(choice.text).toContain('mock');
   expect(choice.text).not.toContain('CANARY');
   expect(choice.finishReason).toBe('stop');
-  expect(await answer({ messages })).toEqual(await answer({ messages }));
-  expect((await answer({ prompt: 'CANARY' })).choice.text).toBe(choice.text);
+  expect(await reply({ messages })).toEqual(await reply({ messages }));
+  expect((await reply({ prompt: 'CANARY' })).choice.text).toBe(choice.text);
 });
 
-test('streams word by word, the prefill first, the usage last', async () => {
+test('the mock streams word by word, prefill first, usage last', async () => {
   const events: ReplyEvent[] = [];
   for await (const event of run({ messages })) events.push(event);
   const texts = events.filter((event) => event.type === 'text');
@@ -41,21 +41,21 @@ test('streams word by word, the prefill first, the usage last', async () => {
   ]);
 });
 
-test('counts a longer prompt as more tokens', async () => {
-  const short = await answer({ prompt: 'a' });
-  const long = await answer({ prompt: 'a'.repeat(400) });
+test('a longer prompt has more tokens', async () => {
+  const short = await reply({ prompt: 'a' });
+  const long = await reply({ prompt: 'a'.repeat(400) });
   expect(short.usage.promptTokens).toBe(1);
   expect(long.usage.promptTokens).toBe(100);
 });
 
-test('stops at max_tokens and says so', async () => {
-  const { choice, usage } = await answer({ messages, max_tokens: 2 });
+test('the mock stops at max_tokens, with the finish reason length', async () => {
+  const { choice, usage } = await reply({ messages, max_tokens: 2 });
   expect(choice.text.split(' ')).toHaveLength(2);
   expect(choice.finishReason).toBe('length');
   expect(usage.completionTokens).toBe(2);
 });
 
-test('stops when the client goes', async () => {
+test('the mock stops when the client leaves', async () => {
   const gone = new AbortController();
   const events = run({ messages }, gone.signal);
   await events.next();
@@ -67,11 +67,12 @@ test('stops when the client goes', async () => {
 });
 
 describe('response_format', () => {
-  const person = {
-    type: 'object',
-    properties: { name: { type: 'string', minLength: 6 } },
-    required: ['name'],
+  const jsonReply = async (schema: JsonObject): Promise<unknown> => {
+    const format = { type: 'json_schema', json_schema: { schema } };
+    return JSON.parse((await reply({ messages, response_format: format })).choice.text);
   };
+  const name = { type: 'string', minLength: 6 };
+  const person = { type: 'object', properties: { name }, required: ['name'] };
   test.each<[string, JsonObject]>([
     ['an object', person],
     [
@@ -101,14 +102,12 @@ describe('response_format', () => {
         required: ['p'],
       },
     ],
-  ])('json_schema: %s that fits', async (_name, schema) => {
-    const format = { type: 'json_schema', json_schema: { schema } };
-    const { choice } = await answer({ messages, response_format: format });
-    expect(compileSchema(schema)(JSON.parse(choice.text))).toBeUndefined();
+  ])('of a json_schema gives a fitting reply: %s', async (_, schema) => {
+    expect(compileSchema(schema)(await jsonReply(schema))).toBeUndefined();
   });
 
-  test('json_object is an object', async () => {
-    const { choice } = await answer({ messages, response_format: { type: 'json_object' } });
+  test('of json_object gives an object', async () => {
+    const { choice } = await reply({ messages, response_format: { type: 'json_object' } });
     expect(JSON.parse(choice.text)).toEqual({});
   });
 
@@ -122,10 +121,8 @@ describe('response_format', () => {
       'asks for lists of lists',
       { type: 'array', minItems: 1e9, items: { type: 'array', minItems: 1e9, items: {} } },
     ],
-  ])('a schema that %s comes to an end', async (_name, schema) => {
-    const format = { type: 'json_schema', json_schema: { schema } };
-    const { choice } = await answer({ messages, response_format: format });
-    expect(JSON.parse(choice.text)).toBeDefined();
+  ])('of a schema that %s gives a finite reply', async (_, schema) => {
+    expect(await jsonReply(schema)).toBeDefined();
   });
 });
 
@@ -136,27 +133,27 @@ describe('tools', () => {
     { type: 'function', function: { name: 'time' } },
   ];
 
-  test('required calls the first, with arguments that fit', async () => {
-    const { choice } = await answer({ messages, tools, tool_choice: 'required' });
+  test('that are required call the first tool, with fitting arguments', async () => {
+    const { choice } = await reply({ messages, tools, tool_choice: 'required' });
     expect(choice).toMatchObject({ text: '', finishReason: 'tool_calls' });
     expect(choice.toolCalls).toEqual([{ id: 'call_mock', name: 'weather', arguments: '{"city":"mock"}' }]);
   });
 
-  test('a named one is called', async () => {
+  test('with a named choice call that tool', async () => {
     const choice = { type: 'function', function: { name: 'time' } };
-    const reply = await answer({ messages, tools, tool_choice: choice });
-    expect(reply.choice.toolCalls).toEqual([{ id: 'call_mock', name: 'time', arguments: '{}' }]);
+    const { toolCalls } = (await reply({ messages, tools, tool_choice: choice })).choice;
+    expect(toolCalls).toEqual([{ id: 'call_mock', name: 'time', arguments: '{}' }]);
   });
 
-  test.each(['auto', 'none', undefined])('%s answers with text', async (choice) => {
+  test.each(['auto', 'none', undefined])('with the choice %s give a text', async (choice) => {
     const body: JsonObject = { messages, tools, ...(choice === undefined ? {} : { tool_choice: choice }) };
-    const reply = await answer(body);
-    expect(reply.choice.toolCalls).toEqual([]);
-    expect(reply.choice.text).toContain('mock');
+    const { toolCalls, text } = (await reply(body)).choice;
+    expect(toolCalls).toEqual([]);
+    expect(text).toContain('mock');
   });
 });
 
-test('is ready between start and stop', async () => {
+test('the mock is ready between start and stop', async () => {
   const backend = new MockBackend('fake');
   expect(backend.name).toBe('fake');
   expect(backend.status().ready).toBe(false);

@@ -2,6 +2,10 @@ import type { JsonObject, ReplyEvent } from '../../../src/contract.js';
 import { ReplyReader, type Chunk } from '../../../src/backends/reply-reader.js';
 import { parseChunk } from '../../../src/backends/remote/parse-chunk.js';
 
+const delta = (value: object, finish_reason: string | null = null) => ({
+  choices: [{ index: 0, delta: value, finish_reason }],
+});
+const text = (content: string): ReplyEvent => ({ type: 'text', index: 0, text: content });
 const body = { messages: [{ role: 'user', content: 'x'.repeat(396) }] };
 
 /** A reader that keeps what it passes on. */
@@ -14,64 +18,53 @@ function reader(more: JsonObject = {}) {
   return Object.assign(made, { events, begins });
 }
 
-/** Reads chunks and returns the events that came of them. */
+/** Reads chunks and returns their events. */
 function read(made: ReturnType<typeof reader>, ...chunks: unknown[]): ReplyEvent[] {
   const before = made.events.length;
   for (const chunk of chunks) made.chunk(chunk as Chunk);
   return made.events.slice(before);
 }
 
-/** The usage that a reply ends with. */
+/** The usage at the end of a reply. */
 function usageOf(made: ReturnType<typeof reader>, carried = 0): ReplyEvent | undefined {
   made.end(carried);
   return made.events.at(-1);
 }
 
-test('usage that comes with every chunk is told once, the last one', () => {
+test('usage in every chunk is passed on once, the last one', () => {
   const made = reader();
   const events = read(
     made,
-    { choices: [{ delta: { content: 'a' } }], usage: { prompt_tokens: 3, completion_tokens: 1 } },
-    { choices: [{ delta: {}, finish_reason: 'stop' }], usage: { prompt_tokens: 3, completion_tokens: 2 } },
+    { ...delta({ content: 'a' }), usage: { prompt_tokens: 3, completion_tokens: 1 } },
+    { ...delta({}, 'stop'), usage: { prompt_tokens: 3, completion_tokens: 2 } },
   );
   expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish']);
-  expect(usageOf(made)).toEqual({
-    type: 'usage',
-    usage: { promptTokens: 3, completionTokens: 2, cachedTokens: 0 },
-  });
+  const usage = { promptTokens: 3, completionTokens: 2, cachedTokens: 0 };
+  expect(usageOf(made)).toEqual({ type: 'usage', usage });
 });
 
-test('a second finish and text after the first are dropped', () => {
-  const events = read(
-    reader(),
-    { choices: [{ delta: { content: 'a' }, finish_reason: 'length' }] },
-    { choices: [{ delta: { content: 'b' }, finish_reason: 'stop' }] },
-  );
+test('a second finish, and text after the first, are dropped', () => {
+  const events = read(reader(), delta({ content: 'a' }, 'length'), delta({ content: 'b' }, 'stop'));
   expect(events).toEqual([
     { type: 'prefill', promptTokens: 100 },
-    { type: 'text', index: 0, text: 'a' },
+    text('a'),
     { type: 'finish', index: 0, reason: 'length' },
   ]);
 });
 
-test('reasoning and tool calls are tokens', () => {
+test('reasoning and tool calls count as tokens', () => {
   const made = reader();
   expect(made.begun).toBe(false);
   read(made, { prompt_progress: { total: 3 } });
   expect([made.begun, made.begins]).toEqual([false, []]);
-  read(
-    made,
-    { choices: [{ delta: { reasoning: 'hm' } }] },
-    {
-      choices: [{ delta: { tool_calls: [{ index: 0, id: 'c', function: { name: 'f', arguments: '{' } }] } }],
-    },
-  );
-  // Told once, when the first token had been passed on.
+  const call = { index: 0, id: 'c', function: { name: 'f', arguments: '{' } };
+  read(made, delta({ reasoning: 'hm' }), delta({ tool_calls: [call] }));
+  // Called once, after the first token was passed on.
   expect([made.begun, made.begins]).toEqual([true, [2]]);
   expect(usageOf(made)).toMatchObject({ usage: { completionTokens: 2 } });
 });
 
-test('prefill progress tells the prompt’s tokens where no usage does', () => {
+test('prefill progress gives the prompt’s tokens when there is no usage', () => {
   const made = reader();
   expect(read(made, { prompt_progress: { total: 12 }, choices: [] })).toEqual([
     { type: 'prefill', promptTokens: 12 },
@@ -80,20 +73,16 @@ test('prefill progress tells the prompt’s tokens where no usage does', () => {
 });
 
 test.each([
-  { choices: [{ delta: { tool_calls: [{ index: 'x' }] } }] },
-  { choices: [{ delta: { tool_calls: 5 } }] },
-  { choices: [{ delta: { content: [{ type: 'text' }] } }] },
+  delta({ tool_calls: [{ index: 'x' }] }),
+  delta({ tool_calls: 5 }),
+  delta({ content: [{ type: 'text' }] }),
   { usage: { prompt_tokens: -1, completion_tokens: 1e99 } },
   { prompt_progress: { total: 'many' } },
-  { choices: [{ delta: { content: 'a' }, logprobs: { content: [{ token: 5, logprob: 0 }] } }] },
-  {
-    choices: [
-      { delta: { content: 'a' }, logprobs: { content: [{ token: 'a', logprob: 0, top_logprobs: 5 }] } },
-    ],
-  },
-  { choices: [{ delta: { content: 'a' }, logprobs: { content: 'many' } }] },
-  { choices: [{ delta: { tool_calls: Array.from({ length: 129 }, () => ({})) } }] },
-  { choices: [{ delta: { tool_calls: [{ index: 0, id: 'x'.repeat(20_000) }] } }] },
+  ...[[{ token: 5, logprob: 0 }], [{ token: 'a', logprob: 0, top_logprobs: 5 }], 'many'].map((content) => ({
+    choices: [{ delta: { content: 'a' }, logprobs: { content } }],
+  })),
+  delta({ tool_calls: Array.from({ length: 129 }, () => ({})) }),
+  delta({ tool_calls: [{ index: 0, id: 'x'.repeat(20_000) }] }),
 ])('%j is not a chunk', (chunk) => {
   expect(() => read(reader(), chunk)).toThrow('sent something that is not part of a reply');
 });
@@ -101,27 +90,23 @@ test.each([
 const provider = { name: 'far', clean: (text: string) => text, hasKey: false };
 
 test('JSON that is not an object is not a chunk', () => {
-  expect(() => parseChunk(provider, 'null')).toThrow(
-    'The provider far sent something that is not part of a reply',
-  );
+  const message = 'The provider far sent something that is not part of a reply';
+  expect(() => parseChunk(provider, 'null')).toThrow(message);
 });
 
-test('a prompt that nobody has counted is estimated before the first token, and told again without usage', () => {
+test('a prompt without a count is estimated before the first token and, without usage, at the end', () => {
   const made = reader();
-  expect(read(made, { choices: [{ delta: { role: 'assistant' } }] })).toEqual([]);
-  expect(read(made, { choices: [{ delta: { content: 'a' } }] })[0]).toEqual({
-    type: 'prefill',
-    promptTokens: 100,
-  });
-  expect(read(made, { choices: [{ delta: { content: 'b' } }] })).toHaveLength(1);
+  expect(read(made, delta({ role: 'assistant' }))).toEqual([]);
+  expect(read(made, delta({ content: 'a' }))[0]).toEqual({ type: 'prefill', promptTokens: 100 });
+  expect(read(made, delta({ content: 'b' }))).toHaveLength(1);
   expect(usageOf(made)).toMatchObject({ usage: { promptTokens: 100, completionTokens: 2 } });
 });
 
 test.each([
-  ['reach who wanted them', { logprobs: true }, true],
-  ['reach who wanted no alternatives to a raw prompt', { logprobs: 0 }, true],
-  ['are dropped for others', {}, false],
-  ['are dropped for who declined', { logprobs: false }, false],
+  ['are passed on if requested', { logprobs: true }, true],
+  ['are passed on if requested without alternatives to a raw prompt', { logprobs: 0 }, true],
+  ['are dropped by default', {}, false],
+  ['are dropped if declined', { logprobs: false }, false],
 ])('log probabilities %s', (_, more, there) => {
   const logprobs = [{ token: 'a', logprob: -1, bytes: [97], top_logprobs: [{ token: 'b', logprob: -2 }] }];
   const made = reader(more);
@@ -130,64 +115,58 @@ test.each([
 });
 
 test('tool calls are numbered as they appear', () => {
-  const call = (index: number) => ({
-    choices: [{ delta: { tool_calls: [{ index, function: { arguments: '1' } }] } }],
-  });
+  const call = (index: number) => delta({ tool_calls: [{ index, function: { arguments: '1' } }] });
   const events = read(reader(), call(60_000_000), call(7), call(60_000_000), call(0));
-  expect(events.flatMap((event) => (event.type === 'tool_call' ? event.call.index : []))).toEqual([
-    0, 1, 0, 2,
-  ]);
+  const numbers = events.flatMap((event) => (event.type === 'tool_call' ? event.call.index : []));
+  expect(numbers).toEqual([0, 1, 0, 2]);
 });
 
-test('more tool calls than anybody makes break the reply', () => {
+test('more than 128 tool calls break the reply', () => {
   const made = reader();
-  const call = (index: number) => ({ choices: [{ delta: { tool_calls: [{ index }] } }] });
+  const call = (index: number) => delta({ tool_calls: [{ index }] });
   for (let index = 0; index < 128; index += 1) read(made, call(index));
   expect(() => read(made, call(128))).toThrow('made more than 128 tool calls');
 });
 
 test.each([
-  ['text', (text: string) => ({ delta: { content: text } })],
-  ['reasoning', (text: string) => ({ delta: { reasoning_content: text } })],
-  ['arguments', (text: string) => ({ delta: { tool_calls: [{ index: 0, function: { arguments: text } }] } })],
-])('%s above 16 Mi characters breaks the reply', (_, choice) => {
+  ['text', (text: string) => delta({ content: text })],
+  ['reasoning', (text: string) => delta({ reasoning_content: text })],
+  ['arguments', (text: string) => delta({ tool_calls: [{ index: 0, function: { arguments: text } }] })],
+])('a reply with %s of more than 16 Mi characters is broken', (_, chunk) => {
   const made = reader();
-  const chunk = { choices: [choice('x'.repeat(4 * 1024 * 1024))] };
-  read(made, chunk, chunk, chunk, chunk);
-  expect(() => read(made, { choices: [choice('x')] })).toThrow('sent a reply of more than 16 Mi characters');
+  const long = chunk('x'.repeat(4 * 1024 * 1024));
+  read(made, long, long, long, long);
+  expect(() => read(made, chunk('x'))).toThrow('sent a reply of more than 16 Mi characters');
 });
 
-test('a reply that goes on far beyond max_tokens is broken off', () => {
+test('a reply that is far longer than max_tokens is broken', () => {
   const made = reader({ max_tokens: 10 });
-  const chunk = { choices: [{ delta: { content: 'a' } }] };
+  const chunk = delta({ content: 'a' });
   for (let count = 0; count < 65_536 + 160; count += 1) made.chunk(chunk);
   expect(() => made.chunk(chunk)).toThrow('sent far more tokens than max_tokens');
 });
 
-test('events without content are let through up to 10,000 in a row', () => {
+test('more than 10,000 events in a row without content break the reply', () => {
   const made = reader();
-  const empty = { choices: [{ delta: {} }] };
+  const empty = delta({});
   const some = (count: number) => Array.from({ length: count }, () => made.chunk(empty));
   some(10_000);
-  read(made, { choices: [{ delta: { content: 'a' } }] });
+  read(made, delta({ content: 'a' }));
   some(10_000);
   expect(() => made.chunk(empty)).toThrow('sent 10000 events in a row without content');
 });
 
-describe('what chunks mean', () => {
-  const delta = (value: object, finish_reason: string | null = null) => ({
-    choices: [{ index: 0, delta: value, finish_reason }],
-  });
-
-  test('prefill progress is told once, roles and empty deltas not at all', () => {
+describe('the events', () => {
+  test('contain prefill progress once, and neither roles nor empty deltas', () => {
     const progress = { prompt_progress: { total: 9, cache: 0, processed: 4 }, choices: [] };
-    expect(
-      read(reader(), progress, progress, delta({ role: 'assistant', content: null }), delta({ content: '' })),
-    ).toEqual([{ type: 'prefill', promptTokens: 9 }]);
+    const role = delta({ role: 'assistant', content: null });
+    const events = read(reader(), progress, progress, role, delta({ content: '' }));
+    expect(events).toEqual([{ type: 'prefill', promptTokens: 9 }]);
   });
 
-  test('text, reasoning under both names, finish, usage', () => {
+  test('contain text, reasoning under both names, finish and usage', () => {
     const made = reader();
+    const prompt_tokens_details = { cached_tokens: 3 };
     read(
       made,
       { prompt_progress: { total: 1 } },
@@ -195,54 +174,46 @@ describe('what chunks mean', () => {
       delta({ reasoning: 'b' }),
       delta({ content: 'c' }),
       delta({}, 'function_call'),
-      {
-        choices: [],
-        usage: { prompt_tokens: 1, completion_tokens: 2, prompt_tokens_details: { cached_tokens: 3 } },
-      },
+      { choices: [], usage: { prompt_tokens: 1, completion_tokens: 2, prompt_tokens_details } },
     );
     made.end();
     expect(made.events).toEqual([
       { type: 'prefill', promptTokens: 1 },
       { type: 'reasoning', index: 0, text: 'a' },
       { type: 'reasoning', index: 0, text: 'b' },
-      { type: 'text', index: 0, text: 'c' },
+      text('c'),
       { type: 'finish', index: 0, reason: 'tool_calls' },
       { type: 'usage', usage: { promptTokens: 1, completionTokens: 2, cachedTokens: 3 } },
     ]);
   });
 
-  test('a token that shows nothing still brings its log probability', () => {
+  test('contain the log probability of an empty token', () => {
     const logprobs = { content: [{ token: '', logprob: 0 }] };
-    expect(read(reader({ logprobs: true }), { choices: [{ delta: { content: '' }, logprobs }] })[1]).toEqual({
-      type: 'text',
-      index: 0,
-      text: '',
-      logprobs: [{ token: '', logprob: 0 }],
-    });
+    const [, event] = read(reader({ logprobs: true }), { choices: [{ delta: { content: '' }, logprobs }] });
+    expect(event).toEqual({ ...text(''), logprobs: [{ token: '', logprob: 0 }] });
   });
 
-  test('a tool call without an id gets one', () => {
+  test('give an id to a tool call without one', () => {
     const [, first, second] = read(
       reader(),
       delta({ tool_calls: [{ index: 0, id: '', function: { name: 'f', arguments: '' } }] }),
       delta({ tool_calls: [{ index: 0, function: { arguments: '{' } }] }),
     );
-    expect(first).toMatchObject({
-      call: { index: 0, id: expect.stringMatching(/^call_\w{32}$/), name: 'f' },
-    });
+    const id = expect.stringMatching(/^call_\w{32}$/);
+    expect(first).toMatchObject({ call: { index: 0, id, name: 'f' } });
     expect(second).toEqual({ type: 'tool_call', index: 0, call: { index: 0, arguments: '{' } });
   });
 });
 
-test('a reply begins with its finish where it has no token, and is then complete', () => {
+test('a reply without tokens begins with its finish, and is then complete', () => {
   const made = reader();
   expect(() => made.checkFinished()).toThrow('ended its reply before it was finished');
-  read(made, { choices: [{ delta: {}, finish_reason: 'stop' }] });
+  read(made, delta({}, 'stop'));
   expect(made.begins).toEqual([2]);
   expect(() => made.checkFinished()).not.toThrow();
 });
 
-test('what the sink throws comes through, and the reply has not begun', () => {
+test('an error of the sink is thrown, and the reply has not begun', () => {
   const begins: number[] = [];
   const sink = {
     event: ({ type }: ReplyEvent) => {
@@ -250,20 +221,18 @@ test('what the sink throws comes through, and the reply has not begun', () => {
     },
   };
   const made = new ReplyReader(body, sink, () => begins.push(1));
-  expect(() => made.event({ type: 'text', index: 0, text: 'a' })).toThrow('the sink is full');
+  expect(() => made.event(text('a'))).toThrow('the sink is full');
   expect(begins).toEqual([]);
 });
 
-test('the usage of a resumed reply counts the prompt as it was sent and all tokens that came', () => {
+test('the usage of a resumed reply counts the original prompt and all tokens', () => {
   const made = reader();
   made.event({ type: 'prefill', promptTokens: 10 });
-  made.event({ type: 'text', index: 0, text: 'a' });
-  made.event({ type: 'text', index: 0, text: 'b' });
+  made.event(text('a'));
+  made.event(text('b'));
   const carried = made.tokens;
-  made.event({ type: 'text', index: 0, text: 'c' });
+  made.event(text('c'));
   made.event({ type: 'usage', usage: { promptTokens: 12, completionTokens: 1, cachedTokens: 11 } });
-  expect(usageOf(made, carried)).toEqual({
-    type: 'usage',
-    usage: { promptTokens: 10, completionTokens: 3, cachedTokens: 10 },
-  });
+  const usage = { promptTokens: 10, completionTokens: 3, cachedTokens: 10 };
+  expect(usageOf(made, carried)).toEqual({ type: 'usage', usage });
 });

@@ -1,17 +1,17 @@
 import { Deadline } from '../../../src/client/http.js';
 import { TimeoutError } from '../../../src/client/index.js';
-import { failure } from './fake-server.js';
+import { failure } from './helpers.js';
 
 const { jest } = import.meta;
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-/** Settles only by the signal, as fetch does. */
+/** Settles only when the signal does, like fetch. */
 const hang = (signal: AbortSignal): Promise<never> =>
   new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 
-test('the clock stands still while nothing is waited for', async () => {
+test('a deadline does not run while nothing is awaited', async () => {
   const deadline = new Deadline(1000, undefined);
   expect(await deadline.run(async () => 1)).toBe(1);
   jest.advanceTimersByTime(3_600_000);
@@ -19,7 +19,7 @@ test('the clock stands still while nothing is waited for', async () => {
   expect(jest.getTimerCount()).toBe(0);
 });
 
-test('each wait has the whole time', async () => {
+test('each wait has the whole timeout', async () => {
   const deadline = new Deadline(1000, undefined);
   await deadline.run(async () => jest.advanceTimersByTime(999));
   await deadline.run(async () => jest.advanceTimersByTime(999));
@@ -28,7 +28,7 @@ test('each wait has the whole time', async () => {
   expect(await waiting).toBeInstanceOf(TimeoutError);
 });
 
-test('an end that is set holds however often something comes', async () => {
+test('a fixed end applies however often something arrives', async () => {
   const deadline = new Deadline(1000, undefined);
   deadline.endWithin(1500);
   await deadline.run(async () => jest.advanceTimersByTime(999));
@@ -39,7 +39,7 @@ test('an end that is set holds however often something comes', async () => {
   expect(jest.getTimerCount()).toBe(0);
 });
 
-test("the caller's signal is let go at the end", () => {
+test("a closed deadline no longer listens to the caller's signal", () => {
   const caller = new AbortController();
   const deadline = new Deadline(1000, caller.signal);
   let removed = 0;

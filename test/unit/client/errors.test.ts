@@ -2,36 +2,20 @@ import {
   AuthenticationError,
   BadRequestError,
   ConnectionError,
+  createClient,
   LLMClientError,
   RateLimitError,
   ServerError,
   TimeoutError,
   UnavailableError,
-  createClient,
 } from '../../../src/client/index.js';
-import type { Client } from '../../../src/client/index.js';
-import {
-  FakeServer,
-  collect,
-  completion,
-  deadUrl,
-  errorBody,
-  failure,
-  json,
-  stopServers,
-} from './fake-server.js';
-import type { Answer } from './fake-server.js';
+import { completion, deadUrl, errorBody, fakeServer, json, type Reply } from '../../support/fake-server.js';
+import { clientOf as clientAndServer, failure, failures, KEY } from './helpers.js';
 
-afterEach(stopServers);
+const clientOf = async (reply: Reply, timeoutSecs = 30) =>
+  (await clientAndServer(reply, { apiKey: KEY, timeoutSecs })).client;
 
-const KEY = 'canary-key-7';
-
-async function clientOf(answer: Answer, timeoutSecs = 30): Promise<Client> {
-  const { url } = await FakeServer.start(answer);
-  return createClient({ baseUrl: url, apiKey: KEY, timeoutSecs, fallback: 'none' });
-}
-
-const STATUSES = [
+test.each([
   [400, BadRequestError],
   [401, AuthenticationError],
   [403, AuthenticationError],
@@ -44,21 +28,13 @@ const STATUSES = [
   [502, ServerError],
   [503, UnavailableError],
   [504, TimeoutError],
-] as const;
-
-test.each(STATUSES)('status %i is its typed error, whole and streamed', async (status, type) => {
+])('status %i has its own error type, for generate and stream', async (status, type) => {
   const client = await clientOf(json(status, errorBody('some_code', 'What went wrong')));
-  for (const attempt of [() => client.generate('hi'), () => collect(client.stream('hi'))]) {
-    const error = await failure(attempt());
+  for (const error of await failures(client)) {
     expect(error).toBeInstanceOf(type);
     expect(error).toBeInstanceOf(LLMClientError);
-    expect(error).toMatchObject({
-      name: type.name,
-      status,
-      code: 'some_code',
-      message: 'What went wrong',
-      requestId: 'req-1',
-    });
+    const fields = { name: type.name, code: 'some_code', message: 'What went wrong', requestId: 'req-1' };
+    expect(error).toMatchObject({ status, ...fields });
   }
 });
 
@@ -69,7 +45,7 @@ test.each([
   [429, { 'retry-after': 'Thu, 01 Jan 1970 00:00:00 GMT' }, 0],
   [429, { 'retry-after': 'soon' }, undefined],
   [503, {}, undefined],
-])('status %i with %j says when to come again: %s s', async (status, headers, retryAfter) => {
+])('the error of status %i with %j says to retry after %s s', async (status, headers, retryAfter) => {
   const client = await clientOf(json(status, errorBody('busy', 'Later'), headers));
   expect(await failure(client.generate('hi'))).toMatchObject({ status, retryAfter });
 });
@@ -79,13 +55,13 @@ test.each([
   ['a flat object', { error: 'llm_error', message: 'It broke', type: 'X' }, 'llm_error', 'It broke'],
   ['a code that is a number', { error: { message: 'm', code: 503 } }, '503', 'm'],
   [
-    'no JSON',
+    'a page that is not JSON',
     '<html>Bad gateway</html>',
     'http_503',
     expect.stringMatching(/^http:\/\/127.0.0.1:\d+ answered 503$/),
   ],
-  ['nothing', '', 'http_503', expect.stringMatching(/answered 503$/)],
-])('reads an error of other servers: %s', async (_name, body, code, message) => {
+  ['an empty body', '', 'http_503', expect.stringMatching(/answered 503$/)],
+])('the error of another server is understood: %s', async (_, body, code, message) => {
   const client = await clientOf(json(503, body));
   expect(await failure(client.generate('hi'))).toMatchObject({ code, message });
 });
@@ -99,41 +75,37 @@ test('a message is one bounded line without the key', async () => {
   expect(error.code).toBe('code-[redacted]');
 });
 
-test('nobody listens', async () => {
-  const url = await deadUrl();
-  const client = createClient({ baseUrl: url, apiKey: KEY, fallback: 'none' });
-  for (const attempt of [() => client.generate('hi'), () => collect(client.stream('hi'))]) {
-    const error = await failure(attempt());
+test('an address where nothing listens is a ConnectionError that names it', async () => {
+  const baseUrl = await deadUrl();
+  for (const error of await failures(createClient({ baseUrl, apiKey: KEY, fallback: 'none' }))) {
     expect(error).toBeInstanceOf(ConnectionError);
-    expect(error).toMatchObject({
-      code: 'ECONNREFUSED',
-      status: undefined,
-      message: `no answer from ${url} (ECONNREFUSED)`,
-    });
+    const message = `no answer from ${baseUrl} (ECONNREFUSED)`;
+    expect(error).toMatchObject({ code: 'ECONNREFUSED', status: undefined, message });
   }
 });
 
-test('the connection is cut before any answer', async () => {
-  const client = await clientOf((response) => void response.destroy());
+test.each<[string, Reply]>([
+  ['before any reply', (response) => void response.destroy()],
+  [
+    'within a reply that is not streamed',
+    (response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' });
+      response.write('{"choices":', () => response.destroy());
+    },
+  ],
+])('a connection that is cut %s is a ConnectionError', async (_, reply) => {
+  const client = await clientOf(reply);
   expect(await failure(client.generate('hi'))).toBeInstanceOf(ConnectionError);
 });
 
-test('the connection is cut within a whole answer', async () => {
-  const client = await clientOf((response) => {
-    response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' });
-    response.write('{"choices":', () => response.destroy());
-  });
-  expect(await failure(client.generate('hi'))).toBeInstanceOf(ConnectionError);
-});
-
-test('no answer in time', async () => {
+test('a server that does not reply in time is a TimeoutError', async () => {
   const client = await clientOf(() => undefined, 0.05);
   const error = await failure(client.generate('hi'));
   expect(error).toBeInstanceOf(TimeoutError);
   expect(error).toMatchObject({ code: 'timeout', message: 'no answer within 0.05 s (LLM_TIMEOUT_SECS)' });
 });
 
-test('headers in time but a body that hangs', async () => {
+test('a body that hangs after its headers is a TimeoutError', async () => {
   const client = await clientOf((response) => {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.write('{"choices":');
@@ -141,19 +113,13 @@ test('headers in time but a body that hangs', async () => {
   expect(await failure(client.generate('hi'))).toBeInstanceOf(TimeoutError);
 });
 
-test.each([301, 302, 307, 308])(
-  'a redirect %i is not followed, so the key goes nowhere else',
-  async (status) => {
-    const other = await FakeServer.start(completion('stolen'));
-    const client = await clientOf((response) => {
-      response.writeHead(status, { location: `${other.url}/v1/chat/completions` });
-      response.end();
-    });
-    for (const attempt of [() => client.generate('hi'), () => collect(client.stream('hi'))]) {
-      const error = await failure(attempt());
-      expect(error).toBeInstanceOf(ConnectionError);
-      expect(error).toMatchObject({ status, code: 'redirect' });
-    }
-    expect(other.received).toHaveLength(0);
-  },
-);
+test.each([301, 302, 307, 308])('a redirect %i is not followed, so the key stays here', async (status) => {
+  const other = await fakeServer(completion('stolen'));
+  const location = `${other.url}/v1/chat/completions`;
+  const client = await clientOf((response) => void response.writeHead(status, { location }).end());
+  for (const error of await failures(client)) {
+    expect(error).toBeInstanceOf(ConnectionError);
+    expect(error).toMatchObject({ status, code: 'redirect' });
+  }
+  expect(other.received).toHaveLength(0);
+});

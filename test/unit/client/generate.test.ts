@@ -1,29 +1,24 @@
-import { createClient, ServerError } from '../../../src/client/index.js';
+import { createClient, ServerError, type ClientOptions } from '../../../src/client/index.js';
 import { STUB_ANSWER } from '../../../src/client/providers.js';
-import { FakeServer, completion, collect, failure, json, stopServers } from './fake-server.js';
+import { completion, fakeServer, json } from '../../support/fake-server.js';
+import { clientOf, collect, failure, failures } from './helpers.js';
 
-afterEach(stopServers);
+const CHAT = '/v1/chat/completions';
 
 describe('generate with lan', () => {
-  test('posts a chat completion with defaults left to the server', async () => {
-    const server = await FakeServer.start(completion('Ceviche'));
-    const client = createClient({ baseUrl: server.url, fallback: 'none' });
+  test('posts a chat completion and leaves defaults to the server', async () => {
+    const { client, received } = await clientOf(completion('Ceviche'));
     expect(await client.generate('Name a dish')).toBe('Ceviche');
-    expect(server.received).toHaveLength(1);
-    expect(server.received[0]).toMatchObject({
-      path: '/v1/chat/completions',
-      body: { model: 'default', messages: [{ role: 'user', content: 'Name a dish' }], stream: false },
-    });
-    expect(Object.keys(server.received[0]!.body).sort()).toEqual(['messages', 'model', 'stream']);
-    expect(server.received[0]!.headers).not.toHaveProperty('authorization');
+    const body = { model: 'default', messages: [{ role: 'user', content: 'Name a dish' }], stream: false };
+    expect(received).toEqual([{ path: CHAT, body, headers: expect.anything() }]);
+    expect(received[0]!.headers).not.toHaveProperty('authorization');
   });
 
   test('sends system, model, temperature, max_tokens and the key', async () => {
-    const server = await FakeServer.start(completion('ok'));
-    const client = createClient({ baseUrl: server.url, apiKey: ' k-123 ', fallback: 'none' });
+    const { client, received } = await clientOf(completion('ok'), { apiKey: ' k-123 ' });
     await client.generate('hi', { system: 'Be brief', model: 'fast', temperature: 0, maxTokens: 5 });
-    expect(server.received[0]!.headers.authorization).toBe('Bearer k-123');
-    expect(server.received[0]!.body).toEqual({
+    expect(received[0]!.headers.authorization).toBe('Bearer k-123');
+    expect(received[0]!.body).toEqual({
       model: 'fast',
       messages: [
         { role: 'system', content: 'Be brief' },
@@ -35,45 +30,43 @@ describe('generate with lan', () => {
     });
   });
 
-  test.each(['', '/', '/v1', '/v1/', '//'])('takes a base address that ends with "%s"', async (end) => {
-    const server = await FakeServer.start(completion('ok'));
-    await createClient({ baseUrl: `${server.url}${end}`, fallback: 'none' }).generate('hi');
-    expect(server.received[0]!.path).toBe('/v1/chat/completions');
+  test.each([
+    ...['', '/', '/v1', '/v1/', '//'].map((end) => [end, CHAT]),
+    ['/llm-box/v1', `/llm-box${CHAT}`],
+  ])('accepts a base address that ends with "%s"', async (end, path) => {
+    const { url, received } = await fakeServer(completion('ok'));
+    await createClient({ baseUrl: `${url}${end}`, fallback: 'none' }).generate('hi');
+    expect(received[0]!.path).toBe(path);
   });
 
-  test('keeps a path before /v1', async () => {
-    const server = await FakeServer.start(completion('ok'));
-    await createClient({ baseUrl: `${server.url}/llm-box/v1`, fallback: 'none' }).generate('hi');
-    expect(server.received[0]!.path).toBe('/llm-box/v1/chat/completions');
+  test('does not send a blank key', async () => {
+    const { client, received } = await clientOf(completion('ok'), { apiKey: '  ' });
+    await client.generate('hi');
+    expect(received[0]!.headers).not.toHaveProperty('authorization');
   });
 
-  test('a blank key sends none', async () => {
-    const server = await FakeServer.start(completion('ok'));
-    await createClient({ baseUrl: server.url, apiKey: '  ', fallback: 'none' }).generate('hi');
-    expect(server.received[0]!.headers).not.toHaveProperty('authorization');
-  });
-
-  test('an empty answer is returned, and a warning says why when it was cut at max_tokens', async () => {
-    const warnings: string[] = [];
-    const server = await FakeServer.start(completion(null, 'length'));
-    const client = createClient({ baseUrl: server.url, warn: (message) => warnings.push(message) });
-    expect(await client.generate('hi')).toBe('');
-    expect(warnings).toEqual(['the answer is empty, finish_reason length: raise maxTokens']);
-  });
-
-  test('an empty answer that ended by itself is no reason to warn', async () => {
-    const warnings: string[] = [];
-    const server = await FakeServer.start(completion(''));
-    const client = createClient({ baseUrl: server.url, warn: (message) => warnings.push(message) });
-    expect(await client.generate('hi')).toBe('');
-    expect(warnings).toEqual([]);
-  });
+  test.each([
+    [
+      'cut at max_tokens',
+      completion(null, 'length'),
+      ['the answer is empty, finish_reason length: raise maxTokens'],
+    ],
+    ['finished', completion(''), []],
+  ])(
+    'returns an empty reply, and warns unless it was finished: one that was %s',
+    async (_, reply, expected) => {
+      const warnings: string[] = [];
+      const { url } = await fakeServer(reply);
+      const client = createClient({ baseUrl: url, warn: (message) => warnings.push(message) });
+      expect(await client.generate('hi')).toBe('');
+      expect(warnings).toEqual(expected);
+    },
+  );
 
   test.each(['{}', 'null', '[]', '{"choices":[]}', '{"choices":[{}]}', '<html>'])(
-    'an answer of another form is invalid_response: %s',
+    'fails with invalid_response when the reply is %s',
     async (body) => {
-      const server = await FakeServer.start(json(200, body));
-      const client = createClient({ baseUrl: server.url, fallback: 'none' });
+      const { client } = await clientOf(json(200, body));
       const error = await failure(client.generate('hi'));
       expect(error).toBeInstanceOf(ServerError);
       expect(error).toMatchObject({ code: 'invalid_response', status: 200, requestId: 'req-1' });
@@ -81,65 +74,51 @@ describe('generate with lan', () => {
   );
 });
 
-describe('generate with openai', () => {
-  test('names a model of its own and asks the address given', async () => {
-    const server = await FakeServer.start(completion('ok'));
-    await createClient({ provider: 'openai', baseUrl: server.url, fallback: 'none' }).generate('hi', {
-      maxTokens: 3,
-    });
-    expect(server.received[0]).toMatchObject({
-      path: '/v1/chat/completions',
-      body: { model: 'gpt-4o-mini', max_tokens: 3 },
-    });
-  });
+test('generate with openai names its own default model and asks the configured address', async () => {
+  const { client, received } = await clientOf(completion('ok'), { provider: 'openai' });
+  await client.generate('hi', { maxTokens: 3 });
+  expect(received[0]).toMatchObject({ path: CHAT, body: { model: 'gpt-4o-mini', max_tokens: 3 } });
 });
 
 describe('generate with local', () => {
-  test('posts the prompt form to /llm of the base address', async () => {
-    const server = await FakeServer.start(json(200, { completion: ' world' }));
-    const client = createClient({
-      provider: 'local',
-      baseUrl: server.url,
-      apiKey: 'k-123',
-      fallback: 'none',
-    });
+  const local = (reply: object, options: ClientOptions = {}) =>
+    clientOf(json(200, reply), { provider: 'local', ...options });
+
+  test('posts the prompt to /llm of the base address', async () => {
+    const { client, received } = await local({ completion: ' world' }, { apiKey: 'k-123' });
     expect(await client.generate('hello', { maxTokens: 7, temperature: 0.5 })).toBe(' world');
-    expect(server.received[0]).toMatchObject({ path: '/llm', headers: { authorization: 'Bearer k-123' } });
-    expect(server.received[0]!.body).toEqual({ prompt: 'hello', max_tokens: 7, temperature: 0.5 });
+    expect(received[0]).toMatchObject({ path: '/llm', headers: { authorization: 'Bearer k-123' } });
+    expect(received[0]!.body).toEqual({ prompt: 'hello', max_tokens: 7, temperature: 0.5 });
   });
 
-  test('posts to the whole address given, its query included', async () => {
-    const server = await FakeServer.start(json(200, { completion: 'x' }));
-    await createClient({ provider: 'local', url: `${server.url}/raw?v=1`, fallback: 'none' }).generate(
-      'hello',
-    );
-    expect(server.received[0]!.path).toBe('/raw?v=1');
-    expect(server.received[0]!.body).toEqual({ prompt: 'hello' });
+  test('posts to the whole configured URL, including its query', async () => {
+    const { url, received } = await fakeServer(json(200, { completion: 'x' }));
+    await createClient({ provider: 'local', url: `${url}/raw?v=1`, fallback: 'none' }).generate('hello');
+    expect(received[0]).toMatchObject({ path: '/raw?v=1' });
+    expect(received[0]!.body).toEqual({ prompt: 'hello' });
   });
 
   test('puts a system text before the raw prompt', async () => {
-    const server = await FakeServer.start(json(200, { completion: 'x' }));
-    const client = createClient({ provider: 'local', baseUrl: server.url, fallback: 'none' });
+    const { client, received } = await local({ completion: 'x' });
     await client.generate('hello', { system: 'Be brief' });
-    expect(server.received[0]!.body).toEqual({ prompt: 'Be brief\n\nhello' });
+    expect(received[0]!.body).toEqual({ prompt: 'Be brief\n\nhello' });
   });
 
-  test('streams the whole answer as one piece', async () => {
-    const server = await FakeServer.start(json(200, { completion: 'all of it' }));
-    const client = createClient({ provider: 'local', baseUrl: server.url, fallback: 'none' });
+  test('streams the whole reply as one piece', async () => {
+    const { client } = await local({ completion: 'all of it' });
     expect(await collect(client.stream('hello'))).toEqual(['all of it']);
   });
 
-  test('an answer without a completion is invalid_response', async () => {
-    const server = await FakeServer.start(json(200, { text: 'x' }));
-    const client = createClient({ provider: 'local', baseUrl: server.url, fallback: 'none' });
+  test('fails with invalid_response when the reply has no completion', async () => {
+    const { client } = await local({ text: 'x' });
     expect(await failure(client.generate('hello'))).toMatchObject({ code: 'invalid_response' });
   });
 });
 
-describe('stub', () => {
-  test('answers without any network', async () => {
-    const client = createClient({ provider: 'stub' });
+describe('the stub', () => {
+  const client = createClient({ provider: 'stub' });
+
+  test('replies without any network', async () => {
     expect(await client.generate('hi')).toBe(STUB_ANSWER);
     const pieces = await collect(client.stream('hi'));
     expect(pieces.length).toBeGreaterThan(3);
@@ -148,9 +127,7 @@ describe('stub', () => {
 
   test('obeys an aborted signal', async () => {
     const reason = new Error('mine');
-    const client = createClient({ provider: 'stub' });
     const signal = AbortSignal.abort(reason);
-    expect(await failure(client.generate('hi', { signal }))).toBe(reason);
-    expect(await failure(collect(client.stream('hi', { signal })))).toBe(reason);
+    for (const error of await failures(client, { signal })) expect(error).toBe(reason);
   });
 });

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join, resolve } from 'node:path';
 import vm from 'node:vm';
 import { transformSync } from '@swc/core';
+import { ROOT } from '../../../src/config/root.js';
 
-const CLIENT = resolve(dirname(fileURLToPath(import.meta.url)), '../../../src/client/index.ts');
+const CLIENT = join(ROOT, 'src/client/index.ts');
 
-/** A realm with these globals alone: no `process`, no `Buffer` and no Node module unless they are among them. */
+/** A realm that has only these globals: `process`, `Buffer` or a Node module only if `extra` contains it. */
 export function webContext(extra: object): vm.Context {
   return vm.createContext({
     ...{ fetch, URL, TextDecoder, AbortController, AbortSignal, setTimeout, clearTimeout },
@@ -15,8 +15,8 @@ export function webContext(extra: object): vm.Context {
 }
 
 /**
- * Runs a module's code in a context and gives its exports. `lmserv/client` is the client library's source; a relative
- * import is a source beside its importer, and no other import can be resolved.
+ * Runs a module's code in a context and returns its exports. `lmserv/client` is the client library's source; relative
+ * imports are sources too, and no other import can be resolved.
  */
 export async function runModule(code: string, context: vm.Context): Promise<object> {
   const modules = new Map<string, vm.SourceTextModule>();
@@ -39,5 +39,5 @@ function compile(code: string, identifier: string, context: vm.Context): vm.Sour
 function pathOf(name: string, importer: string): string {
   if (name === 'lmserv/client') return CLIENT;
   if (name.startsWith('.')) return resolve(dirname(importer), name.replace(/\.js$/, '.ts'));
-  throw new Error(`${importer} imports ${name}, which a browser bundle has not`);
+  throw new Error(`${importer} imports ${name}, which a browser bundle does not contain`);
 }

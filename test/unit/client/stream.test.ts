@@ -1,44 +1,33 @@
 import { once } from 'node:events';
-import { BrokenStreamError, createClient, TimeoutError } from '../../../src/client/index.js';
-import type { Client } from '../../../src/client/index.js';
+import { BrokenStreamError, TimeoutError } from '../../../src/client/index.js';
 import {
-  FakeServer,
-  collect,
   cutAfter,
   delta,
   done,
   event,
-  failure,
   finish,
   json,
   openSse,
   sse,
-  stopServers,
-} from './fake-server.js';
-import type { Answer } from './fake-server.js';
+  type Reply,
+} from '../../support/fake-server.js';
+import { clientOf, collect, drain, failure, failures } from './helpers.js';
 
 const { jest } = import.meta;
 
-afterEach(stopServers);
-
-async function clientOf(answer: Answer, timeoutSecs = 30): Promise<{ client: Client; server: FakeServer }> {
-  const server = await FakeServer.start(answer);
-  return { server, client: createClient({ baseUrl: server.url, timeoutSecs, fallback: 'none' }) };
+/** A client whose server sends one piece and then nothing; `closed()` ends when the connection does. */
+async function openStream() {
+  let closed: Promise<unknown> | undefined;
+  const reply: Reply = (response) => {
+    closed = once(response, 'close');
+    openSse(response, delta('one'));
+  };
+  const { client } = await clientOf(reply, { timeoutSecs: 30 });
+  return { client, closed: () => closed };
 }
 
-/** Everything a stream yields and what it throws at the end. */
-async function drain(source: AsyncIterable<string>): Promise<{ texts: string[]; thrown: unknown }> {
-  const texts: string[] = [];
-  try {
-    for await (const text of source) texts.push(text);
-  } catch (thrown) {
-    return { texts, thrown };
-  }
-  return { texts, thrown: undefined };
-}
-
-test('yields the texts alone: no role, reasoning, usage, ping or empty piece', async () => {
-  const { client, server } = await clientOf(
+test('a stream yields texts only: no role, reasoning, usage, ping or empty piece', async () => {
+  const { client, received } = await clientOf(
     sse(
       event({ choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] }),
       ': ping\n\n',
@@ -51,88 +40,78 @@ test('yields the texts alone: no role, reasoning, usage, ping or empty piece', a
     ),
   );
   expect(await collect(client.stream('hi'))).toEqual(['Hé', 'llo 🦙']);
-  expect(server.received[0]!.body).toMatchObject({ stream: true });
+  expect(received[0]!.body).toMatchObject({ stream: true });
 });
 
 test('a piece is yielded before the next one is sent', async () => {
-  let go: () => void = () => undefined;
+  let go = () => undefined as void;
   const taken = new Promise<void>((resolve) => (go = resolve));
   const { client } = await clientOf(async (response) => {
-    openSse(response);
-    response.write(delta('first'));
+    openSse(response, delta('first'));
     await taken;
     response.end(delta('second') + done);
   });
-  const texts: string[] = [];
-  for await (const text of client.stream('hi')) {
-    texts.push(text);
-    go();
-  }
-  expect(texts).toEqual(['first', 'second']);
+  const { texts, thrown } = await drain(client.stream('hi'), () => go());
+  expect({ texts, thrown }).toEqual({ texts: ['first', 'second'], thrown: undefined });
 });
 
-test('nothing is sent before the first piece is asked for', async () => {
-  const { client, server } = await clientOf(sse(delta('x'), done));
+test('nothing is sent before the first piece is requested', async () => {
+  const { client, received } = await clientOf(sse(delta('x'), done));
   const source = client.stream('hi');
   expect(await collect(client.stream('other'))).toEqual(['x']);
-  expect(server.received).toHaveLength(1);
+  expect(received).toHaveLength(1);
   await collect(source);
-  expect(server.received).toHaveLength(2);
+  expect(received).toHaveLength(2);
 });
 
-test.each<[string, Answer]>([
+test.each<[string, Reply]>([
   ['the connection is cut', cutAfter(delta('par'), delta('tial'))],
-  ['the answer ends without [DONE]', sse(delta('par'), delta('tial'))],
-  ['the answer ends within an event', sse(delta('par'), delta('tial'), 'data: {"choices"')],
-  ['the answer ends after its reason, without [DONE]', sse(delta('par'), delta('tial'), finish('stop'))],
+  ['the reply ends without [DONE]', sse(delta('par'), delta('tial'))],
+  ['the reply ends within an event', sse(delta('par'), delta('tial'), 'data: {"choices"')],
+  [
+    'the reply ends after its finish reason, without [DONE]',
+    sse(delta('par'), delta('tial'), finish('stop')),
+  ],
   ['an event is not JSON', sse(delta('par'), delta('tial'), 'data: {nope\n\n', done)],
-])('broken when %s', async (_name, answer) => {
-  const { client } = await clientOf(answer);
+])('a stream is broken when %s', async (_, reply) => {
+  const { client } = await clientOf(reply);
   const { texts, thrown } = await drain(client.stream('hi'));
   expect(texts.join('')).toBe('partial');
   expect(thrown).toBeInstanceOf(BrokenStreamError);
   expect(thrown).toMatchObject({ code: 'stream_cut', status: 200, requestId: 'req-1' });
 });
 
-test('an error event is a broken stream with the code of the server', async () => {
-  const lost = {
-    error: { message: 'The generation\nfailed', type: 'server_error', code: 'generation_failed' },
-  };
-  const { client } = await clientOf(sse(delta('par'), event(lost)));
+test('an error event breaks a stream with the server’s code', async () => {
+  const error = { message: 'The generation\nfailed', type: 'server_error', code: 'generation_failed' };
+  const { client } = await clientOf(sse(delta('par'), event({ error })));
   const { texts, thrown } = await drain(client.stream('hi'));
   expect(texts).toEqual(['par']);
   expect(thrown).toBeInstanceOf(BrokenStreamError);
-  expect(thrown).toMatchObject({
-    code: 'generation_failed',
-    message: 'The generation failed',
-    requestId: 'req-1',
-  });
+  const message = 'The generation failed';
+  expect(thrown).toMatchObject({ code: 'generation_failed', message, requestId: 'req-1' });
 });
 
-test('`"error": null` is no error', async () => {
+test('`"error": null` is not an error', async () => {
   const { client } = await clientOf(
     sse(event({ error: null, choices: [{ delta: { content: 'x' } }] }), done),
   );
   expect(await collect(client.stream('hi'))).toEqual(['x']);
 });
 
-test('an answer that is no stream is broken, not empty', async () => {
+test('a reply that is not a stream is broken, not empty', async () => {
   const { client } = await clientOf(json(200, { choices: [{ message: { content: 'x' } }] }));
   expect(await failure(collect(client.stream('hi')))).toBeInstanceOf(BrokenStreamError);
 });
 
-test('the time-out counts for the headers', async () => {
-  const { client } = await clientOf(() => undefined, 0.05);
+test('the timeout applies to the headers', async () => {
+  const { client } = await clientOf(() => undefined, { timeoutSecs: 0.05 });
   const error = await failure(collect(client.stream('hi')));
   expect(error).toBeInstanceOf(TimeoutError);
   expect(error).toMatchObject({ code: 'timeout', status: undefined });
 });
 
-test('the time-out counts between two pieces', async () => {
-  const { client } = await clientOf((response) => {
-    openSse(response);
-    response.write(delta('one'));
-  });
+test('the timeout applies between two pieces', async () => {
+  const { client } = await openStream();
   // Only the clock of the client stands still; the network's own timers run on.
   jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
   try {
@@ -146,61 +125,38 @@ test('the time-out counts between two pieces', async () => {
   }
 });
 
-test('a server that leaves the connection open after [DONE] does not break the answer', async () => {
-  const { client } = await clientOf((response) => {
-    openSse(response);
-    response.write(delta('all') + done);
-  });
+test('a server that leaves the connection open after [DONE] does not break the reply', async () => {
+  const { client } = await clientOf((response) => openSse(response, delta('all') + done));
   expect(await collect(client.stream('hi'))).toEqual(['all']);
 });
 
 test('leaving the loop closes the connection', async () => {
-  let closed: Promise<unknown> = Promise.resolve();
-  const { client } = await clientOf((response) => {
-    closed = once(response, 'close');
-    openSse(response);
-    response.write(delta('one'));
-  });
+  const { client, closed } = await openStream();
   for await (const text of client.stream('hi')) {
     expect(text).toBe('one');
     break;
   }
-  await closed;
+  await closed();
 });
 
 describe("the caller's signal", () => {
   test('stops a stream with its own reason and closes the connection', async () => {
-    let closed: Promise<unknown> = Promise.resolve();
-    const { client } = await clientOf((response) => {
-      closed = once(response, 'close');
-      openSse(response);
-      response.write(delta('one'));
-    });
+    const { client, closed } = await openStream();
     const controller = new AbortController();
     const reason = new Error('enough');
-    const texts: string[] = [];
-    const all = (async () => {
-      for await (const text of client.stream('hi', { signal: controller.signal })) {
-        texts.push(text);
-        controller.abort(reason);
-      }
-    })();
-    expect(await failure(all)).toBe(reason);
+    const source = client.stream('hi', { signal: controller.signal });
+    const { texts, thrown } = await drain(source, () => controller.abort(reason));
+    expect(thrown).toBe(reason);
     expect(texts).toEqual(['one']);
-    await closed;
+    await closed();
   });
 
-  test('yields nothing more even when more has come already', async () => {
+  test('ends a stream even if more texts have already arrived', async () => {
     const { client } = await clientOf(sse(delta('one') + delta('two') + delta('three') + done));
     const controller = new AbortController();
-    const texts: string[] = [];
-    const all = (async () => {
-      for await (const text of client.stream('hi', { signal: controller.signal })) {
-        texts.push(text);
-        controller.abort();
-      }
-    })();
-    expect(await failure(all)).toMatchObject({ name: 'AbortError' });
+    const source = client.stream('hi', { signal: controller.signal });
+    const { texts, thrown } = await drain(source, () => controller.abort());
+    expect(thrown).toMatchObject({ name: 'AbortError' });
     expect(texts).toEqual(['one']);
   });
 
@@ -211,16 +167,15 @@ describe("the caller's signal", () => {
     expect(error).toBe(controller.signal.reason);
   });
 
-  test('already aborted, sends nothing', async () => {
-    const { client, server } = await clientOf(sse(delta('x'), done));
+  test('that is already aborted prevents any request', async () => {
+    const { client, received } = await clientOf(sse(delta('x'), done));
     const signal = AbortSignal.abort();
-    expect(await failure(client.generate('hi', { signal }))).toBe(signal.reason);
-    expect(await failure(collect(client.stream('hi', { signal })))).toBe(signal.reason);
-    expect(server.received).toHaveLength(0);
+    for (const error of await failures(client, { signal })) expect(error).toBe(signal.reason);
+    expect(received).toHaveLength(0);
   });
 });
 
-test('every place where the network may split a stream gives the same answer', async () => {
+test('every place where the network may split a stream gives the same reply', async () => {
   const whole = Buffer.from(delta('né') + delta('🦙!') + done);
   let cut = 0;
   const { client } = await clientOf(async (response) => {

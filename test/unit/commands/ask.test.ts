@@ -2,28 +2,26 @@ import { once } from 'node:events';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import {
   ASK_EXIT,
+  clientOptionsForAsk,
   runAsk,
   type AskOptions,
-  clientOptionsForAsk,
   type PromptInput,
 } from '../../../src/commands/ask.js';
 import {
-  FakeServer,
   cutAfter,
   deadUrl,
   delta,
   done,
   errorBody,
   event,
+  fakeServer,
   finish,
   json,
   openSse,
   sse,
-  stopServers,
-  type Answer,
-} from '../client/fake-server.js';
-
-afterEach(stopServers);
+  type FakeServer,
+  type Reply,
+} from '../../support/fake-server.js';
 
 class Sink extends Writable {
   text = '';
@@ -37,10 +35,9 @@ class Sink extends Writable {
 
 const terminal = (): PromptInput => Object.assign(new PassThrough(), { isTTY: true });
 
-async function ask(prompt: string | undefined, answer: Answer, options: AskOptions = {}) {
-  const server = await FakeServer.start(answer);
-  const result = await askAt(server.url, prompt, options);
-  return { ...result, received: server.received };
+async function ask(prompt: string | undefined, reply: Reply, options: AskOptions = {}) {
+  const { url, received } = await fakeServer(reply);
+  return { ...(await askAt(url, prompt, options)), received };
 }
 
 async function askAt(url: string, prompt: string | undefined, options: AskOptions = {}) {
@@ -53,44 +50,39 @@ async function askAt(url: string, prompt: string | undefined, options: AskOption
 
 const hello = sse(delta('Hel'), delta('lo'), finish('stop'), done);
 
-test('streams the answer and ends the line', async () => {
+test('ask streams the reply and ends the line', async () => {
   const options = { model: 'fast', system: 'Be brief', maxTokens: 9, temperature: 0 };
-  const { code, out, err, received } = await ask('hi', hello, options);
-  expect({ code, out, err }).toEqual({ code: ASK_EXIT.ok, out: 'Hello\n', err: '' });
+  const { received, ...result } = await ask('hi', hello, options);
+  expect(result).toEqual({ code: ASK_EXIT.ok, out: 'Hello\n', err: '' });
   expect(received[0]).toMatchObject({
     headers: { authorization: 'Bearer k-123' },
     body: { model: 'fast', max_tokens: 9, temperature: 0, stream: true },
   });
 });
 
-test('does not end a line that is ended', async () => {
+test('ask adds no line break to a reply that ends with one', async () => {
   expect(await ask('hi', sse(delta('done\n'), done))).toMatchObject({ out: 'done\n' });
 });
 
-test('shows each piece before the next one is sent', async () => {
+test('ask shows each piece before the next one is sent', async () => {
   const stdout = new Sink();
   const shown = once(stdout, 'text');
-  const { out } = await ask(
-    'hi',
-    async (response) => {
-      openSse(response);
-      response.write(delta('one'));
-      await shown;
-      response.end(delta(' two') + done);
-    },
-    { stdout },
-  );
-  expect(out).toBe('one two\n');
+  const reply: Reply = async (response) => {
+    openSse(response, delta('one'));
+    await shown;
+    response.end(delta(' two') + done);
+  };
+  expect((await ask('hi', reply, { stdout })).out).toBe('one two\n');
 });
 
 describe('the prompt', () => {
   const piped = (...chunks: (string | Uint8Array)[]): PromptInput =>
     Readable.from(chunks, { objectMode: true });
-  const promptOf = ({ received }: { received: FakeServer['received'] }) =>
+  const promptOf = ({ received }: Pick<FakeServer, 'received'>) =>
     (received[0]!.body['messages'] as { content: string }[]).at(-1)?.content;
 
   test.each(['-', undefined])(
-    'given as %s comes from a piped stdin, without its last line break',
+    '%s is read from a piped stdin, without its last line break',
     async (prompt) => {
       const llama = Buffer.from('a 🦙\nb\n');
       const stdin = piped(llama.subarray(0, 4), llama.subarray(4));
@@ -98,27 +90,27 @@ describe('the prompt', () => {
     },
   );
 
-  test('given as - is read from a terminal too', async () => {
+  test('- is read from a terminal too', async () => {
     const stdin = Object.assign(piped('typed'), { isTTY: true });
     expect(promptOf(await ask('-', hello, { stdin }))).toBe('typed');
   });
 
-  test('given as text leaves stdin alone', async () => {
+  test('in the arguments leaves stdin alone', async () => {
     expect(promptOf(await ask('text', hello, { stdin: piped('other') }))).toBe('text');
   });
 
   test.each([
-    ['none on a terminal', undefined, terminal(), 'lmserv ask: pass a prompt, or - to read it from stdin\n'],
-    ['an empty stdin', undefined, piped(), 'lmserv ask: the prompt is empty\n'],
-    ['blanks', '  ', terminal(), 'lmserv ask: the prompt is empty\n'],
-  ])('missing: %s', async (_name, prompt, stdin, err) => {
+    ['missing, on a terminal', undefined, terminal(), 'pass a prompt, or - to read it from stdin'],
+    ['an empty stdin', undefined, piped(), 'the prompt is empty'],
+    ['blank', '  ', terminal(), 'the prompt is empty'],
+  ])('is refused if it is %s', async (_, prompt, stdin, message) => {
     const result = await ask(prompt, hello, { stdin });
-    expect(result).toEqual({ code: ASK_EXIT.usage, out: '', err, received: [] });
+    expect(result).toEqual({ code: ASK_EXIT.usage, out: '', err: `lmserv ask: ${message}\n`, received: [] });
   });
 });
 
-describe('failures are one line on stderr', () => {
-  test('no server: says what to start', async () => {
+describe('a failure is one line on stderr', () => {
+  test('that says what to start when no server listens', async () => {
     const url = await deadUrl();
     expect(await askAt(url, 'hi')).toEqual({
       code: ASK_EXIT.failed,
@@ -127,47 +119,62 @@ describe('failures are one line on stderr', () => {
     });
   });
 
-  test('the fallback of the library is not asked, whatever the environment says', async () => {
+  test('although the environment names a fallback', async () => {
     const result = await askAt(await deadUrl(), 'hi', { env: { LLM_PROVIDER_FALLBACK: 'stub' } });
     expect(result).toMatchObject({ code: ASK_EXIT.failed, out: '' });
   });
 
-  test.each([
-    [401, {}, 'Bad API key; set LLM_API_KEY to a key of this server (request req-1)'],
-    [429, { 'retry-after': '7' }, 'Bad API key; try again in 7 s (request req-1)'],
-    [503, { 'retry-after': '1' }, 'Bad API key; try again in 1 s (request req-1)'],
-    [400, {}, 'Bad API key (request req-1)'],
-  ])('status %i', async (status, headers, line) => {
-    const answer = json(status, errorBody('x', 'Bad API key'), headers);
-    const { code, out, err } = await ask('hi', answer);
-    expect({ code, out, err }).toEqual({ code: ASK_EXIT.failed, out: '', err: `lmserv ask: ${line}\n` });
-  });
+  const failed = ASK_EXIT.failed;
+  const refused = (status: number, headers = {}) => json(status, errorBody('x', 'Bad API key'), headers);
 
-  test('a broken stream shows what came, on a line of its own, and exits 1', async () => {
-    expect(await ask('hi', cutAfter(delta('par')))).toMatchObject({
-      code: ASK_EXIT.failed,
-      out: 'par\n',
-      err: 'lmserv ask: the reply is incomplete: the stream ended before the answer was whole (request req-1)\n',
-    });
-  });
-
-  test('an error event', async () => {
-    const { code, err } = await ask('hi', sse(delta('par'), event(errorBody('lost', 'It broke'))));
-    expect(code).toBe(ASK_EXIT.failed);
-    expect(err).toBe('lmserv ask: the reply is incomplete: It broke (request req-1)\n');
-  });
-
-  test('an answer that hit its limit says so', async () => {
-    const { code, out, err } = await ask('hi', sse(delta('cut sho'), finish('length'), done));
-    expect({ code, out }).toEqual({ code: ASK_EXIT.ok, out: 'cut sho\n' });
-    expect(err).toBe('lmserv ask: the reply ended early: finish_reason length\n');
+  test.each<[string, Reply, number, string, string]>([
+    ['401', refused(401), failed, '', 'Bad API key; set LLM_API_KEY to a key of this server (request req-1)'],
+    [
+      '429',
+      refused(429, { 'retry-after': '7' }),
+      failed,
+      '',
+      'Bad API key; try again in 7 s (request req-1)',
+    ],
+    [
+      '503',
+      refused(503, { 'retry-after': '1' }),
+      failed,
+      '',
+      'Bad API key; try again in 1 s (request req-1)',
+    ],
+    ['400', refused(400), failed, '', 'Bad API key (request req-1)'],
+    [
+      'a broken stream',
+      cutAfter(delta('par')),
+      failed,
+      'par\n',
+      'the reply is incomplete: the stream ended before the answer was whole (request req-1)',
+    ],
+    [
+      'an error event',
+      sse(delta('par'), event(errorBody('lost', 'It broke'))),
+      failed,
+      'par\n',
+      'the reply is incomplete: It broke (request req-1)',
+    ],
+    [
+      'a reply that reached its limit',
+      sse(delta('cut sho'), finish('length'), done),
+      ASK_EXIT.ok,
+      'cut sho\n',
+      'the reply ended early: finish_reason length',
+    ],
+  ])('after the text so far: %s', async (_, reply, code, out, message) => {
+    const result = await ask('hi', reply);
+    expect(result).toMatchObject({ code, out, err: `lmserv ask: ${message}\n` });
   });
 
   test.each([
     [{ env: { LLM_PROVIDER: 'cloud' } }, 'provider'],
     [{ env: { LLM_TIMEOUT_SECS: 'x' } }, 'LLM_TIMEOUT_SECS'],
     [{ maxTokens: 0 }, 'maxTokens'],
-  ])('a bad option: %j', async (options, name) => {
+  ])('that names an invalid option: %j', async (options, name) => {
     const { code, err, received } = await ask('hi', hello, options);
     expect(code).toBe(ASK_EXIT.usage);
     expect(err).toMatch(new RegExp(`^lmserv ask: .*${name}.*\n$`));
@@ -176,86 +183,80 @@ describe('failures are one line on stderr', () => {
 });
 
 describe('Ctrl-C', () => {
-  test('within the answer ends the line, says nothing and frees the server', async () => {
-    const controller = new AbortController();
+  let controller: AbortController;
+  beforeEach(() => (controller = new AbortController()));
+  const interrupted = { code: ASK_EXIT.interrupted, err: '' };
+
+  test('within the reply ends the line, says nothing and closes the connection', async () => {
     const stdout = new Sink();
     stdout.once('text', () => controller.abort());
-    let closed: Promise<unknown> = Promise.resolve();
-    const result = await ask(
-      'hi',
-      (response) => {
-        closed = once(response, 'close');
-        openSse(response);
-        response.write(delta('one'));
-      },
-      { stdout, signal: controller.signal },
-    );
-    expect(result).toMatchObject({ code: ASK_EXIT.interrupted, out: 'one\n', err: '' });
+    let closed: Promise<unknown> | undefined;
+    const reply: Reply = (response) => {
+      closed = once(response, 'close');
+      openSse(response, delta('one'));
+    };
+    const result = await ask('hi', reply, { stdout, signal: controller.signal });
+    expect(result).toMatchObject({ ...interrupted, out: 'one\n' });
     await closed;
   });
 
-  test('while the server thinks', async () => {
-    const controller = new AbortController();
+  test('ends ask while the server thinks', async () => {
     const result = await ask('hi', () => controller.abort(), { signal: controller.signal });
-    expect(result).toMatchObject({ code: ASK_EXIT.interrupted, out: '', err: '' });
+    expect(result).toMatchObject({ ...interrupted, out: '' });
   });
 
-  test('while the prompt is typed lets go of stdin', async () => {
-    const controller = new AbortController();
+  test('closes stdin while the prompt is typed', async () => {
     const stdin = new PassThrough();
     const closed = once(stdin, 'close').catch(() => undefined);
     const pending = ask('-', hello, { stdin, signal: controller.signal });
     controller.abort();
-    expect(await pending).toMatchObject({ code: ASK_EXIT.interrupted, out: '', err: '', received: [] });
+    expect(await pending).toMatchObject({ ...interrupted, out: '', received: [] });
     await closed;
     expect(stdin.destroyed).toBe(true);
   });
 
-  test('while the output is stuck', async () => {
-    const controller = new AbortController();
+  test('ends ask while its output is blocked', async () => {
     const stdout = new Sink();
     stdout._write = () => controller.abort();
     const result = await ask('hi', hello, { stdout, signal: controller.signal });
-    expect(result).toMatchObject({ code: ASK_EXIT.interrupted, err: '' });
+    expect(result).toMatchObject(interrupted);
   });
 });
 
-test('a reader that has gone ends it quietly', async () => {
+test('a closed output ends ask quietly', async () => {
   const stdout = new Sink();
   stdout._write = (_chunk, _encoding, next: (error?: Error) => void) => next(new Error('EPIPE'));
   expect(await ask('hi', hello, { stdout })).toMatchObject({ code: ASK_EXIT.outputClosed, err: '' });
 });
 
-test('a terminal gets no control characters, a pipe gets the answer as it is', async () => {
-  const answer = sse(delta('a\u001b]0;title\u0007b\tc\r\n\u009b2Jd'), done);
+test('a terminal gets no control characters, a pipe gets the reply unchanged', async () => {
+  const reply = sse(delta('a\u001b]0;title\u0007b\tc\r\n\u009b2Jd'), done);
   const stdout = Object.assign(new Sink(), { isTTY: true });
-  expect(await ask('hi', answer, { stdout })).toMatchObject({ out: 'a]0;titleb\tc\n2Jd\n' });
-  expect(await ask('hi', answer)).toMatchObject({ out: 'a\u001b]0;title\u0007b\tc\r\n\u009b2Jd\n' });
+  expect(await ask('hi', reply, { stdout })).toMatchObject({ out: 'a]0;titleb\tc\n2Jd\n' });
+  expect(await ask('hi', reply)).toMatchObject({ out: 'a\u001b]0;title\u0007b\tc\r\n\u009b2Jd\n' });
 });
 
-describe('which server', () => {
-  test('without LLM_BASE_URL the one of this machine, by its own variables', () => {
-    expect(clientOptionsForAsk({})).toMatchObject({ baseUrl: 'http://localhost:8000', apiKey: 'changeme' });
-    expect(clientOptionsForAsk({ HOST: '10.0.0.5', PORT: '9000', API_KEY: 'mine' })).toMatchObject({
-      baseUrl: 'http://10.0.0.5:9000',
-      apiKey: 'mine',
-    });
-    expect(clientOptionsForAsk({ HOST: '0.0.0.0', PORT: '0', API_KEY: '' })).toMatchObject({
-      baseUrl: 'http://127.0.0.1:8000',
-      apiKey: '',
-    });
-    expect(clientOptionsForAsk({ HOST: '::1' }).baseUrl).toBe('http://[::1]:8000');
-    expect(clientOptionsForAsk({ HOST: '::' }).baseUrl).toBe('http://[::1]:8000');
-    expect(clientOptionsForAsk({ API_KEY: 'server', LLM_API_KEY: 'client' }).apiKey).toBe('client');
-  });
+test.each([
+  [{}, { baseUrl: 'http://localhost:8000', apiKey: 'changeme' }],
+  [
+    { HOST: '10.0.0.5', PORT: '9000', API_KEY: 'mine' },
+    { baseUrl: 'http://10.0.0.5:9000', apiKey: 'mine' },
+  ],
+  [
+    { HOST: '0.0.0.0', PORT: '0', API_KEY: '' },
+    { baseUrl: 'http://127.0.0.1:8000', apiKey: '' },
+  ],
+  [{ HOST: '::1' }, { baseUrl: 'http://[::1]:8000' }],
+  [{ HOST: '::' }, { baseUrl: 'http://[::1]:8000' }],
+  [{ API_KEY: 'server', LLM_API_KEY: 'client' }, { apiKey: 'client' }],
+])('without LLM_BASE_URL, %j lead to the server of this machine: %j', (env, options) => {
+  expect(clientOptionsForAsk(env)).toMatchObject(options);
+});
 
-  test("the server's own key goes to no other server", () => {
-    for (const named of [
-      { LLM_BASE_URL: 'http://box:8000' },
-      { LLM_URL: 'http://box:8000/llm' },
-      { LLM_PROVIDER: 'openai' },
-    ]) {
-      expect(clientOptionsForAsk({ ...named, API_KEY: 'server' }).apiKey).toBeUndefined();
-    }
-  });
+test.each([
+  { LLM_BASE_URL: 'http://box:8000' },
+  { LLM_URL: 'http://box:8000/llm' },
+  { LLM_PROVIDER: 'openai' },
+])("the server's own key is not sent to %j", (named) => {
+  expect(clientOptionsForAsk({ ...named, API_KEY: 'server' }).apiKey).toBeUndefined();
 });

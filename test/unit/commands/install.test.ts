@@ -1,129 +1,72 @@
 import { Command } from 'commander';
-import { addInstallServiceCommand, type ServiceFlags } from '../../../src/commands/install-service.js';
-import { addModelCommand, type ModelFlags } from '../../../src/commands/model.js';
-import { addSetupCommand, type SetupFlags } from '../../../src/commands/setup.js';
+import { addInstallServiceCommand } from '../../../src/commands/install-service.js';
+import { addModelCommand } from '../../../src/commands/model.js';
+import { addSetupCommand } from '../../../src/commands/setup.js';
 import { defaultJobs } from '../../../src/install/llama/setup.js';
 import { quiet } from '../../support/command-line.js';
 
-describe('setup', () => {
-  function parse(...args: string[]): SetupFlags | undefined {
-    const program = quiet(new Command());
-    let parsed: SetupFlags | undefined;
-    addSetupCommand(program, (flags) => void (parsed = flags));
-    program.parse(['setup', ...args], { from: 'user' });
-    return parsed;
-  }
+/** What the command was called with. */
+let called: unknown[] | undefined;
+beforeEach(() => (called = undefined));
 
-  test('detects the flavour by default', () => {
-    expect(parse()).toEqual({ gpu: 'auto', force: false });
-  });
-
-  test('takes a flavour, jobs, a tarball and --force', () => {
-    expect(parse('--gpu', 'cuda', '--jobs', '3', '--tarball', '/a.tgz', '--force')).toEqual({
-      gpu: 'cuda',
-      jobs: 3,
-      tarball: '/a.tgz',
-      force: true,
-    });
-  });
-
-  test.each([
-    [['--gpu', 'rocm'], "'rocm' is invalid. Allowed choices are auto, cpu, cuda, vulkan, metal."],
-    [['--jobs', '0'], "'0' is invalid. It must be a whole number from 1"],
-    [['--jobs', 'many'], "'many' is invalid. It must be a whole number from 1"],
-    [['--what'], "unknown option '--what'"],
-    [['extra'], 'too many arguments'],
-  ])('refuses %j', (args, message) => {
-    expect(() => parse(...args)).toThrow(message);
-  });
-
-  test('runs at least one job, bounded by cores and memory', () => {
-    expect([defaultJobs(2, 20e9), defaultJobs(16, 6.1e9), defaultJobs(8, 0.5e9)]).toEqual([2, 4, 1]);
-  });
-});
-
-describe('model', () => {
-  function parse(...args: string[]): (ModelFlags & { spec: string }) | undefined {
-    const program = quiet(new Command());
-    let parsed: (ModelFlags & { spec: string }) | undefined;
-    addModelCommand(program, (spec, flags) => void (parsed = { spec, ...flags }));
-    program.parse(['model', ...args], { from: 'user' });
-    return parsed;
-  }
-
-  test('takes a model, a name and a checksum', () => {
-    const sha256 = 'AB'.repeat(32);
-    expect(parse('org/repo', '--name', 'mine', '--sha256', sha256)).toEqual({
-      spec: 'org/repo',
-      name: 'mine',
-      sha256: sha256.toLowerCase(),
-    });
-  });
-
-  test.each([
-    [[], "missing required argument 'model'"],
-    [['a/b', 'c/d'], 'too many arguments'],
-    [['a/b', '--sha256', 'zz'], 'It must be 64 hexadecimal digits'],
-    [['a/b', '--bogus'], "unknown option '--bogus'"],
-  ])('refuses %j', (args, message) => {
-    expect(() => parse(...args)).toThrow(message);
-  });
-});
-
-describe('install-service', () => {
-  function parse(...args: string[]): ServiceFlags | undefined {
-    const program = quiet(new Command());
-    let parsed: ServiceFlags | undefined;
-    addInstallServiceCommand(program, (flags) => void (parsed = flags));
-    program.parse(['install-service', ...args], { from: 'user' });
-    return parsed;
-  }
-
-  test('uses its own user and the usual folders by default, and starts the service', () => {
-    expect(parse()).toEqual({
-      user: 'lmserv',
-      envFile: '/etc/lmserv/lmserv.env',
-      unitDir: '/etc/systemd/system',
-      socket: false,
-      start: true,
-    });
-  });
-
-  test('takes each option', () => {
-    const args = ['--user', 'me', '--env-file', '/a.env', '--unit-dir', '/units', '--socket', '--no-start'];
-    expect(parse(...args)).toEqual({
-      user: 'me',
-      envFile: '/a.env',
-      unitDir: '/units',
-      socket: true,
-      start: false,
-    });
-  });
-
-  test.each(['print', 'uninstall'])('takes --%s', (action) => {
-    expect(parse(`--${action}`)).toMatchObject({ [action]: true });
-  });
-
-  test.each([
-    [['--user', 'root'], "--user <name>' argument 'root'"],
-    [['--user', 'a b'], 'not a valid user name'],
-    [['--user', '-x'], '--user'],
-    [['--print', '--uninstall'], "'--print' cannot be used with option '--uninstall'"],
-    [['--what'], "unknown option '--what'"],
-  ])('refuses %j', (args, message) => {
-    expect(() => parse(...args)).toThrow(message);
-  });
-});
-
-test.each(['setup', 'model', 'install-service'])('%s --help shows the options and runs nothing', (name) => {
+function parse(...args: string[]): unknown[] | undefined {
   const program = quiet(new Command());
-  const run = () => {
-    throw new Error('It ran.');
-  };
+  const run = (...values: unknown[]) => void (called = values);
   addSetupCommand(program, run);
   addModelCommand(program, run);
   addInstallServiceCommand(program, run);
-  expect(() => program.parse([name, '--help'], { from: 'user' })).toThrow(
+  program.parse(args, { from: 'user' });
+  return called;
+}
+
+const SERVICE = { user: 'lmserv', envFile: '/etc/lmserv/lmserv.env', unitDir: '/etc/systemd/system' };
+const SHA256 = 'AB'.repeat(32);
+
+test.each<[string, unknown[]]>([
+  ['setup', [{ gpu: 'auto', force: false }]],
+  [
+    'setup --gpu cuda --jobs 3 --tarball /a.tgz --force',
+    [{ gpu: 'cuda', jobs: 3, tarball: '/a.tgz', force: true }],
+  ],
+  [
+    `model org/repo --name mine --sha256 ${SHA256}`,
+    ['org/repo', { name: 'mine', sha256: SHA256.toLowerCase() }],
+  ],
+  ['install-service', [{ ...SERVICE, socket: false, start: true }]],
+  [
+    'install-service --user me --env-file /a.env --unit-dir /units --socket --no-start',
+    [{ user: 'me', envFile: '/a.env', unitDir: '/units', socket: true, start: false }],
+  ],
+])('%s is parsed', (line, expected) => expect(parse(...line.split(' '))).toEqual(expected));
+
+test.each(['print', 'uninstall'])('install-service --%s is parsed', (action) => {
+  expect(parse('install-service', `--${action}`)).toMatchObject([{ [action]: true }]);
+});
+
+test.each([
+  [['setup', '--gpu', 'rocm'], "'rocm' is invalid. Allowed choices are auto, cpu, cuda, vulkan, metal."],
+  [['setup', '--jobs', '0'], "'0' is invalid. It must be a whole number from 1"],
+  [['setup', '--jobs', 'many'], "'many' is invalid. It must be a whole number from 1"],
+  [['setup', '--what'], "unknown option '--what'"],
+  [['setup', 'extra'], 'too many arguments'],
+  [['model'], "missing required argument 'model'"],
+  [['model', 'a/b', 'c/d'], 'too many arguments'],
+  [['model', 'a/b', '--sha256', 'zz'], 'It must be 64 hexadecimal digits'],
+  [['model', 'a/b', '--bogus'], "unknown option '--bogus'"],
+  [['install-service', '--user', 'root'], "--user <name>' argument 'root'"],
+  [['install-service', '--user', 'a b'], 'not a valid user name'],
+  [['install-service', '--user', '-x'], '--user'],
+  [['install-service', '--print', '--uninstall'], "'--print' cannot be used with option '--uninstall'"],
+  [['install-service', '--what'], "unknown option '--what'"],
+])('%j is refused', (args, message) => expect(() => parse(...args)).toThrow(message));
+
+test('setup runs at least one job, and at most as many as cores and memory allow', () => {
+  expect([defaultJobs(2, 20e9), defaultJobs(16, 6.1e9), defaultJobs(8, 0.5e9)]).toEqual([2, 4, 1]);
+});
+
+test.each(['setup', 'model', 'install-service'])('%s --help shows the options and runs nothing', (name) => {
+  expect(() => parse(name, '--help')).toThrow(
     expect.objectContaining({ code: 'commander.helpDisplayed', exitCode: 0 }),
   );
+  expect(called).toBeUndefined();
 });

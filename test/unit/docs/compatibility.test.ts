@@ -1,13 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-/** `docs/compatibility.md` names tests that are there. */
-
 const rows = readFileSync('docs/compatibility.md', 'utf8')
   .split('\n')
   .filter((line) => /\| (?:unit|http|process|live)\//.test(line))
   .map((line) => line.split('|').at(-2)!.trim());
 
-/** `unit/a/b "name", "name", http/c "name"` → each file with the names it must hold. */
+/** `unit/a/b "name", "name", http/c "name"` → each file with the test names it must contain. */
 function references(cell: string): [file: string, names: string[]][] {
   const files = cell.split(/(?=\b(?:unit|http|process|live)\/)/);
   return files.map((part) => [
@@ -16,11 +14,9 @@ function references(cell: string): [file: string, names: string[]][] {
   ]);
 }
 
-test('it has rows', () => {
-  expect(rows.length).toBeGreaterThan(30);
-});
+test('docs/compatibility.md names tests', () => expect(rows.length).toBeGreaterThan(30));
 
-test.each(rows.flatMap(references))('%s holds %p', (file, names) => {
+test.each(rows.flatMap(references))('%s contains %p', (file, names) => {
   expect(existsSync(file)).toBe(true);
   const text = readFileSync(file, 'utf8');
   for (const name of names) expect(text).toContain(name);

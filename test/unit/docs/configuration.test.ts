@@ -7,23 +7,20 @@ import { SECTIONS, type Row } from '../../../src/config/variables.js';
 
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
 
-describe.each(Object.entries(generateDocuments(read)))('%s', (path, text) => {
-  test('is as `npm run generate` writes it', () => {
-    if (read(path) !== text)
-      throw new Error(`${path} is out of date: run npm run generate and commit the result`);
-  });
+test.each(Object.entries(generateDocuments(read)))('%s is what `npm run generate` writes', (path, text) => {
+  if (read(path) !== text)
+    throw new Error(`${path} is out of date: run npm run generate and commit the result`);
 });
 
-test('every variable has a sentence, or follows one that explains it too', () => {
+test('every variable has a description', () => {
   const rows = Object.values(SECTIONS).flatMap((section) => Object.entries<Row>(section));
   const silent = rows.filter(([, { doc }]) => !doc).map(([name]) => name);
   expect(silent.filter((name) => !name.startsWith('LLM_CONNECT_CUSTODIAN_TRIAGE_'))).toEqual([]);
 });
 
-test('the client library reads those that are said to be its own', () => {
-  const source = ['client/target', 'client/client', 'commands/ask']
-    .map((name) => read(`src/${name}.ts`))
-    .join('');
+test('the client library reads the variables documented as its own', () => {
+  const files = ['client/target', 'client/client', 'commands/ask'];
+  const source = files.map((name) => read(`src/${name}.ts`)).join('');
   for (const name of Object.keys(CLIENT_VARIABLES)) expect(source).toContain(name);
 });
 

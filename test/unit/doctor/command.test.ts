@@ -1,22 +1,17 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolveBinary } from '../../../workers/binary.js';
 import { runDoctor } from '../../../src/commands/doctor.js';
 import type { Line } from '../../../src/doctor/findings.js';
 import { CHECKS } from '../../../src/doctor/run.js';
 import { ROOT } from '../../../src/config/root.js';
+import { emptyFolder } from '../../support/folder.js';
 
 const CANARY = 'canary-0123456789abcdef';
 const DEMO_MODEL = join(ROOT, 'models/lmserv-demo.gguf');
 
-let folder: string;
-let tools: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'doctor-'));
-  tools = mkdtempSync(join(tmpdir(), 'doctor-tools-'));
-});
-afterEach(() => [folder, tools].forEach((each) => rmSync(each, { recursive: true })));
+const folder = emptyFolder();
+const tools = emptyFolder();
 
 function script(name: string, lines: string): string {
   const file = join(tools, name);
@@ -24,15 +19,15 @@ function script(name: string, lines: string): string {
   return file;
 }
 
-/** Speaks only so much of llama-cli's command line as tells what it is. */
+/** Understands only as much of llama-cli's command line as is needed to identify it. */
 const standIn = (): string =>
   script('stand-in', 'case $1 in --help) echo "--server-base URL";; --version) echo "version: 9.9";; esac');
 
-/** Hands everything on to the binary and notes what it was asked. */
+/** Passes everything on to the binary and notes its arguments. */
 const noting = (file: string): string =>
   script('llama-cli', `echo "$@" >> '${tools}/calls'\nexec '${file}' "$@"`);
 
-/** The real binary where there is one. */
+/** The real binary, if there is one. */
 async function binary(): Promise<string> {
   const { LLM_BIN_PATH: configured, PATH: searchPath } = process.env;
   const found = await resolveBinary({ configured, searchPath, root: ROOT, env: process.env }).catch(
@@ -49,7 +44,7 @@ async function doctor(env: NodeJS.ProcessEnv): Promise<{ code: number; text: str
   return { code, text, lines: (JSON.parse(text) as { checks: Line[] }).checks };
 }
 
-it('finds the demo model and the binary in order, changes nothing and starts no worker', async () => {
+test('the doctor finds nothing wrong with the demo model and the binary, changes nothing and starts no worker', async () => {
   const file = noting(await binary());
   const before = readdirSync(folder);
   const { code, lines } = await doctor({ LLM_BIN_PATH: file, LLM_MODEL_PATH: DEMO_MODEL });
@@ -65,7 +60,7 @@ it('finds the demo model and the binary in order, changes nothing and starts no 
   expect(calls.sort()).toEqual(['--help', '--list-devices', '--version']);
 });
 
-it('fails with a line for each thing that is wrong', async () => {
+test('the doctor fails with a line for each problem', async () => {
   writeFileSync(join(folder, 'keys.json'), 'no');
   const env = {
     LLM_BIN_PATH: '/no/such/binary',
@@ -78,7 +73,7 @@ it('fails with a line for each thing that is wrong', async () => {
   expect(failed).toEqual(['configuration', 'binary', 'model', 'key file']);
 });
 
-it('shows no key, wherever one was put', async () => {
+test('the doctor shows no key, wherever one appears', async () => {
   writeFileSync(join(folder, '.env'), `OPENAI_API_KEY=${CANARY}-2\n`, { mode: 0o644 });
   const misplaced = { LLM_MODEL_PATH: CANARY, HOST: CANARY, DATA_DIR: `${CANARY}-2`, LLM_BIN_PATH: CANARY };
   const { text, lines } = await doctor({ ...misplaced, HF_TOKEN: `${CANARY}-3` });
@@ -87,7 +82,7 @@ it('shows no key, wherever one was put', async () => {
   expect(lines).toContainEqual(expect.objectContaining({ check: '.env', level: 'warn' }));
 });
 
-it('prints lines for people unless asked for JSON', async () => {
+test('the doctor prints readable lines by default', async () => {
   let text = '';
   const env = { PATH: process.env.PATH, PORT: 'x' };
   const code = await runDoctor({ env, folder }, (piece) => (text += piece));

@@ -1,6 +1,6 @@
 import type { PathFacts, Probe } from '../../../src/doctor/probe.js';
 import { Facts } from '../../../src/doctor/facts.js';
-import type { Finding } from '../../../src/doctor/findings.js';
+import type { Finding, Level } from '../../../src/doctor/findings.js';
 import type { CheckedModel, ServerSettings, Settings } from '../../../src/doctor/settings.js';
 import { gguf, type Entry } from './gguf-bytes.js';
 
@@ -48,10 +48,10 @@ const serverSettings = (changes: Partial<ServerSettings> = {}): ServerSettings =
   ...changes,
 });
 
-/** A machine in good order with what a test changes of it. */
+/** What a test changes of a machine in good order. */
 export interface Machine {
   readonly probe?: Partial<Probe>;
-  /** Paths that are there, besides the model and /srv. */
+  /** Paths that exist, besides the model and /srv. */
   readonly paths?: Readonly<Record<string, PathFacts>>;
   /** Output by program name. */
   readonly programs?: Readonly<Record<string, string>>;
@@ -101,9 +101,17 @@ export function facts(machine: Machine = {}): Facts {
   });
 }
 
-/** The one finding of a check. */
-export async function only(result: Finding | Finding[] | Promise<Finding | Finding[]>): Promise<Finding> {
-  const findings = [await result].flat();
-  expect(findings).toHaveLength(1);
-  return findings[0]!;
+export const like = (part: string): string => expect.stringContaining(part) as string;
+
+/** A finding with at least these fields. */
+export const having = (level: Level, found?: string, todo?: string): Finding =>
+  expect.objectContaining({ level, ...(found && { found }), ...(todo && { todo }) });
+
+type Check = (facts: Facts) => Finding | Finding[] | Promise<Finding | Finding[]>;
+
+/** Tests the one finding of a check on machines that differ from one in good order. */
+export function testCheck(subject: string, check: Check, rows: [title: string, Machine, Finding][]): void {
+  test.each(rows)(`${subject} %s`, async (_, machine, expected) => {
+    expect([await check(facts(machine))].flat()).toEqual([expected]);
+  });
 }

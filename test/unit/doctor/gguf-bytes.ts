@@ -25,7 +25,7 @@ const WRITERS = {
   f64: [12, (value: unknown) => bytes(8, (buffer) => buffer.writeDoubleLE(value as number))],
   u32s: [9, (value: unknown) => list(4, (value as number[]).map(u32))],
   strings: [9, (value: unknown) => list(8, (value as string[]).map(text))],
-  /** Bytes as they are, behind an array's type. */
+  /** Bytes that follow the type number of a list. */
   raw: [9, (value: unknown) => value as Buffer],
 } as const;
 
@@ -44,12 +44,6 @@ export function gguf(entries: readonly Entry[], extras: Extras = {}): Buffer {
     return Buffer.concat([text(key), u32(number), write(value)]);
   });
   const infos = tensors.map((offset) => Buffer.concat([text('t'), u32(1), u64(1), u32(0), u64(offset)]));
-  return Buffer.concat([
-    Buffer.from('GGUF'),
-    u32(version),
-    u64(tensorCount),
-    u64(fieldCount),
-    ...fields,
-    ...infos,
-  ]);
+  const head = [Buffer.from('GGUF'), u32(version), u64(tensorCount), u64(fieldCount)];
+  return Buffer.concat([...head, ...fields, ...infos]);
 }

@@ -1,13 +1,13 @@
 import { parseGguf, readGguf, GgufError } from '../../../src/install/models/gguf.js';
 import { modelFacts } from '../../../src/doctor/model-facts.js';
 import { BYTES_PER_TOKEN, MODEL } from './fakes.js';
-import { gguf, text, u32, u64, type Entry } from './gguf-bytes.js';
+import { gguf, text, u32, u64, type Entry, type Extras } from './gguf-bytes.js';
 
 const factsOf = (entries: readonly Entry[]) => modelFacts(parseGguf(gguf(entries))!);
 const without = (...keys: string[]) => MODEL.filter(([key]) => !keys.includes(key));
 
-describe('what a header says', () => {
-  it('reads what the checks want to know', () => {
+describe('a GGUF header', () => {
+  it('contains what the checks need', () => {
     expect(factsOf(MODEL)).toEqual({
       architecture: 'llama',
       name: 'Tiny',
@@ -17,7 +17,7 @@ describe('what a header says', () => {
     });
   });
 
-  it('reads past fields of every type and long lists', () => {
+  it('may contain fields of every type and long lists', () => {
     const noise: Entry[] = [
       ['a', 'u8', 1],
       ['b', 'i32', -1],
@@ -32,7 +32,7 @@ describe('what a header says', () => {
     expect(factsOf([...noise, ...MODEL]).bytesPerToken).toBe(BYTES_PER_TOKEN);
   });
 
-  it('takes a head count for each layer, and key and value lengths of their own', () => {
+  it('may give a head count for each layer, and its own key and value lengths', () => {
     const entries: Entry[] = [
       ...without('llama.attention.head_count_kv'),
       ['llama.attention.head_count_kv', 'u32s', [2, 0, 1, 0]],
@@ -42,29 +42,22 @@ describe('what a header says', () => {
     expect(factsOf(entries).bytesPerToken).toBe(3 * 20 * 2);
   });
 
-  it('takes as many cached heads as heads where the header names none', () => {
+  it('without a count of cached heads means as many as heads', () => {
     expect(factsOf(without('llama.attention.head_count_kv')).bytesPerToken).toBe(2 * BYTES_PER_TOKEN);
   });
 
-  it('knows when it knows nothing', () => {
-    expect(factsOf([])).toEqual({
-      architecture: undefined,
-      name: undefined,
-      trainedContext: undefined,
-      chatTemplate: false,
-      bytesPerToken: undefined,
-    });
+  it('without fields gives no facts', () => {
+    const { chatTemplate, ...others } = factsOf([]);
+    expect(chatTemplate).toBe(false);
+    expect(Object.entries(others).filter(([, value]) => value !== undefined)).toEqual([]);
   });
 
-  it.each([['llama.context_length'], ['llama.block_count']])(
-    'does not believe a %s that is no count',
-    (key) => {
-      const facts = factsOf([...without(key), [key, 'string', 'many']]);
-      expect([facts.trainedContext, facts.bytesPerToken]).toContain(undefined);
-    },
-  );
+  it.each(['llama.context_length', 'llama.block_count'])('with a text as %s does not give it', (key) => {
+    const facts = factsOf([...without(key), [key, 'string', 'many']]);
+    expect([facts.trainedContext, facts.bytesPerToken]).toContain(undefined);
+  });
 
-  it('tells how long the file must be at least', () => {
+  it('gives the minimum length of the file', () => {
     const header = gguf([], { tensors: [64, 4096, 128] });
     expect(parseGguf(header)!.tensorsEnd).toBe(Math.ceil(header.length / 32) * 32 + 4096 + 1);
     const aligned = gguf([['general.alignment', 'u32', 1024]], { tensors: [0] });
@@ -72,64 +65,61 @@ describe('what a header says', () => {
   });
 });
 
-describe('a file that is damaged or hostile', () => {
+describe('a damaged or hostile file', () => {
   const HUGE = 2n ** 60n;
-  const long = 2n ** 47n;
+  const counts = (extras: Extras) => gguf([], extras);
+  const field = (...parts: Buffer[]) => Buffer.concat([counts({ fieldCount: 1 }), ...parts]);
+  const list = (type: number, length: number | bigint) =>
+    gguf([['k', 'raw', Buffer.concat([u32(type), u64(length)])]]);
   const nested = (depth: number): Buffer =>
     depth === 0 ? Buffer.concat([u32(4), u64(0)]) : Buffer.concat([u32(9), u64(1), nested(depth - 1)]);
 
   it.each<[string, Buffer, RegExp]>([
     ['another magic', Buffer.from('PK\u0003\u0004 and so on'), /not a GGUF file/],
     ['nothing in it', Buffer.alloc(0), /not a GGUF file/],
-    ['an unknown version', gguf([], { version: 9 }), /version 9/],
-    ['the other byte order', gguf([], { version: 0x03000000 }), /version/],
-    ['too many fields', gguf([], { fieldCount: 100_000 }), /claims 100000 fields/],
-    ['too many tensors', gguf([], { tensorCount: 10_000_000 }), /claims 10000000 tensors/],
-    ['a count beyond all files', gguf([], { fieldCount: HUGE }), /damaged/],
-    ['a text of endless length', Buffer.concat([gguf([], { fieldCount: 1 }), u64(HUGE)]), /damaged/],
-    ['an unknown type', Buffer.concat([gguf([], { fieldCount: 1 }), text('k'), u32(99)]), /no value type 99/],
-    ['a list of an unknown type', gguf([['k', 'raw', Buffer.concat([u32(99), u64(1)])]]), /no value type 99/],
+    ['an unknown version', counts({ version: 9 }), /version 9/],
+    ['the other byte order', counts({ version: 0x03000000 }), /version/],
+    ['too many fields', counts({ fieldCount: 100_000 }), /claims 100000 fields/],
+    ['too many tensors', counts({ tensorCount: 10_000_000 }), /claims 10000000 tensors/],
+    ['an impossible count', counts({ fieldCount: HUGE }), /damaged/],
+    ['a text of endless length', field(u64(HUGE)), /damaged/],
+    ['an unknown type', field(text('k'), u32(99)), /no value type 99/],
+    ['a list of an unknown type', list(99, 1), /no value type 99/],
     ['lists in lists in lists', gguf([['k', 'raw', nested(1000)]]), /nested too deep/],
     [
       'a tensor of many dimensions',
-      Buffer.concat([gguf([], { tensorCount: 1 }), text('t'), u32(1e6)]),
+      Buffer.concat([counts({ tensorCount: 1 }), text('t'), u32(1e6)]),
       /dimensions/,
     ],
     ['an end in the middle', gguf(MODEL).subarray(0, 100), /ends in the middle/],
-    [
-      'a list longer than the file',
-      gguf([['k', 'raw', Buffer.concat([u32(4), u64(long)])]]),
-      /ends in the middle/,
-    ],
-    ['texts without end', gguf([['k', 'raw', Buffer.concat([u32(8), u64(long)])]]), /ends in the middle/],
-    ['lists without end', gguf([['k', 'raw', Buffer.concat([u32(9), u64(long)])]]), /ends in the middle/],
-  ])('with %s is told as such', async (_what, file, message) => {
+    ['a list longer than the file', list(4, 2n ** 47n), /ends in the middle/],
+    ['endless texts', list(8, 2n ** 47n), /ends in the middle/],
+    ['endless lists', list(9, 2n ** 47n), /ends in the middle/],
+  ])('with %s is reported as such', async (_, file, message) => {
     const read = readGguf(async (bytes) => file.subarray(0, bytes), file.length);
     await expect(read).rejects.toThrow(GgufError);
     await expect(read).rejects.toThrow(message);
   });
 
+  /** Reads a header; `sizes` are the lengths that were requested. */
+  function readIn(file: Buffer, length = file.length) {
+    const sizes: number[] = [];
+    const head = async (bytes: number) => (sizes.push(bytes), file.subarray(0, bytes));
+    return { sizes, header: readGguf(head, length) };
+  }
+
   it('is never read beyond 64 MiB', async () => {
-    const asked: number[] = [];
-    const head = gguf([['k', 'raw', Buffer.concat([u32(4), u64(2n ** 40n)])]]);
-    const zeros = Buffer.alloc(2 ** 26);
-    head.copy(zeros);
-    const read = readGguf(async (bytes) => {
-      asked.push(bytes);
-      return zeros.subarray(0, bytes);
-    }, 2 ** 41);
-    await expect(read).rejects.toThrow('more than 64 MiB');
-    expect(Math.max(...asked)).toBe(2 ** 26);
+    const file = Buffer.alloc(2 ** 26);
+    list(4, 2n ** 40n).copy(file);
+    const { sizes, header } = readIn(file, 2 ** 41);
+    await expect(header).rejects.toThrow('more than 64 MiB');
+    expect(Math.max(...sizes)).toBe(2 ** 26);
   });
 
-  it('is read further only where its header is longer', async () => {
-    const asked: number[] = [];
+  it('is read further only if its header is longer', async () => {
     const file = gguf([['k', 'strings', Array.from({ length: 30_000 }, () => 'twelve bytes')], ...MODEL]);
-    const header = await readGguf(async (bytes) => {
-      asked.push(bytes);
-      return file.subarray(0, bytes);
-    }, file.length);
-    expect(header.fields.get('general.name')).toBe('Tiny');
-    expect(asked).toEqual([2 ** 18, 2 ** 22]);
+    const { sizes, header } = readIn(file);
+    expect((await header).fields.get('general.name')).toBe('Tiny');
+    expect(sizes).toEqual([2 ** 18, 2 ** 22]);
   });
 });

@@ -1,194 +1,186 @@
-import { ModelError } from '../../../src/install/models/spec.js';
 import {
   checkGpuMemory,
   checkMemory,
   checkMemoryLimit,
   checkModel,
 } from '../../../src/doctor/checks/model.js';
+import { ok, type Finding } from '../../../src/doctor/findings.js';
 import { needOf } from '../../../src/doctor/model-facts.js';
-import { BYTES_PER_TOKEN, checkedModel, facts, FILE, MODEL, only, type Machine } from './fakes.js';
+import { ModelError } from '../../../src/install/models/spec.js';
+import {
+  BYTES_PER_TOKEN,
+  checkedModel,
+  facts,
+  FILE,
+  having,
+  like,
+  MODEL,
+  testCheck,
+  type Machine,
+} from './fakes.js';
 import { gguf } from './gguf-bytes.js';
 
 const GB = 1e9;
-const memory = (total: number, free: number, limit?: number) => ({
-  total: total * GB,
-  free: free * GB,
-  limit,
-});
+const PARTS = ['/models/m-00001-of-00002.gguf', '/models/m-00002-of-00002.gguf'] as const;
+const memory = (total: number, free: number) => ({ total: total * GB, free: free * GB, limit: undefined });
 const without = (key: string) => gguf(MODEL.filter(([name]) => name !== key));
+const serving = (changes: Parameters<typeof checkedModel>[0]) => ({ models: [checkedModel(changes)] });
 
-describe('the model', () => {
-  const finding = (machine: Machine) => only(checkModel(facts(machine)));
-
-  it('is described', async () => {
-    const { level, found } = await finding({ modelSize: 1.5 * GB });
-    expect([level, found]).toEqual([
-      'ok',
-      'Tiny, llama, 1.5 GB, trained with 2048 tokens: /models/tiny.gguf',
-    ]);
-  });
-
-  it.each<[string, Machine, RegExp]>([
+testCheck('the model', checkModel, [
+  [
+    'is described',
+    { modelSize: 1.5 * GB },
+    having('ok', 'Tiny, llama, 1.5 GB, trained with 2048 tokens: /models/tiny.gguf'),
+  ],
+  [
+    'is as large as all its parts',
+    {
+      paths: Object.fromEntries(PARTS.map((path) => [path, { ...FILE, size: 2 * GB }])),
+      server: serving({ path: PARTS[0] }),
+    },
+    having('ok', like('4.0 GB')),
+  ],
+  ['of the hub may still be missing', { server: serving({ path: 'hf:org/tiny:Q4_0' }) }, having('warn')],
+  [
+    'of the hub is looked for in the downloads',
+    {
+      server: serving({ path: 'hf:org/tiny:Q4_0' }),
+      probe: { findDownloaded: async () => '/models/tiny.gguf' },
+    },
+    having('ok'),
+  ],
+  [
+    'is ok with a context as long as it was trained with',
+    { server: serving({ context: 2048 }) },
+    having('ok'),
+  ],
+  [
+    'causes a warning when the context is longer than it was trained with',
+    { server: serving({ context: 2049 }) },
+    having('warn', undefined, like('LLM_CTX_SIZE')),
+  ],
+  [
+    'causes a warning when it has no chat template',
+    { header: without('tokenizer.chat_template') },
+    having('warn', like('no chat template')),
+  ],
+  ['is not needed when only remote servers serve', { server: { models: [] } }, having('ok')],
+  ...(
     [
-      'is not there',
-      { server: { models: [checkedModel({ path: '/none.gguf' })] } },
-      /there is no file \/none.gguf/,
-    ],
-    ['is a folder', { paths: { '/models/tiny.gguf': { ...FILE, kind: 'folder' } } }, /is not a regular file/],
-    ['may not be read', { paths: { '/models/tiny.gguf': { ...FILE, readable: false } } }, /may not be read/],
-    ['is not a GGUF file', { header: Buffer.from('<html>'), modelSize: 6 }, /tiny.gguf is not a GGUF file/],
-    ['ends in its header', { header: gguf(MODEL).subarray(0, 60), modelSize: 60 }, /ends in the middle/],
-    ['ends before its tensors', { header: gguf(MODEL, { tensors: [0, 5000] }), modelSize: 5000 }, /is cut/],
-    ['names no architecture', { header: without('general.architecture') }, /names no architecture/],
-    [
-      'is not the first part',
-      { server: { models: [checkedModel({ path: '/models/m-00002-of-00003.gguf' })] } },
-      /part 2 of a model/,
-    ],
-    [
-      'lacks a part',
-      {
-        server: { models: [checkedModel({ path: '/models/m-00001-of-00002.gguf' })] },
-        paths: { '/models/m-00001-of-00002.gguf': FILE },
-      },
-      /no file \/models\/m-00002-of-00002.gguf/,
-    ],
-    [
-      'is named in a way the hub does not know',
-      {
-        probe: { findDownloaded: () => Promise.reject(new ModelError('hf:x: wanted hf:org/repo')) },
-        server: { models: [checkedModel({ path: 'hf:x' })] },
-      },
-      /wanted hf:org\/repo/,
-    ],
-  ])('fails when its file %s', async (_what, machine, message) => {
-    expect(await finding(machine)).toMatchObject({
-      level: 'fail',
-      found: expect.stringMatching(message),
-      todo: expect.stringContaining('npm run model'),
-    });
-  });
+      ['is missing', { server: serving({ path: '/none.gguf' }) }, 'there is no file /none.gguf'],
+      [
+        'is a folder',
+        { paths: { '/models/tiny.gguf': { ...FILE, kind: 'folder' } } },
+        'is not a regular file',
+      ],
+      [
+        'may not be read',
+        { paths: { '/models/tiny.gguf': { ...FILE, readable: false } } },
+        'may not be read',
+      ],
+      ['is not a GGUF file', { header: Buffer.from('<html>'), modelSize: 6 }, 'tiny.gguf is not a GGUF file'],
+      ['ends in its header', { header: gguf(MODEL).subarray(0, 60), modelSize: 60 }, 'ends in the middle'],
+      ['ends before its tensors', { header: gguf(MODEL, { tensors: [0, 5000] }), modelSize: 5000 }, 'is cut'],
+      ['names no architecture', { header: without('general.architecture') }, 'names no architecture'],
+      [
+        'is not the first part',
+        { server: serving({ path: '/models/m-00002-of-00003.gguf' }) },
+        'part 2 of a model',
+      ],
+      [
+        'lacks a part',
+        { server: serving({ path: PARTS[0] }), paths: { [PARTS[0]]: FILE } },
+        `no file ${PARTS[1]}`,
+      ],
+      [
+        'is not a valid name of the hub',
+        {
+          probe: { findDownloaded: () => Promise.reject(new ModelError('hf:x: wanted hf:org/repo')) },
+          server: serving({ path: 'hf:x' }),
+        },
+        'wanted hf:org/repo',
+      ],
+    ] as [string, Machine, string][]
+  ).map(([what, machine, found]): [string, Machine, Finding] => [
+    `fails when its file ${what}`,
+    machine,
+    having('fail', like(found), like('npm run model')),
+  ]),
+]);
 
-  it('is all parts of a split one', async () => {
-    const part = { ...FILE, size: 2 * GB };
-    const paths = { '/models/m-00001-of-00002.gguf': part, '/models/m-00002-of-00002.gguf': part };
-    const models = [checkedModel({ path: '/models/m-00001-of-00002.gguf' })];
-    expect(await finding({ paths, server: { models } })).toMatchObject({
-      level: 'ok',
-      found: expect.stringContaining('4.0 GB'),
-    });
-  });
+const models = [checkedModel({ workers: 3, slots: 2, context: 1000, cacheRamMb: 100 })];
+const machine = (total: number, free: number, probe: Machine['probe'] = {}): Machine => ({
+  probe: { memory: memory(total, free), ...probe },
+  server: { models },
+  modelSize: 2 * GB,
+});
 
-  it('of the hub is looked for where it was downloaded to', async () => {
-    const server = { models: [checkedModel({ path: 'hf:org/tiny:Q4_0' })] };
-    expect((await finding({ server })).level).toBe('warn');
-    const probe = { findDownloaded: async () => '/models/tiny.gguf' };
-    expect((await finding({ server, probe })).level).toBe('ok');
-  });
-
-  it('is warned of when the context is longer than it was trained with', async () => {
-    const at = (context: number) => finding({ server: { models: [checkedModel({ context })] } });
-    expect((await at(2048)).level).toBe('ok');
-    expect(await at(2049)).toMatchObject({ level: 'warn', todo: expect.stringContaining('LLM_CTX_SIZE') });
-  });
-
-  it('is warned of when it has no chat template', async () => {
-    const { level, found } = await finding({ header: without('tokenizer.chat_template') });
-    expect([level, found]).toEqual(['warn', expect.stringContaining('no chat template')]);
-  });
-
-  it('need not be there where only remote servers serve', async () => {
-    expect((await finding({ server: { models: [] } })).level).toBe('ok');
+test('the needed memory is estimated from the file, the workers, the contexts and the prompt cache', async () => {
+  const file = await facts(machine(8, 8)).modelFile(models[0]!);
+  const contexts = 3 * 2 * 1000 * BYTES_PER_TOKEN;
+  const promptCache = 100 * 2 ** 20;
+  expect(needOf(models[0]!, file!)).toEqual({
+    weights: 2 * GB,
+    contexts,
+    promptCache,
+    total: 6 * GB + contexts + promptCache,
+    least: 2 * GB + contexts + promptCache,
   });
 });
 
-describe('memory', () => {
-  const models = [checkedModel({ workers: 3, slots: 2, context: 1000, cacheRamMb: 100 })];
-  const machine = (total: number, free: number): Machine => ({
-    probe: { memory: memory(total, free) },
-    server: { models },
-    modelSize: 2 * GB,
-  });
-
-  it('is estimated from the file, the workers, the contexts and the prompt cache', async () => {
-    const file = await facts(machine(8, 8)).modelFile(models[0]!);
-    const contexts = 3 * 2 * 1000 * BYTES_PER_TOKEN;
-    expect(needOf(models[0]!, file!)).toEqual({
-      weights: 2 * GB,
-      contexts,
-      promptCache: 100 * 2 ** 20,
-      total: 6 * GB + contexts + 100 * 2 ** 20,
-      least: 2 * GB + contexts + 100 * 2 ** 20,
-    });
-  });
-
-  it.each([
-    ['ok', 8, 7],
-    ['warn', 8, 6],
-    ['warn', 4, 3],
-    ['fail', 2, 2],
-  ])('is %s with %i GB, of which %i are free', async (level, total, free) => {
-    const finding = await checkMemory(facts(machine(total, free)));
-    expect(finding.level).toBe(level);
-    expect(finding.found).toMatch(/about 6\.1 GB are needed \(weights 2\.0 GB .* are free$/);
-  });
-
-  it('is not short of what a running LMServ took', async () => {
-    const taken = { tryListen: async () => 'EADDRINUSE', getText: async () => 'LMServ is running.' };
-    const finding = await checkMemory(facts({ ...machine(8, 1), probe: { memory: memory(8, 1), ...taken } }));
-    expect(finding.level).toBe('ok');
-  });
-
-  it('is shown where no model can be read', async () => {
-    expect(await checkMemory(facts({ server: { models: [checkedModel({ path: '/none' })] } }))).toEqual({
-      level: 'ok',
-      found: '6.0 GB of 8.0 GB are free',
-    });
-  });
-
-  it('of a control group is warned of when it is less than needed', async () => {
-    const limited = (limit: number | undefined) => ({
-      ...machine(8, 8),
-      probe: { memory: { ...memory(8, 8), limit } },
-    });
-    expect(await checkMemoryLimit(facts(limited(undefined)))).toEqual({ level: 'ok', found: 'none' });
-    expect((await checkMemoryLimit(facts(limited(7 * GB)))).level).toBe('ok');
-    const short = await checkMemoryLimit(facts(limited(6 * GB)));
-    expect(short).toMatchObject({
-      level: 'warn',
-      found: expect.stringContaining('6.0 GB for this control group'),
-    });
-  });
+test.each([
+  ['ok', 8, 7],
+  ['warn', 8, 6],
+  ['warn', 4, 3],
+  ['fail', 2, 2],
+])('memory gives %s with %i GB, of which %i are free', async (level, total, free) => {
+  const finding = await checkMemory(facts(machine(total, free)));
+  expect(finding.level).toBe(level);
+  expect(finding.found).toMatch(/about 6\.1 GB are needed \(weights 2\.0 GB .* are free$/);
 });
 
-describe('GPU memory', () => {
-  const machine = (free: number, changes = {}): Machine => ({
-    programs: { '/bin/llama-cli': `Available devices:\n  CUDA0: A GPU (4000 MiB, ${free} MiB free)\n` },
-    modelSize: 2 * GB,
-    server: { models: [checkedModel(changes)] },
-  });
+testCheck('memory', checkMemory, [
+  [
+    'is enough when a running LMServ uses it',
+    machine(8, 1, { tryListen: async () => 'EADDRINUSE', getText: async () => 'LMServ is running.' }),
+    having('ok'),
+  ],
+  [
+    'is shown when no model can be read',
+    { server: serving({ path: '/none' }) },
+    ok('6.0 GB of 8.0 GB are free'),
+  ],
+]);
 
-  it('counts in the place of main memory where the model goes to the GPU', async () => {
-    const at = facts({ ...machine(3000), probe: { memory: memory(1, 0.1) } });
-    expect((await checkMemory(at)).level).toBe('ok');
-    expect(await checkGpuMemory(at)).toMatchObject({
-      level: 'ok',
-      found: expect.stringContaining('about 2.0 GB'),
-    });
-  });
+const limited = (limit?: number) => machine(8, 8, { memory: { ...memory(8, 8), limit } });
 
-  it.each([
-    ['is free no longer', machine(1000)],
-    ['is not there at all', machine(4000, { workers: 3 })],
-  ])('is warned of when what is needed %s', async (_what, given) => {
-    expect(await checkGpuMemory(facts(given))).toMatchObject({
-      level: 'warn',
-      todo: expect.stringContaining('LLM_WORKERS'),
-    });
-  });
+testCheck('the limit of a control group', checkMemoryLimit, [
+  ['is not required', limited(), ok('none')],
+  ['is ok above what is needed', limited(7 * GB), having('ok')],
+  ['causes a warning below', limited(6 * GB), having('warn', like('6.0 GB for this control group'))],
+]);
 
-  it('is none without a GPU, or with no layer on it', async () => {
-    expect((await checkGpuMemory(facts())).found).toBe('no GPU in use');
-    expect((await checkGpuMemory(facts(machine(10, { gpuLayers: 0 })))).found).toBe('no GPU in use');
-  });
+const gpu = (free: number, changes = {}): Machine => ({
+  programs: { '/bin/llama-cli': `Available devices:\n  CUDA0: A GPU (4000 MiB, ${free} MiB free)\n` },
+  modelSize: 2 * GB,
+  server: serving(changes),
 });
+const onGpu: Machine = { ...gpu(3000), probe: { memory: memory(1, 0.1) } };
+
+testCheck('memory', checkMemory, [['is not needed for a model on the GPU', onGpu, having('ok')]]);
+
+testCheck('GPU memory', checkGpuMemory, [
+  ['is ok when it is enough', onGpu, having('ok', like('about 2.0 GB'))],
+  [
+    'causes a warning when what is needed is in use',
+    gpu(1000),
+    having('warn', undefined, like('LLM_WORKERS')),
+  ],
+  [
+    'causes a warning when it is too small',
+    gpu(4000, { workers: 3 }),
+    having('warn', undefined, like('LLM_WORKERS')),
+  ],
+  ['is not needed without a GPU', {}, having('ok', 'no GPU in use')],
+  ['is not needed without a layer on the GPU', gpu(10, { gpuLayers: 0 }), having('ok', 'no GPU in use')],
+]);

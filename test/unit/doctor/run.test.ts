@@ -1,12 +1,6 @@
-import {
-  ok,
-  warn,
-  fail,
-  formatJson,
-  formatText,
-  succeeded,
-  type Line,
-} from '../../../src/doctor/findings.js';
+import { fail, formatJson, formatText, ok, succeeded, warn } from '../../../src/doctor/findings.js';
+import type { Line } from '../../../src/doctor/findings.js';
+import { setImmediate } from 'node:timers/promises';
 import { runChecks, CHECKS } from '../../../src/doctor/run.js';
 import { facts } from './fakes.js';
 
@@ -16,13 +10,10 @@ const LINES: Line[] = [
   { check: 'c', ...fail('bad', 'mend it now') },
 ];
 
-describe('running the checks', () => {
-  it('gives a line for each finding, in the order of the table', async () => {
+describe('runChecks', () => {
+  it('returns a line for each finding, in the order of the table', async () => {
     const rows = [
-      {
-        name: 'slow',
-        check: () => new Promise<ReturnType<typeof ok>>((resolve) => setImmediate(() => resolve(ok('1')))),
-      },
+      { name: 'slow', check: () => setImmediate(ok('1')) },
       { name: 'two', check: () => [ok('2'), warn('3', 'do')] },
     ];
     expect(await runChecks(facts(), rows)).toEqual([
@@ -32,15 +23,13 @@ describe('running the checks', () => {
     ]);
   });
 
+  const oops = () => {
+    throw new Error('oops');
+  };
   it.each([
-    [
-      'throws',
-      () => {
-        throw new Error('oops');
-      },
-    ],
-    ['rejects', () => Promise.reject(new Error('oops'))],
-  ])('shows a check that %s as failed, without a stack', async (_how, check) => {
+    ['throws', oops],
+    ['rejects', async () => oops()],
+  ])('shows a check that %s as failed, without a stack', async (_, check) => {
     expect(await runChecks(facts(), [{ name: 'x', check }])).toEqual([
       { check: 'x', level: 'fail', found: 'the check itself failed: oops' },
     ]);
@@ -51,12 +40,12 @@ describe('running the checks', () => {
     expect(line).toMatchObject({ level: 'fail', found: 'no answer within 0.005 s' });
   });
 
-  it('finds a machine in good order to be so', async () => {
+  it('finds nothing wrong with a machine in good order', async () => {
     const lines = await runChecks(facts());
     expect(lines.map(({ check, level }) => [check, level])).toEqual(CHECKS.map(({ name }) => [name, 'ok']));
   });
 
-  it('leaves out what needs settings that cannot be read', async () => {
+  it('leaves out the checks that need settings when these cannot be read', async () => {
     const lines = await runChecks(facts({ settings: { server: undefined, problems: ['broken'] } }));
     expect(lines.map(({ check }) => check)).toEqual(
       CHECKS.filter((row) => !row.needsSettings).map(({ name }) => name),
@@ -65,14 +54,14 @@ describe('running the checks', () => {
   });
 });
 
-describe('printing', () => {
-  it('has a line for each finding and one for the sum', () => {
+describe('the output', () => {
+  it('has a line for each finding and a summary', () => {
     expect(formatText(LINES, [])).toBe(
       'ok    a – good\nwarn  b – so so – mend it\nfail  c – bad – mend it now\n\n1 failed, 1 to look at, 1 in order\n',
     );
   });
 
-  it('is JSON for machines', () => {
+  it('is JSON on request', () => {
     expect(JSON.parse(formatJson(LINES, []))).toEqual({
       ok: false,
       checks: [
@@ -83,14 +72,14 @@ describe('printing', () => {
     });
   });
 
-  it('succeeds unless a check failed', () => {
+  it('is a success unless a check failed', () => {
     expect([succeeded(LINES), succeeded(LINES.slice(0, 2))]).toEqual([false, true]);
   });
 
   it.each([
     ['text', formatText],
     ['JSON', formatJson],
-  ] as const)('as %s shows no secret and no control character', (_form, format) => {
+  ] as const)('as %s shows no secret and no control character', (_, format) => {
     const lines = [{ check: 'x', ...warn('a\u001b[2Jb s3cret-long', 'use s3cret') }];
     const shown = format(lines, ['s3cret', 's3cret-long']);
     expect(shown).toContain('a [2Jb [hidden]');

@@ -1,15 +1,12 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSettings } from '../../../src/doctor/settings.js';
+import { emptyFolder } from '../../support/folder.js';
 
-let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'doctor-'))));
-afterEach(() => rmSync(folder, { recursive: true }));
-
+const folder = emptyFolder();
 const write = (name: string, text: string) => writeFileSync(join(folder, name), text);
 
-it('reads the settings as the server does, .env included', () => {
+test('settings are read as the server reads them, including .env', () => {
   write('.env', 'API_KEY=a-key-from-the-file\nPORT=1234\nOPENAI_API_KEY=sk-another-secret\nHF_TOKEN=\n');
   write('m.gguf', '');
   const settings = readSettings(
@@ -27,34 +24,21 @@ it('reads the settings as the server does, .env included', () => {
   expect([...settings.secrets].sort()).toEqual(['a-key-from-the-file', 'hf_secret', 'sk-another-secret']);
 });
 
-it('notes every wrong value and goes on with the rest', () => {
-  const env = {
-    PORT: 'http',
-    LLM_WORKERS: '0',
-    HOST: '0.0.0.0',
-    LLM_MODEL_PATH: 'none.gguf',
-    LLM_SLOTS: '2',
-  };
-  const { problems, server } = readSettings(env, folder);
-  expect(problems.map((problem) => problem.split(':')[0])).toEqual([
-    'PORT',
-    'LLM_WORKERS',
-    'HOST',
-    'LLM_MODEL_PATH',
-  ]);
-  expect(server).toMatchObject({
-    host: '127.0.0.1',
-    models: [{ path: join(folder, 'none.gguf'), slots: 2 }],
-  });
+test('every wrong value is reported and the rest is read', () => {
+  const wrong = { PORT: 'http', LLM_WORKERS: '0', HOST: '0.0.0.0', LLM_MODEL_PATH: 'none.gguf' };
+  const { problems, server } = readSettings({ ...wrong, LLM_SLOTS: '2' }, folder);
+  expect(problems.map((problem) => problem.split(':')[0])).toEqual(Object.keys(wrong));
+  const models = [{ path: join(folder, 'none.gguf'), slots: 2 }];
+  expect(server).toMatchObject({ host: '127.0.0.1', models });
 });
 
-it('goes on without profiles where they are wrong', () => {
+test('invalid profiles are left out', () => {
   const { problems, server } = readSettings({ LLM_CONNECT_PROFILES_JSON: '{' }, folder);
   expect(problems).toEqual(['LLM_CONNECT_PROFILES_JSON: is not valid JSON']);
   expect(server).toBeDefined();
 });
 
-it('takes models, binaries and threads from the configuration file', () => {
+test('models, binaries and threads come from the configuration file', () => {
   write('m.gguf', '');
   write('llama', '');
   const models = {
@@ -70,10 +54,10 @@ it('takes models, binaries and threads from the configuration file', () => {
   ]);
 });
 
-it.each([
+test.each([
   ['is missing', { LMSERV_CONFIG: 'none.json' }, 'LMSERV_CONFIG: there is no file none.json'],
   ['is damaged', { LMSERV_CONFIG: 'bad.json' }, 'bad.json: is not valid JSON'],
-])('gives no settings where the configuration file %s', (_how, env, problem) => {
+])('there are no settings when the configuration file %s', (_, env, problem) => {
   write('bad.json', 'no');
   const { problems, server } = readSettings(env, folder);
   expect(problems).toEqual([expect.stringContaining(problem)]);

@@ -1,54 +1,39 @@
-import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { createServer as createSocketServer, type AddressInfo, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { systemProbe } from '../../../src/doctor/probe.js';
+import { serve, stop } from '../../support/fake-server.js';
+import { newFolder } from '../../support/folder.js';
 
 const probe = systemProbe({ PATH: process.env.PATH, API_KEY: 'canary', CUDA_VISIBLE_DEVICES: '3' });
+const folder = newFolder();
 
-let folder: string;
-beforeAll(() => (folder = mkdtempSync(join(tmpdir(), 'doctor-'))));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-async function listening(server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
-
-it('knows the memory of the machine', () => {
+test('the probe knows the memory of the machine', () => {
   const { total, free, limit } = probe.memory;
   expect(total).toBeGreaterThan(free);
   expect(limit ?? 1).toBeGreaterThan(0);
   expect(limit ?? 0).toBeLessThan(total);
 });
 
-it('runs programs without the secrets of the environment', async () => {
+test('programs run without the secrets of the environment', async () => {
   const output = await probe.exec('env', []);
   expect(output).toContain('CUDA_VISIBLE_DEVICES=3');
   expect(output).not.toContain('canary');
 });
 
-it.each([
+test.each([
   ['is missing', '/no/such/program', []],
   ['fails', 'sh', ['-c', 'exit 3']],
-])('tells of a program that %s by undefined', async (_how, file, args) => {
+])('a program that %s gives undefined', async (_, file, args) => {
   expect(await probe.exec(file, args)).toBeUndefined();
 });
 
-it('looks at paths', async () => {
+test('paths are examined, and files are read in whole or in part', async () => {
   const file = join(folder, 'file');
   writeFileSync(file, '12345', { mode: 0o640 });
   mkdirSync(join(folder, 'folder'));
-  expect(await probe.stat(file)).toEqual({
-    kind: 'file',
-    size: 5,
-    mode: 0o640,
-    readable: true,
-    writable: true,
-  });
+  const facts = { kind: 'file', size: 5, mode: 0o640, readable: true, writable: true };
+  expect(await probe.stat(file)).toEqual(facts);
   expect(await probe.stat(join(folder, 'folder'))).toMatchObject({ kind: 'folder' });
   expect(await probe.stat(join(folder, 'none'))).toBeUndefined();
   expect(await probe.stat(join(file, 'below'))).toBeUndefined();
@@ -57,35 +42,29 @@ it('looks at paths', async () => {
   expect(await probe.readText(file)).toBe('12345');
 });
 
-it('does not wait for a device that never ends', async () => {
+test('a device that never ends is not read', async () => {
   await expect(probe.readText('/dev/zero')).rejects.toThrow('not a regular file');
   expect(await probe.readHead('/dev/zero', 100)).toHaveLength(0);
 });
 
-it('tries to listen and lets go again', async () => {
-  const server = createSocketServer();
-  const port = await listening(server);
+test('tryListen reports a port in use and releases a free one', async () => {
+  const server = createServer();
+  const port = Number(new URL(await serve(server)).port);
   expect(await probe.tryListen('127.0.0.1', port)).toBe('EADDRINUSE');
-  server.close();
-  await once(server, 'close');
+  await stop(server);
   expect(await probe.tryListen('127.0.0.1', port)).toBeUndefined();
   expect(await probe.tryListen('127.0.0.1', port)).toBeUndefined();
 });
 
-it('reads the beginning of an answer, however long it is', async () => {
-  const server = createServer((_request, response) => {
+test('getText reads the beginning of an endless response', async () => {
+  const url = await serve((_request, response) => {
     response.write('LMServ is running.');
     const timer = setInterval(() => response.write('x'.repeat(1000)), 1);
     response.on('close', () => clearInterval(timer));
   });
-  const port = await listening(server);
-  expect(await probe.getText(`http://127.0.0.1:${port}/`)).toMatch(/^LMServ is running\.x/);
-  server.close();
+  expect(await probe.getText(`${url}/`)).toMatch(/^LMServ is running\.x/);
 });
 
-it('does not wait for one who takes the connection and says nothing', async () => {
-  const server = createSocketServer();
-  const port = await listening(server);
-  expect(await probe.getText(`http://127.0.0.1:${port}/`)).toBeUndefined();
-  server.close();
+test('getText does not wait for a server that says nothing', async () => {
+  expect(await probe.getText(`${await serve(createServer())}/`)).toBeUndefined();
 });

@@ -4,14 +4,14 @@ import ts from 'typescript';
 import { ERRORS } from '../../../src/errors.js';
 import { ROOT } from '../../../src/config/root.js';
 
-/** Stands for what varies, in the page and in the texts of the source. */
+/** Stands for the parts that vary, in the page and in the texts of the source. */
 const VARIES = '…';
 const PAGE = readFileSync(join(ROOT, 'docs/troubleshooting.md'), 'utf8');
 
-/** LMServ's own words are quoted so in the page: “`words`”. */
+/** The page quotes LMServ's own words like this: “`words`”. */
 const quoted = (text: string): string[] => [...text.matchAll(/“`([^`]+)`”/g)].map(([, words]) => words!);
 
-/** Rows of the page's tables as cells, heads and rules left out. */
+/** The cells of the page's tables, by row, without headings and rules. */
 const ROWS = PAGE.split('\n')
   .filter((line) => line.startsWith('| ') && !line.startsWith('| symptom '))
   .map((line) =>
@@ -21,7 +21,7 @@ const ROWS = PAGE.split('\n')
       .map((cell) => cell.trim()),
   );
 
-/** The text an expression makes, with … for what is not known before it runs. */
+/** The text of an expression, with … for the parts that are known only at run time. */
 function textOf(node: ts.Node): string {
   if (ts.isStringLiteralLike(node)) return node.text;
   if (ts.isTemplateExpression(node)) {
@@ -43,7 +43,7 @@ function textsIn(file: string): string[] {
   return texts.filter((text) => text !== VARIES);
 }
 
-/** The doctor's own lines are left out: the page is about what the others say. */
+/** The sources without the doctor: the page is about the messages of the others. */
 const SOURCES = ['src', 'workers', 'scripts'].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
     .filter((name) => /\.(ts|mjs)$/.test(name) && !name.startsWith('doctor'))
@@ -51,34 +51,31 @@ const SOURCES = ['src', 'workers', 'scripts'].flatMap((folder) =>
 );
 const TEXTS = SOURCES.flatMap(textsIn);
 
-/** What varies at an end of a quotation says nothing. */
+/** A quotation without varying parts at its ends. */
 const core = (words: string): string => words.replace(/^[… ]+|[… ]+$/g, '');
 
-it('quotes only what LMServ says', () => {
+test('the page quotes only what LMServ says', () => {
   const quotations = quoted(PAGE).slice(1);
   expect(quotations.length).toBeGreaterThan(50);
   const invented = quotations.filter((words) => !TEXTS.some((text) => text.includes(core(words))));
   expect(invented).toEqual([]);
 });
 
-it('would notice a message that is gone', () => {
+test('a message that no longer exists would be noticed', () => {
   expect(TEXTS.some((text) => text.includes('This message never was'))).toBe(false);
 });
 
-it.each(Object.entries(ERRORS))(
-  'names the status of %s where it quotes its message',
-  (_code, { status, message }) => {
-    for (const [symptom] of ROWS.filter(([cell]) => quoted(cell!).includes(message))) {
-      expect(symptom).toMatch(new RegExp(`^${status} `));
-    }
-  },
-);
+test.each(Object.entries(ERRORS))('the page quotes %s with its status', (_, { status, message }) => {
+  for (const [symptom] of ROWS.filter(([cell]) => quoted(cell!).includes(message))) {
+    expect(symptom).toMatch(new RegExp(`^${status} `));
+  }
+});
 
-it('has a symptom, a cause and a remedy in each row', () => {
+test('each row has a symptom, a cause and a remedy', () => {
   expect(ROWS.filter((cells) => cells.length !== 3 || cells.includes(''))).toEqual([]);
 });
 
-it('tells of every reason for which a worker ends', () => {
+test('the page names every reason for which a worker ends', () => {
   const reasons = TEXTS.filter((text) =>
     /^(hung: |listens but|no sign of progress|cannot be run: |ended by |exit code )/.test(text),
   );

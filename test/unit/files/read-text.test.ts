@@ -1,19 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readConfigFileSync } from '../../../src/config/file/load.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { readText, readTextSync, MAX_FILE_BYTES } from '../../../src/files/read-text.js';
 import { Keyring } from '../../../src/accounts/keys/keyring.js';
+import { emptyFolder } from '../../support/folder.js';
 
-let folder: string;
-let file: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-files-'));
-  file = join(folder, 'file');
-});
-afterEach(() => rmSync(folder, { recursive: true }));
+const folder = emptyFolder();
+const file = join(folder, 'file');
 
 test('a file is read with its mode, even through links', async () => {
   writeFileSync(file, 'größer', { mode: 0o640 });
@@ -30,11 +25,11 @@ test('a file of the maximum size is read', async () => {
   expect(readTextSync(file).text).toHaveLength(MAX_FILE_BYTES);
 });
 
-/** What may be in a file's place, and why it is refused. */
+/** What may exist instead of a file, and why it is refused. */
 const UNREADABLE: [string, string, () => void][] = [
   ['a named pipe without a writer', 'not a regular file', () => execFileSync('mkfifo', [file])],
   ['a folder', 'not a regular file', () => mkdirSync(file)],
-  ['a device without an end', 'not a regular file', () => symlinkSync('/dev/zero', file)],
+  ['an endless device', 'not a regular file', () => symlinkSync('/dev/zero', file)],
   ['a file of 1 GiB', 'larger than 8 MiB', () => (writeFileSync(file, ''), truncateSync(file, 2 ** 30))],
   ['a link to itself', 'ELOOP', () => symlinkSync('file', file)],
 ];
@@ -42,7 +37,7 @@ const UNREADABLE: [string, string, () => void][] = [
 describe.each(UNREADABLE)('%s', (_, code, make) => {
   beforeEach(() => make());
 
-  test('is refused at once', async () => {
+  test('is refused immediately', async () => {
     await expect(readText(file)).rejects.toMatchObject({ code });
     expect(() => readTextSync(file)).toThrow(expect.objectContaining({ code }));
   });
@@ -51,9 +46,8 @@ describe.each(UNREADABLE)('%s', (_, code, make) => {
     expect(() => new Keyring({ file })).toThrow(`The key file ${file} cannot be read (${code})`);
     expect(() => readConfigFileSync(file)).toThrow(`file: cannot be read (${code})`);
     const env = { LLM_CONNECT_PROVIDER: 'mock', LLM_CONNECT_PROFILE_FILE: file };
-    expect(() => loadConfig({}, { env, folder })).toThrow(
-      `LLM_CONNECT_PROFILE_FILE: cannot be read (${code})`,
-    );
+    const message = `LLM_CONNECT_PROFILE_FILE: cannot be read (${code})`;
+    expect(() => loadConfig({}, { env, folder })).toThrow(message);
   });
 
   test('is named in the error as .env', () => {

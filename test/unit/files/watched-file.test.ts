@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { WatchedFile } from '../../../src/files/watched-file.js';
 
-/** A file in memory, and a clock that stands still until it is stepped. */
+/** A watched file in memory, with a clock that only moves by `step` and `look`. */
 function setUp(apply: (text: string) => void | Promise<void> = () => undefined) {
   const file = { text: 'first' as string | Error, reads: 0 };
   const applied: string[] = [];
@@ -21,18 +21,18 @@ function setUp(apply: (text: string) => void | Promise<void> = () => undefined) 
     onError: (error) => errors.push(String(error)),
     wait: (ms) => new Promise((end) => waiting.push({ ms, end })),
   });
-  /** How long the watcher waits now, milliseconds. */
+  /** How long the watcher waits now, in milliseconds. */
   const waits = async (): Promise<number> => {
     while (waiting.length === 0) await setImmediate();
     return waiting[0]!.ms;
   };
-  /** Ends its wait and resolves at its next, with that one's milliseconds. */
+  /** Ends the wait; resolves at the next one, with its milliseconds. */
   const step = async (): Promise<number> => {
     await waits();
     waiting.shift()!.end();
     return waits();
   };
-  /** Steps through a whole look, to the wait before the next. */
+  /** Steps through a whole check, to the wait before the next. */
   const look = async (): Promise<void> => {
     while ((await step()) !== 1_000);
   };
@@ -63,7 +63,7 @@ test('a file that is being written is applied once it is complete', async () => 
   expect(errors).toEqual([]);
 });
 
-test('a file that never settles is applied anyway', async () => {
+test('a file that keeps changing is applied anyway', async () => {
   const { file, applied, watched, step } = setUp();
   watched.watch();
   await step();
@@ -105,7 +105,7 @@ test('a file that cannot be applied is reported once, until it changes', async (
 test('an error handler that throws does not stop the checks', async () => {
   const { file, applied, errors, watched, look } = setUp();
   errors.push = () => {
-    throw new Error('the log is gone');
+    throw new Error('the log is full');
   };
   watched.watch();
   file.text = new Error('EIO');
@@ -115,7 +115,7 @@ test('an error handler that throws does not stop the checks', async () => {
   expect(applied).toEqual(['second']);
 });
 
-test('reload applies an unchanged file, without waiting for it to settle', async () => {
+test('reload applies even an unchanged file, and does not wait for it to be complete', async () => {
   const { file, applied, errors, watched } = setUp();
   await watched.reload();
   file.text = 'second';

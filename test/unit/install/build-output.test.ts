@@ -4,30 +4,25 @@ test.each([
   ['[ 12%] Building CXX object src/CMakeFiles/llama.dir/llama-vocab.cpp.o', 12, 'llama-vocab.cpp'],
   ['[100%] Built target llama-cli', 100, 'llama-cli'],
   ['[5/20] Linking CXX executable bin/llama-server', 25, 'llama-server'],
-])('%s', (line, percent, step) => {
-  expect(parseStep(line)).toEqual({ percent, step });
-});
+])('%s is progress', (line, percent, step) => expect(parseStep(line)).toEqual({ percent, step }));
 
-test.each(['-- Configuring done', '[note] 12%', 'src/a.cpp:1:2: error: no'])('%s is no step', (line) => {
+test.each(['-- Configuring done', '[note] 12%', 'src/a.cpp:1:2: error: no'])('%s is not progress', (line) => {
   expect(parseStep(line)).toBeUndefined();
 });
 
-test('of a failed build the first error is told, with a little before it', () => {
-  const lines = Array.from(
-    { length: 60 },
-    (_, index) => `[ ${index}%] Building CXX object a/error-${index}.cpp.o`,
-  );
-  lines.splice(40, 0, 'a.cpp: In function main', 'a.cpp:3:1: error: expected ;', 'compilation terminated.');
-  const told = tellingLines(lines.join('\n'));
-  expect(told).toHaveLength(15);
-  expect(told.slice(1, 4)).toEqual([
-    'a.cpp: In function main',
-    'a.cpp:3:1: error: expected ;',
-    'compilation terminated.',
-  ]);
+test('the first error of a failed build is shown, with a line before it', () => {
+  const steps = (from: number, to: number) =>
+    Array.from(
+      { length: to - from },
+      (_, i) => `[ ${from + i}%] Building CXX object a/error-${from + i}.cpp.o`,
+    );
+  const error = ['a.cpp: In function main', 'a.cpp:3:1: error: expected ;', 'compilation terminated.'];
+  const shown = tellingLines([...steps(0, 40), ...error, ...steps(40, 60)].join('\n'));
+  expect(shown).toHaveLength(15);
+  expect(shown.slice(1, 4)).toEqual(error);
 });
 
-test('without a known error the last lines are told', () => {
+test('the last lines are shown when there is no known error', () => {
   const lines = Array.from({ length: 30 }, (_, index) => `line ${index}`);
   expect(tellingLines(lines.join('\n'))).toEqual(lines.slice(-15));
 });
@@ -37,10 +32,8 @@ test.each([
   ['Target "ggml-cuda" links to: CUDA::cublas but the target was not found', 'cuBLAS'],
   ['error: No space left on device', 'LMSERV_CACHE_DIR'],
   ['CMake 3.28 or higher is required. You are running version 3.10', 'newer one'],
-])('%s has a remedy', (log, advice) => {
-  expect(remedy(log)).toContain(advice);
-});
+])('%s has a remedy', (log, advice) => expect(remedy(log)).toContain(advice));
 
-test('an unknown trouble has no made-up remedy', () => {
+test('an unknown problem has no remedy', () => {
   expect(remedy('-- CUDA host compiler is GNU 12.2.0\na.cpp:3:1: error: expected ;')).toBeUndefined();
 });

@@ -12,44 +12,38 @@ test.each([
   ['gpt-mxfp4.gguf', 'MXFP4'],
   ['Q8_0/model-Q8_0-00001-of-00002.gguf', 'Q8_0'],
   ['model.gguf', undefined],
-])('the quantisation of %s', (name, quant) => {
-  expect(quantOf(name)).toBe(quant);
-});
+])('the quantisation of %s is %s', (name, quant) => expect(quantOf(name)).toBe(quant));
 
-test('without a wish Q4_K_M comes first, then Q4_0, then Q8_0', () => {
+test('Q4_K_M is preferred by default, then Q4_0, then Q8_0', () => {
   expect(pick(['m-Q8_0.gguf', 'm-Q4_0.gguf', 'm-Q4_K_M.gguf', 'm-F16.gguf'])).toEqual(['m-Q4_K_M.gguf']);
   expect(pick(['m-Q8_0.gguf', 'm-Q4_0.gguf'])).toEqual(['m-Q4_0.gguf']);
   expect(pick(['m-Q8_0.gguf', 'm-F16.gguf'])).toEqual(['m-Q8_0.gguf']);
 });
 
-test('the only model is taken whatever it is, companions and other files aside', () => {
+test('the only model is chosen whatever it is, besides companions and other files', () => {
   expect(pick(['m-F16.gguf', 'mmproj-m-F16.gguf', 'imatrix.gguf', 'README.md'])).toEqual(['m-F16.gguf']);
 });
 
-test('a wish is matched without regard to case, and by file name', () => {
+test('a requested model is matched regardless of case, and by file name', () => {
   expect(pick(['m-Q8_0.gguf', 'm-Q4_K_M.gguf'], 'q8_0')).toEqual(['m-Q8_0.gguf']);
   expect(pick(['a-Q8_0.gguf', 'b-Q8_0.gguf'], 'b-Q8_0.gguf')).toEqual(['b-Q8_0.gguf']);
 });
 
-test('a split model comes with all its parts in order', () => {
-  const parts = [
-    'x/m-Q4_0-00002-of-00003.gguf',
-    'x/m-Q4_0-00001-of-00003.gguf',
-    'x/m-Q4_0-00003-of-00003.gguf',
-  ];
+test('a split model consists of all its parts, in order', () => {
+  const parts = [2, 1, 3].map((part) => `x/m-Q4_0-0000${part}-of-00003.gguf`);
   expect(pick(parts)).toEqual([...parts].sort());
 });
 
-test('a split model with a part missing is refused', () => {
+test('a split model without one of its parts is refused', () => {
   expect(() => pick(['m-Q4_0-00001-of-00002.gguf'])).toThrow('has 1 of the 2 parts');
 });
 
-test('several that fit are listed as they can be asked for', () => {
+test('several matching models are listed as they can be requested', () => {
   expect(() => pick(['m-Q5_K_M.gguf', 'm-Q6_K.gguf'])).toThrow('hf:org/repo:Q5_K_M\n  hf:org/repo:Q6_K');
   expect(() => pick(['a-Q4_0.gguf', 'b-Q4_0.gguf'])).toThrow('hf:org/repo:a-Q4_0.gguf');
 });
 
-test('what is not there is answered with what is', () => {
+test('a missing model is refused with a list of the existing ones', () => {
   expect(() => pick(['m-Q5_K_M.gguf'], 'Q2_K')).toThrow(
     'org/repo has no Q2_K. It has:\n  hf:org/repo:Q5_K_M',
   );

@@ -1,16 +1,12 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { unsupportedNode } from '../../../src/install/early/node-version.mjs';
+import { newFolder } from '../../support/folder.js';
 
-let root: string;
-beforeEach(() => {
-  root = mkdtempSync(path.join(tmpdir(), 'lmserv-node-'));
-  writeFileSync(path.join(root, 'package.json'), JSON.stringify({ engines: { node: '>=20.19.0' } }));
-});
-afterEach(() => rmSync(root, { recursive: true }));
+const root = newFolder();
+writeFileSync(join(root, 'package.json'), JSON.stringify({ engines: { node: '>=20.19.0' } }));
 
-test.each(['20.19.0', '20.19.1', '20.20.2', '22.0.0', '24.1.0'])('Node %s will do', (version) => {
+test.each(['20.19.0', '20.19.1', '20.20.2', '22.0.0', '24.1.0'])('Node %s is supported', (version) => {
   expect(unsupportedNode(root, version)).toBeUndefined();
 });
 

@@ -7,19 +7,15 @@ test.each([
   [1_500_000, '1.5 MB'],
   [35_735_663, '35.7 MB'],
   [123_456_789_000, '123 GB'],
-])('%d bytes are shown as %s', (bytes, shown) => {
-  expect(formatBytes(bytes)).toBe(shown);
-});
+])('%d bytes are shown as %s', (bytes, shown) => expect(formatBytes(bytes)).toBe(shown));
 
 test.each([
   [4.4, '0:04'],
   [75, '1:15'],
   [3700, '1:01:40'],
-])('%d seconds are shown as %s', (seconds, shown) => {
-  expect(formatSeconds(seconds)).toBe(shown);
-});
+])('%d seconds are shown as %s', (seconds, shown) => expect(formatSeconds(seconds)).toBe(shown));
 
-test('without a terminal there is one line for each tenth', () => {
+test('progress without a terminal is one line for each tenth', () => {
   const stream = new PassThrough({ encoding: 'utf8' });
   const progress = startProgress('Building', 'percent', stream);
   for (let percent = 0; percent <= 100; percent += 1) progress.update(percent, 100);

@@ -1,20 +1,21 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { install, printedUnit, uninstall, type Installation } from '../../../src/install/service/install.js';
 import { copyBuild } from '../../../src/install/service/llama.js';
 import type { System } from '../../../src/install/service/system.js';
 import { ROOT } from '../../../src/config/root.js';
+import { emptyFolder, modeOf } from '../../support/folder.js';
 
-/** The installer's steps, over a machine that only notes what is run. */
+/** The installer's steps, on a machine that only records the commands. */
 
 const KNOWN: Record<string, string> = {
   'getent passwd lmserv': 'lmserv:x:990:991::/var/lib/lmserv:/usr/sbin/nologin',
   'getent passwd me': 'me:x:1000:1000::/home/me:/bin/sh',
 };
 
-let folder: string;
-let root: string;
+const folder = emptyFolder();
+const root = join(folder, 'checkout');
+const envFile = join(folder, 'etc/lmserv.env');
 let ran: string[];
 let failing: (command: string) => boolean;
 let lines: string[];
@@ -34,7 +35,7 @@ function system(): System {
 }
 
 function installation(options: object = {}, machine: Partial<System> = {}): Installation {
-  const places = { envFile: join(folder, 'etc/lmserv.env'), unitDir: join(folder, 'units') };
+  const places = { envFile, unitDir: join(folder, 'units') };
   return {
     options: { user: 'lmserv', socket: false, start: true, ...places, ...options },
     ...{ root, node: '/usr/bin/node', programs: join(folder, 'programs'), temporary: [] },
@@ -44,27 +45,21 @@ function installation(options: object = {}, machine: Partial<System> = {}): Inst
 }
 
 const unit = (name: string) => join(folder, 'units', name);
+const read = (file: string) => readFileSync(file, 'utf8');
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-service-'));
-  root = join(folder, 'checkout');
-  mkdirSync(join(root, 'deploy'), { recursive: true });
+  cpSync(join(ROOT, 'deploy/systemd'), join(root, 'deploy/systemd'), { recursive: true });
   mkdirSync(join(folder, 'etc'));
-  mkdirSync(join(root, 'deploy/systemd'));
-  for (const name of ['lmserv.service', 'lmserv.socket'])
-    writeFileSync(join(root, 'deploy/systemd', name), readFileSync(join(ROOT, 'deploy/systemd', name)));
-  // Nothing but the mock: no llama.cpp is needed.
+  // With the mock no llama.cpp is needed.
   writeFileSync(join(root, '.env'), 'LLM_CONNECT_PROVIDER=mock\n');
   [ran, lines, failing] = [[], [], () => false];
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-test('writes settings for root alone, with a key of their own, and the unit; then starts it', async () => {
+test('installing writes the unit and settings with a new key for root only, and starts the service', async () => {
   await install(installation());
-  const settings = join(folder, 'etc/lmserv.env');
-  expect(statSync(settings).mode & 0o777).toBe(0o600);
-  expect(readFileSync(settings, 'utf8')).toMatch(/^API_KEY=[\w-]{32}$/m);
-  expect(readFileSync(unit('lmserv.service'), 'utf8')).toContain(`EnvironmentFile=-${settings}`);
+  expect(modeOf(envFile)).toBe('600');
+  expect(read(envFile)).toMatch(/^API_KEY=[\w-]{32}$/m);
+  expect(read(unit('lmserv.service'))).toContain(`EnvironmentFile=-${envFile}`);
   expect(ran.filter((command) => command.startsWith('systemctl'))).toEqual([
     'systemctl daemon-reload',
     'systemctl enable lmserv.service',
@@ -72,16 +67,16 @@ test('writes settings for root alone, with a key of their own, and the unit; the
   ]);
 });
 
-test('once more: settings stay, the unit is up to date', async () => {
+test('installing again leaves the settings and an up-to-date unit unchanged', async () => {
   await install(installation());
-  const settings = readFileSync(join(folder, 'etc/lmserv.env'), 'utf8');
+  const settings = read(envFile);
   lines = [];
   await install(installation());
-  expect(readFileSync(join(folder, 'etc/lmserv.env'), 'utf8')).toBe(settings);
+  expect(read(envFile)).toBe(settings);
   expect(lines.join('\n')).toMatch(/left unchanged[^]*is up to date/);
 });
 
-test('what the service will need is tried with its user’s rights', async () => {
+test('what the service needs is tried with its user’s rights', async () => {
   await install(installation());
   expect(ran).toContain(`/usr/bin/node ${join(root, 'dist/src/cli.js')} --version as 990:991`);
   expect(ran).toContain(`test -r ${join(root, '.env')} as 990:991`);
@@ -90,13 +85,13 @@ test('what the service will need is tried with its user’s rights', async () =>
 test.each([
   ['--version', 'cannot run /usr/bin/node'],
   ['test -r', 'cannot read'],
-])('where `%s` fails, nothing is installed', async (part, message) => {
+])('nothing is installed when `%s` fails', async (part, message) => {
   failing = (command) => command.includes(part);
   await expect(install(installation())).rejects.toThrow(message);
   expect(existsSync(unit('lmserv.service'))).toBe(false);
 });
 
-test('the own user is made when it is not there, without a shell of its own', async () => {
+test('a missing user is created, without a shell', async () => {
   let made = false;
   const machine = system();
   const run: System['run'] = async (program, args, as) => {
@@ -112,31 +107,31 @@ test('the own user is made when it is not there, without a shell of its own', as
 test('another user must exist', async () => {
   await expect(install(installation({ user: 'nobody-here' }))).rejects.toThrow('no such user exists');
   await install(installation({ user: 'me' }));
-  expect(readFileSync(unit('lmserv.service'), 'utf8')).toContain('\nUser=me\n');
+  expect(read(unit('lmserv.service'))).toContain('\nUser=me\n');
 });
 
-test('a grace in the settings reaches the unit', async () => {
-  writeFileSync(join(folder, 'etc/lmserv.env'), 'API_KEY=mine\nSHUTDOWN_GRACE_SECS=120\n');
+test('the grace in the settings sets the unit’s timeout', async () => {
+  writeFileSync(envFile, 'API_KEY=mine\nSHUTDOWN_GRACE_SECS=120\n');
   await install(installation({ start: false }));
-  expect(readFileSync(unit('lmserv.service'), 'utf8')).toContain('TimeoutStopSec=135');
+  expect(read(unit('lmserv.service'))).toContain('TimeoutStopSec=135');
   expect(ran).not.toContain('systemctl restart lmserv.service');
 });
 
-test('a bad setting is told before anything is written', async () => {
-  writeFileSync(join(folder, 'etc/lmserv.env'), 'PORT=eighty\n');
+test('an invalid setting is reported before anything is written', async () => {
+  writeFileSync(envFile, 'PORT=eighty\n');
   await expect(install(installation())).rejects.toThrow('PORT');
   expect(existsSync(unit('lmserv.service'))).toBe(false);
 });
 
-test('an hf: model must have been fetched', async () => {
+test('an hf: model must be downloaded already', async () => {
   writeFileSync(join(root, '.env'), 'LLM_MODEL_PATH=hf:org/model:Q4_0\n');
   await expect(install(installation())).rejects.toThrow('npm run model');
 });
 
-test('a socket takes the port when the server has let go of it', async () => {
+test('a socket opens the port after the server has released it', async () => {
   failing = (command) => command.includes('is-active');
   await install(installation({ socket: true }));
-  expect(readFileSync(unit('lmserv.socket'), 'utf8')).toContain('ListenStream=0.0.0.0:8000');
+  expect(read(unit('lmserv.socket'))).toContain('ListenStream=0.0.0.0:8000');
   expect(ran.slice(-4)).toEqual([
     'systemctl is-active --quiet lmserv.socket',
     'systemctl stop lmserv.service',
@@ -145,12 +140,12 @@ test('a socket takes the port when the server has let go of it', async () => {
   ]);
 });
 
-test('a socket that is open stays open', async () => {
+test('an open socket stays open', async () => {
   await install(installation({ socket: true }));
   expect(ran).not.toContain('systemctl stop lmserv.service');
 });
 
-test('without --socket an earlier one is removed', async () => {
+test('installing without --socket removes an earlier socket', async () => {
   await install(installation({ socket: true }));
   await install(installation());
   expect(existsSync(unit('lmserv.socket'))).toBe(false);
@@ -161,7 +156,7 @@ test('uninstalling removes the units and leaves the settings', async () => {
   await install(installation({ socket: true }));
   await uninstall(installation());
   expect([existsSync(unit('lmserv.service')), existsSync(unit('lmserv.socket'))]).toEqual([false, false]);
-  expect(existsSync(join(folder, 'etc/lmserv.env'))).toBe(true);
+  expect(existsSync(envFile)).toBe(true);
   lines = [];
   await uninstall(installation());
   expect(lines[0]).toContain('No lmserv.service is installed');
@@ -170,13 +165,13 @@ test('uninstalling removes the units and leaves the settings', async () => {
 test.each([
   [{ booted: false }, 'systemd does not run this machine'],
   [{ privileged: false }, 'Only root'],
-])('%j: nothing is done, and --print is named', async (machine, message) => {
+])('with %j nothing is done, and the error names --print', async (machine, message) => {
   await expect(install(installation({}, machine))).rejects.toThrow(message);
   await expect(uninstall(installation({}, machine))).rejects.toThrow('--print');
   expect(ran).toEqual([]);
 });
 
-test('what systemctl says is passed on, with the log to look at', async () => {
+test('a failure of systemctl is reported with its message and the log to read', async () => {
   failing = (command) => command.startsWith('systemctl restart');
   await expect(install(installation())).rejects.toThrow(/it says why[^]*journalctl -u lmserv/);
 });
@@ -187,24 +182,25 @@ test('printing needs neither root nor systemd', async () => {
   expect(text).toContain('ListenStream=');
 });
 
-test('a checkout in a temporary folder is refused, because the service would not see it', async () => {
+test('a checkout in a temporary folder, which the service would not see, is refused', async () => {
   const refused = install({ ...installation(), temporary: [folder] });
   await expect(refused).rejects.toThrow(`${root} is in a temporary folder`);
 });
 
-test('a build is copied whole, once, and again when it has been made anew', async () => {
+test('a build is copied completely, and again only after it has changed', async () => {
   const bin = join(folder, 'cache/0.5.0-cpu/bin');
   mkdirSync(bin, { recursive: true });
-  const made = (text: string) => {
+  const build = (text: string) => {
     for (const name of ['llama-cli', 'libllama.so']) writeFileSync(join(bin, name), text);
   };
-  made('one');
-  const copy = await copyBuild(join(bin, 'llama-cli'), join(folder, 'programs'));
-  expect(readFileSync(join(copy, '../libllama.so'), 'utf8')).toBe('one');
+  const copied = () => copyBuild(join(bin, 'llama-cli'), join(folder, 'programs'));
+  build('one');
+  const copy = await copied();
+  expect(read(join(copy, '../libllama.so'))).toBe('one');
   const { ino } = statSync(copy);
-  await copyBuild(join(bin, 'llama-cli'), join(folder, 'programs'));
+  await copied();
   expect(statSync(copy).ino).toBe(ino);
-  made('another');
-  await copyBuild(join(bin, 'llama-cli'), join(folder, 'programs'));
-  expect(readFileSync(copy, 'utf8')).toBe('another');
+  build('another');
+  await copied();
+  expect(read(copy)).toBe('another');
 });

@@ -26,15 +26,15 @@ const values = (unit: string, name: string): string[] =>
     .filter((line) => line.startsWith(`${name}=`))
     .map((line) => line.slice(name.length + 1));
 
-test('the server itself is started, without a shell or a launcher between', () => {
+test('the unit starts the server itself, without a shell or a launcher', () => {
   expect(values(service(), 'ExecStart')).toEqual(['"/usr/bin/node" "/opt/lmserv/dist/src/cli.js" serve']);
 });
 
-test('nothing of the template is left', () => {
+test('the unit contains no placeholder', () => {
   for (const unit of [service(), service({ socket: true })]) expect(unit).not.toMatch(/@[A-Z_]+@/);
 });
 
-test('paths with spaces, quotes, percent and dollar signs stay what they are', () => {
+test('paths with spaces, quotes, percent and dollar signs are escaped', () => {
   const unit = service({ root: '/srv/my "100%" $HOME', node: '/opt/no de' });
   expect(values(unit, 'ExecStart')).toEqual([
     '"/opt/no de" "/srv/my \\"100%%\\" $$HOME/dist/src/cli.js" serve',
@@ -47,11 +47,11 @@ test.each([
   [0, '15'],
   [1_500, '17'],
   [600_000, '615'],
-])('a grace of %d ms: systemd waits %s s, more than LMServ needs', (shutdownGraceMs, secs) => {
+])('with a grace of %d ms systemd waits %s s, more than LMServ needs', (shutdownGraceMs, secs) => {
   expect(values(service({ shutdownGraceMs }), 'TimeoutStopSec')).toEqual([secs]);
 });
 
-test('groups of GPU devices and a copied llama.cpp are named where there are any', () => {
+test('the unit names groups of GPU devices and a copied llama.cpp, if there are any', () => {
   expect(service()).not.toContain('SupplementaryGroups');
   expect(service()).not.toContain('LLM_BIN_PATH');
   const unit = service({ groups: ['render', 'video'], binary: '/usr/local/lib/lmserv/bin/llama-cli' });
@@ -59,7 +59,7 @@ test('groups of GPU devices and a copied llama.cpp are named where there are any
   expect(values(unit, 'Environment')[0]).toContain('"LLM_BIN_PATH=/usr/local/lib/lmserv/bin/llama-cli"');
 });
 
-test('with a socket the service wants it, without one it does not', () => {
+test('the service requires a socket only if there is one', () => {
   expect(service()).not.toContain('lmserv.socket');
   const unit = service({ socket: true });
   expect(values(unit, 'Requires')).toEqual(['lmserv.socket']);
@@ -75,7 +75,7 @@ test.each([
 });
 
 test.each(['MemoryDenyWriteExecute', 'PrivateDevices', 'ProtectClock', 'DevicePolicy', 'ProcSubset'])(
-  '%s is left out: V8 or a GPU would not work',
+  '%s is not set, because V8 or a GPU would not work',
   (name) => {
     expect(values(service(), name)).toEqual([]);
   },

@@ -56,7 +56,7 @@ interface Finished extends Partial<Omit<FinishedRequest, 'context'>> {
   readonly error?: string;
 }
 
-/** A request as it is when it has ended. */
+/** A request that has ended. */
 export function finished({ generated = true, trace, error, ...fields }: Finished = {}): FinishedRequest {
   const context = {
     generated,
@@ -66,7 +66,7 @@ export function finished({ generated = true, trace, error, ...fields }: Finished
   return { route: '/chat', status: 200, outcome: 'finished', ms: 1_500, context, ...fields };
 }
 
-/** The gaps of a reply whose tokens came this long one after the other, milliseconds. */
+/** The gaps of a reply, in milliseconds. */
 export function gaps(...each: number[]): GapCounter {
   const counter = new GapCounter();
   let now = 0;

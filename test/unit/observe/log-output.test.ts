@@ -2,7 +2,7 @@ import { jest } from '@jest/globals';
 import { createLogger } from '../../../src/observe/logger.js';
 import { LogOutput } from '../../../src/observe/log-output.js';
 
-/** A place to write to that takes as many bytes as it is told, and then fails with a code. */
+/** An output that accepts `room` bytes and then fails with a code. */
 class Place {
   text = '';
   room = Infinity;
@@ -26,26 +26,23 @@ class Place {
 beforeEach(() => jest.useFakeTimers());
 afterEach(() => jest.useRealTimers());
 
-test('a line is written at once', () => {
+test('a line is written immediately', () => {
   const place = new Place();
   place.output.write('one\n');
   expect(place.text).toBe('one\n');
 });
 
-test.each(['EAGAIN', 'ENOSPC', 'EPIPE', 'EIO'])(
-  '%s: nothing is thrown, the lines come later, whole',
-  (code) => {
-    const place = new Place(code);
-    place.room = 6;
-    for (const line of ['one\n', 'two\n', 'three\n']) place.output.write(line);
-    expect(place.text).toBe('one\ntw');
-    place.room = Infinity;
-    jest.advanceTimersByTime(100);
-    expect(place.text).toBe('one\ntwo\nthree\n');
-  },
-);
+test.each(['EAGAIN', 'ENOSPC', 'EPIPE', 'EIO'])('%s is not thrown, and the rest is written later', (code) => {
+  const place = new Place(code);
+  place.room = 6;
+  for (const line of ['one\n', 'two\n', 'three\n']) place.output.write(line);
+  expect(place.text).toBe('one\ntw');
+  place.room = Infinity;
+  jest.advanceTimersByTime(100);
+  expect(place.text).toBe('one\ntwo\nthree\n');
+});
 
-test('the next line does not go ahead of those that wait', () => {
+test('the next line is written after those that wait', () => {
   const place = new Place();
   place.room = 0;
   place.output.write('one\n');
@@ -54,7 +51,7 @@ test('the next line does not go ahead of those that wait', () => {
   expect(place.text).toBe('one\ntwo\n');
 });
 
-test('1 MiB waits, what is more is dropped, and one line says how much once there is room', () => {
+test('lines beyond 1 MiB are dropped, and one line gives their number once there is room', () => {
   const place = new Place('ENOSPC');
   const logger = createLogger({ level: 'info', readable: false }, place.output);
   place.room = 0;
@@ -71,7 +68,7 @@ test('1 MiB waits, what is more is dropped, and one line says how much once ther
   expect(JSON.parse(place.lines.at(-1)!)).toMatchObject({ event: 'next' });
 });
 
-test('lines that wait are tried once more when the process ends', () => {
+test('lines that wait are written when the process ends', () => {
   const place = new Place();
   place.room = 0;
   place.output.write('last\n');
@@ -82,7 +79,7 @@ test('lines that wait are tried once more when the process ends', () => {
   expect(process.listeners('exit')).not.toContain(flush);
 });
 
-test('readable lines are for people', () => {
+test('readable lines are not JSON', () => {
   const place = new Place();
   createLogger({ level: 'info', readable: true }, place.output).info({ event: 'listening' }, 'hello');
   expect(place.text).toContain('hello');

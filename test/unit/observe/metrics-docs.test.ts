@@ -4,8 +4,6 @@ import { ROOT } from '../../../src/config/root.js';
 import type { Metrics } from '../../support/exposition.js';
 import { finished, gaps, MODEL, testMetrics } from './helpers.js';
 
-/** The dashboard and the documentation name what the code has, and the documentation all of it. */
-
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
 const page = read('docs/metrics.md');
 const board = JSON.parse(read('deploy/grafana/lmserv.json'));
@@ -17,9 +15,12 @@ const variables: any[] = board.templating.list;
 
 const NAME = /\b(?:lmserv|process|nodejs)_[a-z0-9_]+/g;
 const namesIn = (expression: string): string[] => expression.match(NAME) ?? [];
-const own = (names: readonly string[]) => names.filter((name) => name.startsWith('lmserv_'));
+const isOwn = (name: string) => name.startsWith('lmserv_');
+/** The labels that a metric has. */
+const labelsOf = (metrics: Metrics, name: string) =>
+  new Set(metrics.family(name).samples.flatMap(({ labels }) => Object.keys(labels)));
 
-/** Each metric with a series of each of its labels. */
+/** All metrics, each with a series of all its labels. */
 async function everything(): Promise<Metrics> {
   const metrics = testMetrics();
   const model = MODEL;
@@ -31,43 +32,39 @@ async function everything(): Promise<Metrics> {
   return metrics.read();
 }
 
-test('the documentation has a row for each metric, with its type and labels, and no other', async () => {
-  const { families } = await everything();
-  const defined = families
-    .filter(({ name }) => name.startsWith('lmserv_'))
-    .map(({ name, type, samples }) => {
-      const labels = new Set(samples.flatMap((sample) => Object.keys(sample.labels)));
-      labels.delete('le');
-      return `${name} ${type} ${[...labels].sort().join() || '–'}`;
-    });
+test('docs/metrics.md has a row for each metric, with its type and labels, and no other', async () => {
+  const metrics = await everything();
+  const own = metrics.families.filter(({ name }) => isOwn(name));
+  const defined = own.map(({ name, type }) => {
+    const labels = [...labelsOf(metrics, name)].filter((label) => label !== 'le');
+    return `${name} ${type} ${labels.sort().join() || '–'}`;
+  });
   const rows = [...page.matchAll(/^\| `(\w+)` \| (\w+) \| (.+?) \|/gm)];
-  const documented = rows.map(
-    ([, name, type, labels]) => `${name} ${type} ${labels!.split(', ').sort().join()}`,
-  );
+  const sorted = (labels: string) => labels.split(', ').sort().join();
+  const documented = rows.map(([, name, type, labels]) => `${name} ${type} ${sorted(labels!)}`);
   expect(documented.sort()).toEqual(defined.sort());
 });
 
-test('what the dashboard and the alerts ask for exists, in the form they ask for', async () => {
+test('the metrics of the dashboard and the alerts exist, as samples of that name', async () => {
   const metrics = await everything();
-  const asked = expressions.flatMap(namesIn);
-  expect(own(asked).length).toBeGreaterThan(20);
-  for (const name of asked) {
-    const family = metrics.family(name);
-    expect([name, family.samples.some((sample) => sample.name === name)]).toEqual([name, true]);
+  const used = expressions.flatMap(namesIn);
+  expect(used.filter(isOwn).length).toBeGreaterThan(20);
+  for (const name of used) {
+    const { samples } = metrics.family(name);
+    expect([name, samples.some((sample) => sample.name === name)]).toEqual([name, true]);
   }
 });
 
-test('the labels that are asked for exist', async () => {
+test('the labels of the dashboard and the alerts exist', async () => {
   const metrics = await everything();
   for (const [, name, selector] of expressions.join('\n').matchAll(/(\w+)\{([^}]*)\}/g)) {
     const labels = [...selector!.matchAll(/(\w+)(?:=~|!~|!=|=)"/g)].map((match) => match[1]!);
-    const known = metrics.family(name!).samples.flatMap((sample) => Object.keys(sample.labels));
-    // Added by Prometheus to all it scrapes.
-    for (const label of labels) expect([...known, 'instance']).toContain(label);
+    // Prometheus adds `instance` to everything.
+    for (const label of labels) expect([...labelsOf(metrics, name!), 'instance']).toContain(label);
   }
 });
 
-test('counters are read as rates, quantiles from buckets, and brackets close', () => {
+test('expressions read counters as rates and quantiles from buckets, and close their brackets', () => {
   for (const expression of expressions) {
     expect(unclosed(expression)).toBe('');
     for (const name of namesIn(expression).filter((found) => /_(total|bucket|count)$/.test(found)))
@@ -77,7 +74,7 @@ test('counters are read as rates, quantiles from buckets, and brackets close', (
   }
 });
 
-test('the dashboard can be imported: one data source, variables that are there, panels side by side', () => {
+test('the dashboard has one data source, only variables that exist, and panels that do not overlap', () => {
   expect(board).toMatchObject({ id: null, uid: 'lmserv', title: 'LMServ' });
   expect(variables.map(({ name }) => name)).toEqual(['DS_PROMETHEUS', 'instance', 'model']);
   for (const { datasource, targets } of panels)
@@ -90,17 +87,16 @@ test('the dashboard can be imported: one data source, variables that are there, 
   expect(overlapping(board.panels.map(({ gridPos }: any) => gridPos))).toEqual([]);
 });
 
-test('the variables ask for metrics that have the label', async () => {
+test('the variables of the dashboard read metrics that have the label', async () => {
   const metrics = await everything();
   for (const { name, definition } of variables.filter(({ type }) => type === 'query')) {
     const [, metric, label] = /^label_values\((\w+), (\w+)\)$/.exec(definition)!;
     expect(label).toBe(name);
-    const labels = metrics.family(metric!).samples.flatMap((sample) => Object.keys(sample.labels));
-    expect([...labels, 'instance']).toContain(label);
+    expect([...labelsOf(metrics, metric!), 'instance']).toContain(label);
   }
 });
 
-/** Brackets that are still open, or closed without having been opened; those in strings do not count. */
+/** Brackets without a partner, outside strings. */
 function unclosed(expression: string): string {
   let rest = expression.replace(/"[^"]*"/g, '').replace(/[^()[\]{}]/g, '');
   for (let before = ''; before !== rest;) {
@@ -110,12 +106,7 @@ function unclosed(expression: string): string {
   return rest;
 }
 
-interface Place {
-  readonly x: number;
-  readonly y: number;
-  readonly w: number;
-  readonly h: number;
-}
+type Place = Readonly<Record<'x' | 'y' | 'w' | 'h', number>>;
 
 function overlapping(places: readonly Place[]): unknown[] {
   const meet = (a: Place, b: Place) =>

@@ -1,41 +1,40 @@
 import { jest } from '@jest/globals';
-import { ServiceManager, type Vitals } from '../../../src/observe/service-manager.js';
-
-/** What systemd is told, over a fake clock. */
+import {
+  ServiceManager,
+  type ServiceManagerOptions,
+  type Vitals,
+} from '../../../src/observe/service-manager.js';
 
 const OK: Vitals = { ready: true, status: 'ok' };
 const STARTING: Vitals = { ready: false, status: 'starting' };
 
+/** The messages to systemd. */
 let sent: string[][];
-let answer: Vitals | undefined;
-let bounds: number[];
+let vitals: Vitals | undefined;
+/** The timeouts of the self-checks. */
+let timeouts: number[];
 
-function managerWith(options: { watchdogMs?: number; without?: boolean } = {}): ServiceManager {
-  return new ServiceManager({
-    notify: options.without === true ? undefined : async (fields) => void sent.push([...fields]),
-    watchdogMs: options.watchdogMs,
-    check: async (timeoutMs) => {
-      bounds.push(timeoutMs);
-      return answer;
-    },
+const managerWith = (options: Partial<ServiceManagerOptions> = {}): ServiceManager =>
+  new ServiceManager({
+    notify: async (fields) => void sent.push([...fields]),
+    watchdogMs: 30_000,
+    check: async (timeoutMs) => (timeouts.push(timeoutMs), vitals),
+    ...options,
   });
-}
 
 beforeEach(() => {
   jest.useFakeTimers();
-  sent = [];
-  bounds = [];
-  answer = OK;
+  [sent, timeouts, vitals] = [[], [], OK];
 });
 afterEach(() => jest.useRealTimers());
 
 const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
 
-test('ready is told once, when something can serve', async () => {
-  const manager = managerWith({ watchdogMs: 30_000 });
-  answer = STARTING;
+test('READY=1 is sent once, when something can serve', async () => {
+  const manager = managerWith();
+  vitals = STARTING;
   await manager.watch();
-  answer = OK;
+  vitals = OK;
   await manager.watch();
   await pass(15_000);
   expect(sent).toEqual([
@@ -45,41 +44,41 @@ test('ready is told once, when something can serve', async () => {
   ]);
 });
 
-test('a sign of life at half the watchdog’s time, each after a self-check of at most half of that', async () => {
-  await managerWith({ watchdogMs: 30_000 }).watch();
+test('WATCHDOG=1 is sent at half the watchdog’s time, after a self-check of at most half of that', async () => {
+  await managerWith().watch();
   await pass(14_999);
   expect(sent).toHaveLength(1);
   await pass(1);
   expect(sent).toHaveLength(2);
-  expect(bounds).toEqual([7_500, 7_500]);
+  expect(timeouts).toEqual([7_500, 7_500]);
 });
 
-test('no answer, no sign of life; looked again each second', async () => {
-  const manager = managerWith({ watchdogMs: 30_000 });
+test('WATCHDOG=1 is not sent while self-checks fail, which are repeated each second', async () => {
+  const manager = managerWith();
   await manager.watch();
-  answer = undefined;
+  vitals = undefined;
   await pass(17_000);
   expect(sent).toHaveLength(1);
-  expect(bounds).toHaveLength(4);
-  answer = OK;
+  expect(timeouts).toHaveLength(4);
+  vitals = OK;
   await pass(1_000);
   expect(sent).toHaveLength(2);
 });
 
-test('looks that overlap leave one timer', async () => {
-  const manager = managerWith({ watchdogMs: 30_000 });
+test('overlapping checks leave one timer', async () => {
+  const manager = managerWith();
   await Promise.all([manager.watch(), manager.watch()]);
   expect(jest.getTimerCount()).toBe(1);
   expect(sent.filter((fields) => fields.includes('READY=1'))).toHaveLength(1);
 });
 
-test('without a watchdog the state is told all the same', async () => {
-  await managerWith().watch();
+test('the state is sent without a watchdog too', async () => {
+  await managerWith({ watchdogMs: undefined }).watch();
   await pass(30_000);
   expect(sent).toEqual([['READY=1', 'STATUS=ok'], ['STATUS=ok']]);
 });
 
-test('a reload is told with its begin and its end, also when it fails', async () => {
+test('RELOADING=1 is sent before a reload and READY=1 after it, even if it fails', async () => {
   const manager = managerWith();
   await manager.watch();
   sent = [];
@@ -95,18 +94,18 @@ test('a reload is told with its begin and its end, also when it fails', async ()
   expect(sent.at(-1)).toEqual(['READY=1']);
 });
 
-test('a reload before anything can serve does not make it ready', async () => {
-  answer = STARTING;
+test('READY=1 is not sent after a reload before anything can serve', async () => {
+  vitals = STARTING;
   const manager = managerWith();
   await manager.watch();
-  let done = false;
-  await manager.reload(async () => void (done = true));
-  expect(done).toBe(true);
+  const reload = jest.fn(async () => undefined);
+  await manager.reload(reload);
+  expect(reload).toHaveBeenCalled();
   expect(sent.flat()).not.toContain('READY=1');
 });
 
-test('stopping asks for the grace and more, and is the last that is said', async () => {
-  const manager = managerWith({ watchdogMs: 30_000 });
+test('STOPPING=1 extends the timeout beyond the grace and is the last message', async () => {
+  const manager = managerWith();
   await manager.watch();
   await manager.stopping(600_000);
   await manager.watch();
@@ -116,31 +115,24 @@ test('stopping asks for the grace and more, and is the last that is said', async
   ]);
 });
 
-test('an answer that comes after the shutdown has begun is not told', async () => {
-  let come: ((vitals: Vitals) => void) | undefined;
-  const manager = new ServiceManager({
-    notify: async (fields) => void sent.push([...fields]),
-    watchdogMs: 30_000,
-    check: () => new Promise((resolve) => (come = resolve)),
-  });
-  const look = manager.watch();
+test('a self-check that ends after the shutdown has begun sends nothing', async () => {
+  let end!: (vitals: Vitals) => void;
+  const manager = managerWith({ check: () => new Promise((resolve) => (end = resolve)) });
+  const watching = manager.watch();
   await manager.stopping(1_000);
-  come!(OK);
-  await look;
+  end(OK);
+  await watching;
   expect(sent).toHaveLength(1);
   expect(jest.getTimerCount()).toBe(0);
 });
 
-test('messages go one after another', async () => {
+test('a message is sent after the one before', async () => {
   const releases: (() => void)[] = [];
-  const manager = new ServiceManager({
-    notify: (fields) => {
-      sent.push([...fields]);
-      return new Promise((resolve) => releases.push(resolve));
-    },
-    watchdogMs: undefined,
-    check: async () => OK,
-  });
+  const notify = (fields: readonly string[]) => {
+    sent.push([...fields]);
+    return new Promise<void>((resolve) => releases.push(resolve));
+  };
+  const manager = managerWith({ notify, watchdogMs: undefined });
   await manager.watch();
   const stopped = manager.stopping(0);
   await pass(0);
@@ -152,10 +144,10 @@ test('messages go one after another', async () => {
   await stopped;
 });
 
-test('without a service manager nothing is looked at and nothing said', async () => {
-  const manager = managerWith({ without: true });
+test('without a service manager nothing is checked or sent', async () => {
+  const manager = managerWith({ notify: undefined, watchdogMs: undefined });
   await manager.watch();
   await manager.stopping(0);
   await pass(60_000);
-  expect([sent, bounds]).toEqual([[], []]);
+  expect([sent, timeouts]).toEqual([[], []]);
 });

@@ -1,7 +1,7 @@
 import { jest } from '@jest/globals';
 import { StallMonitor } from '../../../src/observe/stall-monitor.js';
 
-/** A monitor whose timer fires when the test says so, `ms` after it fired last. */
+/** A monitor whose timer fires by `tickAfter`, `ms` after it last fired. */
 function monitored() {
   let now = 5_000;
   const stalls: { ms: number; routes: readonly string[] }[] = [];
@@ -17,27 +17,25 @@ function monitored() {
 beforeEach(() => jest.useFakeTimers());
 afterEach(() => jest.useRealTimers());
 
-test('a pause above a second is told with its length, a shorter one is not', () => {
+test('a pause of more than a second is reported with its length', () => {
   const { stalls, tickAfter } = monitored();
   for (const ms of [200, 999, 1_001, 200, 30_000]) tickAfter(ms);
   expect(stalls.map(({ ms }) => ms)).toEqual([1_001, 30_000]);
 });
 
-test('the routes are those of open requests and of those that ended within the pause, each once', () => {
+test('a stall has the routes of requests that are open or ended within it, each once', () => {
   const { monitor, stalls, tickAfter } = monitored();
-  const early = monitor.requestBegan(() => '/early');
-  early();
+  monitor.requestBegan(() => '/early')();
   tickAfter(200);
   monitor.requestBegan(() => '/chat');
   monitor.requestBegan(() => '/chat');
-  const ended = monitor.requestBegan(() => '/usage');
-  ended();
+  monitor.requestBegan(() => '/usage')();
   tickAfter(2_000);
   tickAfter(2_000);
   expect(stalls.map(({ routes }) => routes)).toEqual([['/chat', '/usage'], ['/chat']]);
 });
 
-test('a route is asked for when it matters, because a request begins before it is matched', () => {
+test('a route is read after the stall, because a request begins before it is matched', () => {
   const { monitor, stalls, tickAfter } = monitored();
   let route = 'unknown';
   monitor.requestBegan(() => route);
@@ -46,7 +44,7 @@ test('a route is asked for when it matters, because a request begins before it i
   expect(stalls).toEqual([{ ms: 1_500, routes: ['/llm'] }]);
 });
 
-test('a stopped monitor leaves no timer, and one that starts again does not count the time between', () => {
+test('a stopped monitor has no timer, and a restarted one ignores the time between', () => {
   const { monitor, stalls, tickAfter } = monitored();
   monitor.stop();
   expect(jest.getTimerCount()).toBe(0);

@@ -1,8 +1,8 @@
-import type { GenerateEvent, Trace } from '../../../src/contract.js';
+import type { GenerateEvent } from '../../../src/contract.js';
 import { newTrace, Tracer } from '../../../src/generate/trace.js';
 import { GAP_BOUNDS_MS, GapCounter } from '../../../src/observe/token-gaps.js';
 
-/** The bucket a gap falls into, by its upper bound. */
+/** The buckets that are not empty: upper bound and count. */
 const bucketsOf = ({ counts }: { counts: Uint32Array }) =>
   [...counts].flatMap((count, i) => (count > 0 ? [[GAP_BOUNDS_MS[i] ?? Infinity, count]] : []));
 
@@ -29,7 +29,7 @@ test('the first token of a reply has no gap', () => {
   expect(gaps.sumMs).toBe(0);
 });
 
-test('tokens of other choices make no gap shorter', () => {
+test('tokens of other choices do not shorten a gap', () => {
   const gaps = new GapCounter();
   gaps.note(0, 0);
   gaps.note(1, 90);
@@ -38,8 +38,8 @@ test('tokens of other choices make no gap shorter', () => {
   expect(bucketsOf(gaps)).toEqual([[100, 2]]);
 });
 
-test('a traced generation has one gap fewer than tokens of each choice', () => {
-  const trace: Trace = newTrace();
+test('a traced generation has one gap less than tokens, for each choice', () => {
+  const trace = newTrace();
   const events: GenerateEvent[] = [
     { type: 'prefill', promptTokens: 3 },
     { type: 'reasoning', index: 0, text: 'a' },
@@ -50,6 +50,5 @@ test('a traced generation has one gap fewer than tokens of each choice', () => {
   ];
   const tracer = new Tracer(trace, { event: () => undefined });
   for (const event of events) tracer.event(event);
-  const counts = trace.tokenGaps!.counts;
-  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(2);
+  expect(trace.tokenGaps!.counts.reduce((sum, count) => sum + count, 0)).toBe(2);
 });

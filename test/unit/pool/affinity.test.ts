@@ -19,11 +19,8 @@ test('two texts share as many leading hashes as leading blocks', () => {
 
 test("the key of a conversation's next turn begins with the previous turn and its reply", () => {
   const messages = [{ role: 'user', content: text('q', 2) }];
-  const next = [
-    ...messages,
-    { role: 'assistant', content: text('r', 2) },
-    { role: 'user', content: 'go on' },
-  ];
+  const reply = { role: 'assistant', content: text('r', 2) };
+  const next = [...messages, reply, { role: 'user', content: 'more' }];
   const before = prefixKey(conversationText({ messages }, text('r', 2)));
   expect(prefixKey(conversationText({ messages: next })).slice(0, before.length)).toEqual(before);
 });
@@ -54,10 +51,7 @@ describe('the chosen worker', () => {
   test('is another one when sharing a worker costs more than the cached prefix saves', () => {
     const affinity = new Affinity(100);
     affinity.note('b', prefixKey(text('x', 4)));
-    const workers = [
-      { id: 'a', leased: 0 },
-      { id: 'b', leased: 3 },
-    ];
+    const workers = [...idle('a'), { id: 'b', leased: 3 }];
     expect(affinity.choose(workers, prefixKey(text('x', 5)))?.id).toBe('a');
   });
 
@@ -69,9 +63,7 @@ describe('the chosen worker', () => {
     expect(affinity.choose(idle('a', 'b', 'c'), none)?.id).toBe('b');
   });
 
-  test('is undefined without candidates', () => {
-    expect(new Affinity(1).choose([], [])).toBeUndefined();
-  });
+  test('is undefined without candidates', () => expect(new Affinity(1).choose([], [])).toBeUndefined());
 });
 
 test('a worker that has exited has nothing cached', () => {

@@ -67,7 +67,7 @@ test('the caller with the fewest running jobs is next, so slots are shared evenl
   expect(named.next()).toBe('g3');
 });
 
-test('a caller that returns again and again does not overtake one that has been waiting', () => {
+test('a caller that keeps returning does not overtake one that has been waiting', () => {
   const named = new Named().add('x1', 'x').add('z1', 'z').add('z2', 'z').add('z3', 'z');
   const order: string[] = [];
   for (let round = 0; round < 6; round += 1) {
@@ -119,7 +119,7 @@ test('a caller without jobs leaves no state behind', () => {
     named.next();
     named.queue.finished(`caller ${i}`);
   }
-  // A share kept would make the newcomer wait behind it; one forgotten lets the order be that of arrival.
+  // If a share were kept, `new` would run first; without one the order is that of arrival.
   expect(named.add('1', 'caller 0').add('2', 'new').all()).toEqual(['1', '2']);
 });
 
@@ -135,12 +135,12 @@ test('the reported position is the order in which a job starts when no others ar
     fc.property(fresh, fc.constantFrom('a', 'b', 'c', 'd'), (waiting, last) => {
       const named = new Named();
       waiting.forEach((caller, index) => named.add(String(index), caller));
-      const told = named.queue.positionOf(last, 0);
+      const reported = named.queue.positionOf(last, 0);
       named.add('last', last);
-      // Among callers that have had the same number of turns, the order of arrival decides: it is the later one.
+      // Among callers with the same number of turns the order of arrival decides, and this job is the last.
       const place = named.all().indexOf('last') + 1;
-      expect(place).toBeLessThanOrEqual(told);
-      expect(told - place).toBeLessThan(4);
+      expect(place).toBeLessThanOrEqual(reported);
+      expect(reported - place).toBeLessThan(4);
     }),
   );
 });
@@ -153,7 +153,7 @@ test('the position of batch work counts all other jobs, that of an urgent reques
 });
 
 describe('a full queue', () => {
-  /** Queue of 4 requests. */
+  /** A queue of at most 4 requests, filled with these. */
   const full = (...jobs: [name: string, caller: string, priority?: number][]) => {
     const named = new Named();
     for (const [name, caller, priority] of jobs) named.addTo(4, name, caller, priority);
@@ -235,7 +235,7 @@ const step = fc.oneof(
   fc.constantFrom('next' as const, 'finish' as const),
 );
 
-test('a full queue stays full, loses no job and refuses no caller that has fewer requests than another, whatever happens', () => {
+test('a full queue loses no job and refuses no caller with fewer requests than another, whatever happens', () => {
   const limit = 5;
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
@@ -268,7 +268,7 @@ test('a full queue stays full, loses no job and refuses no caller that has fewer
   );
 });
 
-/** Holds a refusal to the rules: batch work first, and nobody who has fewer of that kind waiting than another. */
+/** Checks a refusal: batch work first, and no caller that has fewer of that kind waiting than another. */
 function expectFair(requests: readonly string[], refused: string): void {
   const kindOf = (name: string) => name.split('/')[2];
   const ofCaller = (caller: string) =>

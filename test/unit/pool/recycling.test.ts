@@ -3,7 +3,7 @@ import { ServiceTime } from '../../../src/pool/service-time.js';
 
 const use = { requests: 10, ageMs: 1000, memoryBytes: 500 };
 
-test('a worker without limits is never due', () => {
+test('a worker without limits is never due for recycling', () => {
   expect(recyclingDue(use, {})).toBeUndefined();
 });
 
@@ -14,7 +14,7 @@ test.each([
   [{ ageMs: 1001 }, undefined],
   [{ memoryBytes: 400 }, 'memoryBytes'],
   [{ memoryBytes: 501 }, undefined],
-])('with the limits %j a worker is due by %s', (limits, due) => {
+])('a worker with the limits %j is due because of %s', (limits, due) => {
   expect(recyclingDue(use, limits)).toBe(due);
 });
 
@@ -23,9 +23,7 @@ test('the memory limit is ignored when the system does not report memory', () =>
 });
 
 describe('the estimated wait', () => {
-  test('is one second without any record', () => {
-    expect(new ServiceTime().waitFor(100, 1)).toBe(1);
-  });
+  test('is one second before any request has ended', () => expect(new ServiceTime().waitFor(100, 1)).toBe(1));
 
   test('is the mean time that a slot is held, times the position, divided by the number of slots', () => {
     const time = new ServiceTime();

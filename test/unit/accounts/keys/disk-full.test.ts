@@ -1,9 +1,10 @@
-/** A disk that is full: every write fails, wherever in a change of the key file it happens. */
+/** On a full disk a change of the key file fails wherever it writes. */
 
 import * as fs from 'node:fs';
 import * as promises from 'node:fs/promises';
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { keyText, sha256, temporaryFolder, writePrivate } from './helpers.js';
+import { jest } from '@jest/globals';
+import { emptyFolder } from '../../../support/folder.js';
+import { keyText, sha256, writePrivate } from './helpers.js';
 
 const write = jest.fn(fs.writeFileSync);
 const writeLock = jest.fn(promises.writeFile);
@@ -11,16 +12,13 @@ jest.unstable_mockModule('node:fs', () => ({ ...fs, writeFileSync: write }));
 jest.unstable_mockModule('node:fs/promises', () => ({ ...promises, writeFile: writeLock }));
 const { addKey, listKeys, revokeKey } = await import('../../../../src/accounts/keys/manage.js');
 
-let folder: ReturnType<typeof temporaryFolder>;
-let file: string;
+const folder = emptyFolder();
+const file = `${folder}/keys.json`;
 beforeEach(() => {
-  folder = temporaryFolder();
-  file = `${folder.path}/keys.json`;
   writePrivate(file, keyText({ name: 'a', sha256: sha256('a') }));
   write.mockReset().mockImplementation(fs.writeFileSync);
   writeLock.mockReset().mockImplementation(promises.writeFile);
 });
-afterEach(() => folder.remove());
 
 const full = (): never => {
   throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
@@ -43,13 +41,13 @@ test.each([
         full();
       }),
   ],
-])('when %s cannot be written, the old file remains and nothing else', async (_, fill) => {
+])('when %s cannot be written, only the old file remains', async (_, fill) => {
   const before = fs.readFileSync(file, 'utf8');
   for (const change of [() => addKey(file, { name: 'b' }), () => revokeKey(file, 'a')]) {
     fill();
     await expect(change()).rejects.toThrow(`The key file ${file} cannot be written (ENOSPC)`);
     expect(fs.readFileSync(file, 'utf8')).toBe(before);
-    expect(fs.readdirSync(folder.path)).toEqual(['keys.json']);
+    expect(fs.readdirSync(folder)).toEqual(['keys.json']);
   }
   await revokeKey(file, 'a');
   expect(listKeys(file)).toEqual([]);

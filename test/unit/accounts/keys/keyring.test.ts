@@ -11,25 +11,16 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { KeyFileError } from '../../../../src/accounts/keys/file.js';
 import { Keyring, type KeyringOptions } from '../../../../src/accounts/keys/keyring.js';
-import { keyText, replaceFile, sha256, temporaryFolder, writePrivate } from './helpers.js';
+import { thrownBy } from '../../../support/errors.js';
+import { emptyFolder } from '../../../support/folder.js';
+import { keyText, replaceFile, sha256, writePrivate } from './helpers.js';
 
-let folder: ReturnType<typeof temporaryFolder>;
-let file: string;
-let open: Keyring[];
-
-beforeEach(() => {
-  folder = temporaryFolder();
-  file = join(folder.path, 'keys.json');
-  open = [];
-});
-
-afterEach(() => {
-  for (const keyring of open) keyring.close();
-  folder.remove();
-});
+const folder = emptyFolder();
+const file = join(folder, 'keys.json');
+const open: Keyring[] = [];
+afterEach(() => open.splice(0).forEach((ring) => ring.close()));
 
 function keyring(options: KeyringOptions = { file }): Keyring {
   const ring = new Keyring(options);
@@ -38,29 +29,21 @@ function keyring(options: KeyringOptions = { file }): Keyring {
 }
 
 const CANARY = 'canary-key-7f3a';
-const entry = (name: string, fields: object = {}): object => ({
-  name,
-  sha256: sha256(`key of ${name}`),
-  ...fields,
-});
+const entry = (name: string, fields: object = {}) => ({ name, sha256: sha256(`key of ${name}`), ...fields });
+
+/** Writes the key file. */
+const write = (...keys: object[]): void => writePrivate(file, keyText(...keys));
 
 describe('authenticate', () => {
   test('accepts each key in the file and no other', () => {
-    writePrivate(
-      file,
-      keyText(entry('a'), entry('b', { rateLimitQps: 2.5 }), entry('root', { admin: true })),
-    );
+    write(entry('a'), entry('b', { rateLimitQps: 2.5 }), entry('root', { admin: true }));
     const ring = keyring();
     expect(ring.size).toBe(3);
     expect(ring.authenticate('key of a')).toEqual({ name: 'a', admin: false, tenants: ['a'] });
-    expect(ring.authenticate('key of b')).toEqual({
-      name: 'b',
-      admin: false,
-      tenants: ['b'],
-      rateLimitQps: 2.5,
-    });
+    const b = { name: 'b', admin: false, tenants: ['b'], rateLimitQps: 2.5 };
+    expect(ring.authenticate('key of b')).toEqual(b);
     expect(ring.authenticate('key of root')).toEqual({ name: 'root', admin: true });
-    for (const wrong of [
+    const wrong = [
       '',
       'key of c',
       'key of A',
@@ -68,19 +51,15 @@ describe('authenticate', () => {
       sha256('key of a'),
       '\ud800',
       'x'.repeat(100_000),
-    ]) {
-      expect(ring.authenticate(wrong)).toBeUndefined();
-    }
+    ];
+    for (const key of wrong) expect(ring.authenticate(key)).toBeUndefined();
   });
 
   test('lets a key charge its own name and the tenants it lists, or any with *', () => {
-    writePrivate(
-      file,
-      keyText(
-        entry('shop', { tenants: ['acme', 'zeta', 'shop'] }),
-        entry('gateway', { tenants: ['*'] }),
-        entry('root', { admin: true, tenants: ['acme'] }),
-      ),
+    write(
+      entry('shop', { tenants: ['acme', 'zeta', 'shop'] }),
+      entry('gateway', { tenants: ['*'] }),
+      entry('root', { admin: true, tenants: ['acme'] }),
     );
     const ring = keyring();
     expect(ring.authenticate('key of shop')?.tenants).toEqual(['shop', 'acme', 'zeta']);
@@ -95,7 +74,7 @@ describe('authenticate', () => {
   });
 
   test('accepts API_KEY along with the keys in the file', async () => {
-    writePrivate(file, keyText(entry('a')));
+    write(entry('a'));
     const ring = keyring({ apiKey: CANARY, file });
     expect([ring.authenticate(CANARY)?.name, ring.authenticate('key of a')?.name]).toEqual(['default', 'a']);
     replaceFile(file, keyText());
@@ -108,18 +87,18 @@ describe('authenticate', () => {
     const none = keyring({ apiKey: '' });
     expect(none.size).toBe(0);
     expect(none.authenticate('')).toBeUndefined();
-    writePrivate(file, keyText({ name: 'empty', sha256: sha256('') }));
+    write({ name: 'empty', sha256: sha256('') });
     expect(keyring().authenticate('')).toBeUndefined();
   });
 
   test('accepts a hash in upper case', () => {
-    writePrivate(file, keyText({ name: 'a', sha256: sha256(CANARY).toUpperCase() }));
+    write({ name: 'a', sha256: sha256(CANARY).toUpperCase() });
     expect(keyring().authenticate(CANARY)?.name).toBe('a');
   });
 });
 
 test('budgets are read from the file and converted to nanos', () => {
-  writePrivate(file, keyText(entry('a', { budget: { day: 0.5, monthTokens: 9 } }), entry('b')));
+  write(entry('a', { budget: { day: 0.5, monthTokens: 9 } }), entry('b'));
   const ring = keyring();
   expect(ring.budgetOf('a')).toEqual({
     day: { costNano: 500_000_000n, tokens: undefined },
@@ -129,51 +108,37 @@ test('budgets are read from the file and converted to nanos', () => {
 });
 
 describe('an invalid key file', () => {
-  const good = entry('a') as { sha256: string };
+  const good = entry('a');
   test.each([
-    ['no JSON', '{"keys": [\n{"name": canary}]}', 'is not valid JSON'],
+    ['a syntax error', '{"keys": [\n{"name": canary}]}', 'is not valid JSON'],
     ['a list', '[]', 'the top level: '],
     ['no keys', '{}', 'keys: '],
     ['an unknown field', keyText({ ...good, [CANARY]: 1 }), 'keys.0: unknown field'],
-    [
-      'the key itself',
-      keyText({ name: 'a', key: CANARY, sha256: CANARY }),
-      'keys.0.sha256: must be 64 hexadecimal',
-    ],
+    ['the key itself', keyText({ name: 'a', key: CANARY, sha256: CANARY }), 'keys.0.sha256: must be 64 hex'],
     ['no hash', keyText({ name: 'a' }), 'keys.0.sha256: must be a string'],
     ['a name with spaces', keyText({ ...good, name: `${CANARY} x` }), 'keys.0.name: must be 1 to 64'],
     ['a key for a name', keyText({ ...good, name: `lms_${CANARY}` }), 'keys.0.name: must be'],
     ['a reserved name', keyText({ ...good, name: 'anonymous' }), 'keys.0.name: must be'],
-    ['tenants that are no list', keyText({ ...good, tenants: CANARY }), 'keys.0.tenants: '],
+    ['tenants that are not a list', keyText({ ...good, tenants: CANARY }), 'keys.0.tenants: '],
     ['an empty tenant', keyText({ ...good, tenants: ['x', ''] }), 'keys.0.tenants.1: '],
     ['admin as text', keyText({ ...good, admin: CANARY }), 'keys.0.admin: '],
     ['a negative rate', keyText({ ...good, rateLimitQps: -1 }), 'keys.0.rateLimitQps: '],
-    [
-      'a rate near nothing',
-      keyText({ ...good, rateLimitQps: 1e-300 }),
+    ...[1e-300, 1e308].map((rateLimitQps): [string, string, string] => [
+      `a rate of ${rateLimitQps}`,
+      keyText({ ...good, rateLimitQps }),
       'keys.0.rateLimitQps: must be 0 for no limit',
-    ],
-    [
-      'a rate beyond all',
-      keyText({ ...good, rateLimitQps: 1e308 }),
-      'keys.0.rateLimitQps: must be 0 for no limit',
-    ],
+    ]),
     ['a bad budget', keyText(entry('b'), { ...good, budget: { day: CANARY } }), 'keys.1.budget.day: '],
     ['a bad date', keyText({ ...good, created: CANARY }), 'keys.0.created: '],
     ['a name twice', keyText(entry('a'), { ...good, sha256: sha256('b') }), 'keys.1.name: duplicates keys.0'],
     ['a hash twice', keyText(entry('b', good), { ...good, name: 'c' }), 'keys.1.sha256: duplicates keys.0'],
   ])('with %s is reported with the place and without quoting it', (_, text, expected) => {
     writePrivate(file, text);
-    let thrown: unknown;
-    try {
-      keyring();
-    } catch (error) {
-      thrown = error;
-    }
-    expect(thrown).toBeInstanceOf(KeyFileError);
-    const shown = `${(thrown as Error).stack} ${JSON.stringify((thrown as Error).cause)}`;
-    expect((thrown as Error).message).toContain(`The key file ${file}`);
-    expect((thrown as Error).message).toContain(expected);
+    const error = thrownBy(keyring) as Error;
+    expect(error).toBeInstanceOf(KeyFileError);
+    const shown = `${error.stack} ${JSON.stringify(error.cause)}`;
+    expect(error.message).toContain(`The key file ${file}`);
+    expect(error.message).toContain(expected);
     expect(shown).not.toContain('canary');
     expect(shown).not.toContain(good.sha256);
   });
@@ -188,7 +153,7 @@ describe('an invalid key file', () => {
   });
 
   test('that uses the name of API_KEY’s key is refused', () => {
-    writePrivate(file, keyText(entry('default')));
+    write(entry('default'));
     expect(() => keyring({ file, apiKey: CANARY })).toThrow(
       'contains a key named "default", which is reserved for API_KEY',
     );
@@ -201,33 +166,33 @@ describe('an invalid key file', () => {
 });
 
 describe('the mode of the file', () => {
-  test.each([0o644, 0o640, 0o604])('%o is reported as too permissive', (mode) => {
-    writePrivate(file, keyText(entry('a')));
+  function warningsFor(mode: string): string[] {
+    write(entry('a'));
     chmodSync(file, mode);
     const warnings: string[] = [];
     keyring({ file, onWarning: (message) => warnings.push(message) });
-    expect(warnings).toEqual([expect.stringContaining(`${file} has mode 0${mode.toString(8)}`)]);
+    return warnings;
+  }
+
+  test.each(['644', '640', '604'])('%s is reported as too permissive', (mode) => {
+    expect(warningsFor(mode)).toEqual([expect.stringContaining(`${file} has mode 0${mode}`)]);
   });
 
-  test.each([0o600, 0o400])('%o is accepted without a warning', (mode) => {
-    writePrivate(file, keyText(entry('a')));
-    chmodSync(file, mode);
-    const warnings: string[] = [];
-    keyring({ file, onWarning: (message) => warnings.push(message) });
-    expect(warnings).toEqual([]);
+  test.each(['600', '400'])('%s is accepted without a warning', (mode) => {
+    expect(warningsFor(mode)).toEqual([]);
   });
 });
 
 test('the error for a file with too many keys or problems is short', () => {
   const keys = Array.from({ length: 10_001 }, (_, index) => ({ name: `${index}`, sha256: 'x' }));
-  writePrivate(file, keyText(...keys));
+  write(...keys);
   expect(() => keyring()).toThrow(/: keys: has more than 10000 keys$/);
-  writePrivate(file, keyText(...keys.slice(1)));
+  write(...keys.slice(1));
   expect(() => keyring()).toThrow(/keys\.9\.sha256: must be 64 hexadecimal digits; and 9990 more$/);
 });
 
 test('a reload of ten thousand keys yields to other work', async () => {
-  writePrivate(file, keyText(entry('a')));
+  write(entry('a'));
   const ring = keyring();
   replaceFile(file, keyText(...Array.from({ length: 10_000 }, (_, index) => entry(`key-${index}`))));
   const reloading = ring.reload();
@@ -244,7 +209,7 @@ test('a reload of ten thousand keys yields to other work', async () => {
 
 describe('reload', () => {
   test('applies new keys, revoked keys and changed rights at once', async () => {
-    writePrivate(file, keyText(entry('a'), entry('b')));
+    write(entry('a'), entry('b'));
     const ring = keyring();
     replaceFile(file, keyText(entry('b', { admin: true }), entry('c')));
     expect(ring.authenticate('key of a')?.name).toBe('a');
@@ -255,14 +220,11 @@ describe('reload', () => {
   });
 
   test.each([
-    ['is bad', () => replaceFile(file, `{"keys": "${CANARY}"}`)],
-    ['is gone', () => rmSync(file)],
-    [
-      'has the name of the key of API_KEY',
-      () => replaceFile(file, keyText({ name: 'default', sha256: sha256('b') })),
-    ],
+    ['is invalid', () => replaceFile(file, `{"keys": "${CANARY}"}`)],
+    ['is missing', () => rmSync(file)],
+    ['contains the name of API_KEY’s key', () => replaceFile(file, keyText(entry('default')))],
   ])('keeps the old keys and reports the reason when the file %s', async (_, spoil) => {
-    writePrivate(file, keyText(entry('a', { budget: { day: 1 } })));
+    write(entry('a', { budget: { day: 1 } }));
     const errors: Error[] = [];
     const ring = keyring({ file, apiKey: 'key of API', onError: (error) => errors.push(error) });
     spoil();
@@ -294,53 +256,45 @@ describe('watch', () => {
 
   const withA = keyText(entry('a'), entry('b'));
   const withoutA = keyText(entry('b'));
-  const inner = () => join(folder.path, 'inner');
-  const path = () => join(inner(), 'keys.json');
+  const inner = join(folder, 'inner');
+  const path = join(inner, 'keys.json');
 
   function writeFolder(name: string, text: string): void {
-    mkdirSync(join(folder.path, name));
-    writePrivate(join(folder.path, name, 'keys.json'), text);
+    mkdirSync(join(folder, name));
+    writePrivate(join(folder, name, 'keys.json'), text);
   }
 
   beforeEach(() => writeFolder('inner', withA));
 
   /** Ways to revoke a key in inner/keys.json. */
   const CHANGES: [string, () => void][] = [
-    ['replaces the file', () => replaceFile(path(), withoutA)],
-    ['writes it in place', () => writeFileSync(path(), withoutA)],
-    ['writes it in place with the same size and time', () => rewriteUnseen(path())],
+    ['replaces the file', () => replaceFile(path, withoutA)],
+    ['writes it in place', () => writeFileSync(path, withoutA)],
+    ['writes it in place with the same size and time', () => rewriteUnseen(path)],
+    ['swaps the folder', () => swapFolder(withoutA, 'old')],
+    ['deletes and recreates the folder', () => recreateFolder()],
+    ['deletes and recreates the file', () => (rmSync(path), writePrivate(path, withoutA))],
     [
-      'swaps the folder',
+      'replaces it with a link to a link to the file',
       () => {
-        writeFolder('new', withoutA);
-        renameSync(inner(), join(folder.path, 'old'));
-        renameSync(join(folder.path, 'new'), inner());
-      },
-    ],
-    [
-      'deletes the folder and makes it again',
-      () => {
-        rmSync(inner(), { recursive: true });
-        writeFolder('inner', withoutA);
-      },
-    ],
-    [
-      'deletes the file and makes it again',
-      () => {
-        rmSync(path());
-        writePrivate(path(), withoutA);
-      },
-    ],
-    [
-      'puts a link in its place, to a link to the file',
-      () => {
-        writePrivate(join(folder.path, 'target'), withoutA);
-        symlinkSync('target', join(folder.path, 'link'));
-        rmSync(path());
-        symlinkSync('../link', path());
+        writePrivate(join(folder, 'target'), withoutA);
+        symlinkSync('target', join(folder, 'link'));
+        rmSync(path);
+        symlinkSync('../link', path);
       },
     ],
   ];
+
+  function swapFolder(text: string, old: string): void {
+    writeFolder('new', text);
+    renameSync(inner, join(folder, old));
+    renameSync(join(folder, 'new'), inner);
+  }
+
+  function recreateFolder(): void {
+    rmSync(inner, { recursive: true, force: true });
+    writeFolder('inner', withoutA);
+  }
 
   /** Another text of the same length in the same file with the same modification time. */
   function rewriteUnseen(target: string): void {
@@ -350,7 +304,7 @@ describe('watch', () => {
   }
 
   test.each(CHANGES)('a key is revoked when an operator %s', async (_, change) => {
-    const { ring } = watching(path());
+    const { ring } = watching(path);
     expect(ring.authenticate('key of a')?.name).toBe('a');
     change();
     await until(() => ring.authenticate('key of a') === undefined);
@@ -358,12 +312,10 @@ describe('watch', () => {
   });
 
   test.each(CHANGES)(
-    'a key is revoked after the folder was swapped when an operator %s',
+    'a key is revoked after the folder was swapped and an operator %s',
     async (_, change) => {
-      const { ring, reported } = watching(path());
-      writeFolder('new', keyText(entry('a'), entry('b'), entry('c')));
-      renameSync(inner(), join(folder.path, 'first'));
-      renameSync(join(folder.path, 'new'), inner());
+      const { ring, reported } = watching(path);
+      swapFolder(keyText(entry('a'), entry('b'), entry('c')), 'first');
       await until(() => reported.includes(3));
       change();
       await until(() => ring.authenticate('key of a') === undefined);
@@ -373,35 +325,34 @@ describe('watch', () => {
   test('a key is revoked when a link is swapped, as in a mounted secret', async () => {
     writeFolder('..2025', withA);
     writeFolder('..2026', withoutA);
-    symlinkSync('..2025', join(folder.path, '..data'));
+    symlinkSync('..2025', join(folder, '..data'));
     symlinkSync('..data/keys.json', file);
     const { ring } = watching(file);
-    symlinkSync('..2026', join(folder.path, '..data.new'));
-    renameSync(join(folder.path, '..data.new'), join(folder.path, '..data'));
+    symlinkSync('..2026', join(folder, '..data.new'));
+    renameSync(join(folder, '..data.new'), join(folder, '..data'));
     await until(() => ring.authenticate('key of a') === undefined);
   });
 
   test.each([
-    ['gone', () => rmSync(path()), 'ENOENT'],
-    ['gone with its folder', () => rmSync(inner(), { recursive: true }), 'ENOENT'],
-    ['empty', () => truncateSync(path()), 'is not valid JSON'],
-    ['half of it', () => truncateSync(path(), 50), 'is not valid JSON'],
-    ['not a file', () => (rmSync(path()), mkdirSync(path())), 'not a regular file'],
-  ])('a file that is %s keeps its keys and is reported once', async (_, spoil, reason) => {
-    const { ring, reported } = watching(path());
+    ['deleted', () => rmSync(path), 'ENOENT'],
+    ['deleted with its folder', () => rmSync(inner, { recursive: true }), 'ENOENT'],
+    ['emptied', () => truncateSync(path), 'is not valid JSON'],
+    ['cut in half', () => truncateSync(path, 50), 'is not valid JSON'],
+    ['replaced by a folder', () => (rmSync(path), mkdirSync(path)), 'not a regular file'],
+  ])('a file that is %s is reported once, and its keys stay valid', async (_, spoil, reason) => {
+    const { ring, reported } = watching(path);
     spoil();
     await until(() => reported.length > 0);
     for (let turn = 0; turn < 100; turn += 1) await setImmediate();
     expect(reported).toEqual([expect.stringContaining(reason)]);
     expect(ring.authenticate('key of a')?.name).toBe('a');
-    rmSync(inner(), { recursive: true, force: true });
-    writeFolder('inner', withoutA);
+    recreateFolder();
     await until(() => ring.authenticate('key of a') === undefined);
   });
 
   test('a change between the first read and watch() is applied', async () => {
-    const ring = keyring({ file: path(), wait: () => setImmediate() });
-    replaceFile(path(), keyText());
+    const ring = keyring({ file: path, wait: () => setImmediate() });
+    replaceFile(path, keyText());
     ring.watch();
     await until(() => ring.size === 0);
   });

@@ -6,13 +6,11 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Keyring } from '../../../../src/accounts/keys/keyring.js';
 import {
   addKey,
@@ -21,66 +19,41 @@ import {
   listKeys,
   revokeKey,
 } from '../../../../src/accounts/keys/manage.js';
-import { keyText, sha256, temporaryFolder, writePrivate } from './helpers.js';
+import { emptyFolder, modeOf } from '../../../support/folder.js';
+import { keyText, sha256, writePrivate } from './helpers.js';
 
-let folder: ReturnType<typeof temporaryFolder>;
-let file: string;
-
-beforeEach(() => {
-  folder = temporaryFolder();
-  file = join(folder.path, 'new', 'keys.json');
-});
-
-afterEach(() => folder.remove());
-
+const folder = emptyFolder();
+const file = join(folder, 'new', 'keys.json');
 const NOW = Date.parse('2025-03-01T10:00:00Z');
 
 describe('addKey', () => {
   test('creates a key that works and stores only its SHA-256', async () => {
-    const { key, info } = await addKey(file, {
-      name: 'shop',
-      tenants: ['acme'],
-      admin: false,
-      rateLimitQps: 5,
-      budget: { day: 1.5, month: 20 },
-      now: NOW,
-    });
+    const options = { name: 'shop', tenants: ['acme'], rateLimitQps: 5, budget: { day: 1.5, month: 20 } };
+    const { key, info } = await addKey(file, { ...options, admin: false, now: NOW });
     expect(key).toMatch(/^lms_[A-Za-z0-9_-]{43}$/);
-    const stored = {
-      name: 'shop',
-      tenants: ['acme'],
-      rateLimitQps: 5,
-      budget: { day: 1.5, month: 20 },
-      created: '2025-03-01T10:00:00.000Z',
-    };
+    const stored = { ...options, created: '2025-03-01T10:00:00.000Z' };
     expect(info).toEqual(stored);
     const text = readFileSync(file, 'utf8');
     expect(JSON.parse(text)).toEqual({ keys: [{ ...stored, sha256: sha256(key) }] });
     expect(text).not.toContain(key.slice(4));
-    expect(new Keyring({ file }).authenticate(key)).toEqual({
-      name: 'shop',
-      admin: false,
-      tenants: ['shop', 'acme'],
-      rateLimitQps: 5,
-    });
+    const caller = { name: 'shop', admin: false, tenants: ['shop', 'acme'], rateLimitQps: 5 };
+    expect(new Keyring({ file }).authenticate(key)).toEqual(caller);
   });
 
   test('creates the file and its folder for their owner only, and keeps the mode of an existing file', async () => {
     await addKey(file, { name: 'a' });
-    const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
-    expect([mode(file), mode(join(folder.path, 'new'))]).toEqual(['600', '700']);
+    expect([modeOf(file), modeOf(join(folder, 'new'))]).toEqual(['600', '700']);
     chmodSync(file, 0o640);
     await addKey(file, { name: 'b' });
-    expect(mode(file)).toBe('640');
-    expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
+    expect(modeOf(file)).toBe('640');
+    expect(readdirSync(join(folder, 'new'))).toEqual(['keys.json']);
   });
 
   test('refuses a name that is taken and leaves the file unchanged', async () => {
     await addKey(file, { name: 'a' });
     const before = readFileSync(file, 'utf8');
-    await expect(addKey(file, { name: 'a', admin: true })).rejects.toThrow(
-      'already contains a key with that name',
-    );
+    const adding = addKey(file, { name: 'a', admin: true });
+    await expect(adding).rejects.toThrow('already contains a key with that name');
     expect(readFileSync(file, 'utf8')).toBe(before);
   });
 
@@ -90,7 +63,7 @@ describe('addKey', () => {
     expect(new Set(added.map(({ key }) => key)).size).toBe(20);
     const ring = new Keyring({ file });
     expect(added.map(({ key }) => ring.authenticate(key)?.name)).toEqual(names);
-    expect(readdirSync(join(folder.path, 'new'))).toEqual(['keys.json']);
+    expect(readdirSync(join(folder, 'new'))).toEqual(['keys.json']);
   });
 
   test('adds one of several keys with the same name at once', async () => {
@@ -110,18 +83,18 @@ describe('addKey', () => {
   });
 
   test('names a lock that is never released and leaves it in place', async () => {
-    writePrivate(join(folder.path, 'keys.json.lock'), '1\n');
-    const waiting = addKey(join(folder.path, 'keys.json'), { name: 'a', lockWaitMs: 1 });
+    writePrivate(join(folder, 'keys.json.lock'), '1\n');
+    const waiting = addKey(join(folder, 'keys.json'), { name: 'a', lockWaitMs: 1 });
     await expect(waiting).rejects.toThrow('keys.json.lock is held by another process');
-    expect(readdirSync(folder.path)).toEqual(['keys.json.lock']);
+    expect(readdirSync(folder)).toEqual(['keys.json.lock']);
   });
 
-  test('the lock of a killed process is taken over', async () => {
+  test('takes over the lock of a killed process', async () => {
     const { pid } = spawnSync(process.execPath, ['-e', '']);
-    const keys = join(folder.path, 'keys.json');
+    const keys = join(folder, 'keys.json');
     writePrivate(`${keys}.lock`, JSON.stringify({ pid, host: hostname() }));
     await addKey(keys, { name: 'a', lockWaitMs: 1 });
-    expect(readdirSync(folder.path)).toEqual(['keys.json']);
+    expect(readdirSync(folder)).toEqual(['keys.json']);
   });
 
   test.each([
@@ -136,16 +109,16 @@ describe('addKey', () => {
   });
 
   test('does not overwrite an invalid file', async () => {
-    const bad = join(folder.path, 'bad.json');
+    const bad = join(folder, 'bad.json');
     writePrivate(bad, '{"keys": [');
     await expect(addKey(bad, { name: 'a' })).rejects.toThrow('is not valid JSON');
     expect(readFileSync(bad, 'utf8')).toBe('{"keys": [');
-    expect(readdirSync(folder.path)).toEqual(['bad.json']);
+    expect(readdirSync(folder)).toEqual(['bad.json']);
   });
 
   test('keeps the other keys, and a link as a link', async () => {
-    const target = join(folder.path, 'target.json');
-    const link = join(folder.path, 'link.json');
+    const target = join(folder, 'target.json');
+    const link = join(folder, 'link.json');
     const old = { name: 'old', sha256: sha256('old'), budget: { monthTokens: 7 }, admin: true };
     writePrivate(target, keyText(old));
     symlinkSync('target.json', link);
@@ -156,29 +129,28 @@ describe('addKey', () => {
   });
 
   test('creates the file that a link points to', async () => {
-    const link = join(folder.path, 'link.json');
+    const link = join(folder, 'link.json');
     symlinkSync('target.json', link);
     const { key } = await addKey(link, { name: 'new' });
     expect(lstatSync(link).isSymbolicLink()).toBe(true);
-    expect(new Keyring({ file: join(folder.path, 'target.json') }).authenticate(key)?.name).toBe('new');
+    expect(new Keyring({ file: join(folder, 'target.json') }).authenticate(key)?.name).toBe('new');
   });
 
   test('refuses to create a file larger than the server accepts', async () => {
-    const full = join(folder.path, 'full.json');
+    const full = join(folder, 'full.json');
     const tenants = Array.from({ length: 70_000 }, (_, index) => `${index}`.padStart(110, 't'));
     writePrivate(full, keyText({ name: 'old', sha256: sha256('old'), tenants }));
     const before = readFileSync(full, 'utf8');
     await expect(addKey(full, { name: 'a', tenants })).rejects.toThrow('would be larger than 8 MiB');
     expect(readFileSync(full, 'utf8')).toBe(before);
-    expect(readdirSync(folder.path)).toEqual(['full.json']);
+    expect(readdirSync(folder)).toEqual(['full.json']);
   });
 
   test('names the file that it cannot write', async () => {
-    writeFileSync(join(folder.path, 'plain'), '');
-    const blocked = join(folder.path, 'plain', 'keys.json');
-    await expect(addKey(blocked, { name: 'a' })).rejects.toThrow(
-      `The key file ${blocked} cannot be written (`,
-    );
+    writeFileSync(join(folder, 'plain'), '');
+    const blocked = join(folder, 'plain', 'keys.json');
+    const message = `The key file ${blocked} cannot be written (`;
+    await expect(addKey(blocked, { name: 'a' })).rejects.toThrow(message);
   });
 });
 
@@ -189,7 +161,7 @@ describe('revokeKey', () => {
     expect((await revokeKey(file, 'a')).name).toBe('a');
     await ring.reload();
     expect([a, b].map(({ key }) => ring.authenticate(key)?.name)).toEqual([undefined, 'b']);
-    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(modeOf(file)).toBe('600');
   });
 
   test('reports an unknown name without repeating it', async () => {
@@ -197,7 +169,7 @@ describe('revokeKey', () => {
     const error: unknown = await revokeKey(file, key).catch((thrown: unknown) => thrown);
     expect(String(error)).toContain('has no key with that name');
     expect(String(error)).not.toContain(key);
-    await expect(revokeKey(join(folder.path, 'none.json'), 'a')).rejects.toThrow('ENOENT');
+    await expect(revokeKey(join(folder, 'none.json'), 'a')).rejects.toThrow('ENOENT');
   });
 });
 
@@ -237,7 +209,7 @@ describe('the output', () => {
   });
 
   test('of list for an empty file is the header', () => {
-    const empty = join(folder.path, 'empty.json');
+    const empty = join(folder, 'empty.json');
     writePrivate(empty, keyText());
     expect(formatKeys(listKeys(empty))).toBe('NAME  ADMIN  TENANTS  QPS  BUDGET  CREATED\n');
   });

@@ -1,12 +1,6 @@
-import { describe, expect, test } from '@jest/globals';
 import { LMServError } from '../../../../src/errors.js';
-import {
-  budgetError,
-  budgetSchema,
-  checkBudget,
-  toBudget,
-  type BudgetFields,
-} from '../../../../src/accounts/usage/budget.js';
+import { budgetError, budgetSchema, checkBudget, toBudget } from '../../../../src/accounts/usage/budget.js';
+import type { BudgetFields } from '../../../../src/accounts/usage/budget.js';
 import { toNano } from '../../../../src/accounts/usage/money.js';
 import type { Spent } from '../../../../src/accounts/usage/spending.js';
 
@@ -30,20 +24,18 @@ describe('checkBudget', () => {
   });
 
   test('reports the month’s budget before the day’s, until the end of the month', () => {
-    expect(check({ day: 5, month: 5 }, 6, 6)).toEqual({
+    const exceeded = {
       period: 'month',
       unit: 'costNano',
       limit: 5_000_000_000n,
-      retryAfterSecs: 30 + 24 * 3600,
-    });
+      retryAfterSecs: 30 + 86_400,
+    };
+    expect(check({ day: 5, month: 5 }, 6, 6)).toEqual(exceeded);
   });
 
-  test('checks token limits separately', () => {
+  test('checks token limits separately, and refuses everything with a budget of 0', () => {
     expect(check({ dayTokens: 7 }, 7, 7)).toMatchObject({ period: 'day', unit: 'tokens', limit: 7n });
     expect(check({ monthTokens: 8 }, 7, 7)).toBeUndefined();
-  });
-
-  test('refuses everything with a budget of 0', () => {
     expect(check({ day: 0 }, 0, 0)).toMatchObject({ period: 'day', limit: 0n });
   });
 
@@ -71,18 +63,15 @@ test.each([
   ...[-1, Infinity, NaN, '5', 1e300, 1e-10, 5e-324, 0.1234567891].map((day) => ({ day })),
   ...[1.5, 1e18, -1].map((dayTokens) => ({ dayTokens })),
   { week: 1 },
-])('the schema rejects %j', (fields) => {
-  expect(budgetSchema.safeParse(fields).success).toBe(false);
-});
+])('the schema rejects %j', (fields) => expect(budgetSchema.safeParse(fields).success).toBe(false));
 
 test('the largest amounts are checked exactly', () => {
   const fields = { month: 1e18, day: 123456.123456789, monthTokens: Number.MAX_SAFE_INTEGER };
   const { month, day } = toBudget(budgetSchema.parse(fields));
   expect([month.costNano, day.costNano]).toEqual([BigInt(1e27), 123_456_123_456_789n]);
   expect(check(fields, 1e5, 1e5)).toBeUndefined();
-  expect(budgetError(check({ month: 1e12 }, 0, 1e12)!).message).toBe(
-    'The budget of 1000000000000 for this month is used up',
-  );
+  const { message } = budgetError(check({ month: 1e12 }, 0, 1e12)!);
+  expect(message).toBe('The budget of 1000000000000 for this month is used up');
 });
 
 test('the schema accepts a budget', () => {

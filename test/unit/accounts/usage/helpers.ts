@@ -1,44 +1,26 @@
-/** Shared by the usage tests: a folder of its own, a clock to set, a second connection, the sources for a child process. */
-
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { transformSync } from '@swc/core';
 import Database from 'libsql';
 import type { UsageEntry } from '../../../../src/accounts/usage/entry.js';
 import type { UsageFilter } from '../../../../src/accounts/usage/pages.js';
 import type { UsageStore } from '../../../../src/accounts/usage/store.js';
+import { ROOT } from '../../../../src/config/root.js';
 
-export function temporaryFolder(): { path: string; remove: () => void } {
-  const path = mkdtempSync(join(tmpdir(), 'lmserv-usage-'));
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
-}
+/** A date that stands still until it is changed; `now` is for the store. */
+export class FakeDate {
+  #ms = 0;
+  readonly now = (): number => this.#ms;
 
-export function clockAt(iso: string): {
-  now: () => number;
-  set: (iso: string) => void;
-  add: (ms: number) => void;
-} {
-  let ms = Date.parse(iso);
-  return {
-    now: () => ms,
-    set: (text) => {
-      ms = Date.parse(text);
-    },
-    add: (more) => {
-      ms += more;
-    },
-  };
+  set(iso: string): void {
+    this.#ms = Date.parse(iso);
+  }
+
+  add(ms: number): void {
+    this.#ms += ms;
+  }
 }
 
 export function entry(fields: Partial<UsageEntry> = {}): UsageEntry {
@@ -56,7 +38,7 @@ export function entry(fields: Partial<UsageEntry> = {}): UsageEntry {
 
 type Plain<Sums> = { [Name in keyof Sums]: Sums[Name] extends bigint ? number : Sums[Name] };
 
-/** Whole numbers as JavaScript's: shorter to write, and exact as far as these tests count. */
+/** Converts bigints to numbers: shorter to write, and exact as far as these tests count. */
 export function plain<Sums extends object>(sums: Sums): Plain<Sums> {
   const fields = Object.entries(sums).map(([name, value]) => [
     name,
@@ -65,12 +47,12 @@ export function plain<Sums extends object>(sums: Sums): Plain<Sums> {
   return Object.fromEntries(fields) as Plain<Sums>;
 }
 
-/** All rows of a report, in one go; what is pending is written first, if it can be. */
+/** All rows of a report; pending rows are written first, if possible. */
 export function rowsOf(store: UsageStore, filter?: UsageFilter) {
   return [...store.pages(filter)].flat().map(plain);
 }
 
-/** Runs `body` on a connection of its own. */
+/** Runs `body` on a separate connection. */
 export function withDatabase<Result>(file: string, body: (db: Database.Database) => Result): Result {
   const db = new Database(file);
   try {
@@ -80,15 +62,16 @@ export function withDatabase<Result>(file: string, body: (db: Database.Database)
   }
 }
 
-/** Requests on disk, read past the store. */
-export function requestsOnDisk(file: string): number {
-  return withDatabase(file, (db) => {
-    const row = db.prepare('SELECT total(requests) AS sum FROM usage').get() as { sum: number };
-    return row.sum;
-  });
-}
+/** Runs statements on a separate connection. */
+export const execute = (file: string, sql: string): void => withDatabase(file, (db) => void db.exec(sql));
 
-const ROOT = resolve(import.meta.dirname, '../../../..');
+/** The first row of a query on a separate connection. */
+export const firstRow = (file: string, sql: string): unknown =>
+  withDatabase(file, (db) => db.prepare(sql).raw().get());
+
+/** Requests on disk, without asking the store. */
+export const requestsOnDisk = (file: string): unknown =>
+  (firstRow(file, 'SELECT total(requests) FROM usage') as unknown[])[0];
 
 /** Compiles the folders of `src` to JavaScript in `into`, where a plain Node can import them. */
 export function compileSources(folders: string[], into: string): void {
@@ -109,14 +92,14 @@ export function compileSources(folders: string[], into: string): void {
   }
 }
 
-/** Runs `script`, an ES module, in `folder` and waits until it has ended well; gives what it printed. */
+/** Runs `script`, an ES module, in `folder` until it succeeds; what it printed. */
 export async function runScript(folder: string, script: string): Promise<string> {
   const args = ['--input-type=module', '-e', script];
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, env: {} });
   return stdout;
 }
 
-/** Starts `script`, an ES module, in `folder`; it can talk by `process.send`. */
+/** Starts `script`, an ES module, in `folder`; it reports by `process.send`. */
 export function startScript(folder: string, script: string): ChildProcess {
   return spawn(process.execPath, ['--input-type=module', '-e', script], {
     cwd: folder,
@@ -125,7 +108,7 @@ export function startScript(folder: string, script: string): ChildProcess {
   });
 }
 
-/** Waits for the next message of `child`; one that exits instead is an error, not a wait for ever. */
+/** The next message of `child`; rejects if it exits instead. */
 export function nextMessage(child: ChildProcess): Promise<unknown> {
   return new Promise((take, fail) => {
     const exited = (code: number | null): void => fail(new Error(`The child exited with ${code}`));

@@ -1,9 +1,9 @@
-/** The usage file and processes that share it or are killed over it: real processes on the compiled sources. */
+/** Real processes, on the compiled sources, share the usage file or are killed while using it. */
 
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openUsageStore } from '../../../../src/accounts/usage/store.js';
+import { newFolder } from '../../../support/folder.js';
 import {
   compileSources,
   entry,
@@ -12,18 +12,14 @@ import {
   rowsOf,
   runScript,
   startScript,
-  temporaryFolder,
 } from './helpers.js';
 
-let folder: ReturnType<typeof temporaryFolder>;
+const folder = newFolder();
+beforeAll(() => compileSources(['src', 'src/accounts/usage'], folder));
 
-beforeAll(() => {
-  folder = temporaryFolder();
-  compileSources(['src', 'src/accounts/usage'], folder.path);
-});
+const open = (file: string) => openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
 
-afterAll(() => folder.remove());
-
+/** The beginning of a script that uses the file. */
 const opening = (file: string): string => `
   import { openUsageStore } from './src/accounts/usage/store.js';
   import Database from 'libsql';
@@ -33,17 +29,17 @@ const opening = (file: string): string => `
   const record = () => store.record(${JSON.stringify(entry())});`;
 
 test('three processes that create and share one file lose no count', async () => {
-  const file = join(folder.path, 'shared.sqlite');
+  const file = join(folder, 'shared.sqlite');
   const script = `${opening(file)}
     for (let i = 0; i < 600; i += 1) {
       record();
-      // A turn of the event loop now and then, so that timed flushes of the three meet.
+      // Yielding now and then lets the timed flushes of the three meet.
       if (i % 10 === 0) await new Promise((done) => setImmediate(done));
       if (i % 50 === 0) [...store.pages()];
     }
     store.close();`;
-  await Promise.all([1, 2, 3].map(() => runScript(folder.path, script)));
-  const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
+  await Promise.all([1, 2, 3].map(() => runScript(folder, script)));
+  const store = open(file);
   expect(rowsOf(store)).toMatchObject([
     { requests: 1800, promptTokens: 18_000, completionTokens: 9_000, costNano: 180_000 },
   ]);
@@ -51,9 +47,9 @@ test('three processes that create and share one file lose no count', async () =>
 });
 
 test('a process killed with SIGKILL loses nothing recorded before the last flush', async () => {
-  const file = join(folder.path, 'killed.sqlite');
+  const file = join(folder, 'killed.sqlite');
   const child = startScript(
-    folder.path,
+    folder,
     `${opening(file)}
     for (let i = 0; i < 250; i += 1) record();
     const look = new Database(file);
@@ -65,15 +61,15 @@ test('a process killed with SIGKILL loses nothing recorded before the last flush
   await nextMessage(child);
   child.kill('SIGKILL');
   expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
-  const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
+  const store = open(file);
   expect(rowsOf(store)).toMatchObject([{ requests: 250, costNano: 25_000 }]);
   store.close();
 });
 
 test('a process killed with SIGKILL while writing leaves whole transactions and a file that opens', async () => {
-  const file = join(folder.path, 'torn.sqlite');
+  const file = join(folder, 'torn.sqlite');
   const child = startScript(
-    folder.path,
+    folder,
     `${opening(file)}
     const pair = () => {
       for (const tenant of ['a', 'b']) store.record({ ...${JSON.stringify(entry())}, tenant });
@@ -86,7 +82,7 @@ test('a process killed with SIGKILL while writing leaves whole transactions and 
   for (let pairs = 0; pairs < 50; pairs += 1) await nextMessage(child);
   child.kill('SIGKILL');
   await once(child, 'exit');
-  const store = openUsageStore({ file, onError: (error) => expect(error).toBeUndefined() });
+  const store = open(file);
   const [a, b] = rowsOf(store);
   expect(a?.requests).toBeGreaterThanOrEqual(50);
   expect(b?.requests).toBe(a?.requests);
@@ -95,19 +91,19 @@ test('a process killed with SIGKILL while writing leaves whole transactions and 
 });
 
 test('an open store does not keep a process alive', async () => {
-  const file = join(folder.path, 'idle.sqlite');
-  // No close: the script ends only if the flush timer lets it, or this test runs into its limit.
-  const printed = await runScript(folder.path, `${opening(file)} record(); console.log('end');`);
+  const file = join(folder, 'idle.sqlite');
+  // Without a close the script ends only if the flush timer does not keep it alive.
+  const printed = await runScript(folder, `${opening(file)} record(); console.log('end');`);
   expect(printed).toBe('end\n');
 });
 
 test('counts made while the disk is full are written once when there is room again', async () => {
-  const file = join(folder.path, 'full.sqlite');
+  const file = join(folder, 'full.sqlite');
   const child = startScript(
-    folder.path,
+    folder,
     `import { execFileSync } from 'node:child_process';
     ${opening(file)}
-    // The most that any file of this process may grow to; raised again later.
+    // The maximum size of any file of this process, raised again later.
     const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':']);
     limit(65536);
     for (let i = 0; i < 2000; i += 1) store.record({ ...${JSON.stringify(entry())}, tenant: 'tenant ' + i });

@@ -1,65 +1,71 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { jest } from '@jest/globals';
 import Database from 'libsql';
 import { migrate, MIGRATIONS, UsageFileError, UsageTable } from '../../../../src/accounts/usage/database.js';
-import { openUsageStore, type UsageOptions, type UsageStore } from '../../../../src/accounts/usage/store.js';
-import { clockAt, entry, plain, requestsOnDisk, rowsOf, temporaryFolder, withDatabase } from './helpers.js';
+import { openUsageStore, type UsageStore } from '../../../../src/accounts/usage/store.js';
+import { emptyFolder, modeOf } from '../../../support/folder.js';
+import {
+  entry,
+  execute,
+  FakeDate,
+  firstRow,
+  plain,
+  requestsOnDisk,
+  rowsOf,
+  withDatabase,
+} from './helpers.js';
 
-let folder: ReturnType<typeof temporaryFolder>;
-let file: string;
+const folder = emptyFolder();
+const file = join(folder, 'usage.sqlite');
+const date = new FakeDate();
+const open: UsageStore[] = [];
 let errors: Error[];
-let open: UsageStore[];
+let recovered: string[];
+let store: UsageStore;
 
 beforeEach(() => {
-  folder = temporaryFolder();
-  file = join(folder.path, 'usage.sqlite');
-  errors = [];
-  open = [];
+  date.set('2025-03-01T10:00:00Z');
+  [errors, recovered] = [[], []];
 });
-
 afterEach(() => {
+  jest.restoreAllMocks();
   jest.useRealTimers();
-  for (const store of open) store.close();
-  folder.remove();
+  for (const each of open.splice(0)) each.close();
 });
 
-function openStore(options: Partial<UsageOptions> = {}): UsageStore {
-  const store = openUsageStore({ file, onError: (error) => errors.push(error), ...options });
-  open.push(store);
-  return store;
+function openStore(path = file): UsageStore {
+  const opened = openUsageStore({
+    file: path,
+    now: date.now,
+    onError: (error) => errors.push(error),
+    onRecovery: (message) => recovered.push(message),
+  });
+  open.push(opened);
+  return opened;
 }
 
+const costOf = (of: UsageStore, tenant = 'acme'): bigint => of.spent('tenant', tenant).day.costNano;
 const messages = (): string[] => errors.map((error) => error.message);
 
 describe('counting', () => {
+  beforeEach(() => (store = openStore()));
+
   test('adds up per tenant, model and day for every outcome', () => {
-    const clock = clockAt('2025-03-01T10:00:00Z');
-    const store = openStore({ now: clock.now });
     store.record(entry());
     store.record(entry({ outcome: 'cancelled', completionTokens: 2, costNano: 40 }));
     store.record(entry({ outcome: 'broken', key: 'other-key' }));
     store.record(entry({ outcome: 'refused', promptTokens: 0, completionTokens: 0, costNano: 0 }));
     store.record(entry({ model: 'big' }));
     store.record(entry({ tenant: 'zeta' }));
-    clock.set('2025-03-02T00:00:00Z');
+    date.set('2025-03-02T00:00:00Z');
     store.record(entry());
     const one = { requests: 1, promptTokens: 10, completionTokens: 5, costNano: 100 };
     const fine = { cancelled: 0, broken: 0, refused: 0 };
+    const four = { requests: 4, promptTokens: 30, completionTokens: 12, costNano: 240 };
     expect(rowsOf(store)).toEqual([
       { tenant: 'acme', model: 'big', day: '2025-03-01', ...one, ...fine },
-      {
-        tenant: 'acme',
-        model: 'm',
-        day: '2025-03-01',
-        requests: 4,
-        promptTokens: 30,
-        completionTokens: 12,
-        costNano: 240,
-        cancelled: 1,
-        broken: 1,
-        refused: 1,
-      },
+      { tenant: 'acme', model: 'm', day: '2025-03-01', ...four, cancelled: 1, broken: 1, refused: 1 },
       { tenant: 'zeta', model: 'm', day: '2025-03-01', ...one, ...fine },
       { tenant: 'acme', model: 'm', day: '2025-03-02', ...one, ...fine },
     ]);
@@ -67,12 +73,11 @@ describe('counting', () => {
   });
 
   test('splits days at midnight UTC, to the millisecond', () => {
-    const clock = clockAt('2025-03-01T23:59:59.999Z');
-    const store = openStore({ now: clock.now });
+    date.set('2025-03-01T23:59:59.999Z');
     store.record(entry());
-    clock.set('2025-03-02T01:30:00+02:00');
+    date.set('2025-03-02T01:30:00+02:00');
     store.record(entry());
-    clock.add(30 * 60_000);
+    date.add(30 * 60_000);
     store.record(entry());
     expect(rowsOf(store).map(({ day, requests }) => [day, requests])).toEqual([
       ['2025-03-01', 2],
@@ -88,59 +93,51 @@ describe('counting', () => {
     [{ from: '2025-03-02', to: '2025-03-02', tenants: ['b'] }, ['b 02']],
     [{ tenants: ["a' OR '1'='1"] }, []],
   ])('filters by %j', (filter, expected) => {
-    const clock = clockAt('2025-03-01T12:00:00Z');
-    const store = openStore({ now: clock.now });
     for (const tenant of ['a', 'b', 'c']) {
       store.record(entry({ tenant }));
-      clock.add(24 * 3_600_000);
+      date.add(24 * 3_600_000);
     }
-    const found = (): string[] => rowsOf(store, filter).map(({ tenant, day }) => `${tenant} ${day.slice(8)}`);
-    expect(found()).toEqual(expected);
+    const found = rowsOf(store, filter).map(({ tenant, day }) => `${tenant} ${day.slice(8)}`);
+    expect(found).toEqual(expected);
   });
 
   test('adds up many small amounts exactly', () => {
-    const store = openStore();
     for (let i = 0; i < 10_000; i += 1) store.record(entry({ costNano: 333_333_333 }));
     expect(rowsOf(store)[0]?.costNano).toBe(3_333_333_330_000);
-    expect(store.spent('tenant', 'acme').day.costNano).toBe(3_333_333_330_000n);
+    expect(costOf(store)).toBe(3_333_333_330_000n);
   });
 
   test('accepts extreme counts from a remote server without throwing or overflowing', () => {
-    const store = openStore();
     for (let i = 0; i < 20; i += 1) {
       store.record(entry({ promptTokens: 1e300, completionTokens: NaN, costNano: Infinity }));
       store.record(entry({ promptTokens: -5, completionTokens: 2.7, costNano: -1 }));
       expect(rowsOf(store)).toHaveLength(1);
     }
     store.record(entry({ tenant: 'next' }));
-    expect(rowsOf(store, { tenants: ['acme'] })[0]).toMatchObject({
-      requests: 40,
-      promptTokens: 20e9,
-      completionTokens: 40,
-      costNano: 20e15,
-    });
+    const sums = { requests: 40, promptTokens: 20e9, completionTokens: 40, costNano: 20e15 };
+    expect(rowsOf(store, { tenants: ['acme'] })[0]).toMatchObject(sums);
     expect(requestsOnDisk(file)).toBe(41);
     expect(errors).toEqual([]);
   });
 
   test('treats a long name or invalid Unicode as the same tenant in memory and on disk', () => {
-    const store = openStore();
     const names = ['x'.repeat(10_000), 'a\ud800b', "o'hara\u0000;"];
     for (const tenant of names) {
       store.record(entry({ tenant }));
       rowsOf(store);
       store.record(entry({ tenant }));
       expect(rowsOf(store, { tenants: [tenant] }).map(({ requests }) => requests)).toEqual([2]);
-      expect(store.spent('tenant', tenant).day.costNano).toBe(200n);
+      expect(costOf(store, tenant)).toBe(200n);
     }
     expect(rowsOf(store)).toHaveLength(3);
   });
 });
 
 describe('durability', () => {
+  beforeEach(() => (store = openStore()));
+
   test('writes entries in one transaction after flushMs, without a close', () => {
     jest.useFakeTimers();
-    const store = openStore({ flushMs: 500 });
     store.record(entry());
     jest.advanceTimersByTime(499);
     store.record(entry());
@@ -153,18 +150,16 @@ describe('durability', () => {
   });
 
   test('close writes the remaining rows, may be called twice, and leaves a single complete file', () => {
-    const store = openStore();
     store.record(entry());
     store.close();
     store.close();
-    const copy = join(folder.path, 'copy.sqlite');
+    const copy = join(folder, 'copy.sqlite');
     writeFileSync(copy, readFileSync(file));
     expect(requestsOnDisk(copy)).toBe(1);
     expect(errors).toEqual([]);
   });
 
   test('a request that ends after close is reported without throwing', () => {
-    const store = openStore();
     store.close();
     store.record(entry());
     expect(messages()).toEqual([expect.stringContaining('after the usage file was closed')]);
@@ -172,20 +167,19 @@ describe('durability', () => {
   });
 
   test('counts continue after a restart', () => {
-    const clock = clockAt('2025-03-01T10:00:00Z');
-    const first = openStore({ now: clock.now });
-    first.record(entry());
-    first.close();
-    const second = openStore({ now: clock.now });
-    expect(plain(second.spent('tenant', 'acme').month)).toEqual({ costNano: 100, tokens: 15 });
-    second.record(entry());
-    expect(rowsOf(second)[0]?.requests).toBe(2);
+    store.record(entry());
+    store.close();
+    store = openStore();
+    expect(plain(store.spent('tenant', 'acme').month)).toEqual({ costNano: 100, tokens: 15 });
+    store.record(entry());
+    expect(rowsOf(store)[0]?.requests).toBe(2);
   });
 });
 
 describe('spent', () => {
+  beforeEach(() => (store = openStore()));
+
   test('is up to date after every record, per tenant and per key', () => {
-    const store = openStore();
     store.record(entry());
     expect(plain(store.spent('tenant', 'acme').day)).toEqual({ costNano: 100, tokens: 15 });
     store.record(entry({ key: 'other' }));
@@ -198,110 +192,91 @@ describe('spent', () => {
   });
 
   test('starts from zero at the end of the day and of the month', () => {
-    const clock = clockAt('2025-01-30T12:00:00Z');
-    const store = openStore({ now: clock.now });
+    date.set('2025-01-30T12:00:00Z');
     const costs = (): number[] => {
       const { day, month } = store.spent('tenant', 'acme');
       return [day.costNano, month.costNano].map(Number);
     };
     store.record(entry());
     expect(costs()).toEqual([100, 100]);
-    clock.set('2025-01-31T23:59:59.999Z');
+    date.set('2025-01-31T23:59:59.999Z');
     expect(costs()).toEqual([0, 100]);
     store.record(entry());
     expect(costs()).toEqual([100, 200]);
-    clock.add(1);
+    date.add(1);
     expect(costs()).toEqual([0, 0]);
     store.record(entry());
     expect(costs()).toEqual([100, 100]);
-    // A clock that was set back finds the old sums again.
-    clock.set('2025-01-31T23:00:00Z');
+    // After the clock is set back the old sums count again.
+    date.set('2025-01-31T23:00:00Z');
     expect(costs()).toEqual([100, 200]);
   });
 
   test('includes another process’s spending after flushMs', () => {
-    const clock = clockAt('2025-03-01T10:00:00Z');
-    const [one, two] = [openStore({ now: clock.now }), openStore({ now: clock.now })];
-    expect(one.spent('tenant', 'acme').day.costNano).toBe(0n);
+    const [one, two] = [store, openStore()];
+    expect(costOf(one)).toBe(0n);
     two.record(entry());
     rowsOf(two);
-    clock.add(500);
-    expect(one.spent('tenant', 'acme').day.costNano).toBe(100n);
+    date.add(500);
+    expect(costOf(one)).toBe(100n);
     one.record(entry());
-    expect(one.spent('tenant', 'acme').day.costNano).toBe(200n);
+    expect(costOf(one)).toBe(200n);
     rowsOf(one);
-    clock.add(500);
-    expect([one, two].map((store) => store.spent('tenant', 'acme').day.costNano)).toEqual([200n, 200n]);
+    date.add(500);
+    expect([one, two].map((each) => costOf(each))).toEqual([200n, 200n]);
   });
 
   test('reads the file once and memory from then on', () => {
-    const store = openStore();
     store.spent('tenant', 'acme');
     const read = jest.spyOn(UsageTable.prototype, 'spent');
-    try {
-      for (let i = 0; i < 100; i += 1) {
-        store.record(entry());
-        expect(store.spent('tenant', 'acme').day.costNano).toBe(BigInt(i + 1) * 100n);
-      }
-      expect(read).not.toHaveBeenCalled();
-      store.spent('tenant', 'zeta');
-      expect(read).toHaveBeenCalledTimes(1);
-    } finally {
-      read.mockRestore();
+    for (let i = 0; i < 100; i += 1) {
+      store.record(entry());
+      expect(costOf(store)).toBe(BigInt(i + 1) * 100n);
     }
+    expect(read).not.toHaveBeenCalled();
+    store.spent('tenant', 'zeta');
+    expect(read).toHaveBeenCalledTimes(1);
   });
 });
 
 describe('when the disk cannot be written', () => {
+  beforeEach(() => (store = openStore()));
+
   const failOn = (tenant: string): void =>
-    withDatabase(file, (db) => {
-      db.exec(`CREATE TRIGGER full BEFORE INSERT ON usage WHEN new.tenant = '${tenant}'
-        BEGIN SELECT raise(ABORT, 'database or disk is full'); END`);
-    });
-  const recover = (): void => withDatabase(file, (db) => void db.exec('DROP TRIGGER full'));
+    execute(
+      file,
+      `CREATE TRIGGER full BEFORE INSERT ON usage WHEN new.tenant = '${tenant}'
+      BEGIN SELECT raise(ABORT, 'database or disk is full'); END`,
+    );
+  const recover = (): void => execute(file, 'DROP TRIGGER full');
 
   test('nothing is thrown, partly written or counted twice, and reads stay correct', () => {
-    const store = openStore();
     store.record(entry({ tenant: 'a' }));
     rowsOf(store);
     failOn('b');
     store.record(entry({ tenant: 'a' }));
     store.record(entry({ tenant: 'b' }));
-    const sums = (): unknown[] => rowsOf(store).map(({ tenant, requests }) => [tenant, requests]);
-    expect(sums()).toEqual([
-      ['a', 2],
-      ['b', 1],
-    ]);
+    const sums = () => Object.fromEntries(rowsOf(store).map(({ tenant, requests }) => [tenant, requests]));
+    expect(sums()).toEqual({ a: 2, b: 1 });
     expect(rowsOf(store, { tenants: ['b'] }).map(({ requests }) => requests)).toEqual([1]);
-    expect(store.spent('tenant', 'b').day.costNano).toBe(100n);
+    expect(costOf(store, 'b')).toBe(100n);
     expect(requestsOnDisk(file)).toBe(1);
     expect(messages()).toEqual([expect.stringMatching(/kept in memory.*disk is full/)]);
     recover();
-    expect(sums()).toEqual([
-      ['a', 2],
-      ['b', 1],
-    ]);
+    expect(sums()).toEqual({ a: 2, b: 1 });
     expect(requestsOnDisk(file)).toBe(3);
   });
 
   test('writing is retried with doubling delays, and the failure and the recovery are reported once', () => {
     jest.useFakeTimers();
-    const recovered: string[] = [];
-    const store = openStore({ flushMs: 500, onRecovery: (message) => recovered.push(message) });
     failOn('acme');
     store.record(entry());
     const add = jest.spyOn(UsageTable.prototype, 'add');
-    for (const [ms, attempts] of [
-      [500, 1],
-      [999, 1],
-      [1, 2],
-      [1999, 2],
-      [1, 3],
-    ] as const) {
+    const attempts = [500, 999, 1, 1999, 1].map((ms) => {
       jest.advanceTimersByTime(ms);
-      expect(add).toHaveBeenCalledTimes(attempts);
-    }
-    add.mockRestore();
+      return add.mock.calls.length;
+    });
+    expect(attempts).toEqual([1, 1, 2, 2, 3]);
     expect(errors).toHaveLength(1);
     expect(recovered).toEqual([]);
     recover();
@@ -315,7 +290,6 @@ describe('when the disk cannot be written', () => {
   });
 
   test('a lock held by another connection only delays writing, and is reported when it lasts', () => {
-    const store = openStore();
     store.record(entry());
     withDatabase(file, (db) => {
       db.exec('BEGIN IMMEDIATE');
@@ -331,20 +305,15 @@ describe('when the disk cannot be written', () => {
   });
 
   test('no statement waits for a lock', () => {
-    const store = openStore();
     const timeouts = jest.spyOn(Database.prototype, 'prepare');
     store.close();
-    // Only the end may wait.
-    expect(timeouts.mock.calls.filter(([sql]) => sql.includes('busy_timeout'))).toEqual([
-      ['PRAGMA busy_timeout = 5000'],
-    ]);
-    timeouts.mockRestore();
+    // Only closing may wait.
+    const waits = timeouts.mock.calls.filter(([sql]) => sql.includes('busy_timeout'));
+    expect(waits).toEqual([['PRAGMA busy_timeout = 5000']]);
   });
 
   test('the backlog is bounded, and dropped requests are reported once and counted', () => {
     jest.useFakeTimers();
-    const recovered: string[] = [];
-    const store = openStore({ onRecovery: (message) => recovered.push(message) });
     failOn('t0');
     for (let i = 0; i < 20_002; i += 1) store.record(entry({ tenant: `t${i}` }));
     store.record(entry({ tenant: 't0' }));
@@ -364,13 +333,11 @@ describe('when the disk cannot be written', () => {
 
   test('many rows are written in batches', () => {
     jest.useFakeTimers();
-    const store = openStore({ flushMs: 500 });
     for (let i = 0; i < 250; i += 1) store.record(entry({ tenant: `t${i}` }));
-    const written: number[] = [];
-    for (const ms of [500, 1, 1]) {
+    const written = [500, 1, 1].map((ms) => {
       jest.advanceTimersByTime(ms);
-      written.push(requestsOnDisk(file));
-    }
+      return requestsOnDisk(file);
+    });
     expect(written).toEqual([100, 200, 250]);
   });
 
@@ -378,7 +345,6 @@ describe('when the disk cannot be written', () => {
     ['removed', () => undefined],
     ['replaced', (path: string) => openUsageStore({ file: path, onError: () => undefined }).close()],
   ])('a file that was %s while open is detected, and counts go to the file now at its path', (_, replace) => {
-    const store = openStore();
     store.record(entry());
     rowsOf(store);
     renameSync(file, `${file}.old`);
@@ -387,23 +353,19 @@ describe('when the disk cannot be written', () => {
     expect(rowsOf(store)).toMatchObject([{ requests: 1 }]);
     expect(requestsOnDisk(file)).toBe(1);
     expect(messages()).toEqual([expect.stringContaining('was removed or replaced')]);
-    expect(store.spent('tenant', 'acme').day.costNano).toBe(100n);
+    expect(costOf(store)).toBe(100n);
   });
 
   test.each([
     ['is damaged', (path: string) => writeFileSync(path, 'no database '.repeat(300))],
-    [
-      'is of a newer version',
-      (path: string) => withDatabase(path, (db) => void db.exec('PRAGMA user_version = 99')),
-    ],
+    ['is of a newer version', (path: string) => execute(path, 'PRAGMA user_version = 99')],
     ['cannot be opened', (path: string) => mkdirSync(path)],
   ])('counts are kept until it is repaired when the replacing file %s', (_, replace) => {
-    const store = openStore();
     renameSync(file, `${file}.old`);
     replace(file);
     store.record(entry());
     for (let i = 0; i < 3; i += 1) expect(() => rowsOf(store)).toThrow('not open');
-    expect(store.spent('tenant', 'acme').day.costNano).toBe(100n);
+    expect(costOf(store)).toBe(100n);
     expect(messages()).toEqual([
       expect.stringContaining('was removed or replaced'),
       expect.stringContaining('kept in memory'),
@@ -416,7 +378,6 @@ describe('when the disk cannot be written', () => {
   });
 
   test('close reports the lost rows', () => {
-    const store = openStore();
     failOn('acme');
     store.record(entry());
     store.close();
@@ -424,39 +385,35 @@ describe('when the disk cannot be written', () => {
   });
 
   test('budgets use the known spending while the file cannot be read', () => {
-    const clock = clockAt('2025-03-01T10:00:00Z');
-    const shut = openStore({ now: clock.now });
-    shut.record(entry());
-    rowsOf(shut);
-    withDatabase(file, (db) => void db.exec('ALTER TABLE spent RENAME TO hidden'));
-    shut.record(entry());
-    for (let i = 0; i < 3; i += 1) expect(shut.spent('tenant', 'acme').day.costNano).toBe(100n);
+    store.record(entry());
+    rowsOf(store);
+    execute(file, 'ALTER TABLE spent RENAME TO hidden');
+    store.record(entry());
+    for (let i = 0; i < 3; i += 1) expect(costOf(store)).toBe(100n);
     expect(messages()).toEqual([expect.stringContaining('a budget may be exceeded')]);
-    withDatabase(file, (db) => void db.exec('ALTER TABLE hidden RENAME TO spent'));
-    clock.add(500);
-    expect(shut.spent('tenant', 'acme').day.costNano).toBe(200n);
+    execute(file, 'ALTER TABLE hidden RENAME TO spent');
+    date.add(500);
+    expect(costOf(store)).toBe(200n);
   });
 });
 
 describe('the usage file', () => {
   test('and its new folder are readable by their owner only', () => {
-    const deep = join(folder.path, 'a', 'b', 'usage.sqlite');
-    const store = openStore({ file: deep });
+    const deep = join(folder, 'a', 'b', 'usage.sqlite');
+    const store = openStore(deep);
     store.record(entry());
     rowsOf(store);
-    const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
-    expect(mode(join(folder.path, 'a'))).toBe('700');
-    expect([deep, `${deep}-wal`, `${deep}-shm`].map(mode)).toEqual(['600', '600', '600']);
+    expect(modeOf(join(folder, 'a'))).toBe('700');
+    expect([deep, `${deep}-wal`, `${deep}-shm`].map(modeOf)).toEqual(['600', '600', '600']);
   });
 
   test('is in WAL mode', () => {
     openStore();
-    const journal = withDatabase(file, (db) => db.prepare('PRAGMA journal_mode').raw().get());
-    expect(journal).toEqual(['wal']);
+    expect(firstRow(file, 'PRAGMA journal_mode')).toEqual(['wal']);
   });
 
   test.each([
-    ['text', (path: string) => writeFileSync(path, 'this is no database, '.repeat(300))],
+    ['text', (path: string) => writeFileSync(path, 'this is not a database, '.repeat(300))],
     [
       'a page of it overwritten',
       (path: string) => {
@@ -477,26 +434,22 @@ describe('the usage file', () => {
   });
 
   test('of another program is refused and left unchanged', () => {
-    withDatabase(file, (db) => void db.exec('CREATE TABLE theirs (x)'));
+    execute(file, 'CREATE TABLE theirs (x)');
     expect(() => openStore()).toThrow('is the database of another program');
-    expect(withDatabase(file, (db) => db.prepare('SELECT name FROM sqlite_schema').raw().all())).toEqual([
-      ['theirs'],
-    ]);
+    expect(firstRow(file, 'SELECT group_concat(name) FROM sqlite_schema')).toEqual(['theirs']);
   });
 
   test('of a newer version is refused', () => {
     openStore().close();
-    withDatabase(file, (db) => void db.exec(`PRAGMA user_version = ${MIGRATIONS.length + 1}`));
+    execute(file, `PRAGMA user_version = ${MIGRATIONS.length + 1}`);
     expect(() => openStore()).toThrow(`${file} was written by a newer version`);
   });
 
   test('that cannot be created is named in the error', () => {
-    const blocked = join(folder.path, 'plain');
-    writeFileSync(blocked, '');
-    expect(() => openStore({ file: join(blocked, 'usage.sqlite') })).toThrow(
-      `The usage file ${join(blocked, 'usage.sqlite')} cannot be opened (E`,
-    );
-    mkdirSync(join(folder.path, 'usage.sqlite'));
+    writeFileSync(join(folder, 'plain'), '');
+    const blocked = join(folder, 'plain', 'usage.sqlite');
+    expect(() => openStore(blocked)).toThrow(`The usage file ${blocked} cannot be opened (E`);
+    mkdirSync(file);
     expect(() => openStore()).toThrow('cannot be opened');
   });
 
@@ -504,7 +457,7 @@ describe('the usage file', () => {
     writeFileSync(file, '');
     chmodSync(file, 0o640);
     openStore();
-    expect(statSync(file).mode & 0o777).toBe(0o640);
+    expect(modeOf(file)).toBe('640');
   });
 
   test('with an older schema is migrated with its rows', () => {

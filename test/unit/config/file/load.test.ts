@@ -1,17 +1,15 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { remoteOptions } from '../../../../src/config/file/remote-options.js';
 import { schemaText } from '../../../../src/config/documents.js';
 import { parseConfigFile, readConfigFileSync } from '../../../../src/config/file/load.js';
-import { local, parse, remote, temporaryFolder, type Folder } from './helpers.js';
+import { ROOT } from '../../../../src/config/root.js';
+import { emptyFolder } from '../../../support/folder.js';
+import { local, parse, remote } from './helpers.js';
 
-const ROOT = resolve(import.meta.dirname, '../../../..');
+const folder = emptyFolder();
 
-let folder: Folder;
-beforeEach(() => (folder = temporaryFolder()));
-afterEach(() => folder.remove());
-
-test('what is not said has its default', () => {
+test('fields that are not set have their defaults', () => {
   expect(
     parse({ models: { a: local() }, remotes: { b: remote() }, groups: { c: { members: ['a'] } } }),
   ).toEqual({
@@ -34,17 +32,23 @@ test('what is not said has its default', () => {
   });
 });
 
-const loadConfigFile = (file: string) => parseConfigFile(readConfigFileSync(file).text, file);
+/** Reads and parses a file with this text. */
+function load(text: string) {
+  const file = join(folder, 'lmserv.config.json');
+  writeFileSync(file, text);
+  return parseConfigFile(readConfigFileSync(file).text, file);
+}
 
 test('paths are relative to the file', () => {
-  folder.write({ models: { a: { path: 'm.gguf', binPath: './m.gguf' } } });
-  const path = join(folder.path, 'm.gguf');
-  expect(loadConfigFile(folder.file).models.a).toMatchObject({ path, binPath: path });
+  const path = join(folder, 'm.gguf');
+  writeFileSync(path, '');
+  const { models } = load(JSON.stringify({ models: { a: { path: 'm.gguf', binPath: './m.gguf' } } }));
+  expect(models.a).toMatchObject({ path, binPath: path });
 });
 
-test('a byte order mark does no harm', () => {
-  folder.write(`\uFEFF${JSON.stringify({ remotes: { a: remote() } })}`);
-  expect(Object.keys(loadConfigFile(folder.file).remotes)).toEqual(['a']);
+test('a byte order mark is ignored', () => {
+  const { remotes } = load(`\uFEFF${JSON.stringify({ remotes: { a: remote() } })}`);
+  expect(Object.keys(remotes)).toEqual(['a']);
 });
 
 const models = { a: local() };
@@ -58,9 +62,10 @@ test.each([
   [{ models: { a: { path: '' } } }, 'models.a.path: must not be empty'],
   [{ models: { a: { path: 'gone.gguf' } } }, 'models.a.path: there is no file gone.gguf'],
   [{ models: { a: local({ binPath: 'gone' }) } }, 'models.a.binPath: there is no file gone'],
-  [{ models: { a: local({ workers: 0 }) } }, 'models.a.workers: must be a whole number from 1 to 256'],
-  [{ models: { a: local({ workers: '4' }) } }, 'models.a.workers: must be a whole number from 1 to 256'],
-  [{ models: { a: local({ workers: 1.5 }) } }, 'models.a.workers: must be a whole number from 1 to 256'],
+  ...[0, '4', 1.5].map((workers): [unknown, string] => [
+    { models: { a: local({ workers }) } },
+    'models.a.workers: must be a whole number from 1 to 256',
+  ]),
   [{ models: { a: local({ gpus: '0' }) } }, 'models.a.gpus: must be a list'],
   [{ models: { a: local({ gpus: [0] }) } }, 'models.a.gpus.0: must be a text'],
   [{ models: { a: local({ extraArgs: ['-x', 1] }) } }, 'models.a.extraArgs.1: must be a text'],
@@ -78,18 +83,10 @@ test.each([
     'models.../a: not a valid name: must be 1 to 128 letters, digits or . _ - : / @ and begin with a letter or digit',
   ],
   [{ remotes: { a: { model: 'm' } } }, 'remotes.a.baseUrl: is required'],
-  [
-    { remotes: { a: remote({ baseUrl: 'http://u:p@box' }) } },
+  ...['http://u:p@box', 'http://box?key=1', 'box:8000'].map((baseUrl): [unknown, string] => [
+    { remotes: { a: remote({ baseUrl }) } },
     'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
-  ],
-  [
-    { remotes: { a: remote({ baseUrl: 'http://box?key=1' }) } },
-    'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
-  ],
-  [
-    { remotes: { a: remote({ baseUrl: 'box:8000' }) } },
-    'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
-  ],
+  ]),
   [{ remotes: { a: remote({ kind: 'vllm' }) } }, 'remotes.a.kind: must be "llama" or "openai"'],
   [
     { remotes: { a: remote({ timeouts: { tokenSecs: 0 } }) } },
@@ -126,68 +123,55 @@ test.each([
 
 test('all problems are reported at once', () => {
   const bad = { models: { a: local({ slots: 0, gpus: [0] }), b: { path: 'gone.gguf', x: 1 } } };
-  expect(() => parse(bad)).toThrow(
-    expect.objectContaining({
-      message: [
-        'lmserv.config.json: models.a.slots: must be a whole number from 1 to 256',
-        'lmserv.config.json: models.a.gpus.0: must be a text',
-        'lmserv.config.json: models.b.x: unknown field',
-      ].join('\n'),
-    }),
-  );
+  const message = [
+    'lmserv.config.json: models.a.slots: must be a whole number from 1 to 256',
+    'lmserv.config.json: models.a.gpus.0: must be a text',
+    'lmserv.config.json: models.b.x: unknown field',
+  ].join('\n');
+  expect(() => parse(bad)).toThrow(expect.objectContaining({ message }));
   const missing = { models: { a: { path: 'gone.gguf', binPath: 'gone' } }, default: 'x' };
   expect(() => parse(missing)).toThrow(/default: [^]*models\.a\.path: [^]*models\.a\.binPath: /);
 });
 
-test('the error tells the field apart from the reason', () => {
-  expect(() => parse({ models: { a: local({ slots: 0 }) } })).toThrow(
-    expect.objectContaining({
-      issues: [
-        expect.objectContaining({
-          path: ['models', 'a', 'slots'],
-          message: 'must be a whole number from 1 to 256',
-        }),
-      ],
-    }),
-  );
+test('the error has the field and the reason', () => {
+  const issue = { path: ['models', 'a', 'slots'], message: 'must be a whole number from 1 to 256' };
+  const issues = [expect.objectContaining(issue)];
+  expect(() => parse({ models: { a: local({ slots: 0 }) } })).toThrow(expect.objectContaining({ issues }));
 });
 
 test.each([
   ['{\n  "models": {,}\n}', /is not valid JSON( \(line 2, column 14\))?$/],
   ['{"models": ', /is not valid JSON/],
   ['', /is not valid JSON/],
-])('%j is refused with its place, and never quoted', (text, message) => {
+])('%j is refused with the position, and not quoted', (text, message) => {
   expect(() => parseConfigFile(text, 'lmserv.config.json')).toThrow(message);
 });
 
-test('a file that is not there is told', () => {
-  expect(() => loadConfigFile(join(folder.path, 'none.json'))).toThrow('none.json: cannot be read (ENOENT)');
+test('a missing file is named', () => {
+  const read = () => readConfigFileSync(join(folder, 'none.json'));
+  expect(read).toThrow('none.json: cannot be read (ENOENT)');
 });
 
 describe('keys', () => {
   const CANARY = 'sk-canary-51c7';
 
   test.each([
+    [{ apiKey: CANARY }, 'apiKey: unknown field; name the variable that holds the key in apiKeyEnv'],
     [
-      remote({ apiKey: CANARY }),
-      'remotes.a.apiKey: unknown field; name the variable that holds the key in apiKeyEnv',
+      { apiKeyEnv: CANARY },
+      'apiKeyEnv: must be the name of an environment variable such as OPENAI_API_KEY, not the key itself',
     ],
     [
-      remote({ apiKeyEnv: CANARY }),
-      'remotes.a.apiKeyEnv: must be the name of an environment variable such as OPENAI_API_KEY, not the key itself',
+      { baseUrl: `http://u:${CANARY}@box` },
+      'baseUrl: must be an http: or https: URL without user, query or fragment',
     ],
-    [
-      remote({ baseUrl: `http://u:${CANARY}@box` }),
-      'remotes.a.baseUrl: must be an http: or https: URL without user, query or fragment',
-    ],
-  ])('do not belong into the file, and errors do not show them (%#)', (entry, message) => {
-    expect(() => parse({ remotes: { a: entry } })).toThrow(
-      expect.objectContaining({ message: `lmserv.config.json: ${message}` }),
-    );
+  ])('do not belong in the file, and errors do not show them (%#)', (fields, message) => {
+    const error = expect.objectContaining({ message: `lmserv.config.json: remotes.a.${message}` });
+    expect(() => parse({ remotes: { a: remote(fields) } })).toThrow(error);
     expect(message).not.toContain(CANARY);
   });
 
-  test('come from the variable that is named', () => {
+  test('come from the variable in apiKeyEnv', () => {
     const { a, b } = parse({ remotes: { a: remote({ apiKeyEnv: 'FAR_KEY' }), b: remote() } }).remotes;
     const lookup = (name: string) => (name === 'FAR_KEY' ? ' the-key\n' : 'another');
     expect(remoteOptions('a', a!, lookup)).toMatchObject({
@@ -203,11 +187,11 @@ describe.each(['models-and-groups.md', 'scaling.md'])('docs/%s', (page) => {
   const text = readFileSync(join(ROOT, 'docs', page), 'utf8');
   const examples = [...text.matchAll(/```json\n(.*?)```/gs)].map((match) => match[1]!);
 
-  test('has examples, and they can be read', () => {
+  test('has examples, and they are valid', () => {
     expect(examples.length).toBeGreaterThan(0);
     for (const example of examples) {
       const json = JSON.parse(example) as { models?: Record<string, { path: string; binPath?: string }> };
-      // The models' files are not here.
+      // The models' files do not exist here.
       for (const model of Object.values(json.models ?? {})) {
         model.path = 'hf:org/repo';
         delete model.binPath;
@@ -216,7 +200,7 @@ describe.each(['models-and-groups.md', 'scaling.md'])('docs/%s', (page) => {
     }
   });
 
-  test('links to pages that are there', () => {
+  test('links to pages that exist', () => {
     const links = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map((match) => match[1]!);
     expect(links.filter((link) => !existsSync(resolve(ROOT, 'docs', link)))).toEqual([]);
   });
