@@ -179,6 +179,13 @@ export interface GenerateContext {
   readonly mayFallBack?: boolean;
 }
 
+/** The context of a whole request. */
+export interface RequestScope extends GenerateContext {
+  readonly trace: Trace;
+  /** Aborts `signal` and with it everything done for the request. */
+  readonly abort: (reason: unknown) => void;
+}
+
 /**
  * Runs a generation into `sink` and resolves when the reply is complete.
  *
@@ -186,7 +193,7 @@ export interface GenerateContext {
  */
 export type Generate = (
   request: GenerateRequest,
-  context: GenerateContext & { readonly trace: Trace },
+  context: RequestScope,
   sink: Sink<ReplyEvent>,
 ) => Promise<void>;
 

@@ -1,4 +1,4 @@
-import { request, type IncomingMessage } from 'node:http';
+import { request, type Agent, type ClientRequest, type IncomingMessage } from 'node:http';
 import type { Flow } from '../src/contract.js';
 import { LMServError } from '../src/errors.js';
 import { Pace } from '../src/wire/pace.js';
@@ -29,21 +29,29 @@ const MAX_ERROR_BODY = 64 * 1024;
 /** Max bytes read of a JSON document. */
 const MAX_DOCUMENT = 128 * 1024 * 1024;
 
-/** One event of a child's reply, parsed. */
+/** One event of a child's reply, parsed; nothing of it has been checked. */
 export interface ChildChunk {
-  readonly choices?: readonly unknown[];
-  readonly prompt_progress?: { readonly total: number; readonly cache: number; readonly processed: number };
-  readonly [field: string]: unknown;
+  readonly choices?: readonly object[] | null;
+  readonly prompt_progress?: object | null;
+  readonly usage?: object | null;
+  readonly error?: { readonly code?: number; readonly type?: string; readonly message?: string } | null;
+}
+
+/** Receives the events of a reply. */
+export interface ChunkSink {
+  /** Called synchronously with each event; what it throws ends the reply and is thrown. */
+  chunk(chunk: ChildChunk): void;
 }
 
 export interface StreamOptions {
   readonly signal: AbortSignal;
+  /** Must not keep connections alive. Its `destroy` ends the stream. */
+  readonly agent: Agent;
   /** Holds the child's socket back while the client does not read. */
   readonly flow: Flow;
   /** Records the arrival of events. */
   readonly activity: Activity;
-  /** Called synchronously with each event; what it throws ends the reply and is thrown. */
-  readonly onChunk: (chunk: ChildChunk) => void;
+  readonly reply: ChunkSink;
 }
 
 /**
@@ -60,24 +68,11 @@ export async function postStream(
   body: string,
   options: StreamOptions,
 ): Promise<void> {
-  const response = await send(endpoint, 'POST', path, body, options.signal);
-  try {
-    if (response.statusCode !== 200) throw await refusal(response);
-    await readStream(response, options);
-  } catch (error) {
-    options.signal.throwIfAborted();
-    throw error;
-  } finally {
-    // Destroying the connection is how a generation is cancelled.
-    response.destroy();
-  }
+  return exchange(endpoint, 'POST', path, body, options, (response) => readStream(response, options));
 }
 
-/** Listens to the socket instead of iterating it: this runs once per token. */
-function readStream(
-  response: IncomingMessage,
-  { signal, flow, activity, onChunk }: StreamOptions,
-): Promise<void> {
+/** Listens to the response instead of iterating it: this runs once per token. */
+function readStream(response: IncomingMessage, { flow, activity, reply }: StreamOptions): Promise<void> {
   const events = new SseDecoder();
   const detach = flow.attach({
     pause: () => {
@@ -90,7 +85,6 @@ function readStream(
       response.resume();
     },
   });
-  let onAbort: () => void;
   return new Promise<void>((resolve, reject) => {
     let settled = false;
     const fail = (error: Error) => {
@@ -110,7 +104,7 @@ function readStream(
       const chunk = parseChunk(data);
       // Prefill events carry progress, or the role that opens a message; everything else is a token.
       if (chunk.prompt_progress === undefined) activity.phase = 'decode';
-      onChunk(chunk);
+      reply.chunk(chunk);
     };
     const pace = new Pace(response, () => activity.held);
     response.on('data', (bytes: Buffer) => {
@@ -120,18 +114,10 @@ function readStream(
         fail(error as Error);
       }
     });
-    // A reply that has arrived completely but is held back no longer has a connection that could signal the end.
-    onAbort = () => fail(signal.reason as Error);
-    signal.addEventListener('abort', onAbort);
-    if (signal.aborted) onAbort();
     response.once('error', (error) => lost('the stream from the worker broke', error));
     response.once('end', () => lost('the stream from the worker ended before it was finished'));
     response.once('close', () => lost('the stream from the worker ended before it was finished'));
-  }).finally(() => {
-    // A signal made of others is never collected while it has a listener, nor is what the listener holds.
-    signal.removeEventListener('abort', onAbort);
-    detach();
-  });
+  }).finally(detach);
 }
 
 /** @throws ChildRefusal for an error that the child reports in its stream, ConnectionLost for one that is not JSON. */
@@ -143,7 +129,7 @@ function parseChunk(data: string): ChildChunk {
     throw new ConnectionLost('the worker sent an event that is not JSON', { cause });
   }
   if (chunk.error === undefined || chunk.error === null) return chunk;
-  const { code, type, message } = chunk.error as { code?: number; type?: string; message?: string };
+  const { code, type, message } = chunk.error;
   throw new ChildRefusal(code ?? 500, type ?? 'unknown', message ?? 'unknown');
 }
 
@@ -159,23 +145,50 @@ export async function fetchJson(
   body: string | undefined,
   signal: AbortSignal,
 ): Promise<unknown> {
-  const response = await send(endpoint, method, path, body, signal);
-  if (response.statusCode !== 200) throw await refusal(response);
-  try {
-    return JSON.parse(await readText(response, MAX_DOCUMENT)) as unknown;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw new ConnectionLost('the reply of the worker broke', { cause: error });
-  }
+  return exchange(endpoint, method, path, body, { signal }, async (response) => {
+    try {
+      return JSON.parse(await readText(response, MAX_DOCUMENT)) as unknown;
+    } catch (error) {
+      throw new ConnectionLost('the reply of the worker broke', { cause: error });
+    }
+  });
 }
 
-function send(
+/** Sends a request and reads its response; the connection ends with it, which cancels a generation. */
+async function exchange<T>(
   endpoint: Endpoint,
   method: string,
   path: string,
   body: string | undefined,
-  signal: AbortSignal,
-): Promise<IncomingMessage> {
+  { signal, agent }: { readonly signal: AbortSignal; readonly agent?: Agent },
+  read: (response: IncomingMessage) => Promise<T>,
+): Promise<T> {
+  signal.throwIfAborted();
+  const outgoing = open(endpoint, method, path, agent ?? false, body);
+  // A response that has arrived but was not read has no connection any more that could be cut.
+  let response: IncomingMessage | undefined;
+  const cut = () => void (response ?? outgoing).destroy();
+  signal.addEventListener('abort', cut);
+  try {
+    response = await responseTo(outgoing);
+    if (response.statusCode !== 200) throw await refusal(response);
+    return await read(response);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', cut);
+    cut();
+  }
+}
+
+function open(
+  endpoint: Endpoint,
+  method: string,
+  path: string,
+  agent: Agent | false,
+  body: string | undefined,
+): ClientRequest {
   const where =
     'port' in endpoint ? { host: '127.0.0.1', port: endpoint.port } : { socketPath: endpoint.socketPath };
   const headers: Record<string, string | number> = { host: 'localhost', connection: 'close' };
@@ -184,15 +197,17 @@ function send(
     headers['content-type'] = 'application/json';
     headers['content-length'] = Buffer.byteLength(body);
   }
+  const outgoing = request({ ...where, method, path, headers, agent });
+  outgoing.setNoDelay(true);
+  outgoing.end(body);
+  return outgoing;
+}
+
+function responseTo(outgoing: ClientRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ ...where, method, path, headers, agent: false, signal });
-    outgoing.setNoDelay(true);
     outgoing.once('response', resolve);
     // After the response, a late socket error would otherwise be uncaught; the stream reports it.
-    outgoing.on('error', (error) => {
-      reject(signal.aborted ? (signal.reason as Error) : unreachable(error));
-    });
-    outgoing.end(body);
+    outgoing.on('error', (error) => reject(unreachable(error)));
   });
 }
 

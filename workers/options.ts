@@ -1,3 +1,5 @@
+import type { ProgressLimits } from './progress.js';
+
 /** The options of a worker. Plain values, because this folder never reads the environment or the configuration. */
 export interface WorkerOptions {
   readonly binary: { readonly path: string; readonly kind: 'llama-cli' | 'llama-server' };
@@ -17,14 +19,9 @@ export interface WorkerOptions {
   readonly timeouts: WorkerTimeouts;
 }
 
-/** Max times without progress, milliseconds. */
-export interface WorkerTimeouts {
+export interface WorkerTimeouts extends ProgressLimits {
   /** While the model loads; every log line is progress. */
   readonly startMs: number;
-  /** Until the first token; every prefill batch is progress. */
-  readonly firstTokenMs: number;
-  /** Between tokens. */
-  readonly tokenMs: number;
 }
 
 /** The address that a child listens on. */

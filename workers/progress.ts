@@ -12,8 +12,11 @@ export interface Activity {
   held: boolean;
 }
 
+/** Max times without progress, milliseconds. */
 export interface ProgressLimits {
+  /** Until the first token; every prefill batch is progress. */
   readonly firstTokenMs: number;
+  /** Between tokens. */
   readonly tokenMs: number;
 }
 
@@ -58,5 +61,13 @@ export class ProgressWatch {
       due = Math.min(due, held ? limit : Math.max(awaitedSince, progressAt) + limit - now);
     }
     return due;
+  }
+
+  /**
+   * Milliseconds until the next look at a request that is due in `dueMs`. Never longer than the shorter limit, because the
+   * phase may change meanwhile and tokens reset no timer.
+   */
+  delay(dueMs: number): number {
+    return Math.max(1, Math.min(dueMs, this.#limits.firstTokenMs, this.#limits.tokenMs));
   }
 }

@@ -1,3 +1,4 @@
+import { Agent } from 'node:http';
 import type { WorkerExitCause } from '../src/contract.js';
 import { within } from '../src/time.js';
 import { LivenessProbe } from './liveness-probe.js';
@@ -60,8 +61,8 @@ export class Worker {
   readonly #probe: LivenessProbe;
   #watchTimer: NodeJS.Timeout | undefined;
   readonly #watch: ProgressWatch;
-  /** Each aborts the connection of one open request. */
-  readonly #open = new Set<AbortController>();
+  /** Owns the connections of all replies; each has its own. */
+  readonly #agent = new Agent({ keepAlive: false });
 
   constructor(
     readonly id: string,
@@ -181,29 +182,29 @@ export class Worker {
   }
 
   /**
-   * Sends a request to the child, passes each event of its reply to `onChunk`, prefill progress included, and resolves
-   * at its end.
+   * Sends a request to the child, passes each event of its reply to `reply`, prefill progress included, and resolves at
+   * its end.
    *
-   * @throws ChildRefusal when the child rejects the request, WorkerFailure when it dies or hangs, what `onChunk` throws,
+   * @throws ChildRefusal when the child rejects the request, WorkerFailure when it dies or hangs, what `reply` throws,
    *   the signal's reason when it aborts.
    */
-  async generate(path: string, body: object, options: Omit<StreamOptions, 'activity'>): Promise<void> {
+  async generate(
+    path: string,
+    body: object,
+    { signal, flow, reply }: Omit<StreamOptions, 'activity' | 'agent'>,
+  ): Promise<void> {
     const endpoint = this.#endpoint;
     const mark = this.child.stderr.position();
     if (!endpoint || this.#state === 'dead') throw new WorkerFailure('died', 'the worker is gone', '');
     const activity = this.#watch.begin(performance.now());
     this.#armWatch();
-    const cut = new AbortController();
-    this.#open.add(cut);
     try {
       const text = JSON.stringify({ ...body, stream: true, return_progress: true });
-      const signal = AbortSignal.any([options.signal, cut.signal]);
-      await postStream(endpoint, path, text, { ...options, signal, activity });
+      await postStream(endpoint, path, text, { signal, flow, reply, activity, agent: this.#agent });
     } catch (error) {
       if (!(error instanceof ConnectionLost)) throw error;
       throw await this.#failure(error, mark);
     } finally {
-      this.#open.delete(cut);
       this.#watch.end(activity);
     }
   }
@@ -277,14 +278,7 @@ export class Worker {
     if (this.#watchTimer) return;
     const due = this.#watch.dueIn(performance.now());
     if (due === undefined) return;
-    // Never later than the shorter deadline, because the phase may change while the timer runs and the timer is not
-    // reset for each token.
-    const { firstTokenMs, tokenMs } = this.options.timeouts;
-    this.#watchTimer = setTimeout(
-      () => void this.#checkProgress(),
-      Math.max(1, Math.min(due, firstTokenMs, tokenMs)),
-    );
-    this.#watchTimer.unref();
+    this.#watchTimer = setTimeout(() => void this.#checkProgress(), this.#watch.delay(due)).unref();
   }
 
   async #checkProgress(): Promise<void> {
@@ -305,8 +299,7 @@ export class Worker {
     clearTimeout(this.#watchTimer);
     this.#probe.end();
     // Connections to a process that survived SIGKILL would stay open; others may still deliver the last events.
-    if (status.survived)
-      for (const cut of this.#open) cut.abort(new ConnectionLost('the worker was abandoned'));
+    if (status.survived) this.#agent.destroy();
     // A worker to be recycled that exits before its last reply is finished was not ended by LMServ.
     const early = this.#cause === 'recycled' && this.#leased > 0;
     const classified = this.#wasReady ? classifyExit(status) : 'start_failed';

@@ -104,13 +104,13 @@ export class ReplyReader implements Sink<ReplyEvent> {
 
   /** Reads a chunk of OpenAI's `/v1/chat/completions` or `/v1/completions`. @throws BadReply */
   chunk(chunk: Chunk): void {
-    const before = this.#tokens;
+    const before = this.#size;
     const { prompt_progress: progress, choices, usage } = chunk;
     if (progress) this.#prefill(progress.total);
     const choice = choices?.[0];
     if (choice) this.#choice(choice);
     if (usage) this.#noteUsage(readUsage(usage));
-    this.#empty = this.#tokens === before && !progress ? this.#empty + 1 : 0;
+    this.#empty = this.#size === before && !progress ? this.#empty + 1 : 0;
     if (this.#empty > MAX_EMPTY) throw new BadReply(`sent ${MAX_EMPTY} events in a row without content`);
   }
 

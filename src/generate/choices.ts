@@ -2,23 +2,21 @@ import type { GenerateEvent, Sink, Usage } from '../contract.js';
 
 /**
  * Runs `n` generations at once into one sink: each event carries the index of its choice, and their usages become one,
- * with the prompt counted once, as OpenAI does. If one fails, all end.
+ * with the prompt counted once, as OpenAI does. If one fails, `abort` ends the others.
  *
  * @throws the error of the first one that fails, once all have ended.
  */
 export async function runChoices(
   n: number,
-  signal: AbortSignal,
+  abort: (reason: unknown) => void,
   sink: Sink,
-  choice: (index: number, signal: AbortSignal, sink: Sink) => Promise<void>,
+  choice: (index: number, sink: Sink) => Promise<void>,
 ): Promise<void> {
-  const failed = new AbortController();
-  const ended = AbortSignal.any([signal, failed.signal]);
   let usage: Usage | undefined;
   let failure: { readonly reason: unknown } | undefined;
   const run = async (index: number): Promise<void> => {
     try {
-      await choice(index, ended, {
+      await choice(index, {
         event: (event) => {
           if (event.type === 'usage') usage = addUsage(usage, event.usage);
           else sink.event(labelled(event, index));
@@ -26,7 +24,7 @@ export async function runChoices(
       });
     } catch (reason) {
       failure ??= { reason };
-      failed.abort();
+      abort(reason);
     }
   };
   await Promise.all(Array.from({ length: n }, (_, index) => run(index)));

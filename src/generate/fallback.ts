@@ -1,7 +1,6 @@
 import type { Backend, GenerateContext, GenerateRequest, OpenReply, Sink } from '../contract.js';
 import { LMServError, toLMServError, type ErrorCode } from '../errors.js';
 import { systemClock, type After } from '../time.js';
-import { deadline } from './deadline.js';
 
 /** A backend that may serve a request, as part of a group. */
 export interface Member {
@@ -46,7 +45,12 @@ export async function openFirst<M extends Member>(
   options: FallbackOptions = {},
 ): Promise<OpenReply> {
   const { firstTokenMs, after = systemClock.after } = options;
-  const limit = deadline(context.signal, firstTokenMs, noFirstToken, after);
+  const late = new AbortController();
+  const signal = firstTokenMs === undefined ? context.signal : AbortSignal.any([context.signal, late.signal]);
+  const cancelLimit =
+    firstTokenMs === undefined
+      ? undefined
+      : after(firstTokenMs, () => late.abort(noFirstToken(firstTokenMs)));
   const failures: LMServError[] = [];
   const tried = new Set<M>();
   try {
@@ -55,22 +59,18 @@ export async function openFirst<M extends Member>(
       sink.event({ type: 'attempt', model, backend: backend.name, again: failures.length > 0 });
       tried.add(member);
       try {
-        return await backend.open(
-          requestFor(member),
-          { ...context, signal: limit.signal, mayFallBack },
-          sink,
-        );
+        return await backend.open(requestFor(member), { ...context, signal, mayFallBack }, sink);
       } catch (thrown) {
         if (context.signal.aborted) throw thrown;
-        const error = toLMServError(limit.signal.aborted ? limit.signal.reason : thrown);
+        const error = toLMServError(late.signal.aborted ? late.signal.reason : thrown);
         if (isClients(error)) throw error;
         failures.push(error);
         options.onFailure?.({ requestId: context.requestId, model, backend: backend.name, error });
-        if (limit.signal.aborted) break;
+        if (late.signal.aborted) break;
       }
     }
   } finally {
-    limit.clear();
+    cancelLimit?.();
   }
   throw summary(failures, tried.size);
 }

@@ -1,9 +1,8 @@
-import type { Generate, GenerateRequest, JsonObject, ReplyEvent, Sink } from '../contract.js';
+import type { Generate, GenerateRequest, JsonObject, Sink } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { runChoices } from './choices.js';
 import { systemClock, type After } from '../time.js';
-import { deadline } from './deadline.js';
 import { openFirst, type Member, type MemberFailure } from './fallback.js';
 import { Tracer } from './trace.js';
 
@@ -52,45 +51,30 @@ export function createGenerate(
   { onFailure, logger, after = systemClock.after }: GenerateOptions = {},
 ): Generate {
   return async function generate(request, context, sink) {
+    const { n, deadlineMs } = request;
     const { members, firstTokenMs } = resolve(request.model, request.unknownModel, request.provider);
-    const broken = new AbortController();
-    const tracer = new Tracer(context.trace, abortingSink(sink, broken), (facts, message) =>
+    const tracer = new Tracer(context, sink, (facts, message) =>
       logger?.debug({ ...facts, requestId: context.requestId }, message),
     );
-    const limit = deadline(context.signal, request.deadlineMs, overdue, after);
-    const signal = AbortSignal.any([limit.signal, broken.signal]);
-    const slots = request.n === 1 ? undefined : { held: 0 };
-    const choice = async (index: number, signal: AbortSignal, into: Sink) => {
+    const options = { firstTokenMs, onFailure, after };
+    const ownContext = n === 1 ? context : { ...context, slots: { held: 0 } };
+    const choice = async (index: number, into: Sink) => {
       const requestFor = (member: LimitedMember) => limited(choiceOf(request, index), member.maxTokens);
-      const choiceContext = { ...context, signal, ...(slots && { slots }) };
-      const options = { firstTokenMs, onFailure, after };
-      const reply = await openFirst(members, requestFor, choiceContext, into, options);
+      const reply = await openFirst(members, requestFor, ownContext, into, options);
       await reply.done;
     };
+    const cancelDeadline =
+      deadlineMs === undefined ? undefined : after(deadlineMs, () => context.abort(overdue(deadlineMs)));
     try {
-      if (request.n === 1) await choice(0, signal, tracer);
-      else await runChoices(request.n, signal, tracer, choice);
+      if (n === 1) await choice(0, tracer);
+      else await runChoices(n, context.abort, tracer, choice);
       tracer.end();
     } catch (error) {
       tracer.end(error);
       throw error;
     } finally {
-      limit.clear();
+      cancelDeadline?.();
     }
-  };
-}
-
-/** An error of the sink is not a backend failure: it aborts the generation, so that nothing is retried. */
-function abortingSink(sink: Sink<ReplyEvent>, broken: AbortController): Sink<ReplyEvent> {
-  return {
-    event: (event) => {
-      try {
-        sink.event(event);
-      } catch (error) {
-        broken.abort(error);
-        throw error;
-      }
-    },
   };
 }
 

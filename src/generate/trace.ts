@@ -1,4 +1,4 @@
-import type { GenerateEvent, ReplyEvent, Sink, Trace } from '../contract.js';
+import type { GenerateEvent, ReplyEvent, RequestScope, Sink, Trace } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { GapCounter } from '../observe/token-gaps.js';
 
@@ -22,6 +22,7 @@ const STEPS = {
 /** Writes the trace of one generation from its events, and passes on the events of the reply. */
 export class Tracer implements Sink {
   readonly #trace: Trace;
+  readonly #abort: (reason: unknown) => void;
   readonly #sink: Sink<ReplyEvent>;
   readonly #log: Log;
   readonly #began = performance.now();
@@ -32,8 +33,13 @@ export class Tracer implements Sink {
   #waitingSince = 0;
 
   /** @param log called for each step and at the end. */
-  constructor(trace: Trace, sink: Sink<ReplyEvent>, log: Log = () => undefined) {
+  constructor(
+    { trace, abort }: Pick<RequestScope, 'trace' | 'abort'>,
+    sink: Sink<ReplyEvent>,
+    log: Log = () => undefined,
+  ) {
     this.#trace = trace;
+    this.#abort = abort;
     this.#sink = sink;
     this.#log = log;
     trace.tokenGaps = this.#gaps;
@@ -60,7 +66,13 @@ export class Tracer implements Sink {
       default:
         return this.#progress(event);
     }
-    this.#sink.event(event);
+    try {
+      this.#sink.event(event);
+    } catch (error) {
+      // Not a backend failure: nothing must be retried.
+      this.#abort(error);
+      throw error;
+    }
   }
 
   /** The generation is over; `error` is what ended it early. */

@@ -4,7 +4,6 @@ import type { Caller, Trace } from '../contract.js';
 import { compact } from '../dialects/shared/fields.js';
 import type { LMServError } from '../errors.js';
 import { newTrace } from '../generate/trace.js';
-import { closeWithConnection } from './server.js';
 
 /** State of one HTTP request while it is served. */
 export interface RequestContext {
@@ -14,8 +13,8 @@ export interface RequestContext {
   readonly trace: Trace;
   /** Aborts when the client disconnects before its reply is finished, or through `abort`. */
   readonly signal: AbortSignal;
-  /** Ends the generation; the client receives the LMServError. */
-  readonly abort: (reason: LMServError) => void;
+  /** Ends the generation; the client receives an LMServError. */
+  readonly abort: (reason: unknown) => void;
   /** The request went to a route that generates. */
   generated: boolean;
   /** The tenant that pays; known once the request is admitted. */
@@ -24,9 +23,7 @@ export interface RequestContext {
 }
 
 /** Gives each request its id and its abort signal. */
-export const requestContext: RequestHandler = (request, response, next) => {
-  // Node reads on in what it had received when the connection was closed for sending too many requests.
-  if (request.socket.destroyed) return;
+export const requestContext: RequestHandler = (_request, response, next) => {
   const gone = new AbortController();
   const context: RequestContext = {
     requestId: randomUUID(),
@@ -38,7 +35,6 @@ export const requestContext: RequestHandler = (request, response, next) => {
   };
   response.locals.context = context;
   response.setHeader('x-request-id', context.requestId);
-  closeWithConnection(response);
   response.once('close', () => {
     if (!response.writableFinished) gone.abort(new DOMException('the client disconnected', 'AbortError'));
   });

@@ -8,7 +8,6 @@ import { LMServError, toLMServError } from '../errors.js';
 import { ReplyFlow } from '../generate/flow.js';
 import { callerOf, contextOf, queueHeaders } from './context.js';
 import { writeStream } from './reply.js';
-import { cutOffWhenStalled } from './server.js';
 
 /** Decides which tenant pays for a request. */
 export interface Admission {
@@ -30,21 +29,19 @@ export function generateHandler(dialect: Dialect, generate: Generate, admission:
     request.body = undefined;
     const caller = callerOf(response);
     context.tenant = admission.admit(caller, call.request.tenant);
-    const { requestId, signal, trace } = context;
+    const { requestId, signal, abort, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
     const wanted = { ...call.request, ...generationOptions(request.headers) };
     const flow = new ReplyFlow();
     const run = (sink: Sink<ReplyEvent>) =>
-      generate(wanted, { requestId, caller, signal, trace, flow }, sink);
+      generate(wanted, { requestId, caller, signal, abort, trace, flow }, sink);
     if ('stream' in call) {
       const failure = await writeStream(response, call.stream(info), flow, run);
-      cutOffWhenStalled(response);
       if (failure) context.error = toLMServError(failure);
     } else {
       const collector = new Collector(call.request.n);
       await run(collector);
       const reply = await call.reply(collector.collected(), info);
-      cutOffWhenStalled(response);
       response.set(queueHeaders(response)).json(reply);
     }
   };

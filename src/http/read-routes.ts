@@ -4,7 +4,6 @@ import type { RequestHandler } from 'express';
 import type { BackendStatus, Caller, ModelInfo } from '../contract.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { callerOf, contextOf, type RequestContext } from './context.js';
-import { cutOffWhenStalled } from './server.js';
 
 /** The models and their backends, as far as they are read here. */
 export interface ModelSource {
@@ -115,13 +114,12 @@ export function metrics(source: MetricsSource): RequestHandler {
   };
 }
 
-/** `GET /usage`, as fast as the client reads it; a client that leaves, or reads nothing for 30 s, ends the report. */
+/** `GET /usage`, as fast as the client reads it; a client that leaves ends the report. */
 export function usage(source: UsageSource): RequestHandler {
   return async (request, response) => {
     const { contentType, pieces } = await source.report(callerOf(response), request.query);
     response.setHeader('Content-Type', contentType);
     if (request.method === 'HEAD') return void response.end();
-    cutOffWhenStalled(response);
     // The headers have been sent: a report that fails now is cut off, and one whose client disconnects simply ends.
     await pipeline(Readable.from(noteError(pieces, contextOf(response))), response).catch(() => undefined);
   };

@@ -4,7 +4,6 @@ import type { StreamEncoder } from '../dialects/shared/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
 import type { ReplyFlow } from '../generate/flow.js';
 import { queueHeaders } from './context.js';
-import { STALL_MS } from './server.js';
 
 /** Interval between pings while there are no tokens, milliseconds. */
 const PING_MS = 15_000;
@@ -48,7 +47,6 @@ class ReplyWriter implements Sink<ReplyEvent> {
   readonly #flow: ReplyFlow;
   #open = false;
   #pings: NodeJS.Timeout | undefined;
-  #stall: NodeJS.Timeout | undefined;
 
   constructor(response: Response, encoder: StreamEncoder, flow: ReplyFlow) {
     this.#response = response;
@@ -73,7 +71,6 @@ class ReplyWriter implements Sink<ReplyEvent> {
   /** Nothing more will be written. */
   end(): void {
     clearInterval(this.#pings);
-    clearTimeout(this.#stall);
     this.#response.off('drain', this.#onDrain);
   }
 
@@ -83,30 +80,12 @@ class ReplyWriter implements Sink<ReplyEvent> {
       this.#open = true;
     }
     this.#postponePing();
-    if (!this.#response.write(text) && !this.#flow.held) this.#hold();
-  }
-
-  /**
-   * The client is not reading at the moment; it is cut off after 30 s of that. A reply pipelined behind another has no
-   * socket yet, so its 30 s begin once it has one, or up to 30 s later.
-   */
-  #hold(): void {
-    const response = this.#response;
+    if (this.#response.write(text) || this.#flow.held) return;
     this.#flow.hold();
-    let offered = response.socket !== null;
-    const timer = setTimeout(() => {
-      if (offered) response.destroy();
-      else timer.refresh();
-      offered = response.socket !== null;
-    }, STALL_MS);
-    this.#stall = timer;
-    response.once('drain', this.#onDrain);
+    this.#response.once('drain', this.#onDrain);
   }
 
-  readonly #onDrain = (): void => {
-    clearTimeout(this.#stall);
-    this.#flow.release();
-  };
+  readonly #onDrain = (): void => this.#flow.release();
 
   /** Sends the encoder's ping whenever nothing has been sent for a while, beginning with the prefill. */
   #postponePing(): void {

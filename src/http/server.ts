@@ -22,11 +22,21 @@ const OPTIONS: ServerOptions = {
   requireHostHeader: false,
 };
 
+/** Max time during which a client reads nothing of what is ready for it, milliseconds. */
+const STALL_MS = 30_000;
+
 /** The HTTP server around the app, not yet listening. Requests that Node itself refuses get errors in LMServ's form. */
 export function httpServer(app: RequestListener, options: ServerOptions = {}): Server {
-  const server = createServer({ ...OPTIONS, ...options }, app);
-  // An unknown expectation may be ignored (RFC 9110, 10.1.1).
-  return server.on('checkExpectation', app).on('clientError', onClientError);
+  const onRequest: RequestListener = (request, response) => {
+    if (follow(response)) app(request, response);
+  };
+  return (
+    createServer({ ...OPTIONS, ...options }, onRequest)
+      // An unknown expectation may be ignored (RFC 9110, 10.1.1).
+      .on('checkExpectation', onRequest)
+      .on('clientError', onClientError)
+      .setTimeout(STALL_MS, onTimeout)
+  );
 }
 
 /** Errors of Node's parser, which occur before there is a request to reply to. */
@@ -77,36 +87,30 @@ export function onAcceptError(logger: Logger, now = () => performance.now()): (e
   };
 }
 
-/** Max number of open requests per connection. Each takes up to 20 KB, and Node reads any number of them. */
-const MAX_PIPELINED = 100;
+/** Max number of open requests per connection. Clients hardly ever pipeline, and Node reads any number of requests. */
+const MAX_PIPELINED = 20;
 
 /** The open replies of each connection: one listener serves them all, however many a client pipelines. */
 const openReplies = new WeakMap<Socket, Set<ServerResponse>>();
 
 /**
  * Makes a response emit 'close' when its connection ends. Node does that for the response that is being written; those
- * pipelined behind it have no socket yet and would never notice that their client has gone. A connection with more than
- * 100 open requests is closed.
+ * pipelined behind it have no socket yet and would never notice that their client has gone.
+ *
+ * @returns false for a request beyond the 20 that a connection may have open, which closes the connection, and for those
+ *   behind it: Node reads on in what it had received.
  */
-export function closeWithConnection(response: ServerResponse): void {
+function follow(response: ServerResponse): boolean {
   const { socket } = response.req;
+  if (socket.destroyed) return false;
   const replies = openReplies.get(socket) ?? followConnection(socket);
+  if (replies.size === MAX_PIPELINED) {
+    socket.destroy();
+    return false;
+  }
   replies.add(response);
   response.once('close', () => replies.delete(response));
-  if (replies.size > MAX_PIPELINED) socket.destroy();
-}
-
-/** Max time during which a client reads nothing, milliseconds. */
-export const STALL_MS = 30_000;
-
-/**
- * Cuts off a client that reads nothing for 30 s, so that it does not hold its connection and buffers forever. Called when
- * the reply is complete: a reply that is still being generated may send nothing for longer.
- */
-export function cutOffWhenStalled(response: ServerResponse): void {
-  response.setTimeout(STALL_MS, () => response.destroy());
-  // The limit is the socket's, and must not hit the reply that is pipelined behind this one.
-  response.prependOnceListener('finish', () => response.socket?.setTimeout(0));
+  return true;
 }
 
 function followConnection(socket: Socket): Set<ServerResponse> {
@@ -120,4 +124,13 @@ function followConnection(socket: Socket): Set<ServerResponse> {
 function close(response: ServerResponse): void {
   response.destroy();
   response.emit('close');
+}
+
+/**
+ * No byte has moved on a connection for a while. It is cut off if its client does not read, so that it does not hold its
+ * buffers for ever, or if it is idle. Otherwise a reply is being generated, and may send nothing for longer.
+ */
+function onTimeout(socket: Socket): void {
+  const idle = (openReplies.get(socket)?.size ?? 0) === 0;
+  if (idle || socket.writableLength > 0) socket.destroy();
 }

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
-import { createServer, request, type IncomingMessage, type Server } from 'node:http';
+import { request, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { pino } from 'pino';
 import type { RequestRecord } from '../../src/http/request-log.js';
+import { httpServer } from '../../src/http/server.js';
 import { Metrics } from '../../src/observe/metrics/metrics.js';
 import { accounting, KEY, saying, testApp, type TestOptions } from '../support/app.js';
 
@@ -11,7 +12,7 @@ import { accounting, KEY, saying, testApp, type TestOptions } from '../support/a
 let server: Server;
 
 async function serve(options: Partial<TestOptions>): Promise<void> {
-  server = createServer(testApp(options)).listen(0, '127.0.0.1');
+  server = httpServer(testApp(options)).listen(0, '127.0.0.1');
   await once(server, 'listening');
 }
 

@@ -5,16 +5,16 @@ import type {
   GenerateEvent,
   GenerateRequest,
   ReplyEvent,
+  RequestScope,
   Sink,
-  Trace,
 } from '../../src/contract.js';
 import { released } from '../../src/backends/custom.js';
 import { opening } from '../../src/backends/opening.js';
 import { ReplyFlow } from '../../src/generate/flow.js';
 import { newTrace, Tracer } from '../../src/generate/trace.js';
 
-/** What a test generates in: the context, and the trace that the events are written to. */
-export type TestContext = GenerateContext & { readonly trace: Trace };
+/** What a test generates in. */
+export type TestContext = RequestScope;
 
 /** The events of a reply, as a fake makes them. */
 export type Script = (
@@ -23,10 +23,12 @@ export type Script = (
 ) => AsyncIterable<ReplyEvent> | Iterable<ReplyEvent>;
 
 export function testContext(more: Partial<TestContext> = {}): TestContext {
+  const controller = new AbortController();
   return {
     requestId: 'r1',
     caller: { name: 'someone', admin: false },
-    signal: new AbortController().signal,
+    signal: controller.signal,
+    abort: (reason) => controller.abort(reason),
     flow: new ReplyFlow(),
     trace: newTrace(),
     ...more,
@@ -52,7 +54,8 @@ async function* pulled<E extends GenerateEvent>(
     flow.hold();
     wake();
   };
-  const done = run({ ...context, signal, flow }, { event }).finally(() => {
+  const abort = (reason: unknown) => left.abort(reason);
+  const done = run({ ...context, signal, abort, flow }, { event }).finally(() => {
     ended = true;
     wake();
   });
@@ -78,7 +81,7 @@ export function pull(
   its: TestContext,
 ): AsyncGenerator<ReplyEvent> {
   return pulled<ReplyEvent>(its, async (context, sink) => {
-    const tracer = new Tracer(context.trace, sink);
+    const tracer = new Tracer(context, sink);
     try {
       const { done } = await backend.open(request, context, tracer);
       await done;

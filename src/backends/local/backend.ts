@@ -13,7 +13,7 @@ import type { PoolObserver } from '../../observe/pool-observer.js';
 import type { Lease, LeaseOptions, Pool } from '../../pool/pool.js';
 import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
-import { ChildRefusal, type ChildChunk } from '../../../workers/child-http.js';
+import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
 import { toChildRequest, type ChildRequest } from './child-request.js';
@@ -23,7 +23,7 @@ import { refuseSpecialTokens } from './special-tokens.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
-import { BadReply, ReplyReader, type Chunk } from '../reply-reader.js';
+import { BadReply, ReplyReader } from '../reply-reader.js';
 import { workerInfo } from './worker-info.js';
 
 /** Max retries of a request whose worker failed before the first token. */
@@ -220,8 +220,7 @@ export class LocalBackend implements Backend {
       const child = await this.#childRequest(reply, worker, signal);
       if (reply.full) return reader.event({ type: 'finish', index: 0, reason: 'length' });
       before = reply.tokens;
-      const onChunk = (chunk: ChildChunk) => reader.chunk(chunk as Chunk);
-      await worker.generate(child.path, child.body, { signal, flow, onChunk });
+      await worker.generate(child.path, child.body, { signal, flow, reply: reader });
       reader.checkFinished();
     } catch (error) {
       if (error instanceof BadReply)

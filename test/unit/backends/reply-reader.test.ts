@@ -146,9 +146,18 @@ test('a reply that is far longer than max_tokens is broken', () => {
   expect(() => made.chunk(chunk)).toThrow('sent far more tokens than max_tokens');
 });
 
-test('more than 10,000 events in a row without content break the reply', () => {
-  const made = reader();
-  const empty = delta({});
+test.each<[string, JsonObject, object]>([
+  ['nothing', {}, { delta: {} }],
+  ['unrequested log probabilities', {}, { delta: {}, logprobs: { content: [{ token: '', logprob: 0 }] } }],
+  [
+    'log probabilities only',
+    { logprobs: true },
+    { delta: { content: '' }, logprobs: { content: [{ token: '', logprob: 0 }] } },
+  ],
+  ['parts of calls without content', {}, { delta: { tool_calls: [{ index: 0 }] } }],
+])('events with %s are let through up to 10,000 in a row', (_, body, choice) => {
+  const made = reader(body);
+  const empty = { choices: [choice] };
   const some = (count: number) => Array.from({ length: count }, () => made.chunk(empty));
   some(10_000);
   read(made, delta({ content: 'a' }));

@@ -7,7 +7,13 @@ const usage = (completionTokens: number): GenerateEvent => ({
   usage: { promptTokens: 5, completionTokens, cachedTokens: 0 },
 });
 
-const never = new AbortController().signal;
+const never = () => undefined;
+
+/** The cancellation of a request. */
+function scope() {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: (reason: unknown) => controller.abort(reason) };
+}
 
 /** A sink that keeps what it is given. */
 function recording() {
@@ -22,7 +28,7 @@ const aborted = (signal: AbortSignal) =>
 
 test('each event has the index of its choice; the prompt is counted once', async () => {
   const { events, sink } = recording();
-  await runChoices(2, never, sink, async (index, _signal, into) => {
+  await runChoices(2, never, sink, async (index, into) => {
     into.event(text(`t${index}`));
     into.event(usage(index + 1));
   });
@@ -39,7 +45,8 @@ test('each event has the index of its choice; the prompt is counted once', async
 
 test('when one fails the others are ended, also one that waits', async () => {
   const ended: number[] = [];
-  const merged = runChoices(2, never, recording().sink, async (index, signal) => {
+  const { signal, abort } = scope();
+  const merged = runChoices(2, abort, recording().sink, async (index) => {
     try {
       if (index === 0) throw new Error('boom');
       await aborted(signal);
@@ -53,9 +60,9 @@ test('when one fails the others are ended, also one that waits', async () => {
 
 test('when the client leaves all are ended, and no usage is made up', async () => {
   const ended: number[] = [];
-  const client = new AbortController();
+  const { signal, abort } = scope();
   const { events, sink } = recording();
-  const merged = runChoices(2, client.signal, sink, async (index, signal, into) => {
+  const merged = runChoices(2, abort, sink, async (index, into) => {
     try {
       into.event(text('a'));
       await aborted(signal);
@@ -63,7 +70,7 @@ test('when the client leaves all are ended, and no usage is made up', async () =
       ended.push(index);
     }
   });
-  client.abort();
+  abort(new Error('gone'));
   await expect(merged).rejects.toThrow('ended');
   expect(ended.sort()).toEqual([0, 1]);
   expect(events.map((event) => event.type)).toEqual(['text', 'text']);
@@ -73,7 +80,7 @@ test('a choice that waits does not hold up the others, nor is it forgotten', asy
   let go!: () => void;
   const waits = new Promise<void>((resolve) => (go = resolve));
   const { events, sink } = recording();
-  const merged = runChoices(2, never, sink, async (index, _signal, into) => {
+  const merged = runChoices(2, never, sink, async (index, into) => {
     if (index === 0) await waits;
     into.event(text(`t${index}`));
     if (index === 1) into.event(text('more'));
@@ -90,7 +97,7 @@ test('a choice that waits does not hold up the others, nor is it forgotten', asy
 
 test('events are passed on in the order in which they come', async () => {
   const { events, sink } = recording();
-  await runChoices(3, never, sink, async (_index, _signal, into) => {
+  await runChoices(3, never, sink, async (_index, into) => {
     for (let i = 0; i < 4; i += 1) {
       into.event(text('t'));
       await Promise.resolve();
@@ -107,7 +114,8 @@ test('a sink that throws ends all choices with what it threw', async () => {
       throw new Error('no more');
     },
   };
-  const merged = runChoices(2, never, sink, async (index, signal, into) => {
+  const { signal, abort } = scope();
+  const merged = runChoices(2, abort, sink, async (index, into) => {
     try {
       if (index === 1) into.event(text('a'));
       await aborted(signal);

@@ -11,7 +11,7 @@ function tracing() {
   const passed: ReplyEvent[] = [];
   const lines: Record<string, unknown>[] = [];
   const tracer = new Tracer(
-    trace,
+    { trace, abort: () => undefined },
     { event: (event) => void passed.push(event) },
     (facts) => void lines.push(facts),
   );

@@ -48,7 +48,7 @@ test('a traced generation has one gap less than tokens, for each choice', () => 
     { type: 'text', index: 1, text: 'c' },
     { type: 'finish', index: 0, reason: 'stop' },
   ];
-  const tracer = new Tracer(trace, { event: () => undefined });
+  const tracer = new Tracer({ trace, abort: () => undefined }, { event: () => undefined });
   for (const event of events) tracer.event(event);
   expect(trace.tokenGaps!.counts.reduce((sum, count) => sum + count, 0)).toBe(2);
 });
