@@ -17,8 +17,11 @@ const CHECKED = [
   'scripts',
   'src',
   'workers',
+  'bench',
+  'test/chaos',
+  'test/harness',
 ];
-const SKIPPED = ['node_modules', 'scripts/check-prose.mjs'];
+const SKIPPED = ['node_modules', 'scripts/check-prose.mjs', 'bench/results'];
 const EXTENSIONS = /\.(md|ts|mts|mjs|json|sh|conf|service|socket|py)$|Caddyfile$/;
 
 /** Construction and what to write instead. A space also matches a line break with a comment mark. */

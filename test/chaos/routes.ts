@@ -1,16 +1,98 @@
-import { jsonReply, ndjsonReply, sseReply, textReply, type ReadReply } from './reply.js';
+import type { Exchange } from './exchange.js';
+
+/** A reply with status 200: whole by its contract, ended by an error, or cut. */
+export type Reply =
+  | { readonly end: 'whole'; readonly text: string }
+  | { readonly end: 'error'; readonly text: string; readonly code: string }
+  | { readonly end: 'cut'; readonly text: string }
+  /** It ended, but violates its contract. */
+  | { readonly end: 'malformed'; readonly text: string };
+
+export type ReadReply = (exchange: Exchange) => Reply;
+
+/** Plain text is whole with its last chunk; a trailer then says how the generation ended. */
+export const textReply: ReadReply = ({ body, complete, trailers }) => {
+  if (!complete) return { end: 'cut', text: body };
+  return { end: trailers['x-finish-reason'] === undefined ? 'malformed' : 'whole', text: body };
+};
+
+/** One JSON document; `textOf` may throw on one of another kind. */
+export function jsonReply(textOf: (body: unknown) => string): ReadReply {
+  return ({ body, complete }) => {
+    if (!complete) return { end: 'cut', text: '' };
+    const text = attempt(() => textOf(JSON.parse(body)));
+    return typeof text === 'string' ? { end: 'whole', text } : { end: 'malformed', text: body };
+  };
+}
+
+/** Server-sent events are whole with `[DONE]`, or end with an error event. */
+export function sseReply<Event extends object>(deltaOf: (event: Event) => string): ReadReply {
+  return ({ body, complete }) => {
+    let text = '';
+    for (const data of payloads(body)) {
+      if (data === '[DONE]') return { end: complete ? 'whole' : 'cut', text };
+      const event = attempt(() => JSON.parse(data) as Event & Failing);
+      if (event === undefined) return { end: 'malformed', text };
+      if (event.error) return { end: 'error', text, code: event.error.code ?? 'unknown' };
+      text += deltaOf(event);
+    }
+    return { end: complete ? 'malformed' : 'cut', text };
+  };
+}
+
+/** Lines of JSON are whole with the line `done`, or end with a line `error`. */
+export const ndjsonReply: ReadReply = ({ body, complete }) => {
+  let text = '';
+  for (const line of body.split('\n').slice(0, -1)) {
+    const event = attempt(() => JSON.parse(line) as Line);
+    if (event?.type === 'chunk') text += event.text;
+    else if (event?.type === 'done') return { end: complete ? 'whole' : 'cut', text };
+    else if (event?.type === 'error') return { end: 'error', text, code: event.code ?? event.message };
+    else return { end: 'malformed', text };
+  }
+  return { end: complete ? 'malformed' : 'cut', text };
+};
+
+interface Failing {
+  readonly error?: { readonly code?: string | null };
+}
+
+type Line =
+  | { readonly type: 'chunk'; readonly text: string }
+  | { readonly type: 'done' }
+  | { readonly type: 'error'; readonly message: string; readonly code?: string };
+
+/** The data of each whole event; comments are pings. */
+function payloads(body: string): string[] {
+  const events = body.split('\n\n').slice(0, -1);
+  return events.filter((event) => event.startsWith('data: ')).map((event) => event.slice('data: '.length));
+}
+
+/** The code of an error in any dialect: OpenAI's object, or a word. */
+export function errorCode(body: string): string {
+  const error = attempt(() => (JSON.parse(body) as { error?: string | { code?: string } }).error);
+  return (typeof error === 'string' ? error : error?.code) ?? 'unknown';
+}
+
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
 
 /** How a question reaches the model; replies are compared within a form. */
 export type Form = 'helpful' | 'bare' | 'raw';
 
-/** One way to ask. */
+/** One way to send a question. */
 export interface Route {
   readonly name: string;
   readonly path: string;
   readonly form: Form;
   /** The text comes in pieces. */
   readonly streams: boolean;
-  /** The reply cannot be gone on with on another worker: it may be broken, visibly. */
+  /** The reply cannot be resumed on another worker: it may break, visibly. */
   readonly bound?: boolean;
   readonly body: (question: string, maxTokens: number) => object;
   readonly read: ReadReply;
@@ -49,7 +131,7 @@ export const ROUTES: readonly Route[] = [
     path: '/chat',
     form: 'helpful',
     streams: true,
-    // Its own defaults are meant for a temperature above 0.
+    // Its defaults are meant for a temperature above 0.
     body: (question, max) => ({ prompt: question, ...sampled(max), top_p: 1, repeat_penalty: 1 }),
     read: textReply,
   },
@@ -134,7 +216,7 @@ export const ROUTES: readonly Route[] = [
   },
 ];
 
-/** Log probabilities belong to the tokens that were drawn, so no other worker can go on with such a reply. */
+/** Log probabilities belong to the tokens that were drawn, so no other worker can resume such a reply. */
 export const BOUND_ROUTE: Route = {
   name: '/v1/chat/completions, log probabilities',
   path: '/v1/chat/completions',
@@ -145,7 +227,7 @@ export const BOUND_ROUTE: Route = {
   read: sseReply(chatDelta),
 };
 
-/** The way by which the undisturbed replies of a form are recorded. */
+/** The route that records the undisturbed replies of a form. */
 export const REFERENCE_ROUTES: Readonly<Record<Form, Route>> = {
   helpful: named('/v1/chat/completions'),
   bare: named('/execute'),
