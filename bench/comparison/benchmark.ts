@@ -76,27 +76,20 @@ interface Plan {
   readonly rounds: number;
 }
 
-const STREAMS = { full: [1, 8, 32], quick: [1, 8] };
-const ROUNDS = { full: 5, quick: 2 };
-
 /** The larger model is slower, so fewer events take as long. `requests` are one-token replies. */
 const AMOUNTS: Record<ModelName, { tokens: number; events: number; requests: number }> = {
   demo: { tokens: 128, events: 4096, requests: 200 },
   large: { tokens: 32, events: 1024, requests: 100 },
 };
 
-function planFor(model: ModelName, options: BenchOptions): Plan {
-  const extent = options.quick ? 'quick' : 'full';
-  const { tokens, events, requests } = AMOUNTS[model];
-  const share = options.quick ? 0.5 : 1;
-  const replies = (options.streams ?? STREAMS[extent]).map((streams) => ({
-    streams,
-    tokens: options.tokens ?? tokens,
-    events: events * share,
-  }));
+function planFor(model: ModelName, { quick, ...options }: BenchOptions): Plan {
+  const { tokens = AMOUNTS[model].tokens, streams = quick ? [1, 8] : [1, 8, 32] } = options;
+  const { events, requests } = AMOUNTS[model];
+  const share = quick ? 0.5 : 1;
+  const replies = streams.map((count) => ({ streams: count, tokens, events: events * share }));
   return {
     loads: [...replies, { streams: 1, tokens: 1, events: requests * share }],
-    rounds: options.rounds ?? ROUNDS[extent],
+    rounds: options.rounds ?? (quick ? 2 : 5),
   };
 }
 
@@ -117,20 +110,10 @@ function measureTarget(
   return measure(client, jobFor(target, texts, tokens, streams), target.pids, signal);
 }
 
+// prettier-ignore
 const HEAD = [
-  'target',
-  'streams × tokens',
-  'events/s',
-  'of direct (min–max)',
-  'of bare (min–max)',
-  'first token p50',
-  'p99 ms',
-  'gap p50',
-  'p99 ms',
-  'CPU µs/token',
-  'CPU ms/request',
-  'of bare (min–max)',
-  'errors',
+  'target', 'streams × tokens', 'events/s', 'of direct (min–max)', 'of bare (min–max)', 'first token p50', 'p99 ms',
+  'gap p50', 'p99 ms', 'CPU µs/token', 'CPU ms/request', 'of bare (min–max)', 'errors',
 ];
 
 function comparisonTable(rows: readonly Row[]): string {
@@ -178,10 +161,8 @@ function comparisonChart(rows: readonly Row[]): string {
 function panel(title: string, rows: readonly Row[], pick: (row: Row) => Spread | undefined): Panel {
   const streams = [...new Set(rows.map((row) => row.streams))];
   const targets = [...new Set(rows.map((row) => row.target))];
-  const find = (target: string, count: number) =>
-    rows.find((row) => row.target === target && row.streams === count);
-  const valueOf = (target: string, count: number) => {
-    const row = find(target, count);
+  const valueOf = (name: string, count: number) => {
+    const row = rows.find(({ target, streams: its }) => target === name && its === count);
     return row && pick(row);
   };
   return {

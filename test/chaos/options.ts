@@ -42,18 +42,17 @@ export interface Preset {
   readonly mix: Mix;
 }
 
-const NOTHING_ELSE: Mix = {
-  plain: 100,
-  bound: 0,
-  slow: 0,
-  leavesWaiting: 0,
-  leavesStreaming: 0,
-  leavesSending: 0,
-  bad: 0,
-};
-
 /** The longest story of the demo model is shorter. */
 const WHOLE_REPLY = 320;
+
+const NO_FAULTS = {
+  seconds: undefined,
+  workers: 4,
+  killEveryMs: 0,
+  stopRate: 0,
+  burstEvery: 0,
+  mix: { plain: 100, bound: 0, slow: 0, leavesWaiting: 0, leavesStreaming: 0, leavesSending: 0, bad: 0 },
+};
 
 export const PRESETS = {
   /** A little of everything. */
@@ -69,30 +68,10 @@ export const PRESETS = {
     mix: { plain: 68, bound: 4, slow: 6, leavesWaiting: 4, leavesStreaming: 6, leavesSending: 4, bad: 8 },
   },
   /** 10,000 plain requests while workers die. */
-  kills: {
-    requests: 10_000,
-    seconds: undefined,
-    workers: 4,
-    concurrency: 12,
-    killEveryMs: 2_000,
-    stopRate: 0,
-    burstEvery: 0,
-    maxTokens: WHOLE_REPLY,
-    mix: NOTHING_ELSE,
-  },
+  kills: { ...NO_FAULTS, requests: 10_000, concurrency: 12, killEveryMs: 2_000, maxTokens: WHOLE_REPLY },
   /** 100,000 short requests: does the server grow? */
-  soak: {
-    requests: 100_000,
-    seconds: undefined,
-    workers: 4,
-    concurrency: 48,
-    killEveryMs: 0,
-    stopRate: 0,
-    burstEvery: 0,
-    maxTokens: 2,
-    mix: NOTHING_ELSE,
-  },
-} as const satisfies Record<string, Preset>;
+  soak: { ...NO_FAULTS, requests: 100_000, concurrency: 48, maxTokens: 2 },
+} satisfies Record<string, Preset>;
 
 export type PresetName = keyof typeof PRESETS;
 
