@@ -20,9 +20,9 @@ import { ratios, spread, type Spread } from './statistics.js';
 import { jobFor, lmservOpenai, nextPrompts } from './targets/target.js';
 
 /** How the cost of something may grow with its size. */
-export type Growth = 'not at all' | 'linearly';
+type Growth = 'not at all' | 'linearly';
 
-export interface Cost {
+interface Cost {
   readonly size: number;
   readonly cost: number;
 }
@@ -49,7 +49,7 @@ export function verdictOf(costs: readonly Cost[], allowed: Growth): string {
   return faster ? 'GROWS FASTER THAN LINEARLY' : 'grows at most linearly';
 }
 
-export interface SeriesContext {
+interface SeriesContext {
   readonly modelPath: string;
   readonly client: LoadClient;
   /** Stops what it is given when the series is over. */
@@ -67,7 +67,7 @@ export interface Series {
   start(context: SeriesContext): Promise<Point[]>;
 }
 
-export interface Point {
+interface Point {
   readonly label: string;
   readonly size: number;
   /** @returns the cost, in the series' unit. @throws UserError if a request fails. */
@@ -79,7 +79,7 @@ const REQUESTS = 500;
 
 const CALLERS = [10, 10_000];
 
-export const SERIES: readonly Series[] = [
+const SERIES: readonly Series[] = [
   {
     name: 'CPU per token by streams',
     backend: 'demo model',

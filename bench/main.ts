@@ -51,7 +51,7 @@ async function run(parsed: Arguments, signal: AbortSignal): Promise<void> {
 }
 
 /** Keeps a report as `NAME.json`, and as `NAME.svg` where it has a chart. @returns the paths. */
-export async function writeReport(folder: string, name: string, report: Report): Promise<string[]> {
+async function writeReport(folder: string, name: string, report: Report): Promise<string[]> {
   await mkdir(folder, { recursive: true });
   const json = path.join(folder, `${name}.json`);
   const svg = path.join(folder, `${name}.svg`);

@@ -90,7 +90,7 @@ function summary(samples: readonly Sample[]) {
 }
 
 /** A goal beside what was measured. */
-export interface Judged {
+interface Judged {
   readonly goal: string;
   readonly streams: number;
   readonly measured: number;

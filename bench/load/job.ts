@@ -33,7 +33,7 @@ export interface LoadResult {
 }
 
 /** Counts tokens in a reply as it arrives, with as little work as possible: the load client shares the machine. */
-export interface TokenCounter {
+interface TokenCounter {
   /** @returns how many tokens the chunk completes. */
   count(chunk: Buffer): number;
   /** Whether the reply, which has ended, reached its number of tokens. */
@@ -85,7 +85,7 @@ class ChunkCounter implements TokenCounter {
 }
 
 /** When the tokens of one reply came, milliseconds since its request. */
-export interface ReplyTimes {
+interface ReplyTimes {
   readonly tokens: readonly number[];
   /** Why it failed; undefined if it is whole. */
   readonly error: string | undefined;

@@ -21,7 +21,7 @@ export function randomHalves(count: number, limit: number, seed: number): Uint16
   return Uint16Array.from({ length: count }, () => toHalf((2 * random.next() - 1) * limit));
 }
 
-export const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Float32Array): Uint8Array =>
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Float32Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
 /** llama.cpp's numbers for the types of tokens. */
@@ -37,7 +37,7 @@ const CONSONANTS = [...'bcdfghjklmnprstvwxyz'];
 const VOWELS = [...'aeiou'];
 const LETTERS = [...'abcdefghijklmnopqrstuvwxyz', SPACE];
 
-export interface Vocabulary {
+interface Vocabulary {
   readonly tokens: readonly string[];
   /** Pieces with higher scores are merged first. */
   readonly scores: readonly number[];
@@ -56,7 +56,7 @@ const BYTES = Array.from({ length: 256 }, (_, byte) => ({
   type: BYTE,
 }));
 
-export const TOKEN_IDS = { unknown: 0, begin: 1, end: 2 } as const;
+const TOKEN_IDS = { unknown: 0, begin: 1, end: 2 } as const;
 
 /** Pieces from short to long, so that all parts of a longer one come before it. */
 function* pieces(): Generator<string> {
@@ -87,7 +87,7 @@ export function makeVocabulary(size: number): Vocabulary {
 }
 
 /** A llama with random weights: it generates nonsense at the cost of a model of its size. */
-export interface RandomModel {
+interface RandomModel {
   readonly settings: Readonly<Record<string, GgufValue>>;
   readonly tensors: readonly GgufTensor[];
   readonly parameters: number;

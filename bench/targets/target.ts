@@ -21,7 +21,7 @@ const SYSTEM_PROMPT = 'You are a helpful assistant.';
 const SAMPLING = { temperature: 0, top_p: 1, repeat_penalty: 1 };
 
 /** A body of OpenAI's chat completions. */
-export const chatCompletion = (prompt: string, tokens: number): object => ({
+const chatCompletion = (prompt: string, tokens: number): object => ({
   model: 'bench',
   messages: [
     { role: 'system', content: SYSTEM_PROMPT },
@@ -33,7 +33,7 @@ export const chatCompletion = (prompt: string, tokens: number): object => ({
 });
 
 /** The same request for LMServ's `/chat`. */
-export const plainChat = (prompt: string, tokens: number): object => ({
+const plainChat = (prompt: string, tokens: number): object => ({
   prompt,
   system_prompt: SYSTEM_PROMPT,
   max_tokens: tokens,

@@ -11,7 +11,7 @@ export function quantile(values: readonly number[], share: number): number | und
 }
 
 /** The lowest memory of the server in an early and in a late part of the load, MiB. */
-export interface MemoryFloors {
+interface MemoryFloors {
   readonly early: number;
   readonly late: number;
 }
@@ -95,7 +95,7 @@ export interface Findings {
 }
 
 /** One line of the table. */
-export interface Figure {
+interface Figure {
   readonly name: string;
   readonly value: string;
   readonly goal: string;

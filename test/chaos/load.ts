@@ -1,4 +1,4 @@
-export interface LoadOptions {
+interface LoadOptions {
   /** Requests at a time. */
   readonly concurrency: number;
   /** After so many requests, `burstSize` are sent at once; 0 means never. */

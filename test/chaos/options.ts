@@ -73,7 +73,7 @@ export const PRESETS = {
   soak: { ...NO_FAULTS, requests: 100_000, concurrency: 48, maxTokens: 2 },
 } satisfies Record<string, Preset>;
 
-export type PresetName = keyof typeof PRESETS;
+type PresetName = keyof typeof PRESETS;
 
 export interface ChaosOptions extends Preset {
   readonly preset: PresetName;

@@ -31,7 +31,7 @@ function sseReply(deltaOf: (event: any) => string): ReadReply {
     let text = '';
     for (const data of payloads(body)) {
       if (data === '[DONE]') return { end: complete ? 'whole' : 'cut', text };
-      const event = attempt(() => JSON.parse(data) as any);
+      const event = attempt(() => JSON.parse(data));
       if (event === undefined) return { end: 'malformed', text };
       if (event.error) return { end: 'error', text, code: event.error.code ?? 'unknown' };
       text += deltaOf(event);
@@ -44,7 +44,7 @@ function sseReply(deltaOf: (event: any) => string): ReadReply {
 const ndjsonReply: ReadReply = ({ body, complete }) => {
   let text = '';
   for (const line of body.split('\n').slice(0, -1)) {
-    const event = attempt(() => JSON.parse(line) as any);
+    const event = attempt(() => JSON.parse(line));
     if (event?.type === 'chunk') text += event.text;
     else if (event?.type === 'done') return { end: complete ? 'whole' : 'cut', text };
     else if (event?.type === 'error') return { end: 'error', text, code: event.code ?? event.message };

@@ -245,7 +245,7 @@ function endless(): Plan {
   };
 }
 
-export interface RunOptions {
+interface RunOptions {
   /** Max questions; recording their replies takes a while. */
   readonly questions?: number;
   /** Ends the load early; what has been found is returned. */

@@ -2,7 +2,7 @@ import type { Outcome, Verdict } from './judge.js';
 import type { Plan } from './plan.js';
 
 /** A notable request, for people to look at. */
-export interface Example {
+interface Example {
   readonly request: number;
   readonly path: string;
   readonly question: string | undefined;

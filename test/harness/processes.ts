@@ -1,7 +1,7 @@
 /** What the kernel tells about processes: /proc, so Linux only. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
-export interface Stat {
+interface Stat {
   readonly pid: number;
   /** Of the program, cut by the kernel after 15 characters. */
   readonly name: string;

@@ -43,7 +43,7 @@ const stopAt = (name: string, shiftMs: number): Action => ({
   },
 });
 
-export const CLOCKS: readonly Action[] = [
+const CLOCKS: readonly Action[] = [
   stopAt('back', -HOUR_MS),
   stopAt('ahead', HOUR_MS),
   {
@@ -70,7 +70,7 @@ const ask = (model: string) => (world: World) =>
     [true, false].map((stream) => world.chat({ model, stream, messages: [{ role: 'user', content: 'hi' }] })),
   );
 
-export const REMOTES: readonly Action[] = [
+const REMOTES: readonly Action[] = [
   ...Object.keys(MISBEHAVIOURS).map((name): Action => ({
     name: `remote: ${name}`,
     cls: 'remotes',

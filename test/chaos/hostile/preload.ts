@@ -2,7 +2,7 @@
 import { report, watchPauses } from './pauses.js';
 
 /** How far the wall clock is off from now on, milliseconds. */
-export interface ClockMessage {
+interface ClockMessage {
   readonly shiftMs: number;
 }
 
