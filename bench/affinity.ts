@@ -1,19 +1,17 @@
-import { decodeSse, DONE } from '../src/wire/sse.js';
-import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
-import { BenchError } from './errors.js';
+import { UserError } from '../src/errors.js';
+import { type BenchContext, type Benchmark, inTurn, measureModels, withOwned } from './benchmark.js';
 import type { BenchModel } from './model/models.js';
-import { listeningPort } from './proc.js';
-import { withOwned } from './program.js';
-import { figure, spreadFigure } from './report/format.js';
-import { toFigures } from './report/json.js';
-import { countSteps } from './report/steps.js';
-import { formatTable } from './report/table.js';
-import { BenchServer } from './server.js';
+import { listeningPort } from '../test/harness/processes.js';
+import { figure, formatTable, spreadFigure, toFigures } from './report.js';
+import { startServer } from './server.js';
+import type { ServerProcess } from '../test/harness/server-process.js';
+import { WITH_KEY } from './targets/target.js';
 import { quantile, ratios, spread, sum } from './statistics.js';
+import { decodeSse, DONE } from '../src/wire/sse.js';
 
 const WORKERS = 4;
 const TURNS = 10;
-/** Tokens of each reply: as in most conversations replies are longer than questions. */
+/** Tokens of each reply: as in most conversations, replies are longer than questions. */
 const TOKENS = 64;
 const CONVERSATIONS = [1, 4, 8];
 
@@ -26,7 +24,7 @@ export const affinity: Benchmark = {
   },
 };
 
-function measureModel(model: BenchModel, { root, options, signal }: BenchContext) {
+function measureModel(model: BenchModel, { options, signal }: BenchContext) {
   const rounds = options.rounds ?? (options.quick ? 1 : 5);
   const counts = options.streams ?? CONVERSATIONS;
   const settings = {
@@ -39,19 +37,15 @@ function measureModel(model: BenchModel, { root, options, signal }: BenchContext
     CACHE_RAM_MB: '1024',
   };
   return withOwned(async (own) => {
-    const server = own(await BenchServer.start({ root, settings, signal }));
+    const server = own(await startServer({ settings, signal }));
     const ways = [() => toLmserv(server), roundRobin(server)] as const;
-    const steps = own(countSteps(`talking to ${model.name}`, rounds * counts.length * ways.length));
     const rows: Row[] = [];
     for (const count of counts) {
-      const seen: [Turn[][], Turn[][]] = [[], []];
-      for (let round = 0; round < rounds; round += 1) {
-        for (const [way, next] of ways.entries()) {
-          seen[way]!.push(await holdConversations(count, options.tokens ?? TOKENS, next, signal));
-          steps.step(`${count} at a time`);
-        }
-      }
-      rows.push(...rowsOf(model, count, ...seen));
+      const label = `${count} conversations at a time with ${model.name}`;
+      const hold = (next: () => Destination) =>
+        holdConversations(count, options.tokens ?? TOKENS, next, signal);
+      const [lmserv, robin] = await inTurn(label, ways, { rounds }, hold);
+      rows.push(...rowsOf(model, count, lmserv!, robin!));
     }
     return rows;
   });
@@ -63,15 +57,15 @@ interface Destination {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-const toLmserv = ({ url, headers }: BenchServer): Destination => ({
+const toLmserv = ({ url }: ServerProcess): Destination => ({
   url: `${url}/v1/chat/completions`,
-  headers,
+  headers: WITH_KEY,
 });
 
 /** The same workers, one after the other, without LMServ. */
-function roundRobin(server: BenchServer): () => Destination {
-  const ports = server.workerPids.map(listeningPort);
-  if (ports.includes(undefined)) throw new BenchError('the workers listen on no port: a llama-cli is needed');
+function roundRobin(server: ServerProcess): () => Destination {
+  const ports = server.workerPids().map(listeningPort);
+  if (ports.includes(undefined)) throw new UserError('the workers listen on no port: a llama-cli is needed');
   let turn = 0;
   return () => ({
     url: `http://127.0.0.1:${ports[(turn += 1) % ports.length]}/v1/chat/completions`,
@@ -116,7 +110,7 @@ async function converse(name: string, tokens: number, next: () => Destination, s
   return seen;
 }
 
-/** @throws BenchError for anything but a whole reply. */
+/** @throws UserError for anything but a whole reply. */
 async function ask(
   { url, headers }: Destination,
   messages: readonly object[],
@@ -129,7 +123,7 @@ async function ask(
   // The worker closes its connections after each reply, and LMServ's are treated alike.
   const init = { method: 'POST', headers: { ...headers, connection: 'close' }, body, signal };
   const response = await fetch(url, init);
-  if (!response.ok || !response.body) throw new BenchError(`${url} answered ${response.status}`);
+  if (!response.ok || !response.body) throw new UserError(`${url} replied ${response.status}`);
   let firstTokenMs: number | undefined;
   let text = '';
   let usage: Usage | undefined;
@@ -141,7 +135,7 @@ async function ask(
     text += piece;
     usage = chunk.usage ?? usage;
   }
-  if (firstTokenMs === undefined || !usage) throw new BenchError(`${url} gave no whole reply`);
+  if (firstTokenMs === undefined || !usage) throw new UserError(`${url} gave no whole reply`);
   const cachedTokens = usage.prompt_tokens_details?.cached_tokens ?? 0;
   return { text, firstTokenMs, promptTokens: usage.prompt_tokens, cachedTokens };
 }

@@ -1,9 +1,10 @@
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { numberArgument } from '../src/commands/number-argument.js';
 import type { BenchOptions } from './benchmark.js';
-import { TARGET_NAMES } from './comparison/targets.js';
+import { TARGET_NAMES } from './comparison/benchmark.js';
 import { MODEL_NAMES, type ModelName } from './model/models.js';
+import { ROOT } from '../src/config/root.js';
+import { numberArgument } from '../src/commands/number-argument.js';
 
 export interface Arguments {
   readonly benchmark: string;
@@ -33,7 +34,7 @@ export function benchCommand(): Command {
     .addOption(
       new Option('--model <name>', 'the demo model, or one of 27 M parameters with random weights')
         .choices([...MODEL_NAMES, 'both'])
-        .default('both'),
+        .default('demo'),
     )
     .option('--streams <list>', 'replies at a time, such as 1,8', listOf(whole(MAX_STREAMS)))
     .option('--rounds <number>', 'counted rounds', whole(1000))
@@ -49,22 +50,18 @@ export function benchCommand(): Command {
     );
 }
 
-/**
- * Exits the process on --help or a bad option, unless the command has been set to throw.
- * @param results where reports go by default; a quick run keeps none there
- */
-export function parseBenchArgs(
-  args: readonly string[],
-  results: string,
-  command = benchCommand(),
-): Arguments {
+/** Where reports go by default; a quick run keeps none there. */
+export const RESULTS = path.join(ROOT, 'bench/results');
+
+/** Exits the process on --help or a bad option, unless the command has been set to throw. */
+export function parseBenchArgs(args: readonly string[], command = benchCommand()): Arguments {
   command.parse(args, { from: 'user' });
   const { model, streams, rounds, targets, tokens, quick, out } = command.opts<Flags>();
   const models = model === 'both' ? MODEL_NAMES : [model];
   return {
     benchmark: command.processedArgs[0] as string,
     options: { models, streams, rounds, targets, tokens, quick },
-    out: out ?? (quick ? undefined : results),
+    out: out ?? (quick ? undefined : RESULTS),
   };
 }
 

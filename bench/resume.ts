@@ -1,19 +1,18 @@
 import { availableParallelism } from 'node:os';
-import path from 'node:path';
 import { pino } from 'pino';
-import type { GenerateContext, GenerateRequest, JsonObject } from '../src/contract.js';
-import { LocalBackend } from '../src/backends/local/backend.js';
-import { ReplyFlow } from '../src/generate/flow.js';
-import { Pool } from '../src/pool/pool.js';
-import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
+import { type BenchContext, type Benchmark, countSteps, measureModels, withOwned } from './benchmark.js';
 import type { BenchModel, ModelName } from './model/models.js';
-import { withOwned } from './program.js';
-import { countSteps } from './report/steps.js';
-import { formatTable } from './report/table.js';
+import { formatTable } from './report.js';
+import { LocalBackend } from '../src/backends/local/backend.js';
+import type { GenerateContext, GenerateRequest, JsonObject } from '../src/contract.js';
+import { ReplyFlow } from '../src/generate/flow.js';
+import { ROOT } from '../src/config/root.js';
+import { resolveBinary, type ResolvedBinary } from '../workers/binary.js';
+import { Pool } from '../src/pool/pool.js';
 
 /**
- * How exact the continuation of a broken reply is: each prompt is answered once undisturbed at temperature 0, then once
- * for each cut point, where the worker gets SIGKILL after that many pieces of text and another goes on.
+ * How exactly a broken reply is resumed: each prompt gets one undisturbed reply at temperature 0, then one for each cut
+ * point, where the worker gets SIGKILL after that many pieces of text and another worker resumes.
  */
 
 const PROMPTS: readonly JsonObject[] = [
@@ -32,7 +31,7 @@ interface Cut {
   readonly equal: boolean;
 }
 
-/** How many continuations of broken replies equal the undisturbed reply. */
+/** How many resumed replies equal the undisturbed reply. */
 export const resume: Benchmark = {
   summary: 'replies whose worker is killed at many points, against the undisturbed ones',
   async run(context) {
@@ -41,13 +40,12 @@ export const resume: Benchmark = {
   },
 };
 
-async function measureModel(
-  model: BenchModel,
-  { root, options, signal }: BenchContext,
-): Promise<ResumeRow[]> {
+async function measureModel(model: BenchModel, { options, signal }: BenchContext): Promise<ResumeRow[]> {
   const count = options.quick ? CUTS.quick : CUTS.full;
   const tokens = options.tokens ?? TOKENS;
-  const pool = poolOf(model.path, path.join(root, 'vendor/llama.cpp/build/bin/llama-cli'));
+  const { LLM_BIN_PATH: configured, PATH: searchPath } = process.env;
+  const binary = await resolveBinary({ configured, root: ROOT, searchPath, env: process.env });
+  const pool = poolOf(model.path, binary);
   pool.start();
   return withOwned(async (own) => {
     own({ stop: () => pool.stop() });
@@ -56,19 +54,19 @@ async function measureModel(
     const backend = new LocalBackend('resume', pool, SILENT, {
       resume: { enabled: true, timeoutMs: 60_000 },
     });
-    const cuts = await allCuts(backend, pool, tokens, count, signal, () => steps.step(model.name));
+    const cuts = await allCuts(backend, pool, tokens, count, signal, () => steps.step());
     return PROMPTS.map((_, prompt) => rowOf(model.name, prompt, cuts));
   });
 }
 
 const SILENT = pino({ level: 'silent' });
 
-function poolOf(modelPath: string, binary: string): Pool {
+function poolOf(modelPath: string, binary: ResolvedBinary): Pool {
   return new Pool({
     name: 'resume',
     workers: 2,
     worker: {
-      binary: { path: binary, kind: 'llama-cli' },
+      binary,
       modelPath,
       slots: 1,
       ctxSize: 2048,
@@ -109,7 +107,7 @@ async function allCuts(
   return cuts;
 }
 
-/** The pieces of a reply; `onPiece` is told how many there are and whose they are. */
+/** The pieces of a reply; `onPiece` gets their number so far and their worker. */
 async function reply(
   backend: LocalBackend,
   body: JsonObject,
@@ -135,14 +133,14 @@ async function reply(
   return pieces;
 }
 
-/** What came of one prompt. */
+/** The results of one prompt. */
 interface ResumeRow {
   readonly model: ModelName;
   readonly prompt: number;
   readonly cuts: number;
   readonly equal: number;
-  /** Pieces after which the reply was cut and the rest was another. */
-  readonly otherAfter: readonly number[];
+  /** Cut points after which the rest was different. */
+  readonly differentAfter: readonly number[];
 }
 
 function rowOf(model: ModelName, prompt: number, cuts: readonly Cut[]): ResumeRow {
@@ -153,17 +151,17 @@ function rowOf(model: ModelName, prompt: number, cuts: readonly Cut[]): ResumeRo
     prompt: prompt + 1,
     cuts: own.length,
     equal: own.length - others.length,
-    otherAfter: others.map(({ at }) => at),
+    differentAfter: others.map(({ at }) => at),
   };
 }
 
 function resumeTable(rows: readonly ResumeRow[]): string {
-  const cells = rows.map(({ model, prompt, cuts, equal, otherAfter }) => [
+  const cells = rows.map(({ model, prompt, cuts, equal, differentAfter }) => [
     model,
     String(prompt),
     String(cuts),
     String(equal),
-    otherAfter.join(', '),
+    differentAfter.join(', '),
   ]);
-  return formatTable(['model', 'prompt', 'cut points', 'equal', 'another rest after'], cells);
+  return formatTable(['model', 'prompt', 'cut points', 'equal', 'different after'], cells);
 }

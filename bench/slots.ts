@@ -1,20 +1,14 @@
 import { availableParallelism } from 'node:os';
-import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
-import { LoadClient } from './load/client.js';
-import { errorCount, measure, repliesFor, type Sample } from './measure.js';
+import { type BenchContext, type Benchmark, inTurn, measureModels, withOwned } from './benchmark.js';
+import { errorCount, LoadClient, measure, repliesFor, type Sample } from './measure.js';
 import type { BenchModel } from './model/models.js';
-import { anonymousMib, proportionalMib } from './proc.js';
-import { withOwned } from './program.js';
-import { figure } from './report/format.js';
-import { toFigures } from './report/json.js';
-import { countSteps } from './report/steps.js';
-import { formatTable } from './report/table.js';
-import { BenchServer } from './server.js';
+import { memoryMib } from '../test/harness/processes.js';
+import { figure, formatTable, toFigures } from './report.js';
+import { startServer } from './server.js';
 import { quantile, sum } from './statistics.js';
-import { lmservOpenai } from './targets/lmserv.js';
-import { jobFor, nextPrompts } from './targets/target.js';
+import { jobFor, lmservOpenai, nextPrompts } from './targets/target.js';
 
-/** Ways to get eight replies at a time: workers × slots. The cores are shared out among the workers. */
+/** Ways to get eight replies at a time: workers × slots. The cores are divided among the workers. */
 const LAYOUTS = ['1 × 8', '2 × 4', '8 × 1'];
 
 /** Min tokens of one measurement. */
@@ -33,31 +27,25 @@ interface Seen {
   readonly layout: string;
   readonly streams: number;
   readonly sample: Sample;
-  /** Memory of all workers that belongs to no file, and with their parts of the model's file, MiB. */
+  /** Memory of all workers without files, and with their shares of the model's file, MiB. */
   readonly anonymous: number;
   readonly proportional: number;
 }
 
-/** Each round starts each layout anew, so that a machine that changes its speed changes all of them. */
+/** Each round starts each layout again, so that changes in the machine's speed affect all of them. */
 async function measureModel(model: BenchModel, context: BenchContext) {
   const rounds = context.options.rounds ?? (context.options.quick ? 2 : 5);
-  const seen: Seen[] = [];
-  await withOwned(async (own) => {
-    const client = own(new LoadClient());
-    const steps = own(countSteps(`measuring ${model.name}`, rounds * LAYOUTS.length));
-    for (let round = 0; round < rounds; round += 1) {
-      for (const layout of LAYOUTS) {
-        seen.push(...(await visit(layout, model, client, context)));
-        steps.step(layout);
-      }
-    }
-  });
-  const streams = [...new Set(seen.map((visit) => visit.streams))];
-  return streams.flatMap((count) =>
-    LAYOUTS.map((layout) =>
+  const client = new LoadClient();
+  const label = `measuring ${model.name}`;
+  const visits = await inTurn(label, LAYOUTS, { rounds }, (layout) =>
+    visit(layout, model, client, context),
+  ).finally(() => client.stop());
+  const streams = visits[0]![0]!.map((seen) => seen.streams);
+  return streams.flatMap((_, nth) =>
+    visits.map((rounds) =>
       rowOf(
         model,
-        seen.filter((visit) => visit.layout === layout && visit.streams === count),
+        rounds.map((seen) => seen[nth]!),
       ),
     ),
   );
@@ -67,7 +55,7 @@ function visit(
   layout: string,
   model: BenchModel,
   client: LoadClient,
-  { root, options, signal }: BenchContext,
+  { options, signal }: BenchContext,
 ): Promise<Seen[]> {
   const [workers, slotsEach] = layout.split(' × ').map(Number) as [number, number];
   const settings = {
@@ -78,19 +66,19 @@ function visit(
     LLM_CTX_SIZE: '512',
   };
   return withOwned(async (own) => {
-    const server = own(await BenchServer.start({ root, settings, signal }));
+    const server = own(await startServer({ settings, signal }));
     const target = lmservOpenai(server);
     const tokens = options.tokens ?? 64;
     const load = (streams: number, replies: number) =>
       measure(client, jobFor(target, nextPrompts(replies), tokens, streams), target.pids, signal);
-    // Each slot has answered once before anything counts.
+    // Each slot warms up with one reply.
     await load(8, 8);
     const samples: [number, Sample][] = [];
     const events = EVENTS[model.name] / (options.quick ? 4 : 1);
     for (const streams of options.streams ?? [8, 32])
       samples.push([streams, await load(streams, repliesFor(streams, tokens, events))]);
-    const anonymous = anonymousMib(server.workerPids);
-    const proportional = proportionalMib(server.workerPids);
+    const memory = (field: 'RssAnon' | 'Pss') => sum(server.workerPids().map((pid) => memoryMib(pid, field)));
+    const [anonymous, proportional] = [memory('RssAnon'), memory('Pss')];
     return samples.map(([streams, sample]) => ({ layout, streams, sample, anonymous, proportional }));
   });
 }

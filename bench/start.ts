@@ -1,17 +1,13 @@
-import { measureModels, type BenchContext, type Benchmark } from './benchmark.js';
-import { BenchError } from './errors.js';
-import { fetchReply } from './load/reply.js';
+import { UserError } from '../src/errors.js';
+import { type BenchContext, type Benchmark, inTurn, measureModels, withOwned } from './benchmark.js';
+import { fetchReply } from './load/job.js';
 import type { BenchModel } from './model/models.js';
-import { withOwned } from './program.js';
-import { figure } from './report/format.js';
-import { toFigures } from './report/json.js';
-import { countSteps } from './report/steps.js';
-import { formatTable } from './report/table.js';
-import { BenchServer, type ServerOptions } from './server.js';
-import type { LogLine } from './server-log.js';
+import { figure, formatTable, toFigures } from './report.js';
+import type { LogLine, ServerProcess } from '../test/harness/server-process.js';
+import { ROOT } from '../src/config/root.js';
+import { spawnServer, type BenchServerOptions } from './server.js';
 import { spread } from './statistics.js';
-import { lmservOpenai } from './targets/lmserv.js';
-import { jobFor, nextPrompts } from './targets/target.js';
+import { jobFor, lmservOpenai, nextPrompts } from './targets/target.js';
 
 /** `lmserv` is the compiled command line itself. */
 const WAYS = [
@@ -45,48 +41,39 @@ export const start: Benchmark = {
 };
 
 /** All ways in turn, round after round; the first round warms the disk's cache and is not counted. */
-function measureModel(model: BenchModel, { root, options, signal }: BenchContext) {
+async function measureModel(model: BenchModel, { options, signal }: BenchContext) {
   const rounds = options.rounds ?? (options.quick ? 2 : 7);
-  return withOwned(async (own) => {
-    const steps = own(countSteps(`starting with ${model.name}`, (rounds + 1) * WAYS.length));
-    const runs = WAYS.map((): number[][] => []);
-    for (let round = 0; round <= rounds; round += 1) {
-      for (const [index, { command, workers }] of WAYS.entries()) {
-        const settings = {
-          LLM_MODEL_PATH: model.path,
-          LLM_WORKERS: String(workers),
-          LLM_SLOTS: '1',
-          LLM_CTX_SIZE: '512',
-        };
-        const npm = { command: ['npm', '--prefix', root, 'start'] as const };
-        const server = { root, settings, signal, ...(command === 'lmserv' ? {} : npm) };
-        const times = await timeStart(server, workers);
-        if (round > 0) runs[index]!.push(times);
-        steps.step(command);
-      }
-    }
-    return WAYS.map((way, index) => ({
-      model: model.name,
-      ...way,
-      stages: STAGES.map((_, stage) => spread(runs[index]!.map((times) => times[stage]!))),
-    }));
+  const timed = await inTurn(`starting with ${model.name}`, WAYS, { rounds, uncounted: 1 }, (way) => {
+    const settings = {
+      LLM_MODEL_PATH: model.path,
+      LLM_WORKERS: String(way.workers),
+      LLM_CTX_SIZE: '512',
+      LLM_THREADS: undefined,
+    };
+    const npm = { command: ['npm', '--prefix', ROOT, 'start'] as const };
+    return timeStart({ settings, ...(way.command === 'npm start' ? npm : {}) }, way.workers, signal);
   });
+  return WAYS.map((way, index) => ({
+    model: model.name,
+    ...way,
+    stages: STAGES.map((_, stage) => spread(timed[index]!.map((times) => times[stage]!))),
+  }));
 }
 
 /** Starts LMServ, sends a request as soon as it listens until there is a reply. @returns the time of each stage, ms. */
-function timeStart(options: ServerOptions, workers: number): Promise<number[]> {
+function timeStart(options: BenchServerOptions, workers: number, signal: AbortSignal): Promise<number[]> {
   return withOwned(async (own) => {
     const began = Date.now();
-    const server = own(await BenchServer.spawn(options));
-    await server.until('listening', options.signal);
-    const firstToken = await untilFirstToken(server, options.signal);
-    await server.until('worker_ready', options.signal, workers);
+    const server = own(spawnServer(options));
+    await server.untilStarted(0, signal);
+    const firstToken = await untilFirstToken(server, signal);
+    await server.untilStarted(workers, signal);
     const since = (line: LogLine | undefined) => Date.parse(line!.time) - began;
-    const ready = server.log.of('worker_ready');
-    const listening = server.log.of('listening')[0];
+    const of = (name: string) => server.lines.filter(({ event }) => event === name);
+    const ready = of('worker_ready');
     return [
-      since(server.log.first),
-      since(listening),
+      since(server.lines[0]),
+      since(of('listening')[0]),
       since(ready[0]),
       firstToken - began,
       since(ready.at(-1)),
@@ -95,14 +82,14 @@ function timeStart(options: ServerOptions, workers: number): Promise<number[]> {
 }
 
 /** As an impatient client: again and again while the status is 503. @returns the time, as Date.now tells it. */
-async function untilFirstToken(server: BenchServer, signal: AbortSignal): Promise<number> {
+async function untilFirstToken(server: ServerProcess, signal: AbortSignal): Promise<number> {
   const job = jobFor(lmservOpenai(server), nextPrompts(1), 8, 1);
   for (;;) {
     signal.throwIfAborted();
     const asked = Date.now();
     const { tokens, error } = await fetchReply(job, job.bodies[0]!);
     if (error === undefined) return asked + tokens[0]!;
-    if (error !== 'status 503') throw new BenchError(`the first request failed: ${error}`);
+    if (error !== 'status 503') throw new UserError(`the first request failed: ${error}`);
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }

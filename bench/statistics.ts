@@ -23,7 +23,7 @@ export function spread(values: ArrayLike<number>): Spread {
   return { median: quantile(values, 0.5), min: quantile(values, 0), max: quantile(values, 1) };
 }
 
-/** Each value divided by its partner of the same round. */
+/** Each value divided by that of the same round. */
 export function ratios(values: readonly number[], partners: readonly number[]): number[] {
   return values.map((value, round) => value / partners[round]!);
 }

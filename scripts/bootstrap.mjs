@@ -57,7 +57,7 @@ async function run() {
   });
   if (!ready) process.exitCode = 1;
   else if (command === 'build' || command === 'ready') return;
-  else if (command in PROGRAMS) await (await compiled(PROGRAMS[command])).main(args, { root });
+  else if (command in PROGRAMS) await (await compiled(PROGRAMS[command])).main(args);
   else await handOver();
 }
 

@@ -18,9 +18,13 @@ const CHECKED = [
   'src',
   'test/unit',
   'workers',
+  'bench',
+  'test/chaos',
+  'test/harness',
 ];
 const SKIPPED = [
   'node_modules',
+  'bench/results',
   'scripts/check-prose.mjs',
   'test/unit/backends/local',
   'test/unit/backends/remote',

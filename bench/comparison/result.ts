@@ -1,10 +1,10 @@
+import type { Load, Pairing } from './benchmark.js';
 import { cpuPerRequest, cpuPerToken, errorCount, type Sample } from '../measure.js';
 import type { ModelName } from '../model/models.js';
-import { quantile, ratios, spread, sum, type Spread } from '../statistics.js';
-import type { Load } from './plan.js';
-import type { Pairing } from './rounds.js';
+import { figure, formatTable } from '../report.js';
+import { quantile, ratios, spread, type Spread, sum } from '../statistics.js';
 
-/** A line of the table: medians of the rounds. Times are milliseconds. */
+/** A row of the table: medians of the rounds. Times are milliseconds. */
 export interface Row {
   readonly model: ModelName;
   readonly streams: number;
@@ -14,7 +14,7 @@ export interface Row {
   readonly eventsPerSecond: Spread;
   /** The event rate as a share of the direct one of the same round; undefined for the direct one itself. */
   readonly ofDirect: Spread | undefined;
-  /** How much later the first token comes than directly, p50, round by round. */
+  /** How much later than direct the first token comes, p50, round by round. */
   readonly firstTokenLater: Spread | undefined;
   /** The event rate, and the processor time of a request, divided by those of `bare` in the same round. */
   readonly ofBare: { readonly rate: Spread; readonly cpu: Spread } | undefined;
@@ -36,7 +36,7 @@ export interface Row {
 
 const rate = ({ eventsPerSecond }: Sample): number => eventsPerSecond;
 
-/** The direct line, of all rounds of all pairs, and a line for each target. */
+/** The direct row, from all rounds of all pairs, and a row for each target. */
 export function rowsOf(
   model: ModelName,
   { streams, tokens }: Pick<Load, 'streams' | 'tokens'>,
@@ -87,4 +87,72 @@ function summary(samples: readonly Sample[]) {
     errors: sum(samples.map(errorCount)),
     reasons: [...new Set(samples.flatMap(({ errors }) => Object.keys(errors)))],
   };
+}
+
+/** A goal beside what was measured. */
+interface Judged {
+  readonly goal: string;
+  readonly streams: number;
+  readonly measured: number;
+  /** The max that meets it; with `atLeast`, the min. */
+  readonly limit: number;
+  readonly met: boolean;
+}
+
+interface Goal {
+  readonly name: string;
+  readonly atLeast?: boolean;
+  /** Judges one-token replies, which show the cost of a request, instead of long ones. */
+  readonly oneToken?: boolean;
+  /** By number of streams. */
+  readonly limits: Readonly<Record<number, number>>;
+  readonly pick: (row: Row) => number | undefined;
+}
+
+const GOALS: readonly Goal[] = [
+  { name: 'CPU per token / bare', limits: { 1: 1.2, 8: 1.2 }, pick: ({ ofBare }) => ofBare?.cpu.median },
+  {
+    name: 'CPU per request / bare',
+    oneToken: true,
+    limits: { 1: 2 },
+    pick: ({ ofBare }) => ofBare?.cpu.median,
+  },
+  {
+    name: 'event rate / bare',
+    atLeast: true,
+    limits: { 1: 0.97, 8: 0.97, 32: 0.97 },
+    pick: ({ ofBare }) => ofBare?.rate.median,
+  },
+  {
+    name: 'first token after direct, p50 ms',
+    limits: { 1: 1, 8: 3 },
+    pick: ({ firstTokenLater }) => firstTokenLater?.median,
+  },
+];
+
+/** Goals are for `/v1/chat/completions` in front of the demo model; what was not measured is left out. */
+export function judge(rows: readonly Row[]): Judged[] {
+  const own = rows.filter(({ model, target }) => model === 'demo' && target === 'lmserv-openai');
+  return GOALS.flatMap(({ name, atLeast = false, oneToken = false, limits, pick }) =>
+    own.flatMap((row) => {
+      const limit = limits[row.streams];
+      const measured = pick(row);
+      if (limit === undefined || measured === undefined || (row.tokens === 1) !== oneToken) return [];
+      const met = atLeast ? measured >= limit : measured <= limit;
+      return [{ goal: name, streams: row.streams, measured, limit: limit, met }];
+    }),
+  );
+}
+
+export function goalsTable(judged: readonly Judged[]): string {
+  return formatTable(
+    ['goal', 'streams', 'measured', 'limit', ''],
+    judged.map(({ goal, streams, measured, limit, met }) => [
+      goal,
+      String(streams),
+      figure(measured),
+      String(limit),
+      met ? 'met' : 'MISSED',
+    ]),
+  );
 }

@@ -1,13 +1,12 @@
-/** The load client's process: jobs come and results go as messages. It ends with the process that started it. */
-import type { LoadJob, LoadResult } from './job.js';
-import { runJob } from './run-job.js';
+/** The load client's process: it receives jobs and sends results as messages, and ends with its parent. */
+import { type LoadJob, type LoadResult, runJob } from './job.js';
 
 process.on('message', (job: LoadJob) => void runJob(job).then(report));
 process.on('disconnect', () => process.exit());
-// Ctrl-C reaches the whole group of processes; the one that started this one decides.
+// Ctrl-C reaches the whole process group; the parent decides.
 process.on('SIGINT', () => undefined);
 
-/** Whoever is gone needs no result. */
+/** A parent that has ended needs no result. */
 function report(result: LoadResult): void {
   process.send?.(result, () => undefined);
 }

@@ -23,9 +23,9 @@ const TENSOR = { f32: { id: 0, bytes: 4 }, f16: { id: 1, bytes: 2 } } as const;
 export interface GgufTensor {
   readonly name: string;
   readonly type: keyof typeof TENSOR;
-  /** Lengths of its dimensions, the one whose elements lie side by side first. */
+  /** Lengths of its dimensions, the contiguous one first. */
   readonly shape: readonly number[];
-  /** Its elements, little-endian; asked for when it is written, so that one at a time is in memory. */
+  /** Its elements, little-endian; called when it is written, so that only one tensor at a time is in memory. */
   readonly data: () => Uint8Array;
 }
 
@@ -96,7 +96,7 @@ export function ggufHeader(
   return Buffer.concat([head, Buffer.alloc(padding(head.length))]);
 }
 
-/** @throws the system's error, or an Error for a tensor whose data does not have the size of its shape. */
+/** @throws the system's error, or an Error if a tensor's data does not fit its shape */
 export async function writeGguf(
   path: string,
   settings: Readonly<Record<string, GgufValue>>,

@@ -1,9 +1,93 @@
+import { Random } from '../../test/harness/random.js';
 import type { GgufTensor, GgufValue } from './gguf-writer.js';
-import { bytesOf, randomHalves } from './random-weights.js';
-import { makeVocabulary, TOKEN_IDS, type Vocabulary } from './vocabulary.js';
 
-/** A llama with random weights: it says nonsense at the cost of a model of its size. */
-export interface RandomModel {
+const single = new Float32Array(1);
+const bits = new Uint32Array(single.buffer);
+
+/** A number's half-precision bits. Rounds towards zero; what is too small for a normal half becomes zero. */
+export function toHalf(value: number): number {
+  single[0] = value;
+  const all = bits[0]!;
+  const sign = (all >>> 16) & 0x8000;
+  const exponent = ((all >>> 23) & 0xff) - 112;
+  if (exponent <= 0) return sign;
+  if (exponent >= 31) return sign | 0x7c00;
+  return sign | (exponent << 10) | ((all >>> 13) & 0x3ff);
+}
+
+/** Half-precision numbers, evenly distributed between -limit and limit; the same for the same seed. */
+export function randomHalves(count: number, limit: number, seed: number): Uint16Array {
+  const random = new Random(seed);
+  return Uint16Array.from({ length: count }, () => toHalf((2 * random.next() - 1) * limit));
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Float32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
+/** llama.cpp's numbers for the types of tokens. */
+const NORMAL = 1;
+const UNKNOWN = 2;
+const CONTROL = 3;
+const BYTE = 6;
+
+/** How SentencePiece writes a space. */
+const SPACE = '\u2581';
+
+const CONSONANTS = [...'bcdfghjklmnprstvwxyz'];
+const VOWELS = [...'aeiou'];
+const LETTERS = [...'abcdefghijklmnopqrstuvwxyz', SPACE];
+
+interface Vocabulary {
+  readonly tokens: readonly string[];
+  /** Pieces with higher scores are merged first. */
+  readonly scores: readonly number[];
+  readonly types: readonly number[];
+  /** Tokens before this one are not words but control tokens and bytes. */
+  readonly firstWord: number;
+}
+
+const SPECIAL = [
+  { token: '<unk>', type: UNKNOWN },
+  { token: '<s>', type: CONTROL },
+  { token: '</s>', type: CONTROL },
+];
+const BYTES = Array.from({ length: 256 }, (_, byte) => ({
+  token: `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
+  type: BYTE,
+}));
+
+const TOKEN_IDS = { unknown: 0, begin: 1, end: 2 } as const;
+
+/** Pieces from short to long, so that all parts of a longer one come before it. */
+function* pieces(): Generator<string> {
+  const syllables = CONSONANTS.flatMap((consonant) => VOWELS.map((vowel) => consonant + vowel));
+  const pairs = syllables.flatMap((first) => syllables.map((second) => first + second));
+  yield* LETTERS;
+  yield* syllables;
+  yield* syllables.map((syllable) => SPACE + syllable);
+  yield* pairs;
+  yield* pairs.map((pair) => SPACE + pair);
+  for (const pair of pairs) yield* syllables.map((syllable) => SPACE + pair + syllable);
+}
+
+/** @param size tokens in all, bytes and control tokens included */
+export function makeVocabulary(size: number): Vocabulary {
+  const fixed = [...SPECIAL, ...BYTES];
+  const entries = [...fixed];
+  for (const token of pieces()) {
+    if (entries.length === size) break;
+    entries.push({ token, type: NORMAL });
+  }
+  return {
+    tokens: entries.map(({ token }) => token),
+    scores: entries.map(({ type }, id) => (type === NORMAL ? -id : 0)),
+    types: entries.map(({ type }) => type),
+    firstWord: fixed.length,
+  };
+}
+
+/** A llama with random weights: it generates nonsense at the cost of a model of its size. */
+interface RandomModel {
   readonly settings: Readonly<Record<string, GgufValue>>;
   readonly tensors: readonly GgufTensor[];
   readonly parameters: number;
@@ -66,7 +150,7 @@ function tokenizer({ tokens, scores, types }: Vocabulary): Record<string, GgufVa
   };
 }
 
-/** What stands before and after the layers. */
+/** The tensors before and after the layers. */
 function edgeTensors({ width, vocabulary: size }: Shape, { firstWord }: Vocabulary): GgufTensor[] {
   const output = matrix('output.weight', width, size);
   return [
@@ -76,7 +160,7 @@ function edgeTensors({ width, vocabulary: size }: Shape, { firstWord }: Vocabula
   ];
 }
 
-/** Rows of zeros are never the likeliest token, so that replies are words alone and valid UTF-8. */
+/** Tokens with zero weights are never the likeliest, so that replies are only words and valid UTF-8. */
 function withoutRows(weights: Uint8Array, rows: number, width: number): Uint8Array {
   return weights.fill(0, 0, rows * width * Uint16Array.BYTES_PER_ELEMENT);
 }
@@ -95,7 +179,7 @@ function layerTensors({ layers, width, hidden }: Shape): GgufTensor[] {
 }
 
 function matrix(name: string, inputs: number, outputs: number): GgufTensor {
-  // Even numbers of this limit keep the size of what passes through.
+  // Evenly distributed numbers within this limit keep the size of what passes through.
   const limit = Math.sqrt(3 / inputs);
   const data = () => bytesOf(randomHalves(inputs * outputs, limit, seedOf(name)));
   return { name, type: 'f16', shape: [inputs, outputs], data };
@@ -105,5 +189,5 @@ function norm(name: string, width: number): GgufTensor {
   return { name, type: 'f32', shape: [width], data: () => bytesOf(new Float32Array(width).fill(1)) };
 }
 
-/** Each tensor has numbers of its own. */
+/** Each tensor has different numbers. */
 const seedOf = (name: string): number => [...name].reduce((seed, c) => seed * 31 + c.charCodeAt(0), 7) >>> 0;

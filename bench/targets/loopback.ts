@@ -1,4 +1,4 @@
-/** Loaded before a program that cannot be told where to listen: it then listens on 127.0.0.1 alone. */
+/** Loaded before a program without an option for its address, so that it listens on 127.0.0.1 only. */
 import { Server } from 'node:net';
 
 type Listen = (this: Server, ...args: unknown[]) => Server;

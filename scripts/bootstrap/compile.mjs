@@ -13,7 +13,7 @@ import {
 import path from 'node:path';
 import { runProgram, say, StepError } from './steps.mjs';
 
-const SOURCES = ['src', 'workers', 'examples', 'bench', 'test/chaos'];
+const SOURCES = ['src', 'workers', 'examples', 'bench', 'test/harness', 'test/chaos'];
 const SETTINGS = ['tsconfig.json', 'tsconfig.build.json', 'package.json', 'package-lock.json'];
 /** Plain JavaScript that compiled files import; the compiler leaves it out. */
 const COPIED = path.join('src', 'install', 'early');

@@ -32,7 +32,7 @@ export function runProgram(command, args, { cwd, signal }) {
 }
 
 /**
- * A bar on a terminal, else a line at every quarter.
+ * A bar on a terminal, else a line at every quarter. Not cli-progress, because it runs before there is a node_modules.
  * @returns a function that takes the fraction done, 0 to 1
  */
 export function quarterBar(label, stream = process.stderr) {

@@ -1,30 +1,25 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-
-/** Where the server is, and the key to it. */
-export interface Target {
-  readonly port: number;
-  readonly key: string;
-}
+import { KEY } from '../harness/server-process.js';
 
 /** What is sent. */
 export interface Call {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly body?: string;
-  /** In the place of the usual ones. */
+  /** Instead of the usual ones. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** How the client behaves. Times are milliseconds. */
 export type Manner =
   | { readonly kind: 'patient' }
-  /** Pauses so long each time something came, until no pause is left. */
+  /** Pauses that long after each piece, until no pause is left. */
   | { readonly kind: 'slow'; readonly pauses: readonly number[] }
-  /** Goes away when no reply has begun by then. */
+  /** Disconnects if no reply has begun by then. */
   | { readonly kind: 'leavesWaiting'; readonly afterMs: number }
-  /** Goes away once so many pieces have come. */
+  /** Disconnects after that many pieces. */
   | { readonly kind: 'leavesStreaming'; readonly afterPieces: number }
-  /** Sends half of its body and goes away. */
+  /** Sends half of its body and disconnects. */
   | { readonly kind: 'leavesSending'; readonly afterMs: number };
 
 /** What the client saw. */
@@ -32,25 +27,25 @@ export interface Exchange {
   /** undefined: no reply began. */
   readonly status: number | undefined;
   readonly body: string;
-  /** The reply came to its end as HTTP has it. */
+  /** The reply ended as HTTP requires. */
   readonly complete: boolean;
   readonly trailers: Readonly<Record<string, string | undefined>>;
-  /** The client ended it: by going away, or because nothing came for too long. */
+  /** The client ended it: it disconnected, or nothing came for too long. */
   readonly gaveUp: 'left' | 'hung' | undefined;
-  /** The system's word for a broken connection, such as `ECONNRESET`. */
+  /** The system's code of a broken connection, such as `ECONNRESET`. */
   readonly failure: string | undefined;
   /** Milliseconds. */
   readonly ms: number;
 }
 
-/** A request that has not ended by then is lost, milliseconds: longer than the server's own limits taken together. */
+/** A request that takes longer is lost, milliseconds: more than the server's own limits together. */
 export const HANG_MS = 120_000;
 
 const PATIENT: Manner = { kind: 'patient' };
 
-/** One request over a connection of its own. Never rejects: whatever happens is what the client saw. */
-export function exchange(target: Target, call: Call, manner: Manner = PATIENT): Promise<Exchange> {
-  return new Promise((resolve) => new Conversation(target, call, manner, resolve));
+/** One request on its own connection. Never rejects: whatever happens is what the client saw. */
+export function exchange(port: number, call: Call, manner: Manner = PATIENT): Promise<Exchange> {
+  return new Promise((resolve) => new Conversation(port, call, manner, resolve));
 }
 
 class Conversation {
@@ -65,21 +60,21 @@ class Conversation {
   #gaveUp: Exchange['gaveUp'];
   #failure: string | undefined;
 
-  constructor(
-    target: Target,
-    call: Call,
-    private readonly manner: Manner,
-    private readonly resolve: (exchange: Exchange) => void,
-  ) {
+  readonly #manner: Manner;
+  readonly #resolve: (exchange: Exchange) => void;
+
+  constructor(port: number, call: Call, manner: Manner, resolve: (exchange: Exchange) => void) {
+    this.#manner = manner;
+    this.#resolve = resolve;
     this.#pauses = manner.kind === 'slow' ? [...manner.pauses] : [];
     this.#hang = setTimeout(() => this.#giveUp('hung'), HANG_MS);
     this.#request = httpRequest({
       host: '127.0.0.1',
-      port: target.port,
+      port,
       method: call.method,
       path: call.path,
       agent: false,
-      headers: headersOf(target, call),
+      headers: headersOf(call),
     });
     this.#request.on('error', (error) => this.#fail(error));
     this.#request.on('response', (response) => this.#read(response));
@@ -88,7 +83,7 @@ class Conversation {
   }
 
   #send(body: string | undefined): void {
-    const { manner } = this;
+    const manner = this.#manner;
     if (manner.kind === 'leavesSending') this.#request.write(body!.slice(0, body!.length / 2));
     else this.#request.end(body);
     if (manner.kind === 'leavesSending' || manner.kind === 'leavesWaiting')
@@ -97,7 +92,7 @@ class Conversation {
 
   #read(response: IncomingMessage): void {
     this.#response = response;
-    if (this.manner.kind === 'leavesWaiting') clearTimeout(this.#leave);
+    if (this.#manner.kind === 'leavesWaiting') clearTimeout(this.#leave);
     response.on('error', (error) => this.#fail(error));
     response.on('close', () => this.#settle());
     response.on('end', () => this.#end(response));
@@ -106,7 +101,7 @@ class Conversation {
 
   #take(piece: Buffer, response: IncomingMessage): void {
     this.#pieces.push(piece);
-    const { manner } = this;
+    const manner = this.#manner;
     if (manner.kind === 'leavesStreaming' && this.#pieces.length >= manner.afterPieces) this.#giveUp('left');
     const pause = this.#pauses.shift();
     if (pause === undefined) return;
@@ -114,7 +109,7 @@ class Conversation {
     setTimeout(() => response.resume(), pause);
   }
 
-  /** A reply that is given up is read to its end unseen. */
+  /** The rest of a reply that the client gave up does not count. */
   #end({ complete }: IncomingMessage): void {
     if (this.#gaveUp === undefined) this.#complete = complete;
   }
@@ -132,7 +127,7 @@ class Conversation {
   #settle(): void {
     clearTimeout(this.#hang);
     clearTimeout(this.#leave);
-    this.resolve({
+    this.#resolve({
       status: this.#response?.statusCode,
       body: Buffer.concat(this.#pieces).toString(),
       complete: this.#complete,
@@ -144,7 +139,7 @@ class Conversation {
   }
 }
 
-function headersOf({ key }: Target, { body, headers }: Call): Record<string, string | number> {
+function headersOf({ body, headers }: Call): Record<string, string | number> {
   const length = body === undefined ? {} : { 'Content-Length': Buffer.byteLength(body) };
-  return { 'X-API-Key': key, 'Content-Type': 'application/json', ...headers, ...length };
+  return { 'X-API-Key': KEY, 'Content-Type': 'application/json', ...headers, ...length };
 }

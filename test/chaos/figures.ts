@@ -1,9 +1,67 @@
-import type { MemoryFloors } from './memory.js';
 import type { ChaosOptions } from './options.js';
-import { quantile } from './quantile.js';
-import type { Slots } from './settle.js';
-import type { Ending } from './shutdown.js';
+import { memoryMib } from '../harness/processes.js';
+import type { Exit } from '../harness/program.js';
+import type { LoggedServer, LogLine } from '../harness/server-process.js';
 import type { Tally } from './tally.js';
+
+/** The value below which that share of the values lies, by nearest rank; undefined where there is none. */
+export function quantile(values: readonly number[], share: number): number | undefined {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+}
+
+/** The lowest memory of the server in an early and in a late part of the load, MiB. */
+interface MemoryFloors {
+  readonly early: number;
+  readonly late: number;
+}
+
+/** Parts of the load; before the first, the heap is still finding its size. */
+const EARLY = [0.1, 0.4] as const;
+const LATE = [0.7, 1] as const;
+
+/**
+ * Watches the memory of a process. A collected heap moves by tens of MiB, at rest as well as under load, so one look says
+ * nothing: a leak raises the lowest points.
+ */
+export class MemoryWatch {
+  readonly #samples: { readonly share: number; readonly memory: number }[] = [];
+
+  /** Takes what the process has now that `share` of the load is done. */
+  look(pid: number, share: number): void {
+    this.add(share, memoryMib(pid, 'RssAnon'));
+  }
+
+  /** @param memory NaN if the process is gone */
+  add(share: number, memory: number): void {
+    if (memory > 0) this.#samples.push({ share, memory });
+  }
+
+  /** undefined if the load ended before the late part. */
+  get floors(): MemoryFloors | undefined {
+    const early = this.#lowest(EARLY);
+    const late = this.#lowest(LATE);
+    return Number.isFinite(early) && Number.isFinite(late) ? { early, late } : undefined;
+  }
+
+  #lowest([from, to]: readonly [number, number]): number {
+    const part = this.#samples.filter(({ share }) => share >= from && share <= to);
+    return Math.min(...part.map(({ memory }) => memory));
+  }
+}
+
+/** Slots as `/ready` shows them. */
+export interface Slots {
+  readonly total: number;
+  readonly idle: number;
+}
+
+export interface Ending extends Exit {
+  /** From SIGTERM to the end of the process, milliseconds. */
+  readonly ms: number;
+  /** Workers that were left behind. */
+  readonly orphans: readonly number[];
+}
 
 /** The server when there is nothing to do. */
 export interface AtRest {
@@ -11,7 +69,7 @@ export interface AtRest {
   readonly slots: Slots;
 }
 
-/** All that a run has found. Times are milliseconds. */
+/** What a run has found. Times are milliseconds. */
 export interface Findings {
   readonly options: ChaosOptions;
   readonly tally: Tally;
@@ -27,17 +85,17 @@ export interface Findings {
   readonly healthFailures: number;
   readonly resumed: number;
   readonly retried: number;
-  /** After a warm-up and after the load; undefined where the server did not live so long. */
+  /** After a warm-up and after the load; undefined if the server ended before. */
   readonly before: AtRest | undefined;
   readonly after: AtRest | undefined;
   readonly zombies: number | undefined;
-  readonly errors: readonly string[];
-  /** undefined: it ended by itself before it was told to. */
+  readonly errors: readonly LogLine[];
+  /** undefined: it ended before SIGTERM. */
   readonly ending: Ending | undefined;
 }
 
 /** One line of the table. */
-export interface Figure {
+interface Figure {
   readonly name: string;
   readonly value: string;
   readonly goal: string;
@@ -45,18 +103,30 @@ export interface Figure {
   readonly met: boolean | undefined;
 }
 
-/** How far an end may lag behind its limit, milliseconds. */
+/** How late an end may be, milliseconds. */
 const LAG_MS = 1_000;
 
-/** Before so many requests memory says nothing: the engine's heap is still growing to the size it works with. */
+/** With fewer requests, memory says nothing: V8's heap is still growing to its working size. */
 const TELLING_REQUESTS = 50_000;
 
-/** Nothing was lost, cut, misrouted or orphaned, all requests are accounted for and the server lived to its end. */
+/** Requests whose worker failed and that finished nevertheless: after their first token, or before it. */
+export function countRetries(server: LoggedServer): { resumed: number; retried: number } {
+  const begun = new Set(
+    server
+      .logged('worker_failed_request')
+      .flatMap(({ tokens, requestId }) => (tokens > 0 ? [requestId] : [])),
+  );
+  const finished = server.logged('request').filter(({ outcome }) => outcome === 'finished');
+  const resumed = finished.filter(({ requestId }) => begun.has(requestId)).length;
+  return { resumed, retried: finished.length - resumed };
+}
+
+/** Nothing was lost, cut, misrouted or orphaned, every request is accounted for, and the server ran until SIGTERM. */
 export function passed({ tally, ending }: Findings): boolean {
   return tally.balanced && tally.outcomes.lost === 0 && ending !== undefined && ending.orphans.length === 0;
 }
 
-/** `admitted 10 = finished 8 + …`, with what is missing where it is not so. */
+/** `admitted 10 = finished 8 + …`, with what is missing if it does not balance. */
 export function balanceLine({ admitted, outcomes, balanced, open }: Tally): string {
   const { finished, refused, cancelled, broken, lost } = outcomes;
   const sum = `finished ${finished} + refused ${refused} + cancelled ${cancelled} + broken ${broken}`;
@@ -64,7 +134,7 @@ export function balanceLine({ admitted, outcomes, balanced, open }: Tally): stri
   return `admitted ${admitted} ${balanced ? '=' : '≠'} ${sum}${balanced ? '' : missing}`;
 }
 
-/** The table: what was found beside what it should be. */
+/** The table: what was found beside its goal. */
 export function figuresOf(found: Findings): Figure[] {
   return [...texts(found), ...workers(found), ...answers(found), ...sizes(found), ...end(found)];
 }
@@ -80,11 +150,11 @@ function texts({ tally, resumed, retried }: Findings): Figure[] {
       '≥ 99 %',
       atLeast(equal / all, 0.99),
     ),
-    none('cut without a word', cut),
+    none('cut silently', cut),
     none('misrouted', misrouted),
-    none('lost otherwise: no end, unplanned answer', other),
-    none('replies broken that could have gone on', tally.brokenPlain),
-    figure('replies gone on with by another worker', String(resumed), '–', undefined),
+    none('lost otherwise: no end, unplanned status', other),
+    none('replies broken that could have been resumed', tally.brokenPlain),
+    figure('replies resumed by another worker', String(resumed), '–', undefined),
     figure('requests run again before their first token', String(retried), '–', undefined),
   ];
 }
@@ -107,7 +177,7 @@ function answers({ tally, healthMs, healthFailures, loadMs }: Findings): Figure[
   const rate = (1000 * tally.admitted) / loadMs;
   return [
     figure('health under load', spread(healthMs), 'p99 ≤ 50 ms', within(healthMs, 50)),
-    none('health without an answer', healthFailures),
+    none('health checks without a reply', healthFailures),
     figure('503 of a full queue', spread(tally.queueFullMs), 'p99 ≤ 50 ms', within(tally.queueFullMs, 50)),
     figure('requests a second', rate.toFixed(0), '–', undefined),
   ];
@@ -161,7 +231,7 @@ function figure(name: string, value: string, goal: string, met: boolean | undefi
   return { name, value, goal, met };
 }
 
-/** What must not be. */
+/** A count that should be 0. */
 function none(name: string, count: number | undefined): Figure {
   return figure(
     name,
@@ -185,4 +255,50 @@ function spread(times: readonly number[]): string {
   if (times.length === 0) return NONE;
   const [p50, p99, longest] = [0.5, 0.99, 1].map((share) => quantile(times, share)!.toFixed(0));
   return `p50 ${p50} ms, p99 ${p99} ms, longest ${longest} ms, n ${times.length}`;
+}
+
+/** The findings for people: the balance, what became of the requests, the figures beside their goals. */
+export function reportText(found: Findings): string {
+  const { tally, options } = found;
+  return [
+    '',
+    ...tally.examples.map((example) => `! ${JSON.stringify(example)}`),
+    ...found.errors.slice(0, SHOWN_ERRORS).map((line) => `! ${JSON.stringify(line)}`),
+    balanceLine(tally),
+    ...[...tally.reasons].sort().map(([reason, count]) => `  ${String(count).padStart(7)}  ${reason}`),
+    '',
+    ...tableLines(figuresOf(found)),
+    '',
+    `${passed(found) ? 'Passed' : 'FAILED'}: ${options.preset}, seed ${options.seed}, ${(found.loadMs / 1000).toFixed(0)} s under load.`,
+    '',
+  ].join('\n');
+}
+
+/** The findings for programs. */
+export function reportJson(found: Findings): object {
+  const { tally } = found;
+  const { admitted, outcomes, compared, losses, brokenPlain, balanced, examples } = tally;
+  const reasons = Object.fromEntries(tally.reasons);
+  return {
+    ...found,
+    passed: passed(found),
+    figures: figuresOf(found),
+    tally: { admitted, balanced, outcomes, reasons, compared, losses, brokenPlain, examples },
+  };
+}
+
+const SHOWN_ERRORS = 5;
+
+const MARKS = { true: 'met', false: 'MISSED', undefined: '' } as const;
+
+function tableLines(figures: readonly Figure[]): string[] {
+  const rows = [
+    { name: 'figure', value: 'found', goal: 'goal', mark: '' },
+    ...figures.map(({ met, ...row }) => ({ ...row, mark: MARKS[`${met}`] })),
+  ];
+  const width = (key: 'name' | 'value' | 'goal') => Math.max(...rows.map((row) => row[key].length));
+  const [names, values, goals] = [width('name'), width('value'), width('goal')];
+  return rows.map(({ name, value, goal, mark }) =>
+    `${name.padEnd(names)}  ${value.padEnd(values)}  ${goal.padEnd(goals)}  ${mark}`.trimEnd(),
+  );
 }

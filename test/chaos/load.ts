@@ -1,7 +1,7 @@
-export interface LoadOptions {
+interface LoadOptions {
   /** Requests at a time. */
   readonly concurrency: number;
-  /** Each time so many have gone out, `burstSize` go out at once; 0 is never. */
+  /** After so many requests, `burstSize` are sent at once; 0 means never. */
   readonly burstEvery: number;
   readonly burstSize: number;
   /** Sends the request with that number; resolves when it has ended. Never rejects. */
@@ -17,12 +17,12 @@ export class Load {
     this.#options = options;
   }
 
-  /** Requests that have gone out. */
+  /** Requests sent so far. */
   get sent(): number {
     return this.#sent;
   }
 
-  /** Sends as long as there is to be one more; resolves when all have ended. */
+  /** Sends while `more` says so; resolves when all have ended. */
   async run(more: (sent: number) => boolean): Promise<void> {
     const { concurrency, burstEvery, burstSize } = this.#options;
     const bursts: Promise<void>[] = [];

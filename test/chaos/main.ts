@@ -2,17 +2,16 @@
 import { writeFile } from 'node:fs/promises';
 import { UserError } from '../../src/errors.js';
 import { interruptible } from '../../src/install/early/interrupt.mjs';
-import { startProgress, type Progress } from '../../src/install/progress.js';
-import { passed } from './figures.js';
-import { parseChaosArgs, type ChaosOptions, type ChaosRun } from './options.js';
-import { reportJson, reportText } from './report.js';
+import { type Progress, startProgress } from '../../src/install/progress.js';
+import { passed, reportJson, reportText } from './figures.js';
+import { type ChaosOptions, type ChaosRun, parseChaosArgs } from './options.js';
 import { runChaos } from './run.js';
 
 /** Exits with 0 only when nothing was lost, cut, misrouted or orphaned. */
-export async function main(args: readonly string[], { root }: { root: string }): Promise<void> {
+export async function main(args: readonly string[]): Promise<void> {
   const options = parseChaosArgs(args);
   try {
-    await interruptible((signal) => run(options, { root, signal }), EARLY);
+    await interruptible((signal) => run(options, signal), EARLY);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     process.stderr.write(`chaos: ${error.message}\n`);
@@ -22,22 +21,18 @@ export async function main(args: readonly string[], { root }: { root: string }):
 
 const EARLY = 'The run ends early, with what was found so far; another Ctrl-C ends it at once.';
 
-async function run(options: ChaosRun, place: { root: string; signal: AbortSignal }): Promise<void> {
-  if (options.preset === 'hostile') return (await import('./hostile/main.js')).main(options, place);
+async function run(options: ChaosRun, signal: AbortSignal): Promise<void> {
+  if (options.preset === 'hostile') return (await import('./hostile/run.js')).main(options, signal);
   // It needs a development dependency; the other presets do not.
-  if (options.preset === 'bodies') return (await import('./bodies/main.js')).main(options, place);
-  return runPreset(options, place);
+  if (options.preset === 'bodies') return (await import('./bodies/run.js')).main(options, signal);
+  return runPreset(options, signal);
 }
 
-async function runPreset(
-  options: ChaosOptions,
-  { root, signal }: { readonly root: string; readonly signal: AbortSignal },
-): Promise<void> {
+async function runPreset(options: ChaosOptions, signal: AbortSignal): Promise<void> {
   const shown = new Shown();
   try {
     shown.step(`Preset ${options.preset}, seed ${options.seed}`);
     const found = await runChaos(options, {
-      root,
       signal,
       onStep: (text) => shown.step(text),
       onProgress: (share, detail) => shown.progress(share, detail),

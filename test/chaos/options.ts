@@ -1,7 +1,79 @@
 import { randomInt } from 'node:crypto';
 import { Command, Option } from 'commander';
 import { numberArgument } from '../../src/commands/number-argument.js';
-import { PRESETS, type Preset, type PresetName } from './presets.js';
+
+/** Kinds of requests: how many of a hundred are of each kind. */
+export interface Mix {
+  /** Asks and reads. */
+  readonly plain: number;
+  /** Asks for log probabilities: such a reply cannot be resumed. */
+  readonly bound: number;
+  /** Reads a little, pauses, reads on. */
+  readonly slow: number;
+  /** Disconnects before the reply begins. */
+  readonly leavesWaiting: number;
+  /** Disconnects in the middle of the reply. */
+  readonly leavesStreaming: number;
+  /** Disconnects in the middle of its own body. */
+  readonly leavesSending: number;
+  /** Sends a request that must be refused. */
+  readonly bad: number;
+}
+
+export type Actor = keyof Mix;
+
+/** What a run consists of. */
+export interface Preset {
+  /** Ends after so many requests … */
+  readonly requests: number | undefined;
+  /** … or seconds, whichever comes first. */
+  readonly seconds: number | undefined;
+  readonly workers: number;
+  /** Requests at a time. */
+  readonly concurrency: number;
+  /** How often a random worker is killed, milliseconds; 0 means never. */
+  readonly killEveryMs: number;
+  /** The share of kills that are SIGSTOPs instead: 0 to 1. */
+  readonly stopRate: number;
+  /** After so many requests, more than the queue takes are sent at once; 0 means never. */
+  readonly burstEvery: number;
+  /** Longest reply, tokens. */
+  readonly maxTokens: number;
+  readonly mix: Mix;
+}
+
+/** The longest story of the demo model is shorter. */
+const WHOLE_REPLY = 320;
+
+const NO_FAULTS = {
+  seconds: undefined,
+  workers: 4,
+  killEveryMs: 0,
+  stopRate: 0,
+  burstEvery: 0,
+  mix: { plain: 100, bound: 0, slow: 0, leavesWaiting: 0, leavesStreaming: 0, leavesSending: 0, bad: 0 },
+};
+
+export const PRESETS = {
+  /** A little of everything. */
+  mixed: {
+    requests: undefined,
+    seconds: 60,
+    workers: 4,
+    concurrency: 16,
+    killEveryMs: 2_000,
+    stopRate: 0.2,
+    burstEvery: 1_000,
+    maxTokens: WHOLE_REPLY,
+    mix: { plain: 68, bound: 4, slow: 6, leavesWaiting: 4, leavesStreaming: 6, leavesSending: 4, bad: 8 },
+  },
+  /** 10,000 plain requests while workers die. */
+  kills: { ...NO_FAULTS, requests: 10_000, concurrency: 12, killEveryMs: 2_000, maxTokens: WHOLE_REPLY },
+  /** 100,000 short requests: does the server grow? */
+  soak: { ...NO_FAULTS, requests: 100_000, concurrency: 48, maxTokens: 2 },
+} satisfies Record<string, Preset>;
+
+type PresetName = keyof typeof PRESETS;
 
 export interface ChaosOptions extends Preset {
   readonly preset: PresetName;
@@ -46,7 +118,7 @@ interface Flags {
 
 const MAX_SEED = 2 ** 32 - 1;
 
-/** The options of the presets whose runs are their own; the others take all of them. */
+/** Options of the presets with their own kind of run; the others take all. */
 const TAKEN: Partial<Record<ChaosRun['preset'], readonly string[]>> = {
   bodies: ['requests', 'seed', 'concurrency'],
   hostile: ['seconds', 'seed', 'only'],
@@ -56,7 +128,7 @@ export function chaosCommand(): Command {
   const whole = (min: number, max: number) => numberArgument({ min, max, whole: true });
   const presets = [...Object.keys(PRESETS), ...Object.keys(TAKEN)];
   return new Command('npm run chaos --')
-    .description('breaks a server of its own while sending it requests, and counts what its clients saw')
+    .description('starts a server, breaks it while sending requests, and counts what its clients saw')
     .addOption(
       new Option(
         '--preset <name>',
@@ -71,7 +143,7 @@ export function chaosCommand(): Command {
     .option('--workers <number>', 'llama.cpp processes', whole(1, 64))
     .option(
       '--kill-every <ms>',
-      'how often a random worker gets SIGKILL; 0 is never',
+      'how often a random worker gets SIGKILL; 0 means never',
       numberArgument({ min: 0, max: 3_600_000 }),
     )
     .option(
@@ -80,7 +152,7 @@ export function chaosCommand(): Command {
       numberArgument({ min: 0, max: 1 }),
     )
     .option('--seed <number>', 'repeat the choices of another run', whole(0, MAX_SEED))
-    .option('--json <file>', 'write the figures there too')
+    .option('--json <file>', 'also write the figures to this file')
     .option('--only <text>', 'of hostile: only the actions whose names contain this text');
 }
 

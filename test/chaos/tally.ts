@@ -1,8 +1,8 @@
 import type { Outcome, Verdict } from './judge.js';
 import type { Plan } from './plan.js';
 
-/** A request that did not go as it should, for people to look at. */
-export interface Example {
+/** A notable request, for people to look at. */
+interface Example {
   readonly request: number;
   readonly path: string;
   readonly question: string | undefined;
@@ -31,18 +31,18 @@ export class Tally {
   readonly outcomes: Record<Outcome, number> = { ...NO_OUTCOME };
   /** By outcome and reason. */
   readonly reasons = new Map<string, number>();
-  /** Finished texts that were compared, and those that are the undisturbed ones. */
+  /** Finished texts that were compared with the undisturbed ones, and those that are equal. */
   readonly compared = { all: 0, equal: 0 };
   /** Silent losses by kind. */
   readonly losses = { cut: 0, misrouted: 0, other: 0 };
-  /** Replies broken although another worker could have gone on with them. */
+  /** Replies broken although another worker could have resumed them. */
   brokenPlain = 0;
-  /** Milliseconds in which a full queue said so. */
+  /** How long each 503 of a full queue took, milliseconds. */
   readonly queueFullMs: number[] = [];
   readonly examples: Example[] = [];
   readonly #kept: Record<string, number> = {};
 
-  /** A request goes out. */
+  /** A request is sent. */
   admit(): void {
     this.admitted += 1;
   }
@@ -62,7 +62,7 @@ export class Tally {
     this.#keep({ request, path: call.path, question, outcome, reason, text: text?.slice(0, SHOWN) });
   }
 
-  /** Every request that went out came to an end that a client can deal with. */
+  /** Every request that was sent ended in a way that its client can handle. */
   get balanced(): boolean {
     const { finished, refused, cancelled, broken } = this.outcomes;
     return this.admitted === finished + refused + cancelled + broken;
@@ -90,6 +90,6 @@ export class Tally {
 }
 
 function kindOfLoss(reason: string | undefined): 'cut' | 'misrouted' | 'other' {
-  if (reason === 'cut without a word') return 'cut';
+  if (reason === 'cut silently') return 'cut';
   return reason?.startsWith('misrouted') ? 'misrouted' : 'other';
 }

@@ -22,7 +22,7 @@ test('every request ends in a way that its client can handle while workers are k
   await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
   const found = await runChaos(
     { ...asked, burstEvery: 100 },
-    { root: ROOT, questions: QUESTIONS, signal: new AbortController().signal },
+    { questions: QUESTIONS, signal: new AbortController().signal },
   );
   const { tally, ending, after } = found;
 

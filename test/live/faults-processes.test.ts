@@ -15,7 +15,7 @@ import {
   processSettings,
 } from '../support/live.js';
 import { isAlive } from '../support/pool.js';
-import { childrenOf } from '../support/processes.js';
+import { childrenOf } from '../harness/processes.js';
 
 /** The ends of LMServ's process and of its workers' processes, on real llama.cpp. */
 

@@ -17,7 +17,7 @@ import {
   newFolder,
   processSettings,
 } from '../support/live.js';
-import { descriptorsOf } from '../support/processes.js';
+import { descriptorsOf } from '../harness/processes.js';
 
 /** What LMServ does when a resource of its own runs out, on real llama.cpp. */
 

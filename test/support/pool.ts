@@ -7,6 +7,8 @@ import { Pool, type PoolOptions } from '../../src/pool/pool.js';
 import type { WorkerOptions } from '../../workers/options.js';
 import { pull, testContext } from './pulled.js';
 
+export { isAlive } from '../harness/processes.js';
+
 /** Stands in for a llama.cpp program. */
 export const FAKE = fileURLToPath(new URL('./fake-llama.mjs', import.meta.url));
 
@@ -95,15 +97,5 @@ export async function firstText(events: AsyncIterator<GenerateEvent>): Promise<v
   for (;;) {
     const { value, done } = await events.next();
     if (done || value.type === 'text') return;
-  }
-}
-
-/** Resolves when a process is gone. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -1,10 +1,11 @@
-/** Clients that mean harm. None of what they do may hold up the server or another client for long. */
+/** Malicious clients. Nothing that they do may hold up the server or another client for long. */
 import { connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '../random.js';
 import { REFUSAL } from './remote.js';
-import { signalWorker, type Action, type World } from './world.js';
+import { type Action, signalWorker, type World } from './world.js';
+import { KEY } from '../../harness/server-process.js';
+import type { Random } from '../../harness/random.js';
 
 const run = (name: string, body: Action['run']): Action => ({ name, cls: 'clients', run: body });
 
@@ -13,14 +14,14 @@ const user = (content: unknown) => ({ role: 'user', content });
 const times = <T>(count: number, make: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => make(index));
 
-/** Texts that are parts of what is put in their place, so that an error grows with each that is taken out of it. */
+/** Texts that are part of their own replacement, so that an error grows with each text removed from it. */
 function exploding(random: Random, first: string) {
   const cut = random.int(1, 7);
   const parts = ['[prompt]'.slice(0, cut), '[prompt]'.slice(cut)];
   return [user(first), ...times(random.int(28, 34), (index) => user(parts[index % 2]))];
 }
 
-/** Replies that are longer than any of these actions. */
+/** Replies that take longer than any of these actions. */
 const LONG = { max_tokens: 1_000, ignore_eos: true };
 
 const schema = (value: unknown) => ({
@@ -86,19 +87,19 @@ const BODIES: Readonly<Record<string, (random: Random) => unknown>> = {
   }),
 };
 
-/** A connection of its own, on which anything may be written. */
+/** A connection for raw bytes. */
 function open({ port }: World): Socket {
   return connect(port, '127.0.0.1').on('error', () => undefined);
 }
 
-function head({ server }: World, path: string, body: string): string {
-  const lines = ['Host: localhost', `X-API-Key: ${server.target.key}`, 'Content-Type: application/json'];
+function head(path: string, body: string): string {
+  const lines = ['Host: localhost', `X-API-Key: ${KEY}`, 'Content-Type: application/json'];
   return `POST ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\nContent-Length: ${body.length}\r\n\r\n`;
 }
 
 const STREAM = JSON.stringify({ messages: [user('Tell me a story')], stream: true, ...LONG });
 
-/** A key that takes all it can get for 4 s. */
+/** One key sends as much as it can for 4 s. */
 const flood =
   (send: (world: World) => Promise<{ readonly status: number | undefined }>): Action['run'] =>
   async (world, random) => {
@@ -109,7 +110,7 @@ const flood =
     await Promise.all(times(random.int(40, 120), lane));
   };
 
-/** During these one key wants more than there is: that is when another one may starve. */
+/** During these, one key wants more than there is, and another may starve. */
 export const FLOODS = ['a flood by one key', 'a flood of urgent tasks'] as const;
 
 export const CLIENTS: readonly Action[] = [
@@ -169,7 +170,7 @@ export const CLIENTS: readonly Action[] = [
   ),
   run('slow readers', async (world, random) => {
     const sockets = times(8, () => open(world));
-    for (const socket of sockets) socket.pause().write(head(world, '/v1/chat/completions', STREAM) + STREAM);
+    for (const socket of sockets) socket.pause().write(head('/v1/chat/completions', STREAM) + STREAM);
     await sleep(random.int(1_000, 3_000));
     for (const socket of sockets) socket.destroy();
   }),
@@ -202,14 +203,13 @@ export const CLIENTS: readonly Action[] = [
         ['/v1/chat/completions', STREAM],
         ['/none', '{}'],
       ] as const);
-      socket.write(head(world, path, body) + body);
+      socket.write(head(path, body) + body);
     }
     await sleep(random.int(200, 2_500));
     socket.destroy();
   }),
   run('wrong keys', async (world, random) => {
-    const wrong = () =>
-      random.pick(['key-', 'k'.repeat(8_000), 'KEY-greedy', '\xff', '[]', world.server.target.key.slice(1)]);
+    const wrong = () => random.pick(['key-', 'k'.repeat(8_000), 'KEY-greedy', '\xff', '[]', KEY.slice(1)]);
     const answers = await Promise.all(times(100, () => world.ask('/v1/models', undefined, { key: wrong() })));
     if (answers.some(({ status }) => status === 200)) world.problem('a wrong key was let in');
   }),

@@ -1,4 +1,4 @@
-/** The control process: does nothing but measure how late its own timer is, until the run ends. */
+/** The control process: until the run ends, it only measures how late its own timer is. */
 import { report, watchPauses } from './pauses.js';
 
 watchPauses(report);

@@ -4,18 +4,18 @@ import { lstatSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } 
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'libsql';
-import type { Random } from '../random.js';
-import { KEYS, keyText, replaceFile, signalWorker, type Action, type MODELS, type World } from './world.js';
+import { type Action, KEYS, keyText, type MODELS, replaceFile, signalWorker, type World } from './world.js';
+import type { Random } from '../../harness/random.js';
 
 const run = (name: string, body: Action['run']): Action => ({ name, cls: 'files', run: body });
 
-/** How long a changed file may go unnoticed, milliseconds. */
+/** How long a changed file may stay unnoticed, milliseconds. */
 const NOTICED_MS = 3_000;
 
-/** A worker that could not be started must be back so soon after it can be, milliseconds. */
+/** How soon a worker must be back once it can start again, milliseconds. */
 const BACK_MS = 20_000;
 
-/** Ways to put a text where a file was. */
+/** Ways to give a file another text. */
 const WAYS: Readonly<Record<string, (file: string, text: string) => unknown>> = {
   'written in place': (file, text) => writeFileSync(file, text),
   replaced: replaceFile,
@@ -58,7 +58,7 @@ async function storm(world: World, file: string, texts: readonly string[], rando
 
 const withoutRevoked = keyText(KEYS.filter((name) => name !== 'revocable'));
 
-/** Takes a key away in one of the ways, and in the same way gives it back. */
+/** Revokes a key in one of the ways, and restores it in the same way. */
 async function revoke(world: World, way: (file: string, text: string) => unknown): Promise<void> {
   const status = async () => (await world.ask('/v1/models', undefined, { as: 'revocable' })).status;
   await way(world.files.keys, withoutRevoked);
@@ -98,7 +98,7 @@ async function startless(
     world.problem(`${model} has no worker ${BACK_MS} ms after it could start again`);
 }
 
-/** Sets how large a file the server may write; false where that cannot be done. */
+/** Limits the size of files that the server may write; false if that is not possible here. */
 function limitFiles(pid: number, bytes: string): boolean {
   return spawnSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`], { stdio: 'ignore' }).status === 0;
 }

@@ -11,11 +11,11 @@ export interface Ran {
   readonly to: number;
 }
 
-/** A request of the client that asks for little, one at a time. */
+/** A request of the modest client, which sends small ones, one at a time. */
 export interface ModestRequest {
   readonly from: number;
   readonly to: number;
-  /** It got its reply, whole. */
+  /** It got its whole reply. */
   readonly served: boolean;
   /** The status, and the code of the error if there is one. */
   readonly outcome: string;
@@ -28,20 +28,20 @@ export interface Findings {
   readonly modest: readonly ModestRequest[];
   /** The longest first. */
   readonly pauses: readonly JudgedPause[];
-  /** MiB; the peak is undefined where the server ended before it could be read. */
+  /** MiB; the peak is undefined if the server ended before it could be read. */
   readonly memory: { readonly idle: number; readonly peak: number | undefined };
-  /** What actions and the end of the run saw that must not be. */
+  /** What actions and the end of the run saw that must not happen. */
   readonly problems: readonly string[];
   readonly skipped: readonly string[];
 }
 
-/** The longest pause that is allowed, net, milliseconds. */
+/** The longest allowed net pause, milliseconds. */
 const MAX_PAUSE_MS = 200;
 
-/** How far memory may grow beyond that at rest, MiB. */
+/** How far memory may grow beyond its level at rest, MiB. */
 const MAX_GROWTH_MIB = 300;
 
-/** The share of its requests that a modest client must get served, in all and while another floods the server. */
+/** The share of its requests that a modest client must get served, overall and during floods. */
 const MIN_SERVED = 0.9;
 
 /** Why the run has failed; empty when it passed. */

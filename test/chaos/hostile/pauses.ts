@@ -1,4 +1,4 @@
-/** How long a process could not run its timers, measured inside it, and what of that is its own doing. */
+/** How long a process could not run its timers, measured inside it, and how much of that it caused itself. */
 import { ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
@@ -6,11 +6,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 export interface Pause {
   readonly from: number;
   readonly to: number;
-  /** For so much of it the thread was ready and no core was free, milliseconds. */
+  /** How long the thread was ready while no core was free, milliseconds. */
   readonly waited: number;
-  /** And for so much it ran. */
+  /** How long it ran. */
   readonly ran: number;
-  /** For so much it slept because a process or a thread of its own that it waited for had no core, milliseconds. */
+  /** How long it waited for a child or one of its own threads that had no core, milliseconds. */
   readonly starved: number;
 }
 
@@ -22,7 +22,7 @@ export interface JudgedPause extends Pause {
 
 const TICK_MS = 10;
 
-/** What is shorter is not judged. */
+/** Shorter pauses are not judged. */
 const WORTH_MS = 40;
 
 /** Pauses below the limit are still reported this often, in ticks, as a sign of life. */
@@ -37,9 +37,9 @@ export function sharedNow(): number {
 let spawning = 0;
 
 /**
- * Measures this process from now on. Where all cores are taken its thread also sleeps for want of one: starting a process
- * returns once that process has run, and the garbage collector waits for threads of its own. The kernel counts that as
- * theirs, not as this thread's.
+ * Measures this process from now on. If all cores are busy, its thread also sleeps for lack of one: starting a process
+ * returns once that process has run, and the garbage collector waits for its own threads. The kernel counts that wait as
+ * theirs.
  */
 export function watchPauses(tell: (pause: Pause) => void): void {
   followSpawns();
@@ -77,7 +77,7 @@ function followSpawns(): void {
   };
 }
 
-/** The threads that Node starts with: V8's, which collect garbage. */
+/** The threads at Node's start: V8's, which collect garbage. */
 function threadsBesides(main: number): number[] {
   try {
     return readdirSync('/proc/self/task')
@@ -88,14 +88,15 @@ function threadsBesides(main: number): number[] {
   }
 }
 
-/** Tells the process that started this one; one that is gone is not told. */
+/** Sends a pause to the parent process, if that still runs. */
 export function report(pause: Pause): void {
   if (process.connected) process.send!(pause, undefined, undefined, () => undefined);
 }
 
 /**
- * Takes the noise out of the server's pauses: the time its thread, or what it slept for, had no core, or the
- * pauses of a process that does nothing in the same window, whichever is longer; for what the thread ran there is no excuse. The longest first. Pure.
+ * Removes scheduling noise from the server's pauses: the time in which its thread, or what it waited for, had no core, or
+ * the pauses of an idle process in the same window, whichever is longer. Time that the thread ran always counts. The
+ * longest comes first. Pure.
  */
 export function judgePauses(server: readonly Pause[], control: readonly Pause[]): JudgedPause[] {
   return server
@@ -113,7 +114,7 @@ function overlap(a: Pause, b: Pause): number {
   return Math.max(0, Math.min(a.to, b.to) - Math.max(a.from, b.from));
 }
 
-/** How long a thread, or the main thread of a process, has run and waited for a core in all, milliseconds; 0 where the kernel does not say. */
+/** How long a thread, or a process' main thread, has run and has waited for a core, milliseconds; 0 if unknown. */
 export function threadMs(pid: number | 'self' = 'self'): { readonly ran: number; readonly waited: number } {
   const [ran = 0, waited = 0] = schedstat(pid)
     .split(' ')

@@ -1,8 +1,8 @@
-/** Loaded into the server's process before the server: measures its pauses and sets its wall clock when told to. */
+/** Loaded into the server's process before the server: measures its pauses and sets its wall clock on request. */
 import { report, watchPauses } from './pauses.js';
 
-/** What the run tells: how far the wall clock is off from now on, milliseconds. */
-export interface ClockMessage {
+/** How far the wall clock is off from now on, milliseconds. */
+interface ClockMessage {
   readonly shiftMs: number;
 }
 
@@ -16,6 +16,6 @@ globalThis.Date = new Proxy(Date, {
 });
 
 process.on('message', (message: ClockMessage) => (shiftMs = message.shiftMs));
-// Listening must not keep a server alive that has stopped.
+// Listening must not keep a stopped server alive.
 process.channel?.unref();
 watchPauses(report);

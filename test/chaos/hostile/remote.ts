@@ -1,15 +1,14 @@
-/** A server of another's that does all that such a server must not do. The model's name says what. */
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+/** A remote server that does what such a server must not do. The model's name says what. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
-import type { Random } from '../random.js';
+import { HttpServer } from '../../harness/http-server.js';
+import type { Random } from '../../harness/random.js';
 
 type Misbehave = (response: ServerResponse, random: Random) => void;
 
-/** How long something endless goes on, milliseconds, and how large its pieces are. */
+/** How long something endless takes, milliseconds, and how large its pieces are. */
 const ENDLESS_MS = 2_500;
 const PIECE = 60_000;
 
@@ -21,7 +20,7 @@ const END = chunk({ finish_reason: 'stop' }) + event('[DONE]');
 const streaming = (response: ServerResponse, headers = {}) =>
   response.writeHead(200, { 'Content-Type': 'text/event-stream', ...headers });
 
-/** A stream of these texts that ends as it should. */
+/** A stream of these texts with a proper end. */
 const saying =
   (...texts: readonly string[]): Misbehave =>
   (response) =>
@@ -50,10 +49,10 @@ const refusal = (message: string): Misbehave => {
 const toolCall = (index: number) =>
   chunk({ delta: { tool_calls: [{ index, id: `c${index}`, function: { name: 'f', arguments: '{}' } }] } });
 
-/** An error text that clients' texts are looked for in. */
+/** An error text that LMServ searches for clients' texts. */
 export const REFUSAL = 'Unsupported value for temperature';
 
-/** By the name of the model that is asked for. */
+/** By the name of the requested model. */
 export const MISBEHAVIOURS: Readonly<Record<string, Misbehave>> = {
   refuse: refusal(REFUSAL),
   'refuse-at-length': refusal(`${REFUSAL} `.repeat(60_000)),
@@ -130,50 +129,34 @@ export const MISBEHAVIOURS: Readonly<Record<string, Misbehave>> = {
     void response.writeHead(200, { 'Content-Type': 'text/html' }).end('<html>'.repeat(9_999)),
 };
 
-/** What TLS needs to be spoken badly. */
 export interface Certificate {
   readonly key: string;
   readonly cert: string;
 }
 
 export class HostileRemote {
-  readonly #plain: Server;
-  readonly #tls: Server | undefined;
+  readonly baseUrl: string;
+  /** undefined if no certificate could be made. */
+  readonly tlsUrl: string | undefined;
+  readonly #servers: readonly HttpServer[];
 
-  constructor(random: Random, certificate: Certificate | undefined) {
+  private constructor(plain: HttpServer, tls: HttpServer | undefined) {
+    this.baseUrl = plain.url;
+    this.tlsUrl = tls && `https://127.0.0.1:${tls.port}`;
+    this.#servers = tls ? [plain, tls] : [plain];
+  }
+
+  static async start(random: Random, certificate: Certificate | undefined): Promise<HostileRemote> {
     const onRequest = (request: IncomingMessage, response: ServerResponse) =>
       void misbehave(request, response, random);
-    this.#plain = createServer(onRequest);
-    this.#tls = certificate && createTlsServer(certificate, onRequest);
-    this.#tls?.on('tlsClientError', () => undefined);
+    const tls = certificate && createTlsServer(certificate, onRequest).on('tlsClientError', () => undefined);
+    return new HostileRemote(await HttpServer.start(onRequest), tls && (await HttpServer.start(tls)));
   }
 
-  async start(): Promise<void> {
-    await Promise.all(this.#servers.map((server) => once(server.listen(0, '127.0.0.1'), 'listening')));
-  }
-
-  stop(): void {
-    for (const server of this.#servers) {
-      server.close();
-      server.closeAllConnections();
-    }
-  }
-
-  get baseUrl(): string {
-    return `http://127.0.0.1:${portOf(this.#plain)}`;
-  }
-
-  /** undefined: no certificate could be made. */
-  get tlsUrl(): string | undefined {
-    return this.#tls && `https://127.0.0.1:${portOf(this.#tls)}`;
-  }
-
-  get #servers(): Server[] {
-    return this.#tls ? [this.#plain, this.#tls] : [this.#plain];
+  async stop(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.stop()));
   }
 }
-
-const portOf = (server: Server): number => (server.address() as AddressInfo).port;
 
 async function misbehave(request: IncomingMessage, response: ServerResponse, random: Random): Promise<void> {
   response.on('error', () => undefined);

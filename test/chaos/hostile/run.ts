@@ -1,40 +1,35 @@
-import { fork, type ChildProcess } from 'node:child_process';
+import { UserError } from '../../../src/errors.js';
+import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'libsql';
 import { openUsageStore } from '../../../src/accounts/usage/store.js';
-import { ChaosError } from '../errors.js';
-import { residentMiB, stillLlama } from '../processes.js';
-import { Random } from '../random.js';
-import { Server } from '../server.js';
 import { actionsNamed, Dealer } from './actions.js';
-import type { Findings, ModestRequest, Ran } from './findings.js';
-import { judgePauses, sharedNow, type Pause } from './pauses.js';
+import { failuresOf, type Findings, type ModestRequest, type Ran, reportText } from './findings.js';
+import { judgePauses, type Pause, sharedNow } from './pauses.js';
 import { HostileRemote } from './remote.js';
-import { badCertificate, CLASSES, configText, Files, MODELS, SETTINGS, World, type Class } from './world.js';
+import { badCertificate, type Class, CLASSES, configText, Files, MODELS, SETTINGS, World } from './world.js';
+import type { HostileOptions } from '../options.js';
+import { memoryMib, stillLlama } from '../../harness/processes.js';
+import { CLI, ServerProcess } from '../../harness/server-process.js';
+import { Random } from '../../harness/random.js';
 
-export interface HostileOptions {
-  /** The checkout, compiled. */
-  readonly root: string;
-  readonly seed: number;
-  readonly seconds: number;
-  /** Runs only the actions whose name contains this; all of them by default. */
-  readonly only?: string | undefined;
-  /** Ends the run early; what has been found is returned. */
-  readonly signal: AbortSignal;
-  readonly onStep: (text: string) => void;
+const print = (text: string) => void process.stderr.write(`${text}\n`);
+
+/** Attacks a real LMServ and prints what it found. The exit code is 1 if that is not good enough. */
+export async function main(options: HostileOptions, signal: AbortSignal): Promise<void> {
+  const found = await runHostile(options, signal);
+  process.stdout.write(reportText(found));
+  process.exitCode = failuresOf(found).length === 0 ? 0 : 1;
 }
 
-/** How many actions of a class go on at a time: files and clocks are changed by one alone. */
+/** How many actions of a class run at a time: one alone changes files, and one clocks. */
 const LANES: Readonly<Record<Class, number>> = { clients: 2, remotes: 2, files: 1, clocks: 1 };
 
 /** Rows of the usage table before the run begins. */
 const USAGE_ROWS = 300_000;
-
-const QUEUE_LIMIT = 16;
-const GRACE_MS = 2_000;
 
 /** Milliseconds: before memory at rest is read, between looks at it, and until a server that does not stop is killed. */
 const REST_MS = 2_000;
@@ -50,39 +45,41 @@ const total = (count: 'workers' | 'slots') =>
     0,
   );
 
-/** Starts a server, is hostile to it, and sees how it is after that. @throws ChaosError when it does not start. */
-export async function runHostile(options: HostileOptions): Promise<Findings> {
-  const { root, seed } = options;
+/** Starts a server, attacks it, and looks at it afterwards. @throws UserError if it does not start. */
+async function runHostile(options: HostileOptions, signal: AbortSignal): Promise<Findings> {
+  const { seed } = options;
   const folder = mkdtempSync(join(tmpdir(), 'lmserv-hostile-'));
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
   // A second Ctrl-C ends this process at once.
   process.once('exit', removeFolder);
   const files = new Files(folder);
-  const remote = new HostileRemote(new Random(seed, 1), badCertificate(folder));
   const control = fork(new URL('control.js', import.meta.url));
-  let server: Server | undefined;
+  let remote: HostileRemote | undefined;
+  let server: ServerProcess | undefined;
   try {
-    await remote.start();
-    files.prepare(join(root, 'models/lmserv-demo.gguf'), configText(root, files, remote, 'first'));
+    remote = await HostileRemote.start(new Random(seed, 1), badCertificate(folder));
+    files.prepare(configText(files, remote, 'first'));
     fillUsage(files.usage);
-    options.onStep('Starting a server');
-    server = await Server.start({
-      ...{ root, folder, workers: total('workers'), queueLimit: QUEUE_LIMIT, graceMs: GRACE_MS },
-      settings: { ...SETTINGS, ...files.settings },
-      preload: new URL('preload.js', import.meta.url),
+    print('Starting a server');
+    server = new ServerProcess({
+      folder,
+      detached: true,
+      settings: { ...SETTINGS, LLM_WORKERS: String(total('workers')), ...files.settings },
+      command: [process.execPath, '--import', new URL('preload.js', import.meta.url).href, CLI, 'serve'],
+      ipc: true,
     });
-    return await new Hostile(options, { server, files, remote, control }).run();
+    await server.untilStarted(total('workers'));
+    return await new Hostile(options, signal, { server, files, remote, control }).run();
   } finally {
-    if (server?.exit === undefined) server?.signal('SIGKILL');
-    await server?.exited;
+    await server?.kill();
     control.kill('SIGKILL');
-    remote.stop();
+    await remote?.stop();
     process.off('exit', removeFolder);
     removeFolder();
   }
 }
 
-/** As a server has them after years: most of what GET /usage reads. */
+/** A table as after years: most of what GET /usage reads. */
 function fillUsage(file: string): void {
   openUsageStore({ file, onError: () => undefined }).close();
   const database = new Database(file);
@@ -93,7 +90,7 @@ function fillUsage(file: string): void {
 }
 
 interface Parts {
-  readonly server: Server;
+  readonly server: ServerProcess;
   readonly files: Files;
   readonly remote: HostileRemote;
   readonly control: ChildProcess;
@@ -101,12 +98,13 @@ interface Parts {
 
 class Hostile {
   readonly #options: HostileOptions;
-  readonly #server: Server;
+  readonly #signal: AbortSignal;
+  readonly #server: ServerProcess;
   readonly #world: World;
   readonly #pauses: Pause[] = [];
   readonly #noise: Pause[] = [];
   readonly #ran: Ran[] = [];
-  /** Since when each action that is going on does. */
+  /** Since when each action in progress runs. */
   readonly #active = new Map<Promise<unknown>, Omit<Ran, 'to'>>();
   readonly #modest: ModestRequest[] = [];
   readonly #problems: string[] = [];
@@ -114,29 +112,32 @@ class Hostile {
   #until = 0;
   #peak: number | undefined;
 
-  constructor(options: HostileOptions, { server, files, remote, control }: Parts) {
+  constructor(options: HostileOptions, signal: AbortSignal, { server, files, remote, control }: Parts) {
     this.#options = options;
+    this.#signal = signal;
     this.#server = server;
-    this.#world = new World({
-      ...{ root: options.root, server, files, remote },
-      onProblem: (text) => this.#problem(text),
-      onSkip: (text) => this.#skipped.add(text),
-    });
-    server.onTold((pause) => this.#pauses.push(pause as unknown as Pause));
+    this.#world = new World(
+      server,
+      files,
+      remote,
+      (text) => this.#problem(text),
+      (text) => this.#skipped.add(text),
+    );
+    server.onMessage((pause: Pause) => this.#pauses.push(pause));
     control.on('message', (pause) => this.#noise.push(pause as unknown as Pause));
   }
 
   async run(): Promise<Findings> {
-    const { seed, seconds, only = '', onStep } = this.#options;
+    const { seed, seconds, only = '' } = this.#options;
     const actions = actionsNamed(only);
     const undisturbed = await this.#reply();
-    if (!undisturbed.startsWith('200')) throw new ChaosError(`the undisturbed reply is ${undisturbed}`);
+    if (!undisturbed.startsWith('200')) throw new UserError(`the undisturbed reply is ${undisturbed}`);
     await sleep(REST_MS);
-    const idle = residentMiB(this.#server.pid)!.now;
+    const idle = memoryMib(this.#server.pid, 'VmRSS');
     const began = performance.now();
     const from = sharedNow();
     this.#until = began + seconds * 1_000;
-    onStep(`Hostile for ${seconds} s, seed ${seed}`);
+    print(`Hostile for ${seconds} s, seed ${seed}`);
     const looks = setInterval(() => this.#look(), LOOK_MS);
     const lanes = CLASSES.flatMap((cls, stream) => {
       if (!actions.some((action) => action.cls === cls)) return [];
@@ -148,13 +149,17 @@ class Hostile {
     await Promise.all([...lanes, this.#beModest()]);
     const to = sharedNow();
     const lasted = (performance.now() - began) / 1_000;
-    onStep('Looking at what is left');
+    print('Looking at what is left');
     await this.#settle(undisturbed);
     this.#look();
     clearInterval(looks);
     await this.#stop();
     return {
-      ...{ seed, seconds: lasted, ran: this.#ran, modest: this.#modest, problems: this.#problems },
+      seed,
+      seconds: lasted,
+      ran: this.#ran,
+      modest: this.#modest,
+      problems: this.#problems,
       skipped: [...this.#skipped],
       pauses: judgePauses(
         this.#pauses.filter((pause) => pause.to > from && pause.from < to),
@@ -165,7 +170,7 @@ class Hostile {
   }
 
   get #over(): boolean {
-    return this.#options.signal.aborted || this.#server.exit !== undefined || performance.now() > this.#until;
+    return this.#signal.aborted || this.#server.exit !== undefined || performance.now() > this.#until;
   }
 
   async #lane(dealer: Dealer, random: Random): Promise<void> {
@@ -182,14 +187,14 @@ class Hostile {
     }
   }
 
-  /** A key that asks for little, and for the next only when it has got the one before. */
+  /** A key that sends small requests one at a time. */
   async #beModest(): Promise<void> {
     const body = { messages: [{ role: 'user', content: 'Hello' }], max_tokens: 8 };
     while (!this.#over) {
       const from = sharedNow();
       const { status, text, whole } = await this.#world.chat(body, { as: 'modest', withinMs: 15_000 });
       const [, message = '', code = ''] = /"message":"([^"]*)".*"code":"(\w+)"/.exec(text) ?? [];
-      const outcome = [status ?? 'no answer', code, message].join(' ').trim();
+      const outcome = [status ?? 'no reply', code, message].join(' ').trim();
       this.#modest.push({ from, to: sharedNow(), served: status === 200 && whole, outcome });
       await sleep(100);
     }
@@ -202,7 +207,7 @@ class Hostile {
       .then(({ status, text }) => `${status} ${/"content":"(.*?)"[,}]/.exec(text)?.[1]}`);
   }
 
-  /** All of the server must be as it was before. */
+  /** The server must be as it was before. */
   async #settle(undisturbed: string): Promise<void> {
     if (this.#server.exit !== undefined) return;
     let ready = '';
@@ -218,32 +223,33 @@ class Hostile {
 
   async #stop(): Promise<void> {
     const { exit } = this.#server;
-    const crash = this.#server.log.errors.find((line) => line.includes('"event":"crash"'));
+    const crash = this.#server.logged('crash')[0];
     if (exit !== undefined)
-      this.#problem(`the server ended: ${exit.signal ?? `exit code ${exit.code}`}, ${crash}`);
+      this.#problem(`the server ended: ${exit.signal ?? `exit code ${exit.code}`}, ${JSON.stringify(crash)}`);
     this.#server.signal('SIGTERM');
     const timer = setTimeout(() => {
-      this.#problem(`SIGTERM is not obeyed within ${STOP_MS} ms`);
-      // One that is still going on is told by nobody.
+      this.#problem(`the server did not end within ${STOP_MS} ms of SIGTERM`);
+      // Nothing reports a pause that has not ended.
       const from = this.#pauses.at(-1)?.to ?? 0;
       this.#pauses.push({ from, to: sharedNow(), waited: 0, ran: 0, starved: 0 });
       this.#server.signal('SIGKILL');
     }, STOP_MS);
     await this.#server.exited;
     clearTimeout(timer);
-    const orphans = stillLlama(this.#server.log.pids);
+    const orphans = stillLlama(this.#server.spawnedPids());
     for (const pid of orphans) process.kill(pid, 'SIGKILL');
     if (orphans.length > 0) this.#problem(`${orphans.length} workers were left behind`);
   }
 
   #look(): void {
-    this.#peak = residentMiB(this.#server.pid)?.peak ?? this.#peak;
+    const peak = memoryMib(this.#server.pid, 'VmHWM');
+    if (peak > 0) this.#peak = peak;
   }
 
   #problem(text: string): void {
     const active = [...this.#active.values()].map(({ name }) => name);
     const known = `${text}${active.length > 0 ? ` (during ${active.join(' + ')})` : ''}`;
     this.#problems.push(known);
-    this.#options.onStep(`! ${known}`);
+    print(`! ${known}`);
   }
 }

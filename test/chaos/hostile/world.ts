@@ -1,21 +1,83 @@
-/** What hostile actions work on: a server with a folder of its own, its keys, its models and a hostile remote server. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stillLlama } from '../processes.js';
-import type { Random } from '../random.js';
-import type { LoggedWorker } from '../server-log.js';
-import type { Server } from '../server.js';
-import { ask, type Answer, type Question } from './ask.js';
 import { threadMs } from './pauses.js';
-import { MISBEHAVIOURS, type Certificate, type HostileRemote } from './remote.js';
+import { type Certificate, type HostileRemote, MISBEHAVIOURS } from './remote.js';
+import { stillLlama } from '../../harness/processes.js';
+import { DEMO_MODEL, KEY, type LoggedWorker, type ServerProcess } from '../../harness/server-process.js';
+import { ROOT } from '../../../src/config/root.js';
+import { progressDeadlines } from '../run.js';
+import type { Random } from '../../harness/random.js';
+
+/** A request to the attacked server. */
+interface Question {
+  readonly port: number;
+  readonly key: string;
+  /** GET without a body. */
+  readonly path: string;
+  readonly body?: unknown;
+  /** Gives up then, milliseconds. */
+  readonly withinMs: number;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface Answer {
+  /** undefined if there was no reply. */
+  readonly status: number | undefined;
+  /** Its first part, so that no long reply harms this process. */
+  readonly text: string;
+  /** It is complete. */
+  readonly whole: boolean;
+}
+
+/** Characters kept of a reply. */
+const KEPT = 65_536;
+
+/** Sends a request on its own connection. Never rejects. A text or a stream is sent unchanged. */
+function ask({ port, key, path, body, withinMs, headers }: Question): Promise<Answer> {
+  return new Promise((resolve) => {
+    let status: number | undefined;
+    let whole = false;
+    let text = '';
+    const request = httpRequest({
+      host: '127.0.0.1',
+      port,
+      path,
+      agent: false,
+      method: body === undefined ? 'GET' : 'POST',
+      headers: { 'X-API-Key': key, 'Content-Type': 'application/json', ...headers },
+    });
+    const timer = setTimeout(() => request.destroy(), withinMs);
+    request.on('error', () => undefined);
+    request.on('close', () => {
+      clearTimeout(timer);
+      resolve({ status, text, whole });
+    });
+    request.on('response', (response) => {
+      status = response.statusCode;
+      response.on('error', () => undefined);
+      response.on('end', () => (whole = response.complete));
+      response.setEncoding('utf8').on('data', (piece: string) => {
+        if (text.length < KEPT) text += piece;
+      });
+    });
+    if (isStream(body)) body.pipe(request);
+    else request.end(typeof body === 'string' || body === undefined ? body : JSON.stringify(body));
+  });
+}
+
+function isStream(body: unknown): body is Readable {
+  return typeof (body as Readable | undefined)?.pipe === 'function';
+}
 
 export const CLASSES = ['clients', 'remotes', 'files', 'clocks'] as const;
 export type Class = (typeof CLASSES)[number];
 
-/** One hostile thing to do, a few seconds at most. What it changes it puts back. */
+/** One attack of a few seconds at most, which restores what it changes. */
 export interface Action {
   readonly name: string;
   readonly cls: Class;
@@ -24,12 +86,12 @@ export interface Action {
 
 /** Names in the key file; the key of each is `key-NAME`. */
 export const KEYS = ['greedy', 'modest', 'odd', 'revocable'] as const;
-export type KeyName = (typeof KEYS)[number];
+type KeyName = (typeof KEYS)[number];
 
 /** How long a worker may make no progress, milliseconds. */
 export const HANG_MS = 2_000;
 
-/** Slots and workers by model: `spare` and `boxed` are there to be broken, clients of `demo` are to be served. */
+/** Slots and workers by model: attacks break `spare` and `boxed`, clients of `demo` must be served. */
 export const MODELS = {
   demo: { workers: 2, slots: 2 },
   spare: { workers: 1, slots: 1 },
@@ -38,15 +100,16 @@ export const MODELS = {
 
 export const SETTINGS = {
   HEALTH_FORMAT: 'json',
-  FIRST_TOKEN_TIMEOUT_SECS: String(HANG_MS / 1_000),
-  TOKEN_TIMEOUT_SECS: String(HANG_MS / 1_000),
+  ...progressDeadlines(HANG_MS),
+  QUEUE_LIMIT: '16',
+  SHUTDOWN_GRACE_SECS: '2',
   QUEUE_TIMEOUT_SECS: '10',
   RESUME_TIMEOUT_SECS: '5',
 } as const;
 
 const TIMEOUTS = { connectSecs: 1, firstTokenSecs: 3, tokenSecs: 3, totalSecs: 6 };
 
-/** Paths in the folder of a run. */
+/** Paths in a run's folder. */
 export class Files {
   readonly keys: string;
   readonly config: string;
@@ -62,20 +125,20 @@ export class Files {
     this.usage = join(folder, 'usage.sqlite');
   }
 
-  /** Variables by which the server finds them. */
+  /** Variables that point the server at them. */
   get settings(): Record<string, string> {
     return { API_KEYS_FILE: this.keys, LMSERV_CONFIG: this.config, TMPDIR: this.temporary };
   }
 
-  prepare(model: string, config: string): void {
+  prepare(config: string): void {
     for (const name of ['keys', 'config', 'models', 'temporary']) mkdirSync(join(this.folder, name));
-    symlinkSync(model, this.model);
+    symlinkSync(DEMO_MODEL, this.model);
     writeFileSync(this.keys, keyText(KEYS));
     writeFileSync(this.config, config);
   }
 }
 
-/** A key file that has these keys. */
+/** A key file with these keys. */
 export function keyText(names: readonly string[]): string {
   const entry = (name: string) => ({
     name,
@@ -85,20 +148,22 @@ export function keyText(names: readonly string[]): string {
   return JSON.stringify({ keys: names.map(entry) });
 }
 
-/** Local models, a remote for each misbehaviour, and a group by whose name a configuration is told from another. */
-export function configText(root: string, files: Files, remote: HostileRemote, mark: string): string {
-  const demo = join(root, 'models/lmserv-demo.gguf');
+/** Local models, a remote for each misbehaviour, and a group whose name marks this configuration. */
+export function configText(files: Files, remote: HostileRemote, mark: string): string {
   const local = { threads: 1, cacheRamMb: 0, context: 2048 };
   const remoteOf = (baseUrl: string, model: string) => ({
-    ...{ baseUrl, model, timeouts: TIMEOUTS, retries: { attempts: 1, budgetSecs: 1 } },
+    baseUrl,
+    model,
+    timeouts: TIMEOUTS,
+    retries: { attempts: 1, budgetSecs: 1 },
     price: { prompt: 1, completion: 1 },
   });
   const bad = Object.keys(MISBEHAVIOURS).map((name) => [name, remoteOf(remote.baseUrl, name)] as const);
   return JSON.stringify({
     models: {
-      demo: { ...local, ...MODELS.demo, path: demo },
+      demo: { ...local, ...MODELS.demo, path: DEMO_MODEL },
       spare: { ...local, ...MODELS.spare, path: files.model },
-      boxed: { ...local, ...MODELS.boxed, path: demo, binPath: boxedBinary(root) },
+      boxed: { ...local, ...MODELS.boxed, path: DEMO_MODEL, binPath: boxedBinary() },
     },
     remotes: {
       ...Object.fromEntries(bad),
@@ -110,13 +175,13 @@ export function configText(root: string, files: Files, remote: HostileRemote, ma
   });
 }
 
-/** A llama-server keeps its socket in the folder for temporary files; it lies beside llama-cli. */
-function boxedBinary(root: string): string {
-  const cli = process.env.LLM_BIN_PATH ?? join(root, 'vendor/llama.cpp/build/bin/llama-cli');
+/** The llama-server beside llama-cli: it keeps its socket in the folder for temporary files. */
+function boxedBinary(): string {
+  const cli = process.env.LLM_BIN_PATH ?? join(ROOT, 'vendor/llama.cpp/build/bin/llama-cli');
   return join(cli, '..', 'llama-server');
 }
 
-/** A certificate that nobody trusts; undefined without openssl. */
+/** An untrusted certificate; undefined without openssl. */
 export function badCertificate(folder: string): Certificate | undefined {
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
   const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=elsewhere'];
@@ -124,45 +189,30 @@ export function badCertificate(folder: string): Certificate | undefined {
   return status === 0 ? { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') } : undefined;
 }
 
-export interface WorldOptions {
-  readonly root: string;
-  readonly server: Server;
-  readonly files: Files;
-  readonly remote: HostileRemote;
-  /** Something that must not be was seen. */
-  readonly onProblem: (text: string) => void;
-  /** Something could not be tried here. */
-  readonly onSkip: (text: string) => void;
-}
-
 export class World {
-  readonly server: Server;
-  readonly files: Files;
-  readonly remote: HostileRemote;
-  readonly problem: (text: string) => void;
-  readonly skip: (text: string) => void;
-  readonly #root: string;
-
-  constructor({ root, server, files, remote, onProblem, onSkip }: WorldOptions) {
-    this.#root = root;
-    this.server = server;
-    this.files = files;
-    this.remote = remote;
-    this.problem = onProblem;
-    this.skip = onSkip;
-  }
+  /**
+   * @param problem called with something that must not happen
+   * @param skip called with something that could not be tried here
+   */
+  constructor(
+    readonly server: ServerProcess,
+    readonly files: Files,
+    readonly remote: HostileRemote,
+    readonly problem: (text: string) => void,
+    readonly skip: (text: string) => void,
+  ) {}
 
   get port(): number {
-    return this.server.target.port;
+    return this.server.port;
   }
 
-  /** Asks as the operator unless another key is named; gives up after 6 s unless told otherwise. */
+  /** By default with the operator's key, and given up after 6 s. */
   ask(
     path: string,
     body?: unknown,
     rest: Partial<Question> & { readonly as?: KeyName } = {},
   ): Promise<Answer> {
-    const key = rest.as === undefined ? this.server.target.key : `key-${rest.as}`;
+    const key = rest.as === undefined ? KEY : `key-${rest.as}`;
     return ask({ port: this.port, key, path, body, withinMs: 6_000, ...rest });
   }
 
@@ -171,17 +221,17 @@ export class World {
   }
 
   config(mark: string): string {
-    return configText(this.#root, this.files, this.remote, mark);
+    return configText(this.files, this.remote, mark);
   }
 
   /** Living workers of a model that take requests. */
   workersOf(model: keyof typeof MODELS): LoggedWorker[] {
-    return this.server.log.workers.filter(({ id, ready }) => ready && id.startsWith(`${model}#`));
+    return this.server.workers.filter(({ id, ready }) => ready && id.startsWith(`${model}#`));
   }
 
   /**
-   * Asks again and again until it is so; whether it ever was within that many milliseconds, those not counted in which
-   * the server or this process waited for a core.
+   * Asks again and again; whether it became true within that many milliseconds. Time in which the server or this process
+   * waited for a core does not count.
    */
   async within(ms: number, isSo: () => boolean | Promise<boolean>): Promise<boolean> {
     const began = this.#clock();
@@ -199,12 +249,12 @@ export class World {
   }
 }
 
-/** false when the process is gone. */
+/** false if the process is gone. */
 export function signalWorker({ pid }: LoggedWorker, signal: NodeJS.Signals): boolean {
   return stillLlama([pid]).length === 1 && process.kill(pid, signal);
 }
 
-/** Puts a text into a file's place in one step. */
+/** Replaces a file in one step. */
 export function replaceFile(file: string, text: string): void {
   writeFileSync(`${file}.new`, text);
   renameSync(`${file}.new`, file);

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FAKE } from '../../support/pool.js';
-import { membersOf } from '../../support/processes.js';
+import { membersOf } from '../../harness/processes.js';
 import { writeProgram } from '../install/support/temp.js';
 import { build, CLI, Program, settings } from './serve.js';
 

@@ -1,5 +1,5 @@
 import { FAKE, firstText, TestPool, textOf } from '../../support/pool.js';
-import { bytesInKernel } from '../../support/processes.js';
+import { bytesInKernel } from '../../harness/processes.js';
 
 /** What goes between us and a worker, over the pool. */
 

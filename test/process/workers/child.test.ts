@@ -16,7 +16,7 @@ import { jest } from '@jest/globals';
 import { LlamaChild } from '../../../workers/child.js';
 import type { WorkerOptions } from '../../../workers/options.js';
 import { isAlive } from '../../support/pool.js';
-import { childrenOf, descriptorsOf } from '../../support/processes.js';
+import { childrenOf, descriptorsOf } from '../../harness/processes.js';
 
 /** The process of a worker alone, with shell scripts in the place of llama.cpp. */
 

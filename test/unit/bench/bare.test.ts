@@ -1,7 +1,6 @@
-import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { bareServer } from '../../../bench/targets/bare-server.js';
+import { HttpServer } from '../../harness/http-server.js';
 
 const WORKER = [
   ': ping\n\n',
@@ -12,20 +11,17 @@ const WORKER = [
   'data: [DONE]\n\n',
 ].join('');
 
-const servers: Server[] = [];
-afterEach(() => {
-  for (const server of servers.splice(0)) server.close().closeAllConnections();
-});
+const servers: HttpServer[] = [];
+afterEach(() => Promise.all(servers.splice(0).map((server) => server.stop())));
 
 async function listening(server: Server): Promise<string> {
-  servers.push(server.listen(0, '127.0.0.1'));
-  await once(server, 'listening');
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  servers.push(await HttpServer.start(server));
+  return `${servers.at(-1)!.url}/`;
 }
 
 const ask = (url: string) => fetch(url, { method: 'POST', body: '{"model":"m"}' });
 
-test('bare encodes each event of a worker as LMServ does, wherever the worker’s bytes are cut', async () => {
+test('bare encodes each event of a worker as LMServ does, no matter where the worker’s bytes are cut', async () => {
   const bytes = Buffer.from(WORKER);
   const at = bytes.indexOf(0xc3) + 1;
   const worker = createServer((_, response) => {

@@ -1,4 +1,4 @@
-import { verdictOf } from '../../../bench/growth/verdict.js';
+import { verdictOf } from '../../../bench/growth.js';
 
 const costs = (...pairs: [number, number][]) => pairs.map(([size, cost]) => ({ size, cost }));
 

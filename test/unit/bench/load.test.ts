@@ -1,30 +1,26 @@
-import { once } from 'node:events';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { runJob } from '../../../bench/load/run-job.js';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { runJob, tokenCounter } from '../../../bench/load/job.js';
+import { HttpServer } from '../../harness/http-server.js';
 
 const EVENT = 'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n';
 const END = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n';
 
-/** Runs a job of that many replies against a server of our own. */
+/** Runs a job of that many replies against a fake server. */
 async function load(answer: RequestListener, replies: number, streams: number) {
   const bodies = Array.from({ length: replies }, (_, index) => `body ${index}`);
-  return withServer(createServer(answer), (url) =>
-    runJob({ url, headers: {}, bodies, streams, format: 'sse' }),
-  );
+  return withServer(answer, (url) => runJob({ url, headers: {}, bodies, streams, format: 'sse' }));
 }
 
-async function withServer<T>(server: Server, task: (url: string) => Promise<T>): Promise<T> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+async function withServer<T>(listener: RequestListener, task: (url: string) => Promise<T>): Promise<T> {
+  const server = await HttpServer.start(listener);
   try {
-    return await task(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    return await task(`${server.url}/`);
   } finally {
-    await new Promise((resolve) => server.close(resolve));
+    await server.stop();
   }
 }
 
-test('as many replies run at a time as there are streams, each body once', async () => {
+test('as many replies run at a time as there are streams, and each body is sent once', async () => {
   const seen: string[] = [];
   let open = 0;
   let most = 0;
@@ -47,15 +43,15 @@ test('as many replies run at a time as there are streams, each body once', async
   expect(result.gapMs).toHaveLength(9);
 });
 
-test('each body goes with its own key', async () => {
+test('each body is sent with its own key', async () => {
   const seen: string[] = [];
-  const server = createServer((request, response) => {
+  const listener: RequestListener = (request, response) => {
     request
       .setEncoding('utf8')
       .on('data', (text: string) => seen.push(`${text} ${String(request.headers['x-api-key'])}`));
     request.on('end', () => response.end(EVENT + END));
-  });
-  await withServer(server, (url) =>
+  };
+  await withServer(listener, (url) =>
     runJob({
       url,
       headers: { 'x-api-key': 'all' },
@@ -68,7 +64,7 @@ test('each body goes with its own key', async () => {
   expect(seen).toEqual(['a 1', 'b 2']);
 });
 
-test('a reply that is refused, cut or broken is an error and nothing else', async () => {
+test('a reply that is refused, cut or broken counts only as an error', async () => {
   let asked = 0;
   const result = await load(
     (_, response) => {
@@ -82,4 +78,46 @@ test('a reply that is refused, cut or broken is an error and nothing else', asyn
     1,
   );
   expect(result).toMatchObject({ replies: 1, events: 1, errors: { 'status 503': 1, cut: 1, ECONNRESET: 1 } });
+});
+
+const response = (trailers: object = {}) => ({ trailers }) as IncomingMessage;
+
+const token = (text: string) =>
+  `data: {"choices":[{"index":0,"delta":{"content":${JSON.stringify(text)}},"finish_reason":null}]}\n\n`;
+const role =
+  'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n';
+const last = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\ndata: [DONE]\n\n';
+
+describe('events', () => {
+  const stream = Buffer.from(role + token('Hello') + token(' "delta":{"content":"') + token('é') + last);
+
+  it('are counted once, no matter where the stream is cut', () => {
+    for (let at = 0; at <= stream.length; at += 1) {
+      const counter = tokenCounter('sse');
+      expect(counter.count(stream.subarray(0, at)) + counter.count(stream.subarray(at))).toBe(3);
+      expect(counter.isWhole(response())).toBe(true);
+    }
+  });
+
+  it('are counted byte by byte', () => {
+    const counter = tokenCounter('sse');
+    const counts = Array.from(stream, (byte) => counter.count(Buffer.of(byte)));
+    expect(counts.reduce((sum, count) => sum + count)).toBe(3);
+    expect(counter.isWhole(response())).toBe(true);
+  });
+
+  it('without an end are not a whole reply', () => {
+    const counter = tokenCounter('sse');
+    counter.count(Buffer.from(role + token('Hello')));
+    expect(counter.isWhole(response())).toBe(false);
+  });
+});
+
+describe('plain text', () => {
+  it('has one token per chunk, and is whole if a trailer says so', () => {
+    const counter = tokenCounter('text');
+    expect(counter.count(Buffer.from('Hello'))).toBe(1);
+    expect(counter.isWhole(response({ 'x-finish-reason': 'length' }))).toBe(true);
+    expect(counter.isWhole(response())).toBe(false);
+  });
 });

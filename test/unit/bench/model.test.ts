@@ -1,7 +1,5 @@
 import { ggufHeader } from '../../../bench/model/gguf-writer.js';
-import { randomModel } from '../../../bench/model/random-model.js';
-import { randomHalves, toHalf } from '../../../bench/model/random-weights.js';
-import { makeVocabulary } from '../../../bench/model/vocabulary.js';
+import { makeVocabulary, randomHalves, randomModel, toHalf } from '../../../bench/model/random-model.js';
 import { parseGguf } from '../../../src/install/models/gguf.js';
 
 const SHAPE = { vocabulary: 500, width: 64, layers: 2, heads: 4, hidden: 128, context: 512 };

@@ -1,14 +1,18 @@
-import { benchCommand, parseBenchArgs } from '../../../bench/options.js';
+import { benchCommand, parseBenchArgs, RESULTS } from '../../../bench/options.js';
 import { quiet } from '../../support/command-line.js';
 
-const parse = (...args: string[]) => parseBenchArgs(args, '/results', quiet(benchCommand()));
+const parse = (...args: string[]) => parseBenchArgs(args, quiet(benchCommand()));
 
-it('measures everything unless told otherwise, and keeps it', () => {
+it('compares with the demo model by default, and keeps the report', () => {
   expect(parse()).toEqual({
     benchmark: 'comparison',
-    options: { models: ['demo', 'large'], quick: false },
-    out: '/results',
+    options: { models: ['demo'], quick: false },
+    out: RESULTS,
   });
+});
+
+it('measures with both models if asked to', () => {
+  expect(parse('--model', 'both').options.models).toEqual(['demo', 'large']);
 });
 
 it('reads lists and numbers', () => {
@@ -29,7 +33,7 @@ it('reads lists and numbers', () => {
   });
 });
 
-it('keeps no report of a quick run, or where it is told to', () => {
+it('keeps no report of a quick run unless --out names a folder', () => {
   expect(parse('--quick').out).toBeUndefined();
   expect(parse('--quick', '--out', '/elsewhere').out).toBe('/elsewhere');
 });

@@ -1,7 +1,5 @@
-import { barChart, niceStep } from '../../../bench/report/chart.js';
-import { figure, spreadFigure } from '../../../bench/report/format.js';
-import { toFigures } from '../../../bench/report/json.js';
-import { formatTable } from '../../../bench/report/table.js';
+import { barChart, niceStep } from '../../../bench/chart.js';
+import { figure, formatTable, spreadFigure, toFigures } from '../../../bench/report.js';
 
 describe('table', () => {
   it('puts names to the left and figures to the right', () => {

@@ -1,8 +1,6 @@
-import { judge } from '../../../bench/comparison/goals.js';
-import { rowsOf } from '../../../bench/comparison/result.js';
+import { judge, rowsOf } from '../../../bench/comparison/result.js';
 import type { Sample } from '../../../bench/measure.js';
-import type { Target } from '../../../bench/targets/target.js';
-import { nextPrompts, prompts } from '../../../bench/targets/target.js';
+import { nextPrompts, prompts, type Target } from '../../../bench/targets/target.js';
 
 const sample = (eventsPerSecond: number, fields: Partial<Sample> = {}): Sample => ({
   ...{ eventsPerSecond, firstTokenP50: 0, firstTokenP99: 0, gapP50: 0, gapP99: 0 },

@@ -1,20 +1,14 @@
-import { once } from 'node:events';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { exchange, type Exchange, type Manner } from '../../chaos/exchange.js';
+import { HttpServer } from '../../harness/http-server.js';
 
-let server: Server | undefined;
+let server: HttpServer;
 
-afterEach(() => {
-  server?.close();
-  server?.closeAllConnections();
-});
+afterEach(() => server.stop());
 
 async function ask(listener: RequestListener, manner?: Manner): Promise<Exchange> {
-  server = createServer(listener).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  return exchange({ port, key: 'k' }, { method: 'POST', path: '/', body: 'a body' }, manner);
+  server = await HttpServer.start(listener);
+  return exchange(server.port, { method: 'POST', path: '/', body: 'a body' }, manner);
 }
 
 const streams: RequestListener = (_, response) => {
@@ -30,7 +24,7 @@ const streams: RequestListener = (_, response) => {
 const never: RequestListener = () => undefined;
 
 test.each([undefined, { kind: 'slow', pauses: [1, 1] } as const])(
-  'a whole reply, read by %j',
+  'a whole reply is complete, read by %j',
   async (manner) => {
     expect(await ask(streams, manner)).toMatchObject({
       status: 200,
@@ -42,29 +36,29 @@ test.each([undefined, { kind: 'slow', pauses: [1, 1] } as const])(
   },
 );
 
-test('a connection that breaks in the middle', async () => {
+test('a connection that breaks in the middle leaves an incomplete reply', async () => {
   const cut: RequestListener = (_, response) => response.write('one', () => response.destroy());
   expect(await ask(cut)).toMatchObject({ status: 200, body: 'one', complete: false, failure: 'ECONNRESET' });
 });
 
-test('a connection that breaks before the reply', async () => {
+test('a connection that breaks before the reply leaves no status', async () => {
   const cut: RequestListener = (request) => request.socket.destroy();
   expect(await ask(cut)).toMatchObject({ status: undefined, complete: false, failure: 'ECONNRESET' });
 });
 
-test('who leaves in the middle of a stream has left, though the rest came in the same moment', async () => {
+test('a client that disconnects in the middle of a stream has left, even if the rest came at the same moment', async () => {
   const seen = await ask((_, response) => response.end('all'), { kind: 'leavesStreaming', afterPieces: 1 });
   expect(seen).toMatchObject({ complete: false, gaveUp: 'left' });
 });
 
-test('who leaves before the reply has left', async () => {
+test('a client that disconnects before the reply has left', async () => {
   expect(await ask(never, { kind: 'leavesWaiting', afterMs: 1 })).toMatchObject({
     status: undefined,
     gaveUp: 'left',
   });
 });
 
-test('who leaves while sending has not sent it all', async () => {
+test('a client that disconnects while sending has not sent everything', async () => {
   let whole: boolean | undefined;
   const listener: RequestListener = (request) => {
     request.on('error', () => undefined).on('close', () => (whole = request.complete));

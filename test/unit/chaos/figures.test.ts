@@ -1,11 +1,19 @@
-import { balanceLine, figuresOf, passed, type Findings } from '../../chaos/figures.js';
+import {
+  countRetries,
+  balanceLine,
+  figuresOf,
+  type Findings,
+  MemoryWatch,
+  passed,
+  quantile,
+  reportJson,
+  reportText,
+} from '../../chaos/figures.js';
+import { LoggedServer } from '../../harness/server-process.js';
 import type { Verdict } from '../../chaos/judge.js';
-import { MemoryWatch } from '../../chaos/memory.js';
-import { parseChaosArgs, type ChaosOptions } from '../../chaos/options.js';
+import { type ChaosOptions, parseChaosArgs } from '../../chaos/options.js';
 import type { Plan } from '../../chaos/plan.js';
-import { quantile } from '../../chaos/quantile.js';
-import { reportJson, reportText } from '../../chaos/report.js';
-import { BOUND_ROUTE, ROUTES, type Route } from '../../chaos/routes.js';
+import { BOUND_ROUTE, type Route, ROUTES } from '../../chaos/routes.js';
 import { Tally } from '../../chaos/tally.js';
 
 const plan = (route: Route = ROUTES[0]!): Plan => ({
@@ -53,7 +61,7 @@ const found = (fields: Partial<Findings> = {}): Findings => ({
 const met = (name: string, fields: Partial<Findings>) =>
   figuresOf(found(fields)).find((figure) => figure.name.startsWith(name))!.met;
 
-test('every planned end balances', () => {
+test('requests with a planned end balance', () => {
   const tally = tallyOf([
     finished,
     { outcome: 'refused', reason: '503 queue_full' },
@@ -64,33 +72,33 @@ test('every planned end balances', () => {
   expect(passed(found({ tally }))).toBe(true);
 });
 
-test('a lost request does not', () => {
-  const tally = tallyOf([finished, { outcome: 'lost', reason: 'cut without a word' }]);
+test('a lost request does not balance', () => {
+  const tally = tallyOf([finished, { outcome: 'lost', reason: 'cut silently' }]);
   expect(balanceLine(tally)).toContain('≠');
   expect(passed(found({ tally }))).toBe(false);
 });
 
-test('nor does one that never ended', () => {
+test('a request without an end does not balance', () => {
   const tally = tallyOf([finished]);
   tally.admit();
   expect(balanceLine(tally)).toContain('without an end 1');
   expect(passed(found({ tally }))).toBe(false);
 });
 
-test('losses are told apart', () => {
-  const reasons = ['cut without a word', 'misrouted: q', 'no end'];
+test('losses are counted by kind', () => {
+  const reasons = ['cut silently', 'misrouted: q', 'no end'];
   const tally = tallyOf(reasons.map((reason) => ({ outcome: 'lost', reason })));
   expect(tally.losses).toEqual({ cut: 1, misrouted: 1, other: 1 });
 });
 
-test('only replies that could have gone on count as broken ones', () => {
+test('only replies that could have been resumed count as broken plain ones', () => {
   const broken: Verdict = { outcome: 'broken', reason: 'connection cut' };
   expect([tallyOf([broken]).brokenPlain, tallyOf([broken], BOUND_ROUTE).brokenPlain]).toEqual([1, 0]);
 });
 
 test.each([
   ['orphans', { ending: { code: 0, signal: null, ms: 100, orphans: [7] } }],
-  ['an end of its own', { ending: undefined }],
+  ['an early end', { ending: undefined }],
 ])('%s of the server fails the run', (_, fields) => {
   expect(passed(found(fields))).toBe(false);
 });
@@ -109,7 +117,7 @@ test.each([
   expect(met(name, fields)).toBe(expected);
 });
 
-test('the report shows the balance, the seed and what is worth looking at', () => {
+test('the report shows the balance, the seed and notable requests', () => {
   const tally = tallyOf([{ outcome: 'lost', reason: 'no end', text: 'half' }]);
   const text = reportText(found({ tally }));
   for (const part of ['"half"', 'admitted 1 ≠', 'FAILED', 'seed 1', '1  lost: no end'])
@@ -118,6 +126,19 @@ test('the report shows the balance, the seed and what is worth looking at', () =
     passed: true,
     tally: { admitted: 1 },
   });
+});
+
+test('resumed replies had begun when their worker failed, and finished', () => {
+  const server = new LoggedServer(false);
+  const add = (event: string, fields: object) => server.add(JSON.stringify({ level: 30, event, ...fields }));
+  add('worker_failed_request', { requestId: 'a', tokens: 3 });
+  add('request', { requestId: 'a', outcome: 'finished', attempts: 2 });
+  add('worker_failed_request', { requestId: 'b', tokens: 3 });
+  add('request', { requestId: 'b', outcome: 'broken', attempts: 2 });
+  add('worker_failed_request', { requestId: 'c', tokens: 0 });
+  add('request', { requestId: 'c', outcome: 'finished', attempts: 2 });
+  add('request', { requestId: 'd', outcome: 'finished' });
+  expect(countRetries(server)).toEqual({ resumed: 1, retried: 1 });
 });
 
 test('quantiles are values that occur', () => {
@@ -136,7 +157,7 @@ test.each([
   expect(met('memory', { tally, memory: { early: 80, late } })).toBe(expected);
 });
 
-test('memory is compared by its lowest points, the warm-up left out', () => {
+test('memory is compared by its lowest points, without the warm-up', () => {
   const watch = new MemoryWatch();
   watch.add(0.05, 60);
   for (const [share, memory] of [
@@ -149,7 +170,7 @@ test('memory is compared by its lowest points, the warm-up left out', () => {
   expect(watch.floors).toEqual({ early: 90, late: 95 });
 });
 
-test('memory is not compared where the load ended early', () => {
+test('memory is not compared if the load ended early', () => {
   const watch = new MemoryWatch();
   watch.add(0.2, 90);
   expect(watch.floors).toBeUndefined();

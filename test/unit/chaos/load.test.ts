@@ -15,20 +15,20 @@ async function sentAtOnce(options: { concurrency: number; burstEvery: number; bu
   return { sent, most, open, load };
 }
 
-test('requests are numbered, so many at a time, and all have ended', async () => {
+test('requests are numbered, and all end, so many at a time', async () => {
   const { sent, most, open } = await sentAtOnce({ concurrency: 4, burstEvery: 0, burstSize: 9 });
   expect(sent).toEqual(Array.from({ length: 50 }, (_, index) => index));
   expect([most, open]).toEqual([4, 0]);
 });
 
-test('a burst goes out at once, and no more than there are to be', async () => {
+test('a burst is sent at once, up to the total', async () => {
   const { sent, most, open } = await sentAtOnce({ concurrency: 2, burstEvery: 20, burstSize: 100 });
   expect(sent).toHaveLength(50);
   expect(most).toBeGreaterThanOrEqual(30);
   expect(open).toBe(0);
 });
 
-test('a second run goes on with the numbers of the first', async () => {
+test('a second run continues the numbers of the first', async () => {
   const { sent, load } = await sentAtOnce({ concurrency: 1, burstEvery: 0, burstSize: 0 });
   await load.run((count) => count < 52);
   expect(sent.slice(-2)).toEqual([50, 51]);

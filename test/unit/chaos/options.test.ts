@@ -1,10 +1,9 @@
-import { chaosCommand, parseChaosArgs } from '../../chaos/options.js';
-import { PRESETS } from '../../chaos/presets.js';
+import { chaosCommand, parseChaosArgs, PRESETS } from '../../chaos/options.js';
 import { quiet } from '../../support/command-line.js';
 
 const parse = (...args: string[]) => parseChaosArgs(args, quiet(chaosCommand()));
 
-test('without options it is a minute of everything, with a seed of its own', () => {
+test('the default is a minute of everything with a random seed', () => {
   const options = parse();
   expect(options).toMatchObject({ ...PRESETS.mixed, preset: 'mixed', json: undefined });
   expect(Number.isInteger(options.seed)).toBe(true);
@@ -24,7 +23,7 @@ test.each([
   expect(parse(...args)).toMatchObject(expected);
 });
 
-test('bodies sends a million requests by default, with a seed of its own', () => {
+test('bodies sends a million requests by default, with a random seed', () => {
   expect(parse('--preset', 'bodies')).toEqual({
     preset: 'bodies',
     count: 1_000_000,
@@ -33,12 +32,12 @@ test('bodies sends a million requests by default, with a seed of its own', () =>
   });
 });
 
-test('a run of bodies can be repeated', () => {
+test('bodies takes a number of requests, a seed and a concurrency', () => {
   const args = ['--requests', '9', '--seed', '7', '--concurrency', '2'];
   expect(parse('--preset=bodies', ...args)).toEqual({ preset: 'bodies', count: 9, seed: 7, concurrency: 2 });
 });
 
-test('hostile takes a time and a seed, and draws a seed of its own', () => {
+test('hostile takes a time and a seed, by default a random one', () => {
   const args = ['--seconds', '9', '--seed', '0'];
   expect(parse('--preset', 'hostile', ...args)).toEqual({ preset: 'hostile', seconds: 9, seed: 0 });
   expect(parse('--preset', 'hostile', '--only', 'remote')).toMatchObject({ only: 'remote' });

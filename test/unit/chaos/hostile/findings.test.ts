@@ -17,12 +17,12 @@ const found = (fields: Partial<Findings> = {}): Findings => ({
   ...fields,
 });
 
-test('a run at all of its limits passes', () => {
+test('a run at all its limits passes', () => {
   expect(failuresOf(found())).toEqual([]);
   expect(reportText(found())).toContain('Passed: hostile, seed 1, 60 s.');
 });
 
-test('a pause is told with the actions that were going on then', () => {
+test('a pause is reported with the actions in progress', () => {
   const ran = [
     { name: 'early', from: 0, to: 10 },
     { name: 'guilty', from: 5, to: 12 },
@@ -34,7 +34,7 @@ test('a pause is told with the actions that were going on then', () => {
   ]);
 });
 
-test('memory, a starved key and what actions saw fail a run', () => {
+test('memory, a starved key and problems that actions saw fail a run', () => {
   expect(failuresOf(found({ memory: { idle: 90, peak: 391 } }))).toEqual([
     'memory grew by 301 MiB, more than 300 MiB',
   ]);

@@ -6,7 +6,7 @@ const pause = (from: number, to: number, waited = 0, starved = 0): Pause => ({
 });
 const nets = (server: Pause[], control: Pause[]) => judgePauses(server, control).map(({ net }) => net);
 
-test('pauses come the longest first, signs of life do not count', () => {
+test('the longest pause comes first, and signs of life do not count', () => {
   expect(nets([pause(0, 50), pause(100, 900), pause(1_000, 1_100), pause(2_000, 2_010)], [])).toEqual([
     800, 100, 50,
   ]);
@@ -21,18 +21,18 @@ test.each([
   expect(nets([pause(100, 400)], control)).toEqual([net]);
 });
 
-test('a wait for a core is noise too, and the same noise is not taken off twice', () => {
+test('a wait for a core is noise too, and the same noise is not subtracted twice', () => {
   expect(nets([pause(100, 400, 120)], [])).toEqual([180]);
   expect(nets([pause(100, 400, 120)], [pause(100, 300)])).toEqual([100]);
   expect(nets([pause(100, 400, 5_000)], [])).toEqual([0]);
 });
 
-test('so is a sleep for want of a core, besides the wait', () => {
+test('a sleep for lack of a core is noise too, besides the wait', () => {
   expect(nets([pause(100, 400, 120, 80)], [])).toEqual([100]);
   expect(nets([pause(100, 400, 0, 80)], [pause(100, 200)])).toEqual([200]);
 });
 
-test('what the thread ran counts, whatever else happened', () => {
+test('time that the thread ran always counts', () => {
   const busy = { ...pause(100, 400, 200), ran: 250 };
   expect(nets([busy], [pause(0, 500)])).toEqual([250]);
   expect(nets([{ ...busy, ran: 310 }], [])).toEqual([300]);

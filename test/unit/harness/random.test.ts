@@ -1,4 +1,4 @@
-import { Random } from '../../chaos/random.js';
+import { Random } from '../../harness/random.js';
 
 const draw = (random: Random) => Array.from({ length: 5 }, () => random.next());
 

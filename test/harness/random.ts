@@ -1,6 +1,6 @@
 /**
- * Seeded random numbers, so that a run can be repeated. mulberry32: 32 bits of state, good enough to choose by, not to
- * keep secrets with.
+ * Seeded random numbers, so that a run can be repeated. mulberry32: 32 bits of state, good enough for choices, not
+ * for secrets.
  */
 export class Random {
   #state: number;

@@ -1,21 +1,21 @@
-import type { Spread } from '../statistics.js';
+import type { Spread } from './statistics.js';
 
 /** Bars in groups, with whiskers from the lowest round to the highest. */
 export interface Panel {
   readonly title: string;
   readonly groups: readonly string[];
   readonly series: readonly Series[];
-  /** A value that a line is drawn at. */
+  /** Where a line is drawn. */
   readonly reference?: number;
 }
 
 export interface Series {
   readonly name: string;
-  /** By group; undefined where nothing was measured. */
+  /** By group; undefined if nothing was measured. */
   readonly values: readonly (Spread | undefined)[];
 }
 
-/** Told apart also by those who see colours differently (Okabe and Ito). */
+/** Distinguishable for colour-blind readers, too (Okabe and Ito). */
 const COLOURS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00'];
 
 /** Pixels. */
@@ -109,7 +109,7 @@ function legend(series: readonly Series[]): string {
     .join('\n');
 }
 
-/** The next of 1, 2, 5, 10, 20, 50 … that is no smaller. */
+/** The next of 1, 2, 5, 10, 20, 50 … that is not smaller. */
 export function niceStep(least: number): number {
   if (!(least > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(least));
