@@ -1,50 +1,33 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import { connect, type AddressInfo, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { jest } from '@jest/globals';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { RequestRecord } from '../../src/http/request-log.js';
-import { events, KEY, testApp, type TestOptions } from '../support/app.js';
+import { events, recording, type TestOptions } from '../support/app.js';
+import { fakeTimeouts } from '../support/clock.js';
 import { scripted } from '../support/pulled.js';
+import { connection, requestText, serving, textUntil } from './serving.js';
 
-/** Requests that come on one connection before the first of them is answered. */
+/** Requests that arrive on one connection before the first of them has its reply. */
 
-let server: Server;
-let client: Socket;
-
-/** Serves, and connects the client; resolves with the server's end of the connection. */
-async function serve(options: Partial<TestOptions>): Promise<Socket> {
-  server = createServer(testApp(options)).listen(0, '127.0.0.1');
-  await once(server, 'listening');
+/** Serves an app and connects; `socket` is the server's end of the connection. */
+async function start(options: Partial<TestOptions>) {
+  const { server, url } = await serving(options);
   const taken = once(server, 'connection') as Promise<[Socket]>;
-  client = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
-  return (await taken)[0];
-}
-
-afterEach(async () => {
-  client.destroy();
-  server.closeAllConnections();
-  server.close();
-  await once(server, 'close');
-});
-
-function send(...prompts: string[]): void {
-  for (const prompt of prompts) {
-    const body = JSON.stringify({ prompt });
-    const headers = [
-      ...['Host: localhost', `X-API-Key: ${KEY}`, 'Content-Type: application/json'],
-      `Content-Length: ${body.length}`,
-    ];
-    client.write(`POST /chat HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n${body}`);
-  }
+  const client = connection(url);
+  const [socket] = await taken;
+  const send = (...prompts: string[]): void => {
+    for (const prompt of prompts) client.write(requestText('/chat', { prompt }));
+  };
+  return { client, socket, send };
 }
 
 /** The user's prompt. */
 const promptOf = (request: Parameters<TestOptions['generate']>[0]) =>
   (request.body as { messages: { content: string }[] }).messages.at(-1)!.content;
 
-/** A generation that lasts until it is aborted; the prompt `short` is answered at once. */
+/** Generations that last until they are aborted, except that the prompt `short` has its reply at once. */
 function endless() {
+  const { onRequestDone, ended } = recording();
   const signals: AbortSignal[] = [];
   const generate = scripted(async function* (request, { signal }) {
     signals.push(signal);
@@ -55,34 +38,33 @@ function endless() {
       throw signal.reason as Error;
     }
   });
-  return { generate, signals };
-}
-
-/** The records of the first so many requests. */
-function recorded(count: number) {
-  const records: RequestRecord[] = [];
-  let onAll!: (records: RequestRecord[]) => void;
-  const all = new Promise<RequestRecord[]>((resolve) => (onAll = resolve));
-  const onRequestDone = (record: RequestRecord) => {
-    if (records.push(record) === count) onAll(records);
+  const begun = async (count: number): Promise<void> => {
+    while (signals.length < count) await new Promise(setImmediate);
   };
-  return { all, onRequestDone };
+  return { options: { generate, onRequestDone }, signals, begun, ended };
 }
 
-/** Resolves when so many generations have begun. */
-async function begun(signals: readonly AbortSignal[], count: number): Promise<void> {
-  while (signals.length < count) await new Promise(setImmediate);
+/** A generation that repeats its prompt; for the prompt `slow` it waits until `finish()`. */
+function echo(long = '') {
+  let finish!: () => void;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const generate = scripted(async function* (request) {
+    if (promptOf(request) === 'slow') {
+      await finished;
+      yield* events('slow');
+    } else yield* events(long + promptOf(request));
+  });
+  return { generate, finish };
 }
 
 test('a client that leaves ends all its requests, including those without a reply', async () => {
   const inFlight = new InFlight();
-  const { generate, signals } = endless();
-  const { all, onRequestDone } = recorded(4);
-  await serve({ generate, inFlight, onRequestDone });
+  const { options, signals, begun, ended } = endless();
+  const { client, send } = await start({ ...options, inFlight });
   send('a', 'b', 'c', 'd');
-  await begun(signals, 4);
+  await begun(4);
   client.destroy();
-  const records = await all;
+  const records = await ended(4);
   expect(records.map(({ outcome }) => outcome)).toEqual(Array(4).fill('cancelled'));
   expect(new Set(records.map(({ requestId }) => requestId)).size).toBe(4);
   expect(signals.map(({ aborted }) => aborted)).toEqual(Array(4).fill(true));
@@ -90,50 +72,35 @@ test('a client that leaves ends all its requests, including those without a repl
 });
 
 test('a complete reply that waits behind another counts as not delivered', async () => {
-  const { generate, signals } = endless();
-  const { all, onRequestDone } = recorded(2);
-  await serve({ generate, onRequestDone });
+  const { options, begun, ended } = endless();
+  const { client, send } = await start(options);
   send('a', 'short');
-  await begun(signals, 2);
+  await begun(2);
   client.destroy();
-  expect((await all).map(({ outcome }) => outcome)).toEqual(['cancelled', 'cancelled']);
+  expect((await ended(2)).map(({ outcome }) => outcome)).toEqual(['cancelled', 'cancelled']);
 });
 
 test('many requests on a connection add no more listeners than a few', async () => {
-  const { generate, signals } = endless();
-  const { all, onRequestDone } = recorded(12);
-  const socket = await serve({ generate, onRequestDone });
+  const { options, begun, ended } = endless();
+  const { client, socket, send } = await start(options);
   send(...Array<string>(12).fill('a'));
-  await begun(signals, 12);
+  await begun(12);
   expect(socket.listenerCount('close')).toBeLessThan(socket.getMaxListeners());
   client.destroy();
-  await all;
+  await ended(12);
 });
 
 test('a reply behind another may wait longer than a client may stall', async () => {
+  fakeTimeouts();
   // More than a response holds before it asks to wait.
-  const large = 'x'.repeat(512 * 1024);
-  let finish!: () => void;
-  const finished = new Promise<void>((resolve) => (finish = resolve));
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
-  try {
-    await serve({
-      generate: scripted(async function* (request) {
-        if (promptOf(request) === 'slow') await finished;
-        yield* promptOf(request) === 'slow' ? events('slow') : events(large, 'the end');
-      }),
-    });
-    send('slow', 'large');
-    // The one timer is that of the reply which waits to be read.
-    while (jest.getTimerCount() === 0) await new Promise(setImmediate);
-    jest.advanceTimersByTime(95_000);
-    finish();
-    let text = '';
-    while (!text.includes('the end')) text += ((await once(client, 'data')) as [string])[0];
-    expect(text.split('HTTP/1.1 200 OK')).toHaveLength(3);
-  } finally {
-    jest.useRealTimers();
-  }
+  const { generate, finish } = echo('x'.repeat(512 * 1024));
+  const { client, send } = await start({ generate });
+  send('slow', 'the end');
+  // The one timer is that of the reply which waits to be read.
+  while (jest.getTimerCount() === 0) await new Promise(setImmediate);
+  jest.advanceTimersByTime(95_000);
+  finish();
+  expect((await textUntil(client, 'the end')).split('HTTP/1.1 200 OK')).toHaveLength(3);
 });
 
 test.each([
@@ -142,39 +109,31 @@ test.each([
 ])(
   'a connection with more than 100 open requests is closed: of %i, %i are taken',
   async (sent, taken, closed) => {
-    const { generate, signals } = endless();
-    const { all, onRequestDone } = recorded(taken);
-    const socket = await serve({ generate, onRequestDone });
+    const { options, begun, ended } = endless();
+    const { client, socket, send } = await start(options);
     send(...Array<string>(sent).fill('a'));
     if (!closed) {
-      await begun(signals, taken);
+      await begun(taken);
       expect(socket.destroyed).toBe(false);
       client.destroy();
     }
-    expect((await all).map(({ outcome }) => outcome)).toEqual(Array(taken).fill('cancelled'));
+    expect((await ended(taken)).map(({ outcome }) => outcome)).toEqual(Array(taken).fill('cancelled'));
     await new Promise(setImmediate);
-    expect(await all).toHaveLength(taken);
+    expect(await ended(taken)).toHaveLength(taken);
   },
 );
 
 test('the limit for a client that reads nothing ends with the reply it is for', async () => {
-  let finish!: () => void;
-  const finished = new Promise<void>((resolve) => (finish = resolve));
-  const socket = await serve({
-    generate: scripted(async function* (request) {
-      if (promptOf(request) === 'slow') await finished;
-      yield* events(promptOf(request));
-    }),
-  });
+  const { generate, finish } = echo();
+  const { client, socket, send } = await start({ generate });
   send('short', 'slow');
-  let text = '';
-  while (!text.includes('short')) text += ((await once(client, 'data')) as [string])[0];
+  await textUntil(client, 'short');
   expect(socket.timeout).toBe(0);
   finish();
-  while (!text.includes('slow')) text += ((await once(client, 'data')) as [string])[0];
+  await textUntil(client, 'slow');
 });
 
-test('requests that come together are spread over iterations of the event loop, and answered in order', async () => {
+test('requests that come together are spread over iterations of the event loop, with replies in order', async () => {
   let iteration = 0;
   const next = () => {
     iteration += 1;
@@ -182,7 +141,7 @@ test('requests that come together are spread over iterations of the event loop, 
   };
   let counting = setImmediate(next);
   const seen: { prompt: string; iteration: number }[] = [];
-  await serve({
+  const { client, send } = await start({
     generate: scripted(async function* (request) {
       seen.push({ prompt: promptOf(request), iteration });
       yield* events(promptOf(request));
@@ -194,8 +153,7 @@ test('requests that come together are spread over iterations of the event loop, 
   try {
     const prompts = Array.from({ length: 20 }, (_, index) => `p${index}`);
     send(...prompts);
-    let text = '';
-    while (!text.includes('p19')) text += ((await once(client, 'data')) as [string])[0];
+    const text = await textUntil(client, 'p19');
     expect(seen.map(({ prompt }) => prompt)).toEqual(prompts);
     expect(text.match(/p\d+/g)).toEqual(prompts);
     expect(new Set(seen.map((one) => one.iteration)).size).toBeGreaterThan(4);
