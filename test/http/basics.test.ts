@@ -105,7 +105,7 @@ describe('bodies', () => {
     ['no prompt', '{}', 400, 'invalid_value'],
     ['an empty prompt', '{"prompt":""}', 400, 'invalid_value'],
     ['a NUL', '{"prompt":"a\\u0000"}', 400, 'invalid_value'],
-  ])('%s', async (_name, body, status, code) => {
+  ])('%s is refused', async (_name, body, status, code) => {
     const response = await post('/chat', body).expect(status);
     expect(response.body.error.code).toBe(code);
   });

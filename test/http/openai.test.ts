@@ -1,6 +1,7 @@
 import type { ReplyEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
-import { events, failing, playing, post, saying, sseData, testApp } from '../support/app.js';
+import { events, failing, playing, post, saying, testApp } from '../support/app.js';
+import { sseData } from '../support/exchange.js';
 
 const ask = (generate: ReturnType<typeof playing>, body: object | string, path = '/v1/chat/completions') =>
   post(path, body, testApp({ generate, maxBodyBytes: 1_000_000 }));

@@ -148,11 +148,3 @@ export function failing(error: Error, ...before: ReplyEvent[]) {
     throw error;
   });
 }
-
-/** Parses the `data:` payloads of an SSE text; `[DONE]` stays a string. */
-export function sseData(text: string): any[] {
-  return text
-    .split('\n\n')
-    .filter((block) => block.startsWith('data: '))
-    .map((block) => (block === 'data: [DONE]' ? '[DONE]' : JSON.parse(block.slice(6))));
-}

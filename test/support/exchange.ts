@@ -109,3 +109,11 @@ export const lines = (reply: Reply): any[] =>
 /** The texts of an NDJSON reply's chunks. */
 export const chunkTexts = (reply: Reply): string[] =>
   lines(reply).flatMap((line) => (line.type === 'chunk' ? [line.text] : []));
+
+/** Parses the `data:` payloads of an SSE text; `[DONE]` stays a string. */
+export function sseData(text: string): any[] {
+  return text
+    .split('\n\n')
+    .filter((block) => block.startsWith('data: '))
+    .map((block) => (block === 'data: [DONE]' ? '[DONE]' : JSON.parse(block.slice(6))));
+}
