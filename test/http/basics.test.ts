@@ -1,18 +1,21 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { BlockList, connect, type AddressInfo } from 'node:net';
 import request from 'supertest';
 import { gzipSync } from 'node:zlib';
 import type { Caller } from '../../src/contract.js';
-import { keyAuth } from '../../src/http/auth.js';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { RequestRecord } from '../../src/http/request-log.js';
 import { logRequest } from '../../src/http/request-log.js';
-import { pino } from 'pino';
-import { fakeBackends, HEALTHY, KEY, lookup, saying, testApp } from '../support/app.js';
-
-const post = (body: string | object, app = testApp()) =>
-  request(app).post('/chat').set('X-API-Key', KEY).set('Content-Type', 'application/json').send(body);
+import {
+  fakeBackends,
+  get,
+  HEALTHY,
+  KEY,
+  keptLog,
+  keyed,
+  post,
+  recording,
+  saying,
+  testApp,
+} from '../support/app.js';
+import { connection, serving, textUntil } from './serving.js';
 
 describe('open routes', () => {
   test('GET / says that it runs', async () => {
@@ -27,12 +30,13 @@ describe('open routes', () => {
   });
 
   test('health is JSON with Accept: application/json, with HEALTH_FORMAT=json, and on /ready', async () => {
-    const asked = await request(testApp()).get('/health').set('Accept', 'application/json').expect(200);
-    const configured = await request(testApp({ healthFormat: 'json' }))
-      .get('/health')
-      .set('Accept', '*/*');
-    const ready = await request(testApp()).get('/ready');
-    for (const response of [asked, configured, ready]) expect(response.body).toEqual(HEALTHY);
+    const json = testApp({ healthFormat: 'json' });
+    const replies = [
+      await request(testApp()).get('/health').set('Accept', 'application/json').expect(200),
+      await request(json).get('/health').set('Accept', '*/*'),
+      await request(testApp()).get('/ready'),
+    ];
+    for (const { body } of replies) expect(body).toEqual(HEALTHY);
   });
 
   test.each(['starting', 'unavailable', 'draining'] as const)('health is 503 while %s', async (status) => {
@@ -72,34 +76,22 @@ describe('keys', () => {
   });
 
   test('a client of a keyless network needs no key, but a wrong one is still refused', async () => {
-    const keyless = new BlockList();
-    keyless.addSubnet('127.0.0.0', 8);
-    const app = testApp({ authenticate: keyAuth({ lookup, open: false, keyless }) });
+    const app = testApp({ authenticate: keyed(undefined, '127.0.0.0') });
     await request(app).get('/v1/models').expect(200);
     await request(app).get('/v1/models').set('X-API-Key', 'nope').expect(401);
   });
 
   test('X-Forwarded-For does not make a client keyless', async () => {
-    const keyless = new BlockList();
-    keyless.addAddress('10.1.2.3');
-    const app = testApp({ authenticate: keyAuth({ lookup, open: false, keyless }) });
+    const app = testApp({ authenticate: keyed(undefined, '10.0.0.0') });
     await request(app).get('/v1/models').set('X-Forwarded-For', '10.1.2.3').expect(401);
   });
 });
 
 test.each(['Host', 'Authorization', 'X-API-Key'])('two %s headers are 400', async (name) => {
-  const server = createServer(testApp()).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const socket = connect(port, '127.0.0.1').setEncoding('utf8');
-  const value = name === 'Host' ? 'localhost' : KEY;
-  socket.write(`GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`);
-  socket.write(`${name}: ${value}\r\n`.repeat(name === 'Host' ? 1 : 2) + '\r\n');
-  const [reply] = (await once(socket, 'data')) as [string];
-  expect(reply).toMatch(/^HTTP\/1.1 400 /);
-  socket.destroy();
-  server.close();
-  await once(server, 'close');
+  const socket = connection((await serving()).url);
+  const header = name === 'Host' ? 'Host: localhost\r\n' : `${name}: ${KEY}\r\n`.repeat(2);
+  socket.write(`GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${header}\r\n`);
+  expect(await textUntil(socket)).toMatch(/^HTTP\/1.1 400 /);
 });
 
 describe('bodies', () => {
@@ -113,38 +105,25 @@ describe('bodies', () => {
     ['no prompt', '{}', 400, 'invalid_value'],
     ['an empty prompt', '{"prompt":""}', 400, 'invalid_value'],
     ['a NUL', '{"prompt":"a\\u0000"}', 400, 'invalid_value'],
-  ])('%s', async (_name, body, status, code) => {
-    const response = await post(body).expect(status);
+  ])('%s is refused', async (_name, body, status, code) => {
+    const response = await post('/chat', body).expect(status);
     expect(response.body.error.code).toBe(code);
   });
 
   test('brackets inside strings do not count as nesting', async () => {
-    await post({ prompt: '["'.repeat(1_000) }).expect(200);
+    await post('/chat', { prompt: '["'.repeat(1_000) }).expect(200);
   });
 
   test('invalid UTF-8 is 400', async () => {
     const bytes = Buffer.concat([Buffer.from('{"prompt":"'), Buffer.from([0xff]), Buffer.from('"}')]);
-    const response = await request(testApp())
-      .post('/chat')
-      .set('X-API-Key', KEY)
-      .set('Content-Type', 'application/json')
-      .serialize((body: unknown) => body as string)
-      .send(bytes)
-      .expect(400);
+    const response = await post('/chat', bytes).expect(400);
     expect(response.body.error.message).toBe('The body is not valid UTF-8');
   });
 
   test('a gzip bomb is 413 by its unpacked size', async () => {
     const bomb = gzipSync(Buffer.alloc(1_000_000, 0x20));
     expect(bomb.length).toBeLessThan(10_000);
-    await request(testApp())
-      .post('/chat')
-      .set('X-API-Key', KEY)
-      .set('Content-Type', 'application/json')
-      .set('Content-Encoding', 'gzip')
-      .serialize((body: unknown) => body as string)
-      .send(bomb)
-      .expect(413);
+    await post('/chat', bomb).set('Content-Encoding', 'gzip').expect(413);
   });
 
   test.each([
@@ -153,18 +132,12 @@ describe('bodies', () => {
     'application/x-www-form-urlencoded',
     'application/jsonp',
   ])('%s is 415', async (type) => {
-    await request(testApp())
-      .post('/chat')
-      .set('X-API-Key', KEY)
-      .set('Content-Type', type)
-      .send('{}')
-      .expect(415);
+    await post('/chat', '{}').set('Content-Type', type).expect(415);
   });
 
   test('a known path with another method is 405, an unknown path 404', async () => {
-    const get = await request(testApp()).get('/chat').set('X-API-Key', KEY).expect(405);
-    expect(get.headers.allow).toBe('POST');
-    const unknown = await request(testApp()).get('/nope').set('X-API-Key', KEY).expect(404);
+    expect((await get('/chat').expect(405)).headers.allow).toBe('POST');
+    const unknown = await get('/nope').expect(404);
     expect(unknown.body.error.code).toBe('not_found');
   });
 });
@@ -173,7 +146,7 @@ describe('read-only routes', () => {
   const open = ['/', '/health', '/ready'];
   const keyed = ['/metrics', '/v1/models', '/v1/models/test-model', '/usage'];
 
-  test.each([...open, ...keyed])('%s takes GET and HEAD, any other method is 405', async (path) => {
+  test.each([...open, ...keyed])('%s serves GET and HEAD, and any other method is 405', async (path) => {
     await request(testApp()).head(path).set('X-API-Key', KEY).expect(200);
     for (const method of ['post', 'put', 'delete', 'options'] as const) {
       const refused = await request(testApp())[method](path).set('X-API-Key', KEY).expect(405);
@@ -194,7 +167,7 @@ describe('read-only routes', () => {
   });
 
   test('a path that cannot be decoded is not valid HTTP, whatever its body', async () => {
-    const response = await request(testApp()).get('/v1/models/%E0%A4').set('X-API-Key', KEY).expect(400);
+    const response = await get('/v1/models/%E0%A4').expect(400);
     expect(response.body.error).toMatchObject({
       code: 'invalid_http',
       message: 'The path cannot be decoded',
@@ -214,21 +187,20 @@ describe('hosts and origins', () => {
   test.each(['localhost', 'LOCALHOST:8000', '192.168.1.7:8000', '[::1]:8000', 'llm.example'])(
     'Host %s is served',
     async (host) => {
-      await request(testApp({ allowedHosts: ['llm.example'] }))
-        .get('/health')
-        .set('Host', host)
-        .expect(200);
+      const app = testApp({ allowedHosts: ['llm.example'] });
+      await request(app).get('/health').set('Host', host).expect(200);
     },
   );
 
-  test('no CORS header for an origin that is not listed', async () => {
-    const app = testApp({ corsOrigins: ['https://good.example'] });
-    const bad = await request(app).get('/health').set('Origin', 'https://bad.example');
-    expect(bad.headers['access-control-allow-origin']).toBeUndefined();
-    const good = await request(app).get('/health').set('Origin', 'https://good.example');
-    expect(good.headers['access-control-allow-origin']).toBe('https://good.example');
-    const none = await request(testApp()).get('/health').set('Origin', 'https://good.example');
-    expect(none.headers['access-control-allow-origin']).toBeUndefined();
+  test('only a listed origin gets a CORS header', async () => {
+    const good = 'https://good.example';
+    const allowed = async (origin: string, corsOrigins: string[]) =>
+      (await request(testApp({ corsOrigins })).get('/health').set('Origin', origin)).headers[
+        'access-control-allow-origin'
+      ];
+    expect(await allowed('https://bad.example', [good])).toBeUndefined();
+    expect(await allowed(good, [good])).toBe(good);
+    expect(await allowed(good, [])).toBeUndefined();
   });
 });
 
@@ -238,40 +210,31 @@ test('the rate limit applies per caller and replies 429 with Retry-After', async
     b: { name: 'b', admin: false },
     free: { name: 'free', admin: false, rateLimitQps: 0 },
   };
-  const lookup = (key: string) => callers[key];
-  const app = testApp({
-    rateLimitQps: 0.01,
-    authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
-  });
-  const get = (key: string) => request(app).get('/v1/models').set('X-API-Key', key);
-  await get('a').expect(200);
-  const limited = await get('a').expect(429);
+  const app = testApp({ rateLimitQps: 0.01, authenticate: keyed((key) => callers[key]) });
+  const by = (key: string) => get('/v1/models', app).set('X-API-Key', key);
+  await by('a').expect(200);
+  const limited = await by('a').expect(429);
   expect(limited.headers['retry-after']).toBe('100');
   expect(limited.body.error.code).toBe('rate_limit_exceeded');
-  await get('b').expect(200);
-  await get('free').expect(200);
-  await get('free').expect(200);
+  await by('b').expect(200);
+  await by('free').expect(200);
+  await by('free').expect(200);
 });
 
 test('models are listed and shown, and an unknown one is 404 whatever its path looks like', async () => {
-  const app = testApp();
-  const list = await request(app).get('/v1/models').set('X-API-Key', KEY).expect(200);
+  const list = await get('/v1/models').expect(200);
   const entry = { id: 'test-model', object: 'model', created: 1_700_000_000, owned_by: 'lmserv' };
   expect(list.body).toEqual({ object: 'list', data: [entry] });
-  expect((await request(app).get('/v1/models/test-model').set('X-API-Key', KEY)).body).toEqual(entry);
-  for (const path of ['/v1/models/nope', '/v1/models/..%2ftest-model', '/v1/models/%2e%2e/x']) {
-    expect((await request(app).get(path).set('X-API-Key', KEY)).status).toBe(404);
-  }
+  expect((await get('/v1/models/test-model')).body).toEqual(entry);
+  for (const path of ['nope', '..%2ftest-model', '%2e%2e/x']) await get(`/v1/models/${path}`).expect(404);
 });
 
 test('log lines contain neither key nor prompt, but all required fields', async () => {
-  const lines: string[] = [];
-  const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-  let done!: (record: RequestRecord) => void;
-  const finished = new Promise<RequestRecord>((resolve) => (done = resolve));
-  const app = testApp({ generate: saying('SECRET-REPLY'), logger, onRequestDone: (record) => done(record) });
-  await post({ prompt: 'SECRET-PROMPT' }, app).expect(200);
-  logRequest(logger, await finished);
+  const { logger, lines } = keptLog('trace');
+  const { onRequestDone, ended } = recording();
+  const app = testApp({ generate: saying('SECRET-REPLY'), logger, onRequestDone });
+  await post('/chat', { prompt: 'SECRET-PROMPT' }, app).expect(200);
+  logRequest(logger, (await ended())[0]!);
   const all = lines.join('');
   for (const secret of ['SECRET', KEY]) expect(all).not.toContain(secret);
   expect(JSON.parse(lines.at(-1)!)).toMatchObject({

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
-import { createServer, type Server, type ServerResponse } from 'node:http';
-import { BlockList, connect, type AddressInfo, type Socket } from 'node:net';
+import type { Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { keyAuth } from '../../src/http/auth.js';
-import { playing, saying, testApp, type TestOptions } from '../support/app.js';
+import { keyed, playing, saying } from '../support/app.js';
+import { connection, serving } from './serving.js';
 
 /** What all bodies under way may take: 64 MiB, of which one caller has half. */
 
@@ -11,30 +10,23 @@ const MIB = 2 ** 20;
 const CALLERS = ['alice', 'bob', 'carol'];
 
 let server: Server;
+let url: string;
 let sockets: Socket[];
 
-async function listen(options: Partial<TestOptions>): Promise<void> {
+async function listen(generate: ReturnType<typeof playing> = saying('x')): Promise<void> {
   const lookup = (name: string) => (CALLERS.includes(name) ? { name, admin: false } : undefined);
-  const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
-  server = createServer(testApp({ authenticate, maxBodyBytes: 16 * MIB, ...options })).listen(0, '127.0.0.1');
+  ({ server, url } = await serving({ generate, authenticate: keyed(lookup), maxBodyBytes: 16 * MIB }));
   sockets = [];
-  await once(server, 'listening');
 }
 
-afterEach(async () => {
-  for (const socket of sockets) socket.destroy();
-  server.close();
-  await once(server, 'close');
-});
-
-/** Sends headers, and as much of the body as is given; the status when a reply comes. */
+/** Sends headers, and as much of the body as is given; the beginning of the reply when it comes. */
 function begin(caller: string, headers: string, body: string | Buffer = ''): Promise<string> {
-  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('latin1');
+  const socket = connection(url);
   sockets.push(socket);
   const head = `POST /chat HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${caller}\r\nContent-Type: application/json\r\n`;
   socket.write(`${head}${headers}\r\n\r\n`);
   socket.write(body);
-  return new Promise((resolve) => socket.once('data', (reply: string) => resolve(reply)));
+  return new Promise((resolve) => socket.once('data', resolve));
 }
 
 /** Resolves when the server has read the headers of so many requests. */
@@ -49,7 +41,7 @@ const body = '{"prompt":"hi"}';
 const whole = `Content-Length: ${body.length}`;
 
 test('an announced body is refused before it is read, and is released when its client leaves', async () => {
-  await listen({ generate: saying('x') });
+  await listen();
   const closed = new Promise((resolve) =>
     server.once('request', (_request, response: ServerResponse) => response.once('close', resolve)),
   );
@@ -66,7 +58,7 @@ test('an announced body is refused before it is read, and is released when its c
 });
 
 test('one caller cannot use the whole budget, and all callers together are limited', async () => {
-  await listen({ generate: saying('x') });
+  await listen();
   const open = requested(4);
   for (const caller of ['alice', 'alice', 'bob', 'bob']) void begin(caller, `Content-Length: ${15 * MIB}`);
   await open;
@@ -80,7 +72,7 @@ test('a compressed body counts with its unpacked size until its reply has ended'
     began();
     yield await new Promise<never>(() => undefined);
   });
-  await listen({ generate });
+  await listen(generate);
   const packed = gzipSync(`{"prompt":"${'x'.repeat(6 * MIB)}"}`);
   const headers = `Content-Encoding: gzip\r\nContent-Length: ${packed.length}`;
   // 16 MiB are set aside until it is known that there are 6: three times, and then 18 are held.

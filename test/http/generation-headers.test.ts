@@ -1,10 +1,9 @@
-import supertest from 'supertest';
 import type { Generate } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
-import { events, KEY, playing, testApp } from '../support/app.js';
+import { events, post, saying, testApp } from '../support/app.js';
 import { scripted } from '../support/pulled.js';
 
-/** What a client may say of a generation by header, and what it is told of its wait. */
+/** What a client may set for a generation by header, and the headers that report its wait. */
 
 const ROUTES: [string, object][] = [
   ['/chat', { prompt: 'x' }],
@@ -17,11 +16,8 @@ const ROUTES: [string, object][] = [
   ['/execute', { prompt: 'x' }],
 ];
 
-const post = (generate: Generate, path: string, body: object, headers: Record<string, string> = {}) =>
-  supertest(testApp({ generate }))
-    .post(path)
-    .set({ 'X-API-Key': KEY, ...headers })
-    .send(body);
+const ask = (generate: Generate, path: string, body: object, headers: Record<string, string> = {}) =>
+  post(path, body, testApp({ generate })).set(headers);
 
 /** Waited in the queue, then says hello. */
 const waited = (position?: number): Generate =>
@@ -33,8 +29,8 @@ const waited = (position?: number): Generate =>
   });
 
 test.each(ROUTES)('%s takes the priority and whether to resume', async (path, body) => {
-  const generate = playing(events('Hello'));
-  await post(generate, path, body, { 'X-Priority': 'Batch', 'X-Reply-Resume': 'off' }).expect(200);
+  const generate = saying('Hello');
+  await ask(generate, path, body, { 'X-Priority': 'Batch', 'X-Reply-Resume': 'off' }).expect(200);
   expect(generate.requests[0]).toMatchObject({ priority: -1, resume: false });
 });
 
@@ -42,34 +38,37 @@ test.each([
   ['X-Priority', 'urgent', 'X-Priority: must be interactive or batch'],
   ['X-Reply-Resume', 'maybe', 'X-Reply-Resume: must be on or off'],
 ])('%s: %s is refused', async (header, value, message) => {
-  const generate = playing(events('Hello'));
-  const { body } = await post(generate, '/v1/completions', { prompt: 'x' }, { [header]: value }).expect(400);
+  const generate = saying('Hello');
+  const { body } = await ask(generate, '/v1/completions', { prompt: 'x' }, { [header]: value }).expect(400);
   expect(body.error).toMatchObject({ code: 'invalid_value', param: header, message });
   expect(generate.requests).toEqual([]);
 });
 
 test("OpenAI's service_tier flex makes a request batch work", async () => {
-  const generate = playing(events('Hello'));
+  const generate = saying('Hello');
   const body = { messages: [{ role: 'user', content: 'x' }], service_tier: 'flex' };
-  await post(generate, '/v1/chat/completions', body).expect(200);
-  await post(generate, '/v1/chat/completions', { ...body, service_tier: 'auto' }).expect(200);
+  await ask(generate, '/v1/chat/completions', body).expect(200);
+  await ask(generate, '/v1/chat/completions', { ...body, service_tier: 'auto' }).expect(200);
   expect(generate.requests.map(({ priority }) => priority)).toEqual([-1, undefined]);
   expect(generate.requests[0]!.body).not.toHaveProperty('service_tier');
 });
 
-test.each(ROUTES)('%s tells how long the request waited, and from which place', async (path, body) => {
-  const { headers } = await post(waited(3), path, body).expect(200);
-  expect([headers['x-queue-time-ms'], headers['x-queue-position']]).toEqual(['12.3', '3']);
-  const straight = await post(waited(), path, body).expect(200);
-  expect(straight.headers).not.toHaveProperty('x-queue-position');
-});
+test.each(ROUTES)(
+  '%s reports how long the request waited, and its first position in the queue',
+  async (path, body) => {
+    const { headers } = await ask(waited(3), path, body).expect(200);
+    expect([headers['x-queue-time-ms'], headers['x-queue-position']]).toEqual(['12.3', '3']);
+    const straight = await ask(waited(), path, body).expect(200);
+    expect(straight.headers).not.toHaveProperty('x-queue-position');
+  },
+);
 
-test('so does a refusal', async () => {
+test('a refusal reports how long the request waited', async () => {
   const late = scripted(async function* (_request, { trace }) {
     trace.queueMs = 30_000;
     yield* [];
     throw new LMServError('queue_timeout', undefined, { retryAfter: 7 });
   });
-  const { headers } = await post(late, '/chat', { prompt: 'x' }).expect(503);
+  const { headers } = await ask(late, '/chat', { prompt: 'x' }).expect(503);
   expect([headers['x-queue-time-ms'], headers['retry-after']]).toEqual(['30000.0', '7']);
 });

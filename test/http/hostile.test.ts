@@ -1,26 +1,14 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { BlockList, connect, type AddressInfo } from 'node:net';
-import { pino } from 'pino';
 import { jest } from '@jest/globals';
-import request from 'supertest';
-import { keyAuth } from '../../src/http/auth.js';
-import { logRequest, type RequestRecord } from '../../src/http/request-log.js';
-import { KEY, lookup, saying, testApp, type TestOptions } from '../support/app.js';
+import { logRequest } from '../../src/http/request-log.js';
+import { get, KEY, keptLog, post, recording, saying, testApp, type TestOptions } from '../support/app.js';
+import { connection, serving, textUntil } from './serving.js';
 
 /** What a client with bad intentions sends. */
 
 const MIB = 2 ** 20;
 
-const send = (path: string, body: string, options: Partial<TestOptions> = {}) =>
-  request(testApp({ maxBodyBytes: MIB, ...options }))
-    .post(path)
-    .set('X-API-Key', KEY)
-    .set('Content-Type', 'application/json')
-    .send(body);
-
-const post = (path: string, body: object, options?: Partial<TestOptions>) =>
-  send(path, JSON.stringify(body), options);
+const send = (path: string, body: object | string, options: Partial<TestOptions> = {}) =>
+  post(path, body, testApp({ maxBodyBytes: MIB, ...options }));
 
 const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 const CHAT = '/v1/chat/completions';
@@ -54,33 +42,20 @@ test('keys such as __proto__ pollute nothing and reach no backend', async () => 
 describe('a lone surrogate or NUL is 400 anywhere', () => {
   const parameters = (text: string) => ({ type: 'object', properties: { [text]: { enum: [text] } } });
   const call = (text: string) => ({ id: text, type: 'function', function: { name: 'f', arguments: '{}' } });
+  const tools = (more: object) => ({
+    ...user('hi'),
+    tools: [{ type: 'function', function: { name: 'f', ...more } }],
+  });
+  const format = (schema: object) => ({ type: 'json_schema', json_schema: { schema } });
   const bodies: [string, (text: string) => object][] = [
     [CHAT, (text) => user(text)],
     [CHAT, (text) => user([{ type: 'text', text }])],
     [CHAT, (text) => user([{ type: 'image_url', image_url: { url: `data:image/png;base64,${text}` } }])],
     [CHAT, (text) => ({ ...user('hi'), stop: [text] })],
     [CHAT, (text) => ({ messages: [{ role: 'assistant', tool_calls: [call(text)] }] })],
-    [
-      CHAT,
-      (text) => ({
-        ...user('hi'),
-        tools: [{ type: 'function', function: { name: 'f', description: text } }],
-      }),
-    ],
-    [
-      CHAT,
-      (text) => ({
-        ...user('hi'),
-        tools: [{ type: 'function', function: { name: 'f', parameters: parameters(text) } }],
-      }),
-    ],
-    [
-      CHAT,
-      (text) => ({
-        ...user('hi'),
-        response_format: { type: 'json_schema', json_schema: { schema: parameters(text) } },
-      }),
-    ],
+    [CHAT, (text) => tools({ description: text })],
+    [CHAT, (text) => tools({ parameters: parameters(text) })],
+    [CHAT, (text) => ({ ...user('hi'), response_format: format(parameters(text)) })],
     ['/llm', (text) => ({ task: 'classify_email', input: { a: [{ [text]: 1 }] } })],
     ['/llm', (text) => ({ task: 'classify_email', input: { a: 1 }, schema: parameters(text) })],
     ['/complete', (text) => ({ model: 'm', tenant_id: text, ...user('hi') })],
@@ -90,10 +65,10 @@ describe('a lone surrogate or NUL is 400 anywhere', () => {
   test.each(bodies)('%s %#', async (path, make) => {
     for (const bad of ['a\ud800', '\udc00\ud800', 'a\0']) {
       const generate = saying('{}');
-      await post(path, make(bad), { generate }).expect(400);
+      await send(path, make(bad), { generate }).expect(400);
       expect(generate.requests).toEqual([]);
     }
-    await post(path, make('a😀'), { generate: saying('{}') }).expect(200);
+    await send(path, make('a😀'), { generate: saying('{}') }).expect(200);
   });
 });
 
@@ -134,7 +109,7 @@ test('a key as long as the body is not in the error', async () => {
     { logit_bias: { ['x'.repeat(500_000)]: 1 } },
     { logit_bias: { ['1'.repeat(9)]: 'x' } },
   ]) {
-    const { text } = await post(CHAT, { ...user('hi'), ...fields }).expect(400);
+    const { text } = await send(CHAT, { ...user('hi'), ...fields }).expect(400);
     expect(text.length).toBeLessThan(500);
   }
 });
@@ -164,14 +139,14 @@ describe('input that would crash a worker is 400', () => {
     ['messages.0.tool_calls.0.function.arguments', CHAT, calling('not JSON')],
     ['prompt.0', '/v1/completions', { prompt: [4_294_967_296] }],
   ])('naming %s', async (param, path, body) => {
-    const response = await post(path, body).expect(400);
+    const response = await send(path, body).expect(400);
     expect(response.body.error).toMatchObject({ code: 'invalid_value', param });
   });
 
   test('JSON arguments are passed on unchanged, and no arguments as an empty object', async () => {
     const generate = saying('x');
     for (const given of ['{"a": 1}', '', nested(100)])
-      await post(CHAT, calling(given), { generate }).expect(200);
+      await send(CHAT, calling(given), { generate }).expect(200);
     const sent = generate.requests.map(
       ({ body }) => (body.messages as any)[0].tool_calls[0].function.arguments,
     );
@@ -184,66 +159,44 @@ test.each(['image_url', 'video_url', 'input_audio', 'file', 'input_image'])(
   async (type) => {
     for (const url of ['http://127.0.0.1:1/x', 'file:///etc/passwd', '//host/x', 'data:text/html,x']) {
       const part = { type, [type]: { url, data: url, file_id: url, format: 'wav' } };
-      await post(CHAT, user([part])).expect(400);
+      await send(CHAT, user([part])).expect(400);
     }
   },
 );
 
 test('a body with too large a Content-Length is refused before it is sent', async () => {
-  const server = createServer(testApp()).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').setEncoding('utf8');
+  const socket = connection((await serving()).url);
   socket.write(
     `POST /chat HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${KEY}\r\n` +
       'Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n',
   );
-  const [reply] = (await once(socket, 'data')) as [string];
-  expect(reply).toMatch(/^HTTP\/1.1 413 /);
-  socket.destroy();
-  server.close();
-  await once(server, 'close');
+  expect(await textUntil(socket, '\r\n')).toMatch(/^HTTP\/1.1 413 /);
 });
 
 test('a key in the query is ignored and not logged', async () => {
-  const lines: string[] = [];
-  const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-  const records: RequestRecord[] = [];
-  let done!: () => void;
-  const all = new Promise<void>((resolve) => (done = resolve));
-  const onRequestDone = (record: RequestRecord) => {
-    records.push(record);
-    if (records.length === 3) done();
-  };
+  const { logger, lines } = keptLog('trace');
+  const { onRequestDone, ended } = recording();
   const app = testApp({ logger, onRequestDone });
   for (const path of [`/v1/models?api_key=${KEY}`, `/chat?key=${KEY}`, `/${KEY}?X-API-Key=${KEY}`]) {
-    const response = await request(app).post(path).send({}).expect(401);
+    const response = await post(path, {}, app).unset('X-API-Key').expect(401);
     expect(JSON.stringify([response.text, response.headers])).not.toContain(KEY);
   }
-  await all;
-  for (const record of records) logRequest(logger, record);
+  for (const record of await ended(3)) logRequest(logger, record);
   expect(lines.length).toBeGreaterThanOrEqual(3);
   expect(lines.join('')).not.toContain(KEY);
 });
 
 test('X-Forwarded-For does not change the rate limit of a key', async () => {
-  const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
-  const app = testApp({ rateLimitQps: 0.01, authenticate });
-  const from = (address: string) =>
-    request(app).get('/v1/models').set('X-API-Key', KEY).set('X-Forwarded-For', address);
+  const app = testApp({ rateLimitQps: 0.01 });
+  const from = (address: string) => get('/v1/models', app).set('X-Forwarded-For', address);
   await from('10.0.0.1').expect(200);
   for (const address of ['10.0.0.2', '10.0.0.3, 10.0.0.4', '::1', 'x']) await from(address).expect(429);
 });
 
 test('requests with wrong keys count towards no limit, and their bodies are not read', async () => {
-  const authenticate = keyAuth({ lookup, open: false, keyless: new BlockList() });
-  const app = testApp({ rateLimitQps: 0.01, authenticate });
-  for (let n = 0; n < 20; n += 1)
-    await request(app)
-      .post('/chat')
-      .set('X-API-Key', `wrong ${n}`)
-      .set('Content-Type', 'application/json')
-      .send('{"not": json')
-      .expect(401);
-  await request(app).get('/v1/models').set('X-API-Key', KEY).expect(200);
-  await request(app).post('/chat').set('X-API-Key', KEY).type('json').send('{"not": json').expect(429);
+  const app = testApp({ rateLimitQps: 0.01 });
+  const chat = (key: string) => post('/chat', '{"not": json', app).set('X-API-Key', key);
+  for (let n = 0; n < 20; n += 1) await chat(`wrong ${n}`).expect(401);
+  await get('/v1/models', app).expect(200);
+  await chat(KEY).expect(429);
 });

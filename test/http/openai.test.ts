@@ -1,15 +1,18 @@
-import request from 'supertest';
 import type { ReplyEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
-import { events, failing, KEY, playing, saying, sseData, testApp } from '../support/app.js';
+import { events, failing, playing, post, saying, testApp } from '../support/app.js';
+import { sseData } from '../support/exchange.js';
 
-const ask = (generate: ReturnType<typeof playing>, body: object, path = '/v1/chat/completions') =>
-  request(testApp({ generate, maxBodyBytes: 1_000_000 }))
-    .post(path)
-    .set('Authorization', `Bearer ${KEY}`)
-    .send(body);
+const ask = (generate: ReturnType<typeof playing>, body: object | string, path = '/v1/chat/completions') =>
+  post(path, body, testApp({ generate, maxBodyBytes: 1_000_000 }));
 
 const messages = [{ role: 'user', content: 'hi' }];
+
+/** The streamed reply of a script: its chunks. */
+const streamed = async (script: ReplyEvent[], more = {}) =>
+  sseData((await ask(playing(script), { messages, stream: true, ...more }).expect(200)).text);
+
+const broken = () => failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
 
 describe('chat completions, streamed', () => {
   test('send role, deltas, finish reason and [DONE] with one id, and no usage unless requested', async () => {
@@ -33,8 +36,7 @@ describe('chat completions, streamed', () => {
   });
 
   test('include_usage adds one chunk without choices, and the others have null', async () => {
-    const body = { messages, stream: true, stream_options: { include_usage: true } };
-    const chunks = sseData((await ask(saying('a'), body)).text);
+    const chunks = await streamed(events('a'), { stream_options: { include_usage: true } });
     const last = chunks.at(-2);
     expect(last.choices).toEqual([]);
     expect(last.usage).toEqual({
@@ -53,7 +55,7 @@ describe('chat completions, streamed', () => {
       { type: 'tool_call', index: 0, call: { index: 0, arguments: '"Lima"}' } },
       { type: 'finish', index: 0, reason: 'tool_calls' },
     ];
-    const chunks = sseData((await ask(playing(script), { messages, stream: true })).text);
+    const chunks = await streamed(script);
     const deltas = chunks.slice(1, 4).map((chunk) => chunk.choices[0].delta.tool_calls[0]);
     expect(deltas).toEqual([
       { index: 0, id: 'call_1', type: 'function', function: { name: 'get_weather', arguments: '' } },
@@ -64,15 +66,13 @@ describe('chat completions, streamed', () => {
   });
 
   test('reasoning has its own delta', async () => {
-    const script: ReplyEvent[] = [{ type: 'reasoning', index: 0, text: 'hm' }, ...events('ok')];
-    const chunks = sseData((await ask(playing(script), { messages, stream: true })).text);
+    const chunks = await streamed([{ type: 'reasoning', index: 0, text: 'hm' }, ...events('ok')]);
     expect(chunks[1].choices[0].delta).toEqual({ reasoning_content: 'hm' });
   });
 
   test('an error before the first token has its own status and Retry-After', async () => {
-    const response = await ask(failing(new LMServError('queue_full')), { messages, stream: true }).expect(
-      503,
-    );
+    const full = failing(new LMServError('queue_full'));
+    const response = await ask(full, { messages, stream: true }).expect(503);
     expect(response.headers['retry-after']).toBe('1');
     expect(response.body.error).toEqual({
       message: 'All slots are in use and the queue is full',
@@ -83,8 +83,7 @@ describe('chat completions, streamed', () => {
   });
 
   test('an error after the first token is sent in the stream, which then has no [DONE]', async () => {
-    const broken = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
-    const chunks = sseData((await ask(broken, { messages, stream: true }).expect(200)).text);
+    const chunks = sseData((await ask(broken(), { messages, stream: true }).expect(200)).text);
     expect(chunks.at(-1)).toEqual({
       error: {
         message: 'The generation failed',
@@ -97,9 +96,8 @@ describe('chat completions, streamed', () => {
   });
 
   test('an unexpected error reveals no details', async () => {
-    const response = await ask(failing(new Error('secret /etc/path')), { messages, stream: true }).expect(
-      500,
-    );
+    const unexpected = failing(new Error('secret /etc/path'));
+    const response = await ask(unexpected, { messages, stream: true }).expect(500);
     expect(response.text).not.toContain('secret');
     expect(response.body.error.code).toBe('internal_error');
   });
@@ -150,8 +148,7 @@ describe('chat completions, not streamed', () => {
   });
 
   test('a generation that breaks midway is an error, never incomplete text', async () => {
-    const broken = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'Hel' });
-    const response = await ask(broken, { messages }).expect(500);
+    const response = await ask(broken(), { messages }).expect(500);
     expect(response.text).not.toContain('Hel"');
   });
 });
@@ -220,19 +217,16 @@ describe('the body for the backends', () => {
     properties: Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`p${i}`, { type: 'string' }])),
   };
 
+  const hugeFormat = { type: 'json_schema', json_schema: { schema: huge } };
+  const hugeTools = [{ type: 'function', function: { name: 'f', parameters: huge } }];
+  const image = { type: 'image_url', image_url: { url: 'http://10.0.0.1/x.png' } };
+
   test.each([
     ['messages', { messages: 'hi' }],
     ['messages', { messages: [] }],
     ['messages.0.content', { messages: [{ role: 'user', content: 7 }] }],
     ['messages.0.role', { messages: [{ role: 'robot', content: 'x' }] }],
-    [
-      'messages.0.content.0.image_url.url',
-      {
-        messages: [
-          { role: 'user', content: [{ type: 'image_url', image_url: { url: 'http://10.0.0.1/x.png' } }] },
-        ],
-      },
-    ],
+    ['messages.0.content.0.image_url.url', { messages: [{ role: 'user', content: [image] }] }],
     ['messages.0.content', { messages: [{ role: 'user', content: 'a\0b' }] }],
     ['messages.0.content', { messages: [{ role: 'user', content: 'a\ud800b' }] }],
     ['temperature', { messages, temperature: 3 }],
@@ -245,14 +239,8 @@ describe('the body for the backends', () => {
     ['tool_choice', { messages, tool_choice: 'required' }],
     ['tool_choice', { messages, tools, tool_choice: { type: 'function', function: { name: 'g' } } }],
     ['response_format.json_schema', { messages, response_format: { type: 'json_schema' } }],
-    [
-      'response_format.json_schema.schema',
-      { messages, response_format: { type: 'json_schema', json_schema: { schema: huge } } },
-    ],
-    [
-      'tools.0.function.parameters',
-      { messages, tools: [{ type: 'function', function: { name: 'f', parameters: huge } }] },
-    ],
+    ['response_format.json_schema.schema', { messages, response_format: hugeFormat }],
+    ['tools.0.function.parameters', { messages, tools: hugeTools }],
     ['repeat_penalty', { messages, repeat_penalty: 1e-300 }],
     ['functions', { messages, functions: [] }],
     ['grammar', { messages, tools, grammar: 'root ::= "a"' }],
@@ -268,12 +256,8 @@ describe('the body for the backends', () => {
   });
 
   test('a number too large to be finite is 400', async () => {
-    const response = await request(testApp())
-      .post('/v1/chat/completions')
-      .set('X-API-Key', KEY)
-      .set('Content-Type', 'application/json')
-      .send('{"messages":[{"role":"user","content":"x"}],"top_p":1e999}')
-      .expect(400);
+    const body = '{"messages":[{"role":"user","content":"x"}],"top_p":1e999}';
+    const response = await ask(saying('x'), body).expect(400);
     expect(response.body.error.param).toBe('top_p');
   });
 });

@@ -1,50 +1,36 @@
 import { once } from 'node:events';
-import { request as httpRequest, type IncomingMessage, type Server } from 'node:http';
-import { connect, type AddressInfo, type Socket } from 'node:net';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { jest } from '@jest/globals';
 import type { GenerateEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
 import { InFlight } from '../../src/http/in-flight.js';
-import type { RequestRecord } from '../../src/http/request-log.js';
-import { httpServer } from '../../src/http/server.js';
-import { events, failing, KEY, playing, saying, testApp, type TestOptions } from '../support/app.js';
+import { events, failing, KEY, playing, recording, saying, type TestOptions } from '../support/app.js';
+import { begin } from '../support/exchange.js';
+import { fakeTimeouts } from '../support/clock.js';
 import { scripted } from '../support/pulled.js';
+import { connection, requestText, serving, textUntil, timeOut } from './serving.js';
 
-/** What only a real connection shows: chunks as they come, cut streams, trailers, clients that go. */
+/** What only a connection shows: chunks as they arrive, cut streams, trailers, clients that leave. */
 
-let server: Server;
+const messages = [{ role: 'user', content: 'x' }];
+const CHAT = '/v1/chat/completions';
 
-async function serve(options: Partial<TestOptions>): Promise<void> {
-  server = httpServer(testApp(options)).listen(0, '127.0.0.1');
-  await once(server, 'listening');
+/** Serves one app; `post` begins a request to it, and `taken` is the server's end of the first connection. */
+async function start(options: Partial<TestOptions>) {
+  const { server, url } = await serving(options);
+  const taken = once(server, 'connection').then(([socket]) => socket as Socket);
+  const post = (path: string, body: object = { prompt: 'x' }) =>
+    begin(url + path, { headers: { 'X-API-Key': KEY }, body });
+  return { url, taken, post };
 }
 
-afterEach(async () => {
-  server.closeAllConnections();
-  server.close();
-  await once(server, 'close');
-});
+const textOf = async (response: IncomingMessage): Promise<string> => (await response.toArray()).join('');
 
-async function post(path: string, body: object): Promise<IncomingMessage> {
-  const outgoing = httpRequest({
-    host: '127.0.0.1',
-    port: (server.address() as AddressInfo).port,
-    method: 'POST',
-    path,
-    headers: { 'X-API-Key': KEY, 'Content-Type': 'application/json' },
-  });
-  outgoing.end(JSON.stringify(body));
-  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
-  return response.setEncoding('utf8');
-}
+const half: GenerateEvent = { type: 'text', index: 0, text: 'half' };
+const breaking = () => failing(new LMServError('generation_failed'), half);
 
-async function chunksOf(response: IncomingMessage): Promise<string[]> {
-  const chunks: string[] = [];
-  for await (const chunk of response) chunks.push(chunk as string);
-  return chunks;
-}
-
-/** A generation that goes on only when told to. */
+/** A generation that makes a token at each `step()`. */
 function stepped() {
   let step!: () => void;
   let ended!: (reason: unknown) => void;
@@ -52,7 +38,7 @@ function stepped() {
   const generate = scripted(async function* (_request, { signal }) {
     try {
       for (let i = 0; ; i += 1) {
-        yield { type: 'text', index: 0, text: `t${i}` } satisfies GenerateEvent;
+        yield { type: 'text', index: 0, text: `t${i}` };
         await new Promise<void>((resolve, reject) => {
           step = resolve;
           signal.addEventListener('abort', () => reject(signal.reason));
@@ -68,15 +54,16 @@ function stepped() {
 
 test('/chat sends each token at once in its own chunk, and the finish reason as a trailer', async () => {
   const { generate, step } = stepped();
-  await serve({ generate });
-  const response = await post('/chat', { prompt: 'x' });
-  expect(response.headers['content-type']).toBe('text/plain; charset=utf-8');
-  expect(response.headers['transfer-encoding']).toBe('chunked');
-  expect(response.headers.trailer).toBe('X-Finish-Reason');
+  const { post } = await start({ generate });
+  const response = await post('/chat');
+  expect(response.headers).toMatchObject({
+    'content-type': 'text/plain; charset=utf-8',
+    'transfer-encoding': 'chunked',
+    trailer: 'X-Finish-Reason',
+  });
   for (let i = 0; i < 3; i += 1) {
     // The next token is not made before this one has arrived.
-    const [chunk] = (await once(response, 'data')) as [string];
-    expect(chunk).toBe(`t${i}`);
+    expect(await once(response, 'data')).toEqual([`t${i}`]);
     step();
   }
   response.destroy();
@@ -84,15 +71,12 @@ test('/chat sends each token at once in its own chunk, and the finish reason as 
 
 test('/chat has its defaults and sends text only', async () => {
   const generate = playing([{ type: 'reasoning', index: 0, text: 'hidden' }, ...events('shown')]);
-  await serve({ generate });
+  const { post } = await start({ generate });
   const response = await post('/chat', { prompt: 'x', system_prompt: null });
-  expect((await chunksOf(response)).join('')).toBe('shown');
+  expect(await textOf(response)).toBe('shown');
   expect(response.trailers['x-finish-reason']).toBe('stop');
   expect(generate.requests[0]!.body).toEqual({
-    messages: [
-      { role: 'system', content: 'You are a helpful assistant.' },
-      { role: 'user', content: 'x' },
-    ],
+    messages: [{ role: 'system', content: 'You are a helpful assistant.' }, ...messages],
     max_tokens: 256,
     temperature: 0.8,
     top_p: 0.9,
@@ -101,26 +85,22 @@ test('/chat has its defaults and sends text only', async () => {
 });
 
 test('a /chat reply that breaks is cut, not ended', async () => {
-  const generate = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'half' });
-  await serve({ generate });
-  const response = await post('/chat', { prompt: 'x' });
-  await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+  const { post } = await start({ generate: breaking() });
+  const response = await post('/chat');
+  await expect(textOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
   expect(response.complete).toBe(false);
 });
 
 /** Sends a request as a client of HTTP/1.0 does; resolves with all it got. */
-async function post10(body: string): Promise<string> {
-  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
-  const headers = [`X-API-Key: ${KEY}`, 'Content-Type: application/json', `Content-Length: ${body.length}`];
-  socket.write(`POST /chat HTTP/1.0\r\n${headers.join('\r\n')}\r\n\r\n${body}`);
-  let text = '';
-  for await (const chunk of socket.setEncoding('utf8')) text += chunk as string;
-  return text;
+async function post10(options: Partial<TestOptions>): Promise<string> {
+  const { url } = await start({ ...options, allowedHosts: ['*'] });
+  const socket = connection(url);
+  socket.write(requestText('/chat', { prompt: 'x' }, '1.0').replace('Host: localhost\r\n', ''));
+  return textUntil(socket);
 }
 
 test('a client of HTTP/1.0 gets the text in one piece, with its length', async () => {
-  await serve({ generate: saying('Hello', ' world'), allowedHosts: ['*'] });
-  const reply = await post10('{"prompt":"x"}');
+  const reply = await post10({ generate: saying('Hello', ' world') });
   expect(reply).toMatch(/^HTTP\/1.1 200 OK\r\n/);
   expect(reply).toContain('X-Finish-Reason: stop\r\n');
   expect(reply).toContain('Content-Length: 11\r\n');
@@ -128,31 +108,21 @@ test('a client of HTTP/1.0 gets the text in one piece, with its length', async (
 });
 
 test('a client of HTTP/1.0 gets an error instead of incomplete text when its reply breaks', async () => {
-  const generate = failing(new LMServError('generation_failed'), { type: 'text', index: 0, text: 'half' });
-  await serve({ generate, allowedHosts: ['*'] });
-  const reply = await post10('{"prompt":"x"}');
+  const reply = await post10({ generate: breaking() });
   expect(reply).toMatch(/^HTTP\/1.1 500 /);
   expect(reply).not.toContain('half');
 });
 
-test.each(['/chat', '/v1/chat/completions'])(
-  'a client that goes cancels its generation: %s',
-  async (path) => {
-    const { generate, endedWith } = stepped();
-    let done!: (record: RequestRecord) => void;
-    const recorded = new Promise<RequestRecord>((resolve) => (done = resolve));
-    await serve({ generate, onRequestDone: (record) => done(record) });
-    const response = await post(path, {
-      prompt: 'x',
-      messages: [{ role: 'user', content: 'x' }],
-      stream: true,
-    });
-    await once(response, 'data');
-    response.destroy();
-    expect(await endedWith).toMatchObject({ name: 'AbortError' });
-    expect((await recorded).outcome).toBe('cancelled');
-  },
-);
+test.each(['/chat', CHAT])('a client that leaves cancels its generation: %s', async (path) => {
+  const { generate, endedWith } = stepped();
+  const { onRequestDone, ended } = recording();
+  const { post } = await start({ generate, onRequestDone });
+  const response = await post(path, { prompt: 'x', messages, stream: true });
+  await once(response, 'data');
+  response.destroy();
+  expect(await endedWith).toMatchObject({ name: 'AbortError' });
+  expect(await ended()).toMatchObject([{ outcome: 'cancelled' }]);
+});
 
 describe('a client that does not read', () => {
   const piece = 'x'.repeat(64 * 1024);
@@ -187,68 +157,52 @@ describe('a client that does not read', () => {
 
   test('pauses the generation with less than 1 MiB in memory, and gets the whole reply later', async () => {
     const { state, quiet, generate } = large();
-    await serve({ generate });
-    const taken = once(server, 'connection') as Promise<[Socket]>;
-    const response = await post('/chat', { prompt: 'x' });
-    const [socket] = await taken;
+    const { post, taken } = await start({ generate });
+    const response = await post('/chat');
+    const socket = await taken;
     await quiet;
     expect(state.made).toBeLessThan(all);
     expect(socket.writableLength).toBeGreaterThan(0);
     expect(socket.writableLength).toBeLessThan(1024 * 1024);
-    expect((await chunksOf(response)).join('').length).toBe(all * piece.length);
+    expect((await textOf(response)).length).toBe(all * piece.length);
   });
 
   test('is cut off after 30 s, its generation ended', async () => {
     const { state, quiet, end, generate } = large();
-    let recorded!: (record: RequestRecord) => void;
-    const record = new Promise<RequestRecord>((resolve) => (recorded = resolve));
-    await serve({ generate, onRequestDone: recorded });
-    const taken = once(server, 'connection') as Promise<[Socket]>;
-    const response = await post('/chat', { prompt: 'x' });
-    const [socket] = await taken;
+    const { onRequestDone, ended } = recording();
+    const { post, taken } = await start({ generate, onRequestDone });
+    const response = await post('/chat');
     await quiet;
-    expect(socket.timeout).toBe(30_000);
     expect(state.ended).toBe(false);
-    // What Node does when a socket has moved no byte for that long.
-    socket.emit('timeout');
-    expect((await record).outcome).toBe('cancelled');
+    timeOut(await taken);
+    expect(await ended()).toMatchObject([{ outcome: 'cancelled' }]);
     await end;
     expect(state.made).toBeLessThan(all);
-    await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+    await expect(textOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
 
   test('is cut off on every route', async () => {
-    let recorded!: () => void;
-    const record = new Promise<void>((resolve) => (recorded = resolve));
-    const body = piece.repeat(all);
-    await serve({
-      metrics: { expose: async () => ({ contentType: 'text/plain', body }) },
-      onRequestDone: recorded,
-    });
-    const taken = once(server, 'connection') as Promise<[Socket]>;
-    const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause();
+    const { onRequestDone, ended } = recording();
+    const metrics = { expose: async () => ({ contentType: 'text/plain', body: piece.repeat(all) }) };
+    const { url, taken } = await start({ metrics, onRequestDone });
+    const client = connection(url).pause();
     client.write(`GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: ${KEY}\r\n\r\n`);
-    const [socket] = await taken;
+    const socket = await taken;
     while (socket.writableLength === 0) await new Promise(setImmediate);
-    expect(socket.timeout).toBe(30_000);
-    socket.emit('timeout');
-    await record;
-    client.destroy();
+    timeOut(socket);
+    await ended();
   });
 
   test('is cut off as well when its reply came in one piece', async () => {
-    let recorded!: (record: RequestRecord) => void;
-    const record = new Promise<RequestRecord>((resolve) => (recorded = resolve));
-    await serve({ generate: saying(...Array<string>(200).fill(piece)), onRequestDone: recorded });
-    const taken = once(server, 'connection') as Promise<[Socket]>;
-    const response = await post('/v1/chat/completions', { messages: [{ role: 'user', content: 'x' }] });
-    const [socket] = await taken;
+    const { onRequestDone, ended } = recording();
+    const generate = saying(...Array<string>(200).fill(piece));
+    const { post, taken } = await start({ generate, onRequestDone });
+    const response = await post(CHAT, { messages });
+    const socket = await taken;
     expect(socket.writableLength).toBeGreaterThan(0);
-    expect(socket.timeout).toBe(30_000);
-    // What Node does when a socket has moved no byte for that long.
-    socket.emit('timeout');
-    await record;
-    await expect(chunksOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
+    timeOut(socket);
+    await ended();
+    await expect(textOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
 
   test.each([
@@ -256,31 +210,21 @@ describe('a client that does not read', () => {
     ['a stream that broke off', '1.1', new LMServError('generation_failed')],
     ['a text for HTTP/1.0', '1.0', undefined],
   ])('is cut off as well after the end of its generation: %s', async (_name, version, failure) => {
-    let recorded!: () => void;
-    const record = new Promise<void>((resolve) => (recorded = resolve));
+    const { onRequestDone, ended } = recording();
     // The end of a reply may come in the same packet as the text that fills the client's buffers.
     const generate: TestOptions['generate'] = async (_request, _context, sink) => {
       await Promise.resolve();
       for (const event of events(piece.repeat(all))) sink.event(event);
       if (failure) throw failure;
     };
-    await serve({ generate, onRequestDone: recorded });
-    const taken = once(server, 'connection') as Promise<[Socket]>;
-    const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause();
-    const path = version === '1.0' ? '/chat' : '/v1/chat/completions';
-    const body = JSON.stringify(
-      version === '1.0' ? { prompt: 'x' } : { messages: [{ role: 'user', content: 'x' }], stream: true },
-    );
-    client.write(
-      `POST ${path} HTTP/${version}\r\nHost: 127.0.0.1\r\nX-API-Key: ${KEY}\r\n` +
-        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    );
-    const [socket] = await taken;
+    const { url, taken } = await start({ generate, onRequestDone });
+    const client = connection(url).pause();
+    const [path, body] = version === '1.0' ? ['/chat', { prompt: 'x' }] : [CHAT, { messages, stream: true }];
+    client.write(requestText(path, body, version));
+    const socket = await taken;
     while (socket.writableLength === 0) await new Promise(setImmediate);
-    expect(socket.timeout).toBe(30_000);
-    socket.emit('timeout');
-    await record;
-    client.destroy();
+    timeOut(socket);
+    await ended();
   });
 });
 
@@ -288,11 +232,11 @@ describe('shutting down', () => {
   test('refuses new requests and lets open replies finish', async () => {
     const inFlight = new InFlight();
     const { generate, step } = stepped();
-    await serve({ generate, inFlight });
-    const open = await post('/chat', { prompt: 'x' });
+    const { post } = await start({ generate, inFlight });
+    const open = await post('/chat');
     await once(open, 'data');
     const drained = inFlight.drain(60_000);
-    expect((await post('/chat', { prompt: 'x' })).statusCode).toBe(503);
+    expect((await post('/chat')).statusCode).toBe(503);
     step();
     expect(await once(open, 'data')).toEqual(['t1']);
     open.destroy();
@@ -301,53 +245,43 @@ describe('shutting down', () => {
 
   test('breaks open replies visibly after the grace period', async () => {
     const inFlight = new InFlight();
-    const { generate } = stepped();
-    await serve({ generate, inFlight });
-    const response = await post('/v1/chat/completions', {
-      messages: [{ role: 'user', content: 'x' }],
-      stream: true,
-    });
+    const { post } = await start({ generate: stepped().generate, inFlight });
+    const response = await post(CHAT, { messages, stream: true });
     await once(response, 'data');
-    const text = chunksOf(response);
+    const text = textOf(response);
     await inFlight.drain(0);
-    expect((await text).join('')).toMatch(/data: \{"error":\{.*"code":"draining"\}\}\n\n$/);
+    expect(await text).toMatch(/data: \{"error":\{.*"code":"draining"\}\}\n\n$/);
   });
 
   test('waits one second after the grace period for a request that does not end', async () => {
     const inFlight = new InFlight();
     let given!: AbortSignal;
-    await serve({
-      inFlight,
-      generate: scripted(async function* (_request, { signal }) {
-        given = signal;
-        yield { type: 'text', index: 0, text: 'half' };
-        await new Promise(() => undefined);
-      }),
+    const generate = scripted(async function* (_request, { signal }) {
+      given = signal;
+      yield half;
+      await new Promise(() => undefined);
     });
-    const response = await post('/chat', { prompt: 'x' });
+    const { post } = await start({ inFlight, generate });
+    const response = await post('/chat');
     await once(response, 'data');
-    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] });
-    try {
-      let drained = false;
-      const drain = inFlight.drain(5_000).then(() => (drained = true));
-      await jest.advanceTimersByTimeAsync(5_000);
-      expect(given.reason).toMatchObject({ code: 'draining' });
-      await jest.advanceTimersByTimeAsync(999);
-      expect(drained).toBe(false);
-      await jest.advanceTimersByTimeAsync(1);
-      await drain;
-    } finally {
-      jest.useRealTimers();
-      response.on('error', () => undefined).destroy();
-    }
+    fakeTimeouts();
+    let drained = false;
+    const drain = inFlight.drain(5_000).then(() => (drained = true));
+    await jest.advanceTimersByTimeAsync(5_000);
+    expect(given.reason).toMatchObject({ code: 'draining' });
+    await jest.advanceTimersByTimeAsync(999);
+    expect(drained).toBe(false);
+    await jest.advanceTimersByTimeAsync(1);
+    await drain;
+    response.on('error', () => undefined).destroy();
   });
 });
 
 test('/llm returns a raw completion', async () => {
   const generate = saying('and ', 'more');
-  await serve({ generate });
+  const { post } = await start({ generate });
   const response = await post('/llm', { prompt: 'once', model: 'gpt-4o-mini' });
-  expect(JSON.parse((await chunksOf(response)).join(''))).toMatchObject({ completion: 'and more' });
+  expect(JSON.parse(await textOf(response))).toMatchObject({ completion: 'and more' });
   expect(generate.requests).toEqual([
     {
       kind: 'raw',
@@ -360,10 +294,9 @@ test('/llm returns a raw completion', async () => {
 });
 
 test('/llm returns the worker’s stderr when a generation fails', async () => {
-  await serve({
-    generate: failing(new LMServError('generation_failed', undefined, { stderr: 'CUDA error' })),
-  });
+  const generate = failing(new LMServError('generation_failed', undefined, { stderr: 'CUDA error' }));
+  const { post } = await start({ generate });
   const response = await post('/llm', { prompt: 'once' });
   expect(response.statusCode).toBe(500);
-  expect(JSON.parse((await chunksOf(response)).join('')).error.stderr).toBe('CUDA error');
+  expect(JSON.parse(await textOf(response)).error.stderr).toBe('CUDA error');
 });

@@ -1,24 +1,22 @@
-import { exchange, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
+import { get, json, lines, sseData, type Reply } from '../support/exchange.js';
 import { ENDLESS, LIVE_KEY, LiveServer } from '../support/live.js';
+import * as requests from './requests.js';
+import { begun, CHAT, DISH, ENDLESS_CHAT, KEY, killWorkers, messages, user } from './requests.js';
 
 /** The contract of LMServ's own clients, and what holds on every route. On real llama.cpp. */
 
-const key = { 'X-API-Key': LIVE_KEY };
-const dish = { prompt: 'Name a famous Peruvian dish', temperature: 0 };
-const messages = [{ role: 'user', content: dish.prompt }];
-/** Runs until it is stopped: the model's own end of turn is ignored. */
-const unending = { messages, ignore_eos: true, max_tokens: 3000, stream: true };
+const dish = { prompt: DISH, temperature: 0 };
 
 /** Every route that generates, with a body that it takes. */
 const ROUTES: [path: string, body: object][] = [
   ['/chat', dish],
   ['/llm', { prompt: 'Once upon a time', max_tokens: 4 }],
-  ['/llm', { task: 'chat_completion', input: { prompt: dish.prompt }, max_tokens: 4 }],
+  ['/llm', { task: 'chat_completion', input: { prompt: DISH }, max_tokens: 4 }],
   ['/complete', { model: 'quality', messages, max_tokens: 4 }],
   ['/complete/stream', { model: 'fast', messages, max_tokens: 4 }],
-  ['/execute', { prompt: dish.prompt, config: { max_tokens: 4 } }],
-  ['/v1/chat/completions', { messages, max_tokens: 4 }],
-  ['/v1/chat/completions', { messages, max_tokens: 4, stream: true }],
+  ['/execute', { prompt: DISH, config: { max_tokens: 4 } }],
+  [CHAT, { messages, max_tokens: 4 }],
+  [CHAT, { messages, max_tokens: 4, stream: true }],
   ['/v1/completions', { prompt: 'Once upon a time', max_tokens: 4 }],
 ];
 
@@ -27,10 +25,18 @@ let live: LiveServer;
 /** Its replies do not end by themselves. */
 let endless: LiveServer;
 
-async function serve(env: Record<string, string> = {}, options = {}): Promise<LiveServer> {
-  const server = new LiveServer(env, options);
+/** A server that listens, with workers that are perhaps not ready yet. */
+async function starting(env: Record<string, string> = {}): Promise<LiveServer> {
+  const server = new LiveServer(env);
   servers.push(server);
-  return server.start();
+  await server.server.start();
+  return server;
+}
+
+async function serve(env: Record<string, string> = {}): Promise<LiveServer> {
+  const server = await starting(env);
+  await server.server.ready;
+  return server;
 }
 
 beforeAll(async () => {
@@ -42,12 +48,8 @@ afterAll(async () => {
   await Promise.all(servers.map((server) => server.stop()));
 });
 
-const post = (
-  path: string,
-  body: object | string | Buffer,
-  server = live,
-  headers: object = {},
-): Promise<Reply> => exchange(server.url + path, { headers: { ...key, ...headers }, body });
+const post = (path: string, body: object | string | Buffer, server = live, headers = {}): Promise<Reply> =>
+  requests.post(server, path, body, { ...KEY, ...headers });
 
 describe('open routes', () => {
   test('GET / says that it runs', async () => {
@@ -59,8 +61,7 @@ describe('open routes', () => {
   test('GET /health is plain text with the number of idle workers, and busy is still ok', async () => {
     const idle = await get(`${live.url}/health`, { Accept: '*/*' });
     expect(idle).toMatchObject({ status: 200, text: 'ok – workers idle: 1' });
-    const running = new Exchange(`${live.url}/v1/chat/completions`, { headers: key, body: unending });
-    await running.firstChunk();
+    const running = await begun(live, CHAT, ENDLESS_CHAT);
     expect(await get(`${live.url}/health`)).toMatchObject({ status: 200, text: 'ok – workers idle: 0' });
     running.abort();
     await live.untilIdle();
@@ -80,24 +81,20 @@ describe('open routes', () => {
   });
 
   test('GET /health is JSON where HEALTH_FORMAT says so, 503 starting before the first worker is ready', async () => {
-    const server = new LiveServer({ HEALTH_FORMAT: 'json' });
-    servers.push(server);
-    await server.server.start();
-    const starting = await get(`${server.url}/health`, { Accept: '*/*' });
+    const server = await starting({ HEALTH_FORMAT: 'json' });
+    const early = await get(`${server.url}/health`, { Accept: '*/*' });
     const chat = await post('/chat', dish, server);
-    expect(starting.status).toBe(503);
-    expect(json(starting)).toMatchObject({ status: 'starting', workers: { total: 1, idle: 0, starting: 1 } });
+    expect(early.status).toBe(503);
+    expect(json(early)).toMatchObject({ status: 'starting', workers: { total: 1, idle: 0, starting: 1 } });
     expect(chat.status).toBe(503);
     expect(json(chat).error).toMatchObject({ message: 'Server is starting up', code: 'starting' });
-    for (const { headers } of [starting, chat]) expect(Number(headers['retry-after'])).toBeGreaterThan(0);
+    for (const { headers } of [early, chat]) expect(Number(headers['retry-after'])).toBeGreaterThan(0);
     await server.server.ready;
     expect(json(await get(`${server.url}/health`, { Accept: '*/*' }))).toMatchObject({ status: 'ok' });
   });
 
   test('503 unavailable when no worker can be started', async () => {
-    const server = new LiveServer({ LLM_EXTRA_ARGS: '--no-such-argument' });
-    servers.push(server);
-    await server.server.start();
+    const server = await starting({ LLM_EXTRA_ARGS: '--no-such-argument' });
     await server.untilReady(({ status }) => status === 'unavailable');
     expect((await get(`${server.url}/health`)).status).toBe(503);
     const chat = await post('/chat', dish, server);
@@ -108,9 +105,8 @@ describe('open routes', () => {
 
   test('503 draining while it stops; open streams finish', async () => {
     const server = await serve();
-    const body = { ...unending, max_tokens: 400, stream_options: { include_usage: true } };
-    const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body });
-    await running.firstChunk();
+    const body = { ...ENDLESS_CHAT, max_tokens: 400, stream_options: { include_usage: true } };
+    const running = await begun(server, CHAT, body);
     const stopped = server.server.stop();
     expect(json(await get(`${server.url}/ready`))).toMatchObject({ status: 'draining' });
     const refused = await post('/chat', dish, server);
@@ -122,36 +118,24 @@ describe('open routes', () => {
 });
 
 describe('POST /chat', () => {
-  test('plain text, a chunk a token, with its finish reason as trailer', async () => {
+  test('the reply is plain text, a chunk for each token, with its finish reason as a trailer', async () => {
     const reply = await post('/chat', dish);
     expect(reply.status).toBe(200);
     expect(reply.headers['content-type']).toBe('text/plain; charset=utf-8');
     expect(reply.headers['transfer-encoding']).toBe('chunked');
     expect(reply.text).toMatch(/ceviche/i);
     expect(reply.trailers['x-finish-reason']).toBe('stop');
-    const { usage } = json(
-      await post('/v1/chat/completions', {
-        messages: [SYSTEM, ...messages],
-        temperature: 0,
-        top_p: 0.9,
-        repeat_penalty: 1.1,
-      }),
-    );
+    const same = { messages: [SYSTEM, ...messages], temperature: 0, top_p: 0.9, repeat_penalty: 1.1 };
+    const { usage } = json(await post(CHAT, same));
     // The last token is the one that ends the turn.
     expect(reply.chunks).toHaveLength(usage.completion_tokens - 1);
   });
 
   const SYSTEM = { role: 'system', content: 'You are a helpful assistant.' };
 
-  test('all fields together; a cut reply says length', async () => {
-    const body = {
-      ...dish,
-      system_prompt: 'Be brief.',
-      max_tokens: 3,
-      top_p: 1,
-      repeat_penalty: 1,
-      model: 'default',
-    };
+  test('all fields are accepted together, and a reply that is cut short says length', async () => {
+    const sampling = { max_tokens: 3, top_p: 1, repeat_penalty: 1 };
+    const body = { ...dish, ...sampling, system_prompt: 'Be brief.', model: 'default' };
     const reply = await post('/chat', body);
     expect(reply.chunks).toHaveLength(3);
     expect(reply.trailers['x-finish-reason']).toBe('length');
@@ -180,10 +164,7 @@ describe('POST /chat', () => {
     ['repeat_penalty', { repeat_penalty: 0 }],
     ['system_prompt', { system_prompt: 7 }],
   ])('an invalid %s is 400 naming it: %j', async (param, fields) => {
-    const reply = await post(
-      '/chat',
-      'prompt' in fields || param === 'prompt' ? fields : { ...dish, ...fields },
-    );
+    const reply = await post('/chat', param === 'prompt' ? fields : { ...dish, ...fields });
     expect(reply.status).toBe(400);
     expect(json(reply).error).toMatchObject({ type: 'invalid_request_error', code: 'invalid_value', param });
     expect(json(reply).error.message).toContain(param);
@@ -201,19 +182,21 @@ describe('POST /chat', () => {
 });
 
 describe('on every route', () => {
-  test.each(ROUTES)('%s is served with either header, and says its request id: %j', async (path, body) => {
-    for (const headers of [key, { Authorization: `Bearer ${LIVE_KEY}` }]) {
-      const reply = await exchange(live.url + path, { headers, body });
-      expect(reply.status).toBe(200);
-      expect(reply.cut).toBe(false);
-      expect(reply.text).not.toBe('');
-      expect(reply.headers['x-request-id']).toMatch(/^[\w-]{8,}$/);
-    }
-  });
+  test.each(ROUTES)(
+    '%s is served with either header, and the reply has its request id: %j',
+    async (path, body) => {
+      for (const headers of [KEY, { Authorization: `Bearer ${LIVE_KEY}` }]) {
+        const reply = await requests.post(live, path, body, headers);
+        expect(reply).toMatchObject({ status: 200, cut: false });
+        expect(reply.text).not.toBe('');
+        expect(reply.headers['x-request-id']).toMatch(/^[\w-]{8,}$/);
+      }
+    },
+  );
 
   test.each(ROUTES)('%s without a key, or with a wrong one, is 401 Bad API key: %j', async (path, body) => {
     for (const headers of [{}, { 'X-API-Key': 'wrong' }, { Authorization: 'Bearer wrong' }]) {
-      const reply = await exchange(live.url + path, { headers, body });
+      const reply = await requests.post(live, path, body, headers as Record<string, string>);
       expect(reply.status).toBe(401);
       expect(json(reply).error).toEqual({
         ...{ message: 'Bad API key', type: 'authentication_error', param: null, code: 'invalid_api_key' },
@@ -224,27 +207,30 @@ describe('on every route', () => {
 
   const paths = [...new Set(ROUTES.map(([path]) => path))];
 
-  test.each(paths)('%s: bad JSON, bad UTF-8 and no object are 400', async (path) => {
-    for (const body of ['{"prompt":', Buffer.from([0x7b, 0xff, 0x7d]), '[]', '""']) {
-      expect((await post(path, body)).status).toBe(400);
-    }
-  });
+  test.each(paths)(
+    '%s refuses bad JSON, bad UTF-8 and values that are not objects with 400',
+    async (path) => {
+      for (const body of ['{"prompt":', Buffer.from([0x7b, 0xff, 0x7d]), '[]', '""']) {
+        expect((await post(path, body)).status).toBe(400);
+      }
+    },
+  );
 
-  test.each(paths)('%s: a body above MAX_BODY_BYTES is 413', async (path) => {
+  test.each(paths)('%s refuses a body above MAX_BODY_BYTES with 413', async (path) => {
     const reply = await post(path, { prompt: 'x'.repeat(1_048_576) });
     expect(reply.status).toBe(413);
     expect(reply.text).toContain('body_too_large');
   });
 
-  test.each(paths)('%s: another method is 405', async (path) => {
-    expect((await get(live.url + path, key)).status).toBe(405);
+  test.each(paths)('%s refuses another method with 405', async (path) => {
+    expect((await get(live.url + path, KEY)).status).toBe(405);
   });
 
   test('an unknown path is 404', async () => {
-    expect(json(await get(`${live.url}/nope`, key)).error.code).toBe('not_found');
+    expect(json(await get(`${live.url}/nope`, KEY)).error.code).toBe('not_found');
   });
 
-  test('CORS only for CORS_ORIGINS', async () => {
+  test('only the origins of CORS_ORIGINS get CORS headers', async () => {
     const from = async (origin: string) =>
       (await post('/chat', { ...dish, max_tokens: 1 }, live, { Origin: origin })).headers[
         'access-control-allow-origin'
@@ -253,7 +239,7 @@ describe('on every route', () => {
     expect(await from('https://bad.example')).toBeUndefined();
   });
 
-  test('RATE_LIMIT_QPS: the caller’s own limit is 429 with Retry-After', async () => {
+  test('a caller above RATE_LIMIT_QPS gets 429 with Retry-After', async () => {
     const server = await serve({ RATE_LIMIT_QPS: '0.001' });
     expect((await post('/chat', { ...dish, max_tokens: 1 }, server)).status).toBe(200);
     const limited = await post('/chat', dish, server);
@@ -263,10 +249,9 @@ describe('on every route', () => {
     expect((await get(`${server.url}/health`)).status).toBe(200);
   });
 
-  test('queue full, then timed out: 503 with Retry-After', async () => {
+  test('a full queue and a timeout in the queue are 503 with Retry-After', async () => {
     const server = await serve({ QUEUE_LIMIT: '1', QUEUE_TIMEOUT_SECS: '0.3' });
-    const running = new Exchange(`${server.url}/v1/chat/completions`, { headers: key, body: unending });
-    await running.firstChunk();
+    const running = await begun(server, CHAT, ENDLESS_CHAT);
     const waiting = post('/chat', dish, server);
     await server.untilReady(({ queue }) => queue.waiting === 1);
     const [full, late] = [await post('/chat', dish, server), await waiting];
@@ -280,44 +265,41 @@ describe('on every route', () => {
 
 describe('a stream that has begun and cannot finish', () => {
   const broken = async (path: string, body: object): Promise<Reply> => {
-    const running = new Exchange(endless.url + path, { headers: key, body });
-    await running.firstChunk();
+    const running = await begun(endless, path, body);
     const ready = endless.next('worker_ready');
-    for (const pid of endless.server.workerPids()) process.kill(pid, 'SIGKILL');
+    killWorkers(endless);
     const [reply] = await Promise.all([running.reply, ready]);
     expect(reply.status).toBe(200);
     return reply;
   };
 
   test('plain text is cut before its last chunk', async () => {
-    const reply = await broken('/chat', { prompt: dish.prompt, max_tokens: 3_000 });
+    const reply = await broken('/chat', { prompt: DISH, max_tokens: 3_000 });
     expect(reply.cut).toBe(true);
     expect(reply.trailers).toEqual({});
   });
 
   test('SSE gets its error and no [DONE]', async () => {
-    const reply = await broken('/v1/chat/completions', unending);
+    const reply = await broken(CHAT, ENDLESS_CHAT);
     expect(reply.text).not.toContain('[DONE]');
-    const last = reply.text.trimEnd().split('\n\n').at(-1)!;
-    expect(JSON.parse(last.replace(/^data: /, ''))).toEqual({
+    expect(sseData(reply.text).at(-1)).toEqual({
       error: { message: expect.any(String), type: 'server_error', param: null, code: 'generation_failed' },
     });
   });
 
   test('NDJSON gets its error line and no done', async () => {
-    const reply = await broken('/complete/stream', { ...unending, model: 'quality' });
+    const reply = await broken('/complete/stream', { ...ENDLESS_CHAT, model: 'quality' });
     expect(lines(reply).at(-1)).toMatchObject({ type: 'error' });
     expect(lines(reply).map(({ type }) => type)).not.toContain('done');
   });
 });
 
 test.each([
-  ['/chat', { prompt: dish.prompt, max_tokens: 3_000 }],
-  ['/v1/chat/completions', unending],
-  ['/complete/stream', { ...unending, model: 'quality' }],
+  ['/chat', { prompt: DISH, max_tokens: 3_000 }],
+  [CHAT, ENDLESS_CHAT],
+  ['/complete/stream', { ...ENDLESS_CHAT, model: 'quality' }],
 ])('a client of %s that leaves frees its slot', async (path, body) => {
-  const running = new Exchange(endless.url + path, { headers: key, body });
-  await running.firstChunk();
+  const running = await begun(endless, path, body);
   const done = endless.next('request');
   running.abort();
   expect(await done).toMatchObject({ outcome: 'cancelled', route: path });
@@ -329,7 +311,7 @@ test('errors and log lines contain no key, path of the server, prompt or reply',
   const replies = [
     await post('/chat', { prompt: secret, temperature: secret }),
     await post('/chat', `{"prompt": "${secret}`),
-    await post('/v1/chat/completions', { messages: [{ role: 'user', content: secret }], model: secret }),
+    await post(CHAT, { ...user(secret), model: secret }),
     await post(`/${secret}`, {}),
     await post('/chat', { prompt: `${secret} `.repeat(5000) }),
   ];

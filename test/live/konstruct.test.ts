@@ -1,32 +1,29 @@
-import { BadRemote } from '../support/bad-remote.js';
-import { chunkTexts, exchange, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
-import { demoModel, LIVE_KEY, LiveServer, newFolder, writeConfig } from '../support/live.js';
-import { addKey } from '../../src/accounts/keys/manage.js';
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { addKey } from '../../src/accounts/keys/manage.js';
+import { BadRemote } from '../support/bad-remote.js';
+import { chunkTexts, get, json, lines, type Reply } from '../support/exchange.js';
+import { newFolder } from '../support/folder.js';
+import { demoModel, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import { begun, CHAT, DISH, killWorkers, messages, post, user } from './requests.js';
 
 /** LMServ as Konstruct's client uses its pool: no key, `Accept: *\/*`, the routes it knows. On real llama.cpp. */
 
 const headers = { Accept: '*/*', 'User-Agent': 'python-httpx/0.27.0' };
-const dish = [{ role: 'user', content: 'Name a famous Peruvian dish' }];
+const acme = { messages, tenant_id: 'acme' };
+const quality = { model: 'quality', messages, temperature: 0 };
 const PRICE = { prompt: 0.5, completion: 2 };
 
 let live: LiveServer;
 let remote: BadRemote;
-let keyFolder: string;
+const keysFile = join(newFolder(), 'keys.json');
 const keys: Record<string, string> = {};
 
 beforeAll(async () => {
   remote = await new BadRemote().start();
-  keyFolder = newFolder();
-  const keysFile = join(keyFolder, 'keys.json');
   keys.acme = (await addKey(keysFile, { name: 'acme-key', tenants: ['acme'] })).key;
   keys.admin = (await addKey(keysFile, { name: 'boss', admin: true })).key;
-  const bad = (fault: 'refuses' | 'fails') => ({
-    baseUrl: remote.url(fault),
-    model: 'x',
-    retries: { attempts: 0 },
-  });
+  const retries = { attempts: 0 };
+  const bad = (fault: 'refuses' | 'fails') => ({ baseUrl: remote.url(fault), model: 'x', retries });
   live = await new LiveServer((folder) => ({
     LMSERV_CONFIG: writeConfig(folder, {
       models: { demo: demoModel({ slots: 2, price: PRICE }) },
@@ -43,7 +40,7 @@ beforeAll(async () => {
     API_KEYS_FILE: keysFile,
     KEYLESS_NETWORKS: '127.0.0.0/8',
     HEALTH_FORMAT: 'json',
-    // A reply that broke is what some tests are about.
+    // Some tests are about a reply that breaks.
     REPLY_RESUME: 'off',
   })).start();
 });
@@ -51,14 +48,12 @@ beforeAll(async () => {
 afterAll(async () => {
   await live.stop();
   await remote.stop();
-  rmSync(keyFolder, { recursive: true });
 });
 
 const complete = (body: object, more: Record<string, string> = {}): Promise<Reply> =>
-  exchange(`${live.url}/complete`, { headers: { ...headers, ...more }, body });
+  post(live, '/complete', body, { ...headers, ...more });
 
-const completeStream = (body: object): Promise<Reply> =>
-  exchange(`${live.url}/complete/stream`, { headers, body });
+const completeStream = (body: object): Promise<Reply> => post(live, '/complete/stream', body, headers);
 
 test('health is JSON with status ok for a client that sends Accept */*', async () => {
   const reply = await get(`${live.url}/health`, headers);
@@ -68,9 +63,9 @@ test('health is JSON with status ok for a client that sends Accept */*', async (
 
 describe('POST /complete', () => {
   test.each(['quality', 'fast', 'demo', 'rescued'])(
-    'model %s: content, model as asked, usage',
+    'model %s returns the content, the requested model and the usage',
     async (model) => {
-      const reply = await complete({ model, messages: dish, tenant_id: 'acme', temperature: 0 });
+      const reply = await complete({ ...acme, model, temperature: 0 });
       expect(reply.status).toBe(200);
       expect(json(reply)).toEqual({
         content: expect.stringMatching(/ceviche/i),
@@ -82,26 +77,19 @@ describe('POST /complete', () => {
     },
   );
 
-  test('usage is the real count', async () => {
-    const asked = { messages: dish, temperature: 0, max_tokens: 7 };
+  test('the usage is the real count', async () => {
+    const asked = { messages, temperature: 0, max_tokens: 7 };
     const { usage } = json(await complete({ ...asked, model: 'quality', tenant_id: 'acme' }));
-    const openai = await live.post('/v1/chat/completions', asked, {
-      headers: { ...headers, 'Content-Type': 'application/json' },
-    });
-    const { prompt_tokens, completion_tokens } = ((await openai.json()) as any).usage;
+    const { prompt_tokens, completion_tokens } = json(await post(live, CHAT, asked, headers)).usage;
     expect(usage).toEqual({ prompt_tokens, completion_tokens });
     expect(completion_tokens).toBe(7);
     expect(prompt_tokens).toBeGreaterThan(5);
   });
 
-  test('a conversation of several turns, with a system message', async () => {
-    const messages = [
-      { role: 'system', content: 'You are a helpful assistant.' },
-      ...dish,
-      { role: 'assistant', content: 'Ceviche.' },
-      ...dish,
-    ];
-    const reply = await complete({ model: 'quality', messages, tenant_id: 'acme', temperature: 0 });
+  test('a conversation of several turns with a system message is served', async () => {
+    const system = { role: 'system', content: 'You are a helpful assistant.' };
+    const turns = [system, ...messages, { role: 'assistant', content: 'Ceviche.' }, ...messages];
+    const reply = await complete({ ...quality, messages: turns, tenant_id: 'acme' });
     expect(json(reply).content.length).toBeGreaterThan(0);
   });
 
@@ -111,14 +99,7 @@ describe('POST /complete', () => {
       { type: 'function', function: { name: 'get_weather', description: 'weather', parameters } },
     ];
     const ask = (content: string, more = {}) =>
-      complete({
-        model: 'quality',
-        messages: [{ role: 'user', content }],
-        tenant_id: 'acme',
-        temperature: 0,
-        tools,
-        ...more,
-      });
+      complete({ ...quality, ...user(content), tenant_id: 'acme', tools, ...more });
     const called = json(await ask('What is the weather in Lima?', { tool_choice: 'required' }));
     expect(called).toMatchObject({ content: '', finish_reason: 'tool_calls' });
     expect(called.tool_calls).toEqual([
@@ -129,12 +110,12 @@ describe('POST /complete', () => {
       },
     ]);
     expect(Object.keys(JSON.parse(called.tool_calls[0].function.arguments))).toEqual(['city']);
-    const answered = json(await ask('Name a famous Peruvian dish'));
+    const answered = json(await ask(DISH));
     expect(answered).toMatchObject({ content: expect.stringMatching(/ceviche/i), tool_calls: [] });
   });
 
-  test.each(['nobody', 'broken', 'refuses'])('%s: 503 and the one sentence', async (model) => {
-    const reply = await complete({ model, messages: dish, tenant_id: 'acme' });
+  test.each(['nobody', 'broken', 'refuses'])('model %s is 503 with the fixed message', async (model) => {
+    const reply = await complete({ ...acme, model });
     expect(reply.status).toBe(503);
     expect(json(reply)).toEqual({ error: 'All providers unavailable' });
     expect(reply.headers['x-request-id']).toMatch(/./);
@@ -142,18 +123,18 @@ describe('POST /complete', () => {
   });
 
   test.each([
-    ['no model', { messages: dish, tenant_id: 'acme' }, 'model'],
+    ['no model', acme, 'model'],
     ['no messages', { model: 'quality', tenant_id: 'acme' }, 'messages'],
-    ['a tenant_id that is no text', { model: 'quality', messages: dish, tenant_id: 7 }, 'tenant_id'],
-    ['a temperature out of range', { model: 'quality', messages: dish, temperature: 3 }, 'temperature'],
-  ])('%s: 400 naming the field', async (_name, body, param) => {
+    ['a tenant_id that is a number', { ...quality, tenant_id: 7 }, 'tenant_id'],
+    ['a temperature out of range', { ...quality, temperature: 3 }, 'temperature'],
+  ])('%s is 400 naming the field', async (_name, body, param) => {
     const reply = await complete(body);
     expect(reply.status).toBe(400);
     expect(json(reply).error).toMatchObject({ type: 'invalid_request_error', param, code: 'invalid_value' });
   });
 
-  test('a used-up budget: 429 budget_exceeded with Retry-After, on both routes', async () => {
-    const body = { model: 'quality', messages: dish, tenant_id: 'frugal', temperature: 0 };
+  test('a used-up budget is 429 budget_exceeded with Retry-After on both routes', async () => {
+    const body = { ...quality, tenant_id: 'frugal' };
     expect((await complete(body)).status).toBe(200);
     for (const reply of [await complete(body), await completeStream(body)]) {
       expect(reply.status).toBe(429);
@@ -164,8 +145,8 @@ describe('POST /complete', () => {
 });
 
 describe('POST /complete/stream', () => {
-  test('chunk lines, then done', async () => {
-    const body = { model: 'fast', messages: dish, tenant_id: 'acme', temperature: 0 };
+  test('the reply is chunk lines and then done', async () => {
+    const body = { ...acme, model: 'fast', temperature: 0 };
     const reply = await completeStream(body);
     expect(reply.status).toBe(200);
     expect(reply.headers['content-type']).toBe('application/x-ndjson');
@@ -174,29 +155,28 @@ describe('POST /complete/stream', () => {
     expect(all.at(-1)).toEqual({ type: 'done' });
     expect(all.slice(0, -1).every(({ type, text }) => type === 'chunk' && text !== '')).toBe(true);
     expect(all.length).toBeGreaterThan(4);
-    // A line a piece, sent at once.
+    // Each line is sent at once.
     expect(reply.chunks.length).toBeGreaterThan(4);
     expect(chunkTexts(reply).join('')).toBe(json(await complete(body)).content);
   });
 
-  test.each(['nobody', 'broken'])('%s: one error line with status 200', async (model) => {
-    const reply = await completeStream({ model, messages: dish, tenant_id: 'acme' });
+  test.each(['nobody', 'broken'])('model %s is one error line with status 200', async (model) => {
+    const reply = await completeStream({ ...acme, model });
     expect(reply.status).toBe(200);
     expect(lines(reply)).toEqual([{ type: 'error', message: 'All providers unavailable' }]);
   });
 
   test('tools are refused', async () => {
     const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }];
-    const reply = await completeStream({ model: 'quality', messages: dish, tools });
+    const reply = await completeStream({ ...quality, tools });
     expect(reply.status).toBe(400);
     expect(json(reply).error.param).toBe('tools');
   });
 
-  test('a worker that dies in the middle: an error line, no done, and never another backend', async () => {
-    const body = { model: 'rescued', messages: dish, tenant_id: 'acme', ignore_eos: true, max_tokens: 3000 };
-    const running = new Exchange(`${live.url}/complete/stream`, { headers, body });
-    await running.firstChunk();
-    for (const pid of live.server.workerPids()) process.kill(pid, 'SIGKILL');
+  test('a worker that dies in the middle causes an error line, no done and no other backend', async () => {
+    const body = { ...acme, model: 'rescued', ignore_eos: true, max_tokens: 3000 };
+    const running = await begun(live, '/complete/stream', body, headers);
+    killWorkers(live);
     const reply = await running.reply;
     const all = lines(reply);
     expect(all.at(-1)).toEqual({ type: 'error', message: 'All providers unavailable' });
@@ -204,20 +184,21 @@ describe('POST /complete/stream', () => {
     expect(reply.cut).toBe(false);
     // The pool mends itself.
     await live.next('worker_ready');
-    const next = await complete({ model: 'quality', messages: dish, tenant_id: 'acme', temperature: 0 });
-    expect(json(next).content).toMatch(/ceviche/i);
+    expect(json(await complete({ ...quality, tenant_id: 'acme' })).content).toMatch(/ceviche/i);
   });
 });
 
 describe('usage', () => {
-  const read = async (query: string, key?: string) =>
-    get(`${live.url}/usage${query}`, key === undefined ? headers : { ...headers, 'X-API-Key': key });
+  const brief = { ...quality, max_tokens: 1 };
+  const as = (key: string) => ({ Authorization: `Bearer ${key}` });
+  const read = (query: string, key?: string) =>
+    get(`${live.url}/usage${query}`, { ...headers, ...(key === undefined ? {} : { 'X-API-Key': key }) });
+  const tenantsOf = async (key: string): Promise<string[]> =>
+    json(await read('', key)).usage.map(({ tenant }: { tenant: string }) => tenant);
 
   test('is counted per tenant, model and day, with its cost', async () => {
-    const { usage } = json(
-      await complete({ model: 'quality', messages: dish, tenant_id: 'counted', temperature: 0 }),
-    );
-    await completeStream({ model: 'fast', messages: dish, tenant_id: 'counted', temperature: 0 });
+    const { usage } = json(await complete({ ...quality, tenant_id: 'counted' }));
+    await completeStream({ ...quality, model: 'fast', tenant_id: 'counted' });
     const day = new Date().toISOString().slice(0, 10);
     const reply = await read(`?tenant=counted&from=${day}&to=${day}`);
     expect(reply.status).toBe(200);
@@ -235,8 +216,8 @@ describe('usage', () => {
     });
   });
 
-  test('as CSV', async () => {
-    await complete({ model: 'quality', messages: dish, tenant_id: 'csv', temperature: 0, max_tokens: 1 });
+  test('is available as CSV', async () => {
+    await complete({ ...brief, tenant_id: 'csv' });
     const reply = await read('?tenant=csv&format=csv');
     expect(reply.headers['content-type']).toMatch(/^text\/csv/);
     const [head, row] = reply.text.split('\r\n');
@@ -247,22 +228,17 @@ describe('usage', () => {
   });
 
   test('a key lists the tenants it may charge and read, and only an admin reads all', async () => {
-    const body = { model: 'quality', messages: dish, temperature: 0, max_tokens: 1 };
-    const as = (key: string) => ({ Authorization: `Bearer ${key}` });
-    expect((await complete({ ...body, tenant_id: 'acme' }, as(keys.acme!))).status).toBe(200);
-    const foreign = await complete({ ...body, tenant_id: 'counted' }, as(keys.acme!));
+    expect((await complete({ ...brief, tenant_id: 'acme' }, as(keys.acme!))).status).toBe(200);
+    const foreign = await complete({ ...brief, tenant_id: 'counted' }, as(keys.acme!));
     expect(foreign.status).toBe(403);
     expect(json(foreign).error).toMatchObject({ code: 'forbidden', param: 'tenant_id' });
     expect((await read('?tenant=counted', keys.acme)).status).toBe(403);
-    const own = json(await read('', keys.acme)).usage.map(({ tenant }: { tenant: string }) => tenant);
-    expect(new Set(own)).toEqual(new Set(['acme']));
-    const all = json(await read('', keys.admin)).usage.map(({ tenant }: { tenant: string }) => tenant);
-    expect(all).toEqual(expect.arrayContaining(['acme', 'csv', 'frugal']));
+    expect(new Set(await tenantsOf(keys.acme!))).toEqual(new Set(['acme']));
+    expect(await tenantsOf(keys.admin!)).toEqual(expect.arrayContaining(['acme', 'csv', 'frugal']));
   });
 
-  test('without tenant_id the key’s own name pays', async () => {
-    const body = { model: 'quality', messages: dish, temperature: 0, max_tokens: 1 };
-    expect((await complete(body, { Authorization: `Bearer ${keys.admin}` })).status).toBe(200);
+  test('is charged to the key’s own name without a tenant_id', async () => {
+    expect((await complete(brief, as(keys.admin!))).status).toBe(200);
     expect(json(await read('?tenant=boss', keys.admin)).total.requests).toBe(1);
   });
 });

@@ -1,10 +1,12 @@
+import { EventEmitter, once } from 'node:events';
 import { BlockList } from 'node:net';
 import { Readable } from 'node:stream';
-import { pino } from 'pino';
+import { pino, type Logger } from 'pino';
 import type { Express } from 'express';
+import supertest from 'supertest';
 import type { BackendStatus, Generate, ReplyEvent } from '../../src/contract.js';
 import { createApp, type AppOptions, type HttpSettings } from '../../src/http/app.js';
-import { keyAuth } from '../../src/http/auth.js';
+import { keyAuth, type KeyAuthOptions } from '../../src/http/auth.js';
 import { InFlight } from '../../src/http/in-flight.js';
 import type { Health, ModelSource } from '../../src/http/read-routes.js';
 import type { RequestRecord } from '../../src/http/request-log.js';
@@ -14,7 +16,16 @@ import { scripted } from './pulled.js';
 export const KEY = 'test-key';
 
 const keyring = new Keyring({ apiKey: KEY });
-export const lookup = (key: string) => keyring.authenticate(key);
+
+/** Requires a key that `lookup` knows, except from a keyless network. */
+export function keyed(
+  lookup: KeyAuthOptions['lookup'] = (key) => keyring.authenticate(key),
+  network?: string,
+): AppOptions['authenticate'] {
+  const keyless = new BlockList();
+  if (network) keyless.addSubnet(network, 8);
+  return keyAuth({ lookup, open: false, keyless });
+}
 
 const COUNTS = {
   workers: { total: 2, idle: 1, busy: 1, starting: 0, dead: 0 },
@@ -50,7 +61,7 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
   return createApp({
     version: HEALTHY.version,
     generate: saying('Hello', ' world'),
-    authenticate: keyAuth({ lookup, open: false, keyless: new BlockList() }),
+    authenticate: keyed(),
     backends: fakeBackends(),
     accounting,
     metrics: { expose: async () => ({ contentType: 'text/plain', body: '' }) },
@@ -68,6 +79,38 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
       ...options,
     },
   });
+}
+
+/** GET with the key. */
+export const get = (path: string, app: Express = testApp()) => supertest(app).get(path).set('X-API-Key', KEY);
+
+/** POST with the key; an object is sent as JSON, a string or bytes as they are. */
+export const post = (path: string, body: object | string, app: Express = testApp()) =>
+  supertest(app)
+    .post(path)
+    .set({ 'X-API-Key': KEY, 'Content-Type': 'application/json' })
+    .serialize((data: unknown) => (Buffer.isBuffer(data) ? data : JSON.stringify(data)) as string)
+    .send(body);
+
+/** Collects the records of requests; `ended(n)` resolves with all of them once n requests have ended. */
+export function recording() {
+  const records: RequestRecord[] = [];
+  const events = new EventEmitter();
+  const onRequestDone = (record: RequestRecord): void => {
+    records.push(record);
+    events.emit('record');
+  };
+  const ended = async (count = 1): Promise<readonly RequestRecord[]> => {
+    while (records.length < count) await once(events, 'record');
+    return records;
+  };
+  return { onRequestDone, ended };
+}
+
+/** A logger that keeps its lines. */
+export function keptLog(level: string): { logger: Logger; lines: string[] } {
+  const lines: string[] = [];
+  return { lines, logger: pino({ level }, { write: (line: string) => void lines.push(line) }) };
 }
 
 /** The events of a reply that says these pieces and stops. */
@@ -104,12 +147,4 @@ export function failing(error: Error, ...before: ReplyEvent[]) {
     yield* before;
     throw error;
   });
-}
-
-/** Parses the `data:` payloads of an SSE text; `[DONE]` stays a string. */
-export function sseData(text: string): any[] {
-  return text
-    .split('\n\n')
-    .filter((block) => block.startsWith('data: '))
-    .map((block) => (block === 'data: [DONE]' ? '[DONE]' : JSON.parse(block.slice(6))));
 }

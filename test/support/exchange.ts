@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { request, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 
 /** One HTTP exchange as the wire has it: chunks as they came, trailers, and whether the reply was cut. */
 export interface Reply {
@@ -20,6 +20,18 @@ export interface Ask {
   readonly body?: object | string | Buffer | undefined;
 }
 
+/** Sends a request and resolves with the beginning of its reply, of which nothing is read yet. */
+export async function begin(url: string, ask: Ask = {}): Promise<IncomingMessage> {
+  const [response] = (await once(send(url, ask), 'response')) as [IncomingMessage];
+  return response.setEncoding('utf8');
+}
+
+function send(url: string, { method = 'POST', headers = {}, body }: Ask): ClientRequest {
+  const bytes = typeof body === 'object' && !Buffer.isBuffer(body) ? JSON.stringify(body) : body;
+  const type = bytes === undefined ? {} : { 'Content-Type': 'application/json' };
+  return request(url, { method, agent: false, headers: { ...type, ...headers } }).end(bytes);
+}
+
 /** A request under way. */
 export class Exchange {
   readonly #outgoing;
@@ -28,11 +40,8 @@ export class Exchange {
   /** The reply, whole or cut. Rejects when the connection breaks before its head. */
   readonly reply: Promise<Reply>;
 
-  constructor(url: string, { method = 'POST', headers = {}, body }: Ask) {
-    const bytes = typeof body === 'object' && !Buffer.isBuffer(body) ? JSON.stringify(body) : body;
-    const type = bytes === undefined ? {} : { 'Content-Type': 'application/json' };
-    this.#outgoing = request(url, { method, agent: false, headers: { ...type, ...headers } });
-    this.#outgoing.end(bytes);
+  constructor(url: string, ask: Ask) {
+    this.#outgoing = send(url, ask);
     this.#begun = new Promise((resolve, reject) => {
       this.#outgoing.once('error', reject).once('response', (response) => {
         // At once: what is buffered before anybody listens is no longer one event a chunk.
@@ -100,3 +109,11 @@ export const lines = (reply: Reply): any[] =>
 /** The texts of an NDJSON reply's chunks. */
 export const chunkTexts = (reply: Reply): string[] =>
   lines(reply).flatMap((line) => (line.type === 'chunk' ? [line.text] : []));
+
+/** Parses the `data:` payloads of an SSE text; `[DONE]` stays a string. */
+export function sseData(text: string): any[] {
+  return text
+    .split('\n\n')
+    .filter((block) => block.startsWith('data: '))
+    .map((block) => (block === 'data: [DONE]' ? '[DONE]' : JSON.parse(block.slice(6))));
+}

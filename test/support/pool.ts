@@ -12,7 +12,19 @@ export { isAlive } from '../harness/processes.js';
 /** Stands in for a llama.cpp program. */
 export const FAKE = fileURLToPath(new URL('./fake-llama.mjs', import.meta.url));
 
-/** A pool of fake workers, its log lines as events named by their `event` field. */
+const pools: TestPool[] = [];
+
+afterEach(async () => {
+  for (const { pool } of pools.splice(0)) {
+    pool.kill();
+    await pool.stop();
+  }
+});
+
+type Timeouts = WorkerOptions['timeouts'];
+type Worker = Partial<Omit<WorkerOptions, 'timeouts'> & { timeouts: Partial<Timeouts> }>;
+
+/** A pool of fake workers until the end of the test, its log lines as events named by their `event` field. */
 export class TestPool {
   readonly lines: any[] = [];
   readonly #events = new EventEmitter();
@@ -20,7 +32,8 @@ export class TestPool {
   readonly backend: LocalBackend;
   readonly logger: Logger;
 
-  constructor(options: Partial<Omit<PoolOptions, 'worker'>> = {}, worker: Partial<WorkerOptions> = {}) {
+  constructor(options: Partial<Omit<PoolOptions, 'worker'>> = {}, { timeouts, ...worker }: Worker = {}) {
+    pools.push(this);
     const write = (text: string) => {
       const line = JSON.parse(text);
       this.lines.push(line);
@@ -43,7 +56,7 @@ export class TestPool {
         ctxSize: 1024,
         cacheRamMb: 0,
         extraArgs: [],
-        timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 30_000 },
+        timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 30_000, ...timeouts },
         ...worker,
       },
     });
@@ -55,6 +68,11 @@ export class TestPool {
   /** The next log line of an event. */
   async next(event: string): Promise<any> {
     return (await once(this.#events, event))[0];
+  }
+
+  /** The log lines of an event so far. */
+  logged(event: string): any[] {
+    return this.lines.filter((line) => line.event === event);
   }
 
   async ready(): Promise<this> {
@@ -77,6 +95,13 @@ export class TestPool {
     return this.run({ kind: 'chat', n: 1, body }, signal);
   }
 
+  /** Starts a generation that keeps its slot after its first text, until `release()`. */
+  async hold(content = '@hold x') {
+    const { events, context } = this.ask(content);
+    await firstText(events);
+    return { events, context, release: () => events.return(undefined) };
+  }
+
   run(request: GenerateRequest, signal: AbortSignal = new AbortController().signal, name = 'test') {
     const caller = { name, admin: false };
     const context = testContext({ requestId: 'r', caller, signal });
@@ -84,6 +109,10 @@ export class TestPool {
     return { events, context, text: () => textOf(events) };
   }
 }
+
+/** Starts a pool and waits until its workers are ready. */
+export const startPool = (...args: ConstructorParameters<typeof TestPool>): Promise<TestPool> =>
+  new TestPool(...args).ready();
 
 /** The text of a reply. @throws what the generation throws. */
 export async function textOf(events: AsyncIterable<GenerateEvent>): Promise<string> {

@@ -26,7 +26,7 @@ const stopAt = (name: string, shiftMs: number): Action => ({
     const asked = ask();
     await sleep(random.int(0, 300));
     let ended = false;
-    world.server.log.onExit(worker.pid, () => (ended = true));
+    void world.server.next('worker_exit', ({ pid }) => pid === worker.pid).then(() => (ended = true));
     if (!signalWorker(worker, 'SIGSTOP')) return;
     // A worker without work is checked every 10 s only; these are more than the other one can take.
     asked.push(...ask());

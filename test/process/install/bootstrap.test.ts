@@ -1,11 +1,15 @@
 import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
-import { temporaryFolder } from './support/temp.js';
+import { emptyFolder } from '../../support/folder.js';
 
 const repository = path.resolve(import.meta.dirname, '../../..');
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let root: string;
+const folder = emptyFolder();
+const root = path.join(folder, 'clone');
+const CLI = path.join(root, 'src/cli.ts');
+const LOCK = path.join(root, 'package-lock.json');
+const NPM = path.join(folder, 'npm-cli.js');
+const NPM_LOG = path.join(folder, 'npm.log');
 
 /** npm that "installs" by linking this repository's own TypeScript, and counts how often. */
 const FAKE_NPM = `
@@ -19,43 +23,34 @@ for (const name of ['typescript', '@types', 'undici-types']) {
 }`;
 
 beforeEach(async () => {
-  folder = await temporaryFolder();
-  root = path.join(folder.path, 'clone');
-  await mkdir(path.join(root, 'src'), { recursive: true });
-  for (const name of ['scripts/bootstrap', 'src/install/early'])
+  for (const name of [
+    ...['scripts/bootstrap', 'scripts/bootstrap.mjs', 'src/install/early'],
+    ...['tsconfig.json', 'tsconfig.build.json', 'package.json'],
+  ])
     await cp(path.join(repository, name), path.join(root, name), { recursive: true });
-  await cp(path.join(repository, 'scripts/bootstrap.mjs'), path.join(root, 'scripts/bootstrap.mjs'));
-  for (const name of ['tsconfig.json', 'tsconfig.build.json', 'package.json']) {
-    await cp(path.join(repository, name), path.join(root, name));
-  }
-  await writeFile(path.join(root, 'package-lock.json'), lockFile('1.0.0'));
-  await writeFile(
-    path.join(root, 'src/cli.ts'),
-    "console.log('cli', JSON.stringify(process.argv.slice(2)));\n",
-  );
-  await writeFile(path.join(folder.path, 'npm-cli.js'), FAKE_NPM);
-  await writeFile(path.join(folder.path, 'npm.log'), '');
+  await writeFile(LOCK, lockFile('1.0.0'));
+  await writeFile(CLI, "console.log('cli', JSON.stringify(process.argv.slice(2)));\n");
+  await writeFile(NPM, FAKE_NPM);
+  await writeFile(NPM_LOG, '');
 });
-afterEach(() => folder.remove());
 
 const lockFile = (version: string) =>
   JSON.stringify({ packages: { '': {}, 'node_modules/typescript': { version } } });
 
 const bootstrap = (args: string[], env: NodeJS.ProcessEnv = {}) =>
   execa(process.execPath, [path.join(root, 'scripts/bootstrap.mjs'), ...args], {
-    cwd: folder.path,
+    cwd: folder,
     reject: false,
     env: {
-      npm_execpath: path.join(folder.path, 'npm-cli.js'),
-      FAKE_LOG: path.join(folder.path, 'npm.log'),
+      npm_execpath: NPM,
+      FAKE_LOG: NPM_LOG,
       FAKE_MODULES: path.join(repository, 'node_modules'),
-      LMSERV_CACHE_DIR: path.join(folder.path, 'cache'),
+      LMSERV_CACHE_DIR: path.join(folder, 'cache'),
       ...env,
     },
   });
 
-const npmCalls = async () =>
-  (await readFile(path.join(folder.path, 'npm.log'), 'utf8')).split('\n').filter(Boolean);
+const npmCalls = async () => (await readFile(NPM_LOG, 'utf8')).split('\n').filter(Boolean);
 
 test('a bare clone is installed and compiled, then the command runs; the second time it runs at once', async () => {
   const first = await bootstrap(['ask', '--file', 'a b']);
@@ -73,12 +68,12 @@ test.each(['setup', 'model', 'install-service'])(
   },
 );
 
-test('a changed lock file installs anew, a changed source compiles anew and drops what is gone', async () => {
+test('a changed lock file is installed, and a changed source is compiled without what was removed', async () => {
   await writeFile(path.join(root, 'src/old.ts'), 'export const old = 1;\n');
   await bootstrap(['build']);
   await rm(path.join(root, 'src/old.ts'));
-  await writeFile(path.join(root, 'src/cli.ts'), "console.log('new');\n");
-  await writeFile(path.join(root, 'package-lock.json'), lockFile('1.0.1'));
+  await writeFile(CLI, "console.log('new');\n");
+  await writeFile(LOCK, lockFile('1.0.1'));
   expect((await bootstrap(['ask'])).stdout).toBe('new');
   expect(await npmCalls()).toHaveLength(2);
   expect((await readdir(path.join(root, 'dist/src'))).sort()).toEqual([
@@ -89,7 +84,7 @@ test('a changed lock file installs anew, a changed source compiles anew and drop
   ]);
 });
 
-test('what npm installed by hand is taken as it is', async () => {
+test('dependencies that npm has installed are used unchanged', async () => {
   await mkdir(path.join(root, 'node_modules'));
   await writeFile(path.join(root, 'node_modules/.package-lock.json'), lockFile('1.0.0'));
   for (const name of ['typescript', '@types', 'undici-types']) {
@@ -112,15 +107,15 @@ test('two first starts at once install and compile once', async () => {
   expect(`${one.stderr}${other.stderr}`.match(/Compiled in/g)).toHaveLength(1);
 });
 
-test('a failing npm is told with its reason', async () => {
+test('a failing npm is reported with its reason', async () => {
   const { exitCode, stderr } = await bootstrap(['ask'], { FAKE_FAILS: '1' });
   expect(exitCode).toBe(1);
   expect(stderr).toMatch(/npm error code ENOTFOUND\nInstalling dependencies \(npm ci\) failed/);
 });
 
-test('a source that does not compile stops the start with the compiler’s words, and the next start tries again', async () => {
+test('a source that does not compile stops the start with the compiler’s error, and the next start tries again', async () => {
   await bootstrap(['build']);
-  await writeFile(path.join(root, 'src/cli.ts'), "const wrong: number = 'text';\nconsole.log(wrong);\n");
+  await writeFile(CLI, "const wrong: number = 'text';\nconsole.log(wrong);\n");
   for (const start of ['first', 'second']) {
     const { exitCode, stderr } = await bootstrap([start]);
     expect(exitCode).toBe(1);
@@ -128,15 +123,12 @@ test('a source that does not compile stops the start with the compiler’s words
   }
 });
 
-test('a signal ends it with its children, and the lock is released', async () => {
-  await writeFile(
-    path.join(folder.path, 'npm-cli.js'),
-    'process.stdout.write("x"); setInterval(() => {}, 1000)',
-  );
+test('a signal ends the bootstrap with its children and releases the lock', async () => {
+  await writeFile(NPM, 'process.stdout.write("x"); setInterval(() => {}, 1000)');
   const running = bootstrap(['ask']);
   running.stderr.once('data', () => running.kill('SIGTERM'));
   const { exitCode, stderr } = await running;
   expect(exitCode).toBe(143);
   expect(stderr).toContain('Interrupted.');
-  expect(await readdir(path.join(folder.path, 'cache/locks'))).toEqual([]);
+  expect(await readdir(path.join(folder, 'cache/locks'))).toEqual([]);
 });

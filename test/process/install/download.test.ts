@@ -2,25 +2,19 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { download, type DownloadOptions } from '../../../src/install/download/download.js';
-import { FileServer } from './support/file-server.js';
-import { temporaryFolder } from './support/temp.js';
+import { emptyFolder } from '../../support/folder.js';
+import { FileServer } from '../support/file-server.js';
 
 const body = randomBytes(300_000);
 const digest = createHash('sha256').update(body).digest('hex');
 const integrity = { algorithm: 'sha256', digest } as const;
 
 let server: FileServer;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let to: string;
+const folder = emptyFolder();
+const to = path.join(folder, 'model.gguf');
 
 beforeEach(async () => {
   server = await FileServer.start();
-  folder = await temporaryFolder();
-  to = path.join(folder.path, 'model.gguf');
-});
-afterEach(async () => {
-  await server.stop();
-  await folder.remove();
 });
 
 const fetchFile = (options: Partial<DownloadOptions> = {}) =>
@@ -42,11 +36,11 @@ async function interrupt(after: number, etag?: string): Promise<void> {
 
 const partLength = async () => (await readFile(`${to}.part`)).length;
 
-test('a whole file is put in place with its checksum, and nothing else is left', async () => {
+test('a whole file gets its place and its checksum, and nothing else is left', async () => {
   server.files.set('/file', { body });
   await expect(fetchFile()).resolves.toEqual({ path: to, bytes: body.length, digest });
   expect((await readFile(to)).equals(body)).toBe(true);
-  expect(await readdir(folder.path)).toEqual(['model.gguf']);
+  expect(await readdir(folder)).toEqual(['model.gguf']);
 });
 
 test('progress goes up to the total', async () => {
@@ -57,7 +51,7 @@ test('progress goes up to the total', async () => {
   expect(seen.at(-1)).toEqual([body.length, body.length]);
 });
 
-test('after a broken connection it goes on where it stopped', async () => {
+test('a download continues where a broken connection stopped it', async () => {
   server.files.set('/file', { body, etag: '"1"', cuts: [100_000] });
   const cutOnce = ({ received }: { received: number }) => {
     if (received > 0 && server.seen.length === 1) server.cut();
@@ -68,7 +62,7 @@ test('after a broken connection it goes on where it stopped', async () => {
   expect(second).toMatch(/^bytes=[1-9]\d*-$/);
 });
 
-test('a later run goes on with the part of an earlier one, whose hash counts too', async () => {
+test('a later run continues the part of an earlier one and includes it in the digest', async () => {
   await interrupt(120_000, '"1"');
   const kept = await partLength();
   await expect(fetchFile()).resolves.toMatchObject({ digest, bytes: body.length });
@@ -76,7 +70,7 @@ test('a later run goes on with the part of an earlier one, whose hash counts too
   expect(ranges()).toEqual([undefined, `bytes=${kept}-`]);
 });
 
-test('when the file has changed since, it starts over', async () => {
+test('a part of a file that has changed since is fetched again', async () => {
   await interrupt(120_000, '"1"');
   const changed = randomBytes(200_000);
   server.files.set('/file', { body: changed, etag: '"2"' });
@@ -84,13 +78,13 @@ test('when the file has changed since, it starts over', async () => {
   expect((await readFile(to)).equals(changed)).toBe(true);
 });
 
-test('without an ETag or checksum to go by a part is not trusted', async () => {
+test('a part without an ETag or a checksum is not trusted', async () => {
   await interrupt(120_000);
   await fetchFile();
   expect(ranges()).toEqual([undefined, undefined]);
 });
 
-test('a part that is of something else is noticed by the checksum and fetched anew', async () => {
+test('a part of another file is detected by the checksum and fetched again', async () => {
   await writeFile(`${to}.part`, randomBytes(1000));
   server.files.set('/file', { body });
   await expect(fetchFile({ integrity })).resolves.toMatchObject({ digest });
@@ -110,13 +104,13 @@ test('a wrong checksum leaves neither file nor part', async () => {
   server.files.set('/file', { body });
   const wrong = { algorithm: 'sha256', digest: '0'.repeat(64) } as const;
   await expect(fetchFile({ integrity: wrong })).rejects.toMatchObject({ code: 'checksum' });
-  expect(await readdir(folder.path)).toEqual([]);
+  expect(await readdir(folder)).toEqual([]);
 });
 
-test('a body that ends early is not taken for whole', async () => {
+test('a body that ends early is an error', async () => {
   server.files.set('/file', { body, truncateTo: 1000 });
   await expect(fetchFile({ attempts: 2, size: body.length })).rejects.toMatchObject({ code: 'network' });
-  expect(await readdir(folder.path)).not.toContain('model.gguf');
+  expect(await readdir(folder)).not.toContain('model.gguf');
   expect(server.seen).toHaveLength(2);
 });
 
@@ -127,13 +121,13 @@ test('a busy server is asked again, a missing file is not', async () => {
   expect(server.seen.map(({ path: seen }) => seen)).toEqual(['/file', '/file', '/file', '/file', '/none']);
 });
 
-test('it gives up after as many failures as it was told', async () => {
+test('a download gives up after `attempts` failures', async () => {
   server.files.set('/file', { body, failures: [503, 503, 503, 503] });
   await expect(fetchFile({ attempts: 3 })).rejects.toMatchObject({ status: 503 });
   expect(server.seen).toHaveLength(3);
 });
 
-test('a redirect to another host gets no credentials, one to the same host does', async () => {
+test('a redirect to the same host gets the credentials, one to another host does not', async () => {
   server.files.set('/file', { body });
   server.redirects.set('/away', server.url('/file', 'localhost'));
   server.redirects.set('/near', server.url('/file'));
@@ -148,14 +142,14 @@ test('a redirect to another host gets no credentials, one to the same host does'
   ]);
 });
 
-test('messages carry neither credentials nor queries of the address', async () => {
+test('messages contain neither credentials nor the query of the address', async () => {
   const url = server.url('/none?token=secret').replace('http://', 'http://user:password@');
   const failure = fetchFile({ url });
   await expect(failure).rejects.toThrow('/none returned 404');
   await expect(failure).rejects.not.toThrow(/secret|password/);
 });
 
-test('an endless redirect ends', async () => {
+test('a redirect is followed at most 10 times', async () => {
   for (let hop = 0; hop < 20; hop += 1) server.redirects.set(`/hop${hop}`, server.url(`/hop${hop + 1}`));
   await expect(fetchFile({ url: server.url('/hop0') })).rejects.toThrow('redirects more than 10 times');
   expect(server.seen).toHaveLength(11);
@@ -163,7 +157,7 @@ test('an endless redirect ends', async () => {
 
 test.each([
   ['itself', () => server.url('/from')],
-  ['an address that is none', () => 'http://['],
+  ['an invalid address', () => 'http://['],
   ['another protocol', () => 'ftp://127.0.0.1/file'],
 ])('a redirect to %s is refused at once', async (_, target) => {
   server.redirects.set('/from', target());
@@ -180,13 +174,13 @@ test('a relative redirect is followed', async () => {
   await expect(fetchFile({ url: server.url('/from') })).resolves.toMatchObject({ digest });
 });
 
-test('more than the disk holds is refused before anything is written', async () => {
+test('a file larger than the disk is refused before anything is written', async () => {
   server.files.set('/file', { body });
   await expect(fetchFile({ size: 1e18 })).rejects.toMatchObject({ code: 'disk_full' });
-  expect(await readdir(folder.path)).toEqual([]);
+  expect(await readdir(folder)).toEqual([]);
 });
 
-test('interrupted, it keeps the part', async () => {
+test('an interrupted download keeps its part', async () => {
   server.files.set('/file', { body, etag: '"1"' });
   const controller = new AbortController();
   const stop = new Error('stopped');

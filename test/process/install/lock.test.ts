@@ -3,16 +3,10 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { withLock } from '../../../src/install/early/lock.mjs';
-import { temporaryFolder } from './support/temp.js';
+import { emptyFolder } from '../../support/folder.js';
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let file: string;
-
-beforeEach(async () => {
-  folder = await temporaryFolder();
-  file = path.join(folder.path, 'sub/a.lock');
-});
-afterEach(() => folder.remove());
+const folder = emptyFolder();
+const file = path.join(folder, 'sub/a.lock');
 
 /** The id of a process that has ended. */
 async function deadPid(): Promise<number> {
@@ -24,7 +18,7 @@ async function deadPid(): Promise<number> {
 test('tasks take turns', async () => {
   const steps: string[] = [];
   const waited: unknown[] = [];
-  let release = (): void => undefined;
+  let release!: () => void;
   const gate = new Promise<void>((resolve) => (release = resolve));
   const first = withLock(file, {}, async () => {
     steps.push('first begins');

@@ -1,26 +1,24 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { ensureModel, obtainModel, type ModelOptions } from '../../../src/install/models/ensure.js';
-import { linkModel } from '../../../src/install/models/ensure.js';
-import { FileServer } from './support/file-server.js';
-import { temporaryFolder } from './support/temp.js';
+import {
+  ensureModel,
+  linkModel,
+  obtainModel,
+  type ModelOptions,
+} from '../../../src/install/models/ensure.js';
+import { emptyFolder } from '../../support/folder.js';
+import { FileServer } from '../support/file-server.js';
 
 const gguf = (bytes: number) => Buffer.concat([Buffer.from('GGUF'), randomBytes(bytes)]);
 const sha256 = (body: Buffer) => createHash('sha256').update(body).digest('hex');
 
 let hub: FileServer;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let modelsDir: string;
+const folder = emptyFolder();
+const modelsDir = path.join(folder, 'models');
 
 beforeEach(async () => {
   hub = await FileServer.start();
-  folder = await temporaryFolder();
-  modelsDir = path.join(folder.path, 'models');
-});
-afterEach(async () => {
-  await hub.stop();
-  await folder.remove();
 });
 
 const LISTING = '/api/models/org/repo/tree/main?recursive=1';
@@ -44,31 +42,33 @@ function publish(files: Record<string, Buffer>): void {
 }
 
 const options = (more: Partial<ModelOptions> = {}): ModelOptions => ({
-  modelsDir,
-  endpoint: hub.url(),
-  backoffMs: 1,
+  ...{ modelsDir, endpoint: hub.url(), backoffMs: 1 },
   ...more,
 });
+
+/** The model of a spec, from the hub's repository by default. */
+const ensure = (more: Partial<ModelOptions> = {}, spec = 'hf:org/repo') => ensureModel(spec, options(more));
+const inModels = (name: string) => path.join(modelsDir, name);
 
 test('a model of the hub is fetched, checked and then found without the network', async () => {
   const body = gguf(50_000);
   publish({ 'm-Q4_K_M.gguf': body, 'm-Q8_0.gguf': gguf(10) });
-  const file = path.join(modelsDir, 'm-Q4_K_M.gguf');
-  await expect(ensureModel('hf:org/repo', options())).resolves.toBe(file);
+  const file = inModels('m-Q4_K_M.gguf');
+  await expect(ensure()).resolves.toBe(file);
   expect((await readFile(file)).equals(body)).toBe(true);
   const asked = hub.seen.length;
-  await expect(ensureModel('hf:org/repo', options())).resolves.toBe(file);
+  await expect(ensure()).resolves.toBe(file);
   expect(hub.seen).toHaveLength(asked);
 });
 
-test('the quantisation that was asked for is fetched', async () => {
+test('the requested quantisation is fetched', async () => {
   publish({ 'm-Q4_K_M.gguf': gguf(10), 'm-Q8_0.gguf': gguf(20) });
-  await expect(ensureModel('org/repo:q8_0', options())).resolves.toBe(path.join(modelsDir, 'm-Q8_0.gguf'));
+  await expect(ensure({}, 'org/repo:q8_0')).resolves.toBe(inModels('m-Q8_0.gguf'));
 });
 
 test('the token goes to the hub and to no other host', async () => {
   publish({ 'm-Q4_0.gguf': gguf(10) });
-  await ensureModel('hf:org/repo', options({ token: 'secret' }));
+  await ensure({ token: 'secret' });
   expect(hub.seen.map(({ path: seen, authorization }) => [seen, authorization])).toEqual([
     [LISTING, 'Bearer secret'],
     ['/org/repo/resolve/main/m-Q4_0.gguf', 'Bearer secret'],
@@ -76,42 +76,40 @@ test('the token goes to the hub and to no other host', async () => {
   ]);
 });
 
-test('all parts of a split model are fetched, and the first is what llama.cpp is given', async () => {
+test('all parts of a split model are fetched, and the first one is the model’s path', async () => {
   const parts = ['m-Q4_0-00001-of-00002.gguf', 'm-Q4_0-00002-of-00002.gguf'];
   publish(Object.fromEntries(parts.map((name) => [`Q4_0/${name}`, gguf(30)])));
   const progress: string[] = [];
   const onProgress: ModelOptions['onProgress'] = ({ file, index, count }) =>
     progress.push(`${file} ${index}/${count}`);
-  await expect(ensureModel('hf:org/repo', options({ onProgress }))).resolves.toBe(
-    path.join(modelsDir, parts[0] ?? ''),
-  );
+  await expect(ensure({ onProgress })).resolves.toBe(inModels(parts[0]!));
   expect((await readdir(modelsDir)).filter((name) => name.endsWith('.gguf'))).toEqual(parts);
   expect([...new Set(progress)]).toEqual([`${parts[0]} 1/2`, `${parts[1]} 2/2`]);
 });
 
-test('renamed, a split model keeps its part numbers', async () => {
+test('a split model that is renamed keeps its part numbers', async () => {
   publish({ 'm-Q4_0-00001-of-00002.gguf': gguf(30), 'm-Q4_0-00002-of-00002.gguf': gguf(30) });
-  const file = await ensureModel('hf:org/repo', options({ name: 'mine' }));
+  const file = await ensure({ name: 'mine' });
   expect(path.basename(file)).toBe('mine-00001-of-00002.gguf');
 });
 
 test('a different file of the same name is never overwritten', async () => {
   publish({ 'm-Q4_0.gguf': gguf(10) });
-  await ensureModel('hf:org/repo', options());
+  await ensure();
   const mine = gguf(10);
-  await writeFile(path.join(modelsDir, 'm-Q8_0.gguf'), mine);
+  await writeFile(inModels('m-Q8_0.gguf'), mine);
   publish({ 'm-Q8_0.gguf': gguf(10) });
-  await expect(ensureModel('hf:org/repo:Q8_0', options())).rejects.toThrow('exists and is a different file');
-  expect((await readFile(path.join(modelsDir, 'm-Q8_0.gguf'))).equals(mine)).toBe(true);
+  await expect(ensure({}, 'hf:org/repo:Q8_0')).rejects.toThrow('exists and is a different file');
+  expect((await readFile(inModels('m-Q8_0.gguf'))).equals(mine)).toBe(true);
 });
 
-test('the same file put there by other means is taken over without a download', async () => {
+test('a file with the listed checksum is used without a download', async () => {
   const body = gguf(10);
   publish({ 'm-Q4_0.gguf': body, 'm-Q8_0.gguf': gguf(5) });
-  await ensureModel('hf:org/repo:Q8_0', options());
-  await writeFile(path.join(modelsDir, 'm-Q4_0.gguf'), body);
+  await ensure({}, 'hf:org/repo:Q8_0');
+  await writeFile(inModels('m-Q4_0.gguf'), body);
   const checked: number[] = [];
-  await ensureModel('hf:org/repo:Q4_0', options({ onProgress: ({ received }) => checked.push(received) }));
+  await ensure({ onProgress: ({ received }) => checked.push(received) }, 'hf:org/repo:Q4_0');
   expect(checked.at(-1)).toBe(body.length);
   expect(hub.seen.map(({ path: seen }) => seen)).not.toContain('/cdn/m-Q4_0.gguf');
 });
@@ -119,29 +117,24 @@ test('the same file put there by other means is taken over without a download', 
 test('contents that differ from the listed checksum are refused', async () => {
   publish({ 'm-Q4_0.gguf': gguf(100) });
   hub.files.set('/cdn/m-Q4_0.gguf', { body: gguf(100) });
-  await expect(ensureModel('hf:org/repo', options())).rejects.toMatchObject({ code: 'checksum' });
+  await expect(ensure()).rejects.toMatchObject({ code: 'checksum' });
   expect(await readdir(modelsDir)).toEqual([]);
 });
 
-test('an interrupted download goes on in the next run', async () => {
+test('an interrupted download continues in the next run', async () => {
   const body = gguf(200_000);
   publish({ 'm-Q4_0.gguf': body });
   hub.files.set('/cdn/m-Q4_0.gguf', { body, cuts: [90_000] });
   const stop = new Error('stopped');
   const controller = new AbortController();
   const onProgress: ModelOptions['onProgress'] = ({ received }) => received > 0 && controller.abort(stop);
-  await expect(ensureModel('hf:org/repo', options({ signal: controller.signal, onProgress }))).rejects.toBe(
-    stop,
-  );
-  await expect(ensureModel('hf:org/repo', options())).resolves.toBe(path.join(modelsDir, 'm-Q4_0.gguf'));
+  await expect(ensure({ signal: controller.signal, onProgress })).rejects.toBe(stop);
+  await expect(ensure()).resolves.toBe(inModels('m-Q4_0.gguf'));
 });
 
-test('two that want the same model at once fetch it once', async () => {
+test('two requests for the same model at once fetch it once', async () => {
   publish({ 'm-Q4_0.gguf': gguf(50_000) });
-  const [one, other] = await Promise.all([
-    ensureModel('hf:org/repo', options()),
-    ensureModel('hf:org/repo', options()),
-  ]);
+  const [one, other] = await Promise.all([ensure(), ensure()]);
   expect(one).toBe(other);
   expect(hub.seen.filter(({ path: seen }) => seen === '/cdn/m-Q4_0.gguf')).toHaveLength(1);
 });
@@ -150,25 +143,23 @@ test.each([
   [401, 'set HF_TOKEN'],
   [403, 'set HF_TOKEN'],
   [404, 'check the spelling'],
-])('the hub answering %d says what to do', async (status, advice) => {
+])('a hub that replies %d causes an error that says what to do', async (status, advice) => {
   hub.files.set(LISTING, { body: Buffer.from(''), failures: [status] });
-  await expect(ensureModel('hf:org/repo', options())).rejects.toThrow(advice);
+  await expect(ensure()).rejects.toThrow(advice);
 });
 
-test('a busy hub is asked again', async () => {
+test('a request to a busy hub is repeated', async () => {
   publish({ 'm-Q4_0.gguf': gguf(10) });
   const listing = hub.files.get(LISTING);
   hub.files.set(LISTING, { body: listing?.body ?? Buffer.alloc(0), failures: [503, 502] });
-  await expect(ensureModel('hf:org/repo', options())).resolves.toContain('m-Q4_0.gguf');
+  await expect(ensure()).resolves.toContain('m-Q4_0.gguf');
 });
 
-test('a URL is fetched with its checksum told', async () => {
+test('a URL is fetched, and its checksum is returned', async () => {
   const body = gguf(1000);
   hub.files.set('/dir/a.gguf?x=1', { body });
   const { files } = await obtainModel(hub.url('/dir/a.gguf?x=1'), options());
-  expect(files).toEqual([
-    { path: path.join(modelsDir, 'a.gguf'), name: 'a.gguf', size: 1004, sha256: sha256(body) },
-  ]);
+  expect(files).toEqual([{ path: inModels('a.gguf'), name: 'a.gguf', size: 1004, sha256: sha256(body) }]);
 });
 
 test('a URL with the wrong --sha256 is refused', async () => {
@@ -183,28 +174,26 @@ test('a file that is not GGUF is not kept', async () => {
   expect(await readdir(modelsDir)).toEqual([]);
 });
 
-test('a URL without a usable name wants one', async () => {
+test('a URL without a usable name is refused with the advice --name', async () => {
   await expect(obtainModel(hub.url('/download?id=3'), options())).rejects.toThrow('--name');
   await expect(obtainModel(hub.url('/..%2Fevil.gguf'), options())).rejects.toThrow('--name');
   expect(hub.seen).toEqual([]);
 });
 
-test('a path is checked and linked; the same again is fine, another is refused', async () => {
-  const [one, other] = [path.join(folder.path, 'one.gguf'), path.join(folder.path, 'other.gguf')];
+test('a path is checked and linked, the same one twice, and another one is refused', async () => {
+  const [one, other] = [path.join(folder, 'one.gguf'), path.join(folder, 'other.gguf')];
   await writeFile(one, gguf(10));
   await writeFile(other, gguf(20));
-  const link = path.join(modelsDir, 'mine.gguf');
+  const link = inModels('mine.gguf');
   await expect(linkModel(one, modelsDir, 'mine')).resolves.toEqual({ path: link, linked: true });
   await expect(linkModel(one, modelsDir, 'mine')).resolves.toEqual({ path: link, linked: true });
   expect((await readFile(link)).equals(await readFile(one))).toBe(true);
   await expect(linkModel(other, modelsDir, 'mine')).rejects.toThrow('exists and is a different file');
 });
 
-test('a path that is no model, or nothing, is refused', async () => {
-  const text = path.join(folder.path, 'text.gguf');
+test('a path to another kind of file or to none is refused', async () => {
+  const text = path.join(folder, 'text.gguf');
   await writeFile(text, 'text');
   await expect(linkModel(text, modelsDir, undefined)).rejects.toThrow('is not a GGUF file');
-  await expect(ensureModel(path.join(folder.path, 'none.gguf'), options())).rejects.toThrow(
-    'There is no file',
-  );
+  await expect(ensure({}, path.join(folder, 'none.gguf'))).rejects.toThrow('There is no file');
 });

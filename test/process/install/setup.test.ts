@@ -4,18 +4,18 @@ import { ensureLlama } from '../../../src/install/llama/ensure.js';
 import { SetupError } from '../../../src/install/llama/context.js';
 import { setup } from '../../../src/install/llama/setup.js';
 import { resolveBinary } from '../../../workers/binary.js';
-import { BUILD_FAILS, BUILD_HANGS, BUILD_OK, FakeBuild } from './support/fake-build.js';
-import { FileServer } from './support/file-server.js';
-import { temporaryFolder, writeProgram } from './support/temp.js';
+import { emptyFolder } from '../../support/folder.js';
+import { BUILD_FAILS, BUILD_HANGS, BUILD_OK, FakeBuild } from '../support/fake-build.js';
+import { FileServer } from '../support/file-server.js';
+import { writeProgram } from '../support/programs.js';
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+const folder = emptyFolder();
+const buildLink = path.join(folder, 'checkout/vendor/llama.cpp/build');
 let fake: FakeBuild;
 
 beforeEach(async () => {
-  folder = await temporaryFolder();
-  fake = await FakeBuild.make(folder.path);
+  fake = await FakeBuild.make(folder);
 });
-afterEach(() => folder.remove());
 
 /** The report of a setup that must fail. */
 async function reportOf(promise: Promise<unknown>): Promise<string> {
@@ -24,9 +24,13 @@ async function reportOf(promise: Promise<unknown>): Promise<string> {
   return error.message;
 }
 
+/** A setup that builds. */
+const expectBuilt = (options = fake.options()) =>
+  expect(setup(options)).resolves.toMatchObject({ cached: false });
+
 /** Starts a build that hangs, and stops it once it has got half way. */
 async function interruptHalfway(): Promise<void> {
-  await fake.cmake(BUILD_HANGS);
+  fake.cmake(BUILD_HANGS);
   const controller = new AbortController();
   const stop = new Error('stopped');
   const options = fake.options({ signal: controller.signal });
@@ -36,11 +40,11 @@ async function interruptHalfway(): Promise<void> {
   await expect(setup(options)).rejects.toBe(stop);
 }
 
-test('a build lands in the checkout as both programs, with progress', async () => {
+test('a build puts both programs into the checkout and shows its progress', async () => {
   const options = fake.options();
   const { binary, flavour, cached } = await setup(options);
   expect({ flavour, cached }).toEqual({ flavour: 'cpu', cached: false });
-  expect(binary).toBe(path.join(fake.root, 'vendor/llama.cpp/build/bin/llama-cli'));
+  expect(binary).toBe(path.join(buildLink, 'bin/llama-cli'));
   await expect(resolveBinary({ root: fake.root })).resolves.toMatchObject({ path: binary });
   expect(await readdir(path.dirname(binary))).toEqual(['llama-cli', 'llama-server']);
   expect(options.written()).toMatch(
@@ -48,10 +52,10 @@ test('a build lands in the checkout as both programs, with progress', async () =
   );
 });
 
-test('after a build only the programs are kept, and neither tarball nor bundle', async () => {
+test('after a build the programs, the log and the source are kept, but neither tarball nor bundle', async () => {
   await setup(fake.options());
   const base = path.join(fake.cache, 'llama.cpp');
-  const build = await readlink(path.join(fake.root, 'vendor/llama.cpp/build'));
+  const build = await readlink(buildLink);
   expect((await readdir(build)).sort()).toEqual(['bin', 'lmserv-build.json']);
   expect((await readdir(base)).sort()).toEqual(
     [path.basename(build), `${path.basename(build)}.log`, '0.5.0-cccccccc-source'].sort(),
@@ -60,7 +64,7 @@ test('after a build only the programs are kept, and neither tarball nor bundle',
 
 test('a second checkout gets the build of the cache', async () => {
   await setup(fake.options());
-  const other = path.join(folder.path, 'other');
+  const other = path.join(folder, 'other');
   await mkdir(path.join(other, 'vendor'), { recursive: true });
   const pin = await readFile(path.join(fake.root, 'vendor/llama.cpp.json'));
   await writeFile(path.join(other, 'vendor/llama.cpp.json'), pin);
@@ -77,14 +81,14 @@ test('two setups at once build once, and the one that waits says so', async () =
   expect(one.written() + other.written()).toContain('Another setup');
 });
 
-test('--force starts over', async () => {
+test('--force builds again', async () => {
   await setup(fake.options());
-  await expect(setup(fake.options({ force: true }))).resolves.toMatchObject({ cached: false });
+  await expectBuilt(fake.options({ force: true }));
   expect(await fake.calls()).toEqual(['clone', 'configure', 'build', 'clone', 'configure', 'build']);
 });
 
 test('each flavour has its own folder and build', async () => {
-  await writeProgram(path.join(folder.path, 'fakes/glslc'), 'exit 0');
+  fake.fake('glslc', 'exit 0');
   await setup(fake.options());
   const { binary } = await setup(fake.options({ gpu: 'vulkan' }));
   expect(binary).toBe(path.join(fake.root, 'vendor/llama.cpp/build-vulkan/bin/llama-cli'));
@@ -93,17 +97,17 @@ test('each flavour has its own folder and build', async () => {
 
 test('auto takes CUDA when there are a GPU and nvcc', async () => {
   const capability = `case "$1" in -L) echo 'GPU 0: some' ;; *) echo 9.0 ;; esac`;
-  await writeProgram(path.join(folder.path, 'fakes/nvidia-smi'), capability);
-  await writeProgram(path.join(folder.path, 'fakes/nvcc'), 'exit 0');
-  await fake.cmake(BUILD_OK, 'mkdir -p "$4"; echo "$@" > "$FAKES/flags"');
+  fake.fake('nvidia-smi', capability);
+  fake.fake('nvcc', 'exit 0');
+  fake.cmake(BUILD_OK, 'mkdir -p "$4"; echo "$@" > "$FAKES/flags"');
   await expect(setup(fake.options({ gpu: 'auto' }))).resolves.toMatchObject({ flavour: 'cuda' });
-  const flags = await readFile(path.join(folder.path, 'fakes/flags'), 'utf8');
+  const flags = await readFile(path.join(folder, 'fakes/flags'), 'utf8');
   expect(flags).toContain('-DGGML_CUDA=ON');
   expect(flags).toContain('-DCMAKE_CUDA_ARCHITECTURES=90');
 });
 
-test('a failed build is told in one screen with its first error, its log and what to do', async () => {
-  await fake.cmake(BUILD_FAILS);
+test('a failed build is reported on one screen with its first error, its log and what to do', async () => {
+  fake.cmake(BUILD_FAILS);
   const report = await reportOf(setup(fake.options()));
   expect(report).toContain('Building llama.cpp failed:');
   expect(report).toContain('/src/llama.cpp:7:1: error: boom');
@@ -113,35 +117,35 @@ test('a failed build is told in one screen with its first error, its log and wha
   await expect(resolveBinary({ root: fake.root })).rejects.toMatchObject({ code: 'missing' });
 });
 
-test('after a failure the next run goes on: the source is not cloned again', async () => {
-  await fake.cmake(BUILD_FAILS);
+test('the run after a failure builds without cloning the source again', async () => {
+  fake.cmake(BUILD_FAILS);
   await reportOf(setup(fake.options()));
-  await fake.cmake(BUILD_OK);
-  await expect(setup(fake.options())).resolves.toMatchObject({ cached: false });
+  fake.cmake(BUILD_OK);
+  await expectBuilt();
   expect((await fake.calls()).filter((call) => call === 'clone')).toHaveLength(1);
 });
 
-test('interrupted, the build ends with all its processes and goes on in the same folder', async () => {
+test('an interrupted build ends with all its processes and continues in the same folder', async () => {
   await interruptHalfway();
-  await fake.cmake(`[ -f "$2/half-done.o" ] || exit 3\n${BUILD_OK}`);
-  await expect(setup(fake.options())).resolves.toMatchObject({ cached: false });
+  fake.cmake(`[ -f "$2/half-done.o" ] || exit 3\n${BUILD_OK}`);
+  await expectBuilt();
 });
 
-test('a build folder that cmake no longer takes is made anew', async () => {
+test('a build folder that cmake no longer accepts is created again', async () => {
   await interruptHalfway();
-  await fake.cmake(BUILD_OK, '[ -f "$4/CMakeCache.txt" ] && exit 1; mkdir -p "$4"');
-  await expect(setup(fake.options())).resolves.toMatchObject({ cached: false });
+  fake.cmake(BUILD_OK, '[ -f "$4/CMakeCache.txt" ] && exit 1; mkdir -p "$4"');
+  await expectBuilt();
 });
 
-test('an interrupted clone is started anew', async () => {
-  await fake.git('exit 0', 'mkdir -p "$4"; echo "fatal: no space" >&2; exit 128');
+test('an interrupted clone is started again', async () => {
+  fake.git('exit 0', 'mkdir -p "$4"; echo "fatal: no space" >&2; exit 128');
   expect(await reportOf(setup(fake.options()))).toContain('fatal: no space');
-  await fake.git(`echo ${'c'.repeat(40)}`, '[ -e "$4" ] && exit 128; mkdir -p "$4"');
-  await expect(setup(fake.options())).resolves.toMatchObject({ cached: false });
+  fake.git(`echo ${'c'.repeat(40)}`, '[ -e "$4" ] && exit 128; mkdir -p "$4"');
+  await expectBuilt();
 });
 
 test('a source at another commit than the pinned one is refused', async () => {
-  await fake.git('echo 1234');
+  fake.git('echo 1234');
   expect(await reportOf(setup(fake.options()))).toContain('The source is at commit 1234');
 });
 
@@ -152,16 +156,16 @@ test('a tarball other than the pinned one is refused', async () => {
 });
 
 test('all missing programs are named at once with the line that installs them', async () => {
-  const bin = path.join(folder.path, 'bin');
-  await writeProgram(path.join(bin, 'apt-get'), 'exit 0');
-  await writeProgram(path.join(bin, 'git'), 'exit 0');
+  const bin = path.join(folder, 'bin');
+  writeProgram(path.join(bin, 'apt-get'), 'exit 0');
+  writeProgram(path.join(bin, 'git'), 'exit 0');
   const report = await reportOf(setup(fake.options({ env: { ...fake.env, PATH: bin } })));
   expect(report).toContain('needs cmake, a C++ compiler, make, tar.');
   expect(report).toContain('sudo apt install cmake g++ make tar\n');
 });
 
-test('a folder of the user in the place of the link is left alone', async () => {
-  const own = path.join(fake.root, 'vendor/llama.cpp/build');
+test('a folder of the user where the link belongs is left alone', async () => {
+  const own = buildLink;
   await mkdir(own, { recursive: true });
   await writeFile(path.join(own, 'mine'), 'mine');
   expect(await reportOf(setup(fake.options()))).toContain('is not a link that setup made');
@@ -169,7 +173,7 @@ test('a folder of the user in the place of the link is left alone', async () => 
 });
 
 test('a link to an older build is replaced', async () => {
-  const link = path.join(fake.root, 'vendor/llama.cpp/build');
+  const link = buildLink;
   await mkdir(path.dirname(link), { recursive: true });
   await symlink('/nowhere', link);
   await setup(fake.options());
@@ -181,11 +185,10 @@ describe('from the registry', () => {
   beforeEach(async () => {
     server = await FileServer.start();
   });
-  afterEach(() => server.stop());
 
   /** An npm that knows where the tarball is, and packs it only if told. */
   async function fakeNpm(pack: string): Promise<NodeJS.ProcessEnv> {
-    const cli = path.join(folder.path, 'npm-cli.js');
+    const cli = path.join(folder, 'npm-cli.js');
     const url = server.url('/package.tgz');
     await writeFile(cli, `if (process.argv[2] === 'view') console.log('${url}'); else { ${pack} }`);
     return { ...fake.env, npm_execpath: cli };
@@ -194,17 +197,17 @@ describe('from the registry', () => {
   test('the tarball is downloaded from where npm says', async () => {
     server.files.set('/package.tgz', { body: await readFile(fake.tarball) });
     const env = await fakeNpm('process.exit(1)');
-    await expect(setup(fake.options({ env, tarball: undefined }))).resolves.toMatchObject({ cached: false });
+    await expectBuilt(fake.options({ env, tarball: undefined }));
     expect(server.seen).toHaveLength(1);
   });
 
-  test('when that fails npm pack is tried', async () => {
+  test('npm pack is tried when the download fails', async () => {
     const destination = 'process.argv[process.argv.indexOf("--pack-destination") + 1]';
     const env = await fakeNpm(`require('fs').copyFileSync('${fake.tarball}', ${destination} + '/p.tgz')`);
-    await expect(setup(fake.options({ env, tarball: undefined }))).resolves.toMatchObject({ cached: false });
+    await expectBuilt(fake.options({ env, tarball: undefined }));
   });
 
-  test('when both fail it says how to do without a network', async () => {
+  test('the report of a failure of both says how to install without a network', async () => {
     const env = await fakeNpm('process.exit(1)');
     const report = await reportOf(setup(fake.options({ env, tarball: undefined })));
     expect(report).toContain('returned 404');
@@ -214,24 +217,21 @@ describe('from the registry', () => {
 
 describe('at npm start', () => {
   test('a usable binary means no build', async () => {
-    await writeProgram(
-      path.join(fake.root, 'vendor/llama.cpp/build/bin/llama-cli'),
-      'echo "--server-base URL"',
-    );
+    writeProgram(path.join(buildLink, 'bin/llama-cli'), 'echo "--server-base URL"');
     await expect(ensureLlama(fake.options())).resolves.toBe(true);
     expect(await fake.calls()).toEqual([]);
   });
 
-  test('without a usable one it is built, and why is said', async () => {
-    await writeProgram(path.join(folder.path, 'fakes/llama-cli'), 'echo "-i, --interactive"');
+  test('without a usable binary one is built, with the reason', async () => {
+    fake.fake('llama-cli', 'echo "-i, --interactive"');
     const options = fake.options();
     await expect(ensureLlama(options)).resolves.toBe(true);
     expect(options.written()).toMatch(/^Not used: .*fakes\/llama-cli is too old/);
     await expect(resolveBinary({ root: fake.root })).resolves.toMatchObject({ kind: 'llama-cli' });
   });
 
-  test('a build that fails is told, and the start does not go on', async () => {
-    await fake.cmake(BUILD_FAILS);
+  test('a build that fails is reported and stops the start', async () => {
+    fake.cmake(BUILD_FAILS);
     const options = fake.options();
     await expect(ensureLlama(options)).resolves.toBe(false);
     expect(options.written()).toContain('/src/llama.cpp:7:1: error: boom');

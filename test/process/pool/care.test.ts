@@ -1,59 +1,45 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { FAKE, firstText, isAlive, TestPool, textOf } from '../../support/pool.js';
+import { emptyFolder } from '../../support/folder.js';
+import { FAKE, isAlive, startPool, TestPool, textOf } from '../../support/pool.js';
 
 /** What the pool does of its own accord: checks, recycling, quarantine. */
 
-let fake: TestPool;
-let folder: string;
-
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'))));
-
-afterEach(async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-  rmSync(folder, { recursive: true });
-});
-
-const start = async (...args: ConstructorParameters<typeof TestPool>) =>
-  (fake = await new TestPool(...args).ready());
-
-const logged = (event: string) => fake.lines.filter((line) => line.event === event);
+const folder = emptyFolder();
+const modelPath = join(folder, 'model.gguf');
 
 /** Lines of a worker's stderr, which tell what it was asked; ends it. */
-const stderrOf = async (): Promise<string[]> => (await fake.killOutside()).stderr;
+const stderrOf = async (fake: TestPool): Promise<string[]> => (await fake.killOutside()).stderr;
 
 describe('an idle worker', () => {
-  const QUICK = { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 100 } };
+  const QUICK = { timeouts: { tokenMs: 100 } };
 
   test('with an empty cache is checked with a token, and one that has served with its health', async () => {
-    await start({ checkIntervalMs: 1_000_000 });
+    const fake = await startPool({ checkIntervalMs: 1_000_000 });
     const [worker] = fake.pool.workers();
     await worker!.check();
     await fake.ask('hello').text();
     await worker!.check();
-    expect((await stderrOf()).slice(-4)).toEqual(['probe', 'request hello', 'closed hello', 'health']);
+    expect((await stderrOf(fake)).slice(-4)).toEqual(['probe', 'request hello', 'closed hello', 'health']);
   });
 
   test('that is in use is not checked', async () => {
-    await start();
-    const { events } = fake.ask('@hold x');
-    await firstText(events);
+    const fake = await startPool();
+    const { release } = await fake.hold();
     await fake.pool.workers()[0]!.check();
-    expect((await stderrOf()).join()).not.toMatch(/health|probe/);
-    await events.return(undefined).catch(() => undefined);
+    expect((await stderrOf(fake)).join()).not.toMatch(/health|probe/);
+    await release().catch(() => undefined);
   });
 
   test('that was stopped becomes suspect, receives no requests and is replaced after three misses', async () => {
-    await start({ workers: 2, checkIntervalMs: 50 }, QUICK);
+    const fake = await startPool({ workers: 2, checkIntervalMs: 50 }, QUICK);
     const [stopped] = fake.pool.workers();
     process.kill(stopped!.pid!, 'SIGSTOP');
     expect(await fake.next('worker_suspected')).toMatchObject({ worker: stopped!.id });
     const { text, context } = fake.ask('served by the other');
     expect(await text()).toBe('served by the other');
     expect(context.trace.worker).not.toBe(stopped!.id);
-    const exit = logged('worker_exit')[0] ?? (await fake.next('worker_exit'));
+    const exit = fake.logged('worker_exit')[0] ?? (await fake.next('worker_exit'));
     expect(exit).toMatchObject({
       worker: stopped!.id,
       ending: 'hung',
@@ -62,34 +48,34 @@ describe('an idle worker', () => {
   });
 
   test('that replies again before the third miss is kept', async () => {
-    await start({ workers: 1, checkIntervalMs: 50 }, QUICK);
+    const fake = await startPool({ checkIntervalMs: 50 }, QUICK);
     const [worker] = fake.pool.workers();
     process.kill(worker!.pid!, 'SIGSTOP');
     await fake.next('worker_suspected');
     process.kill(worker!.pid!, 'SIGCONT');
     expect(await fake.ask('thanks').text()).toBe('thanks');
-    expect(logged('worker_exit')).toEqual([]);
+    expect(fake.logged('worker_exit')).toEqual([]);
   });
 
   test('that replies with its health but generates nothing is detected by a probe', async () => {
-    fake = new TestPool({ checkIntervalMs: 20 }, { ...QUICK, extraArgs: ['--fake-mute'] });
+    const fake = new TestPool({ checkIntervalMs: 20 }, { ...QUICK, extraArgs: ['--fake-mute'] });
     fake.pool.start();
     expect(await fake.next('worker_exit')).toMatchObject({ ending: 'hung' });
   });
 
   test('that lives although its connection broke must reply to a probe first', async () => {
-    await start({ checkIntervalMs: 1_000_000 });
+    const fake = await startPool({ checkIntervalMs: 1_000_000 });
     await expect(fake.ask('@cut one', undefined, { logprobs: true }).text()).rejects.toThrow();
-    expect(logged('worker_suspected')).toHaveLength(1);
+    expect(fake.logged('worker_suspected')).toHaveLength(1);
     expect(await fake.ask('well again').text()).toBe('well again');
-    expect(await stderrOf()).toContain('probe');
+    expect(await stderrOf(fake)).toContain('probe');
   });
 });
 
 describe('recycling', () => {
   test('replaces one worker at a time without failing a request', async () => {
-    await start({ workers: 3, recycling: { requests: 5 } });
-    while (logged('worker_recycle').length < 4) {
+    const fake = await startPool({ workers: 3, recycling: { requests: 5 } });
+    while (fake.logged('worker_recycle').length < 4) {
       const replies = Array.from({ length: 30 }, (_, n) => fake.ask(`number ${n}`).text());
       expect((await Promise.all(replies)).at(-1)).toBe('number 29');
     }
@@ -97,11 +83,11 @@ describe('recycling', () => {
     const recycled = ends.slice(3);
     // Each is followed by its successor's readiness before the next begins.
     recycled.forEach(({ event }, n) => expect(event).toBe(n % 2 === 0 ? 'worker_recycle' : 'worker_ready'));
-    expect(logged('worker_exit').every(({ ending }) => ending === 'recycled')).toBe(true);
+    expect(fake.logged('worker_exit').every(({ ending }) => ending === 'recycled')).toBe(true);
   });
 
   test('keeps a single worker until its successor serves', async () => {
-    await start({ workers: 1, recycling: { requests: 1 } });
+    const fake = await startPool({ recycling: { requests: 1 } });
     const [old] = fake.pool.workers();
     const ready = fake.next('worker_ready');
     await fake.ask('one').text();
@@ -112,9 +98,8 @@ describe('recycling', () => {
   });
 
   test('replaces a successor that dies while the old worker finishes a reply', async () => {
-    await start({ workers: 1, recycling: { requests: 1 } }, { slots: 2 });
-    const { events } = fake.ask('@hold long');
-    await firstText(events);
+    const fake = await startPool({ recycling: { requests: 1 } }, { slots: 2 });
+    const { release } = await fake.hold();
     const ready = fake.next('worker_ready');
     await fake.ask('short').text();
     const { pid } = await ready;
@@ -122,60 +107,57 @@ describe('recycling', () => {
     await fake.killOutside(pid);
     expect((await next).pid).not.toBe(pid);
     expect(await fake.ask('served').text()).toBe('served');
-    await events.return(undefined);
+    await release();
   });
 
   test('lets a running reply finish first', async () => {
-    await start({ workers: 2, recycling: { requests: 1 } }, { slots: 2 });
-    const { events, context } = fake.ask('@hold long');
-    await firstText(events);
+    const fake = await startPool({ workers: 2, recycling: { requests: 1 } }, { slots: 2 });
+    const { context, release } = await fake.hold();
     const other = fake.pool.workers().find(({ id }) => id !== context.trace.worker)!;
     process.kill(other.pid!, 'SIGKILL');
     await fake.next('worker_exit');
     await fake.ask('short').text();
-    expect(logged('worker_recycle')[0]).toMatchObject({ worker: context.trace.worker, limit: 'requests' });
+    expect(fake.logged('worker_recycle')[0]).toMatchObject({
+      worker: context.trace.worker,
+      limit: 'requests',
+    });
     expect(isAlive(fake.pool.workers().find(({ id }) => id === context.trace.worker)!.pid!)).toBe(true);
     const exit = fake.next('worker_exit');
-    await events.return(undefined);
+    await release();
     expect(await exit).toMatchObject({ worker: context.trace.worker, ending: 'recycled' });
   });
 
   test('is triggered by memory and by age in the regular checks', async () => {
-    await start({ workers: 1, checkIntervalMs: 20, recycling: { memoryBytes: 1 } });
+    const fake = await startPool({ checkIntervalMs: 20, recycling: { memoryBytes: 1 } });
     expect(await fake.next('worker_recycle')).toMatchObject({
       limit: 'memoryBytes',
       memoryBytes: expect.any(Number),
     });
-    fake.pool.kill();
-    await fake.pool.stop();
-    await start({ workers: 1, checkIntervalMs: 20, recycling: { ageMs: 1 } });
-    expect(await fake.next('worker_recycle')).toMatchObject({ limit: 'ageMs' });
+    const aging = await startPool({ checkIntervalMs: 20, recycling: { ageMs: 1 } });
+    expect(await aging.next('worker_recycle')).toMatchObject({ limit: 'ageMs' });
   });
 });
 
-describe('content that crashes workers', () => {
-  test('is refused after two crashes, while other content is served and hangs and kills do not count', async () => {
-    await start({ workers: 2 });
-    await expect(fake.ask('@crash please').text()).rejects.toMatchObject({
-      code: 'prompt_quarantined',
-      status: 422,
-    });
-    expect(logged('worker_exit').map(({ ending }) => ending)).toEqual(['crashed', 'crashed']);
-    await expect(fake.ask('@crash please', undefined, { seed: 2 }).text()).rejects.toMatchObject({
-      code: 'prompt_quarantined',
-    });
-    expect(logged('worker_exit')).toHaveLength(2);
-    expect(await fake.ask('harmless').text()).toBe('harmless');
-    await expect(fake.ask('@die-in-prefill x').text()).rejects.toMatchObject({ code: 'generation_failed' });
-    await expect(fake.ask('@die-in-prefill x').text()).rejects.toMatchObject({ code: 'generation_failed' });
-    expect(await fake.ask('harmless').text()).toBe('harmless');
+test('content that crashes workers is refused after two crashes, while other content is served and hangs and kills do not count', async () => {
+  const fake = await startPool({ workers: 2 });
+  await expect(fake.ask('@crash please').text()).rejects.toMatchObject({
+    code: 'prompt_quarantined',
+    status: 422,
   });
+  expect(fake.logged('worker_exit').map(({ ending }) => ending)).toEqual(['crashed', 'crashed']);
+  await expect(fake.ask('@crash please', undefined, { seed: 2 }).text()).rejects.toMatchObject({
+    code: 'prompt_quarantined',
+  });
+  expect(fake.logged('worker_exit')).toHaveLength(2);
+  expect(await fake.ask('harmless').text()).toBe('harmless');
+  for (let i = 0; i < 2; i += 1)
+    await expect(fake.ask('@die-in-prefill x').text()).rejects.toMatchObject({ code: 'generation_failed' });
+  expect(await fake.ask('harmless').text()).toBe('harmless');
 });
 
 test('a replaced model file is logged when a worker starts with it, and the other workers keep serving', async () => {
-  const modelPath = join(folder, 'model.gguf');
   writeFileSync(modelPath, 'one');
-  await start({ workers: 2 }, { modelPath });
+  const fake = await startPool({ workers: 2 }, { modelPath });
   const [, second] = fake.pool.pids();
   writeFileSync(modelPath, 'another one');
   utimesSync(modelPath, 1, 1);
@@ -186,16 +168,15 @@ test('a replaced model file is logged when a worker starts with it, and the othe
     now: { size: 11, modified: '1970-01-01T00:00:01.000Z' },
   });
   expect(isAlive(second!)).toBe(true);
-  expect(logged('model_changed')).toHaveLength(1);
+  expect(fake.logged('model_changed')).toHaveLength(1);
 });
 
 test.each([
   ['ELOOP', (path: string) => symlinkSync(path, path)],
   ['ENOTDIR', (path: string) => symlinkSync('/dev/null/model.gguf', path)],
 ])('a model file whose state cannot be read (%s) is logged, and workers are started', async (code, spoil) => {
-  const modelPath = join(folder, 'model.gguf');
   writeFileSync(modelPath, 'one');
-  await start({}, { modelPath });
+  const fake = await startPool({}, { modelPath });
   rmSync(modelPath);
   spoil(modelPath);
   const changed = fake.next('model_changed');
@@ -209,11 +190,11 @@ test.each([
 test('a missing temporary folder is a failed start that is retried until the folder is back', async () => {
   const TMPDIR = join(folder, 'tmp');
   const env = { ...process.env, TMPDIR };
-  fake = new TestPool({ env }, { binary: { path: FAKE, kind: 'llama-server' } });
+  const fake = new TestPool({ env }, { binary: { path: FAKE, kind: 'llama-server' } });
   fake.pool.start();
-  while (logged('worker_exit').length < 6) await fake.next('worker_exit');
+  while (fake.logged('worker_exit').length < 6) await fake.next('worker_exit');
   const failed = { ending: 'start_failed', reason: 'cannot be run: no temporary folder (ENOENT)' };
-  for (const line of logged('worker_exit')) expect(line).toMatchObject(failed);
+  for (const line of fake.logged('worker_exit')) expect(line).toMatchObject(failed);
   await expect(fake.ask('x').text()).rejects.toMatchObject({
     code: 'unavailable',
     message: 'No worker can be started: cannot be run: no temporary folder (ENOENT)',
@@ -227,7 +208,7 @@ describe('the worker for a request', () => {
   const long = (name: string) => `${name} ${'some words of a conversation '.repeat(20)}`;
 
   test("is the one that has the conversation's beginning cached", async () => {
-    await start({ workers: 3 });
+    const fake = await startPool({ workers: 3 });
     const first = fake.ask(long('one'));
     const said = await first.text();
     for (const name of ['two', 'three', 'four', 'five']) await fake.ask(long(name)).text();
@@ -242,12 +223,10 @@ describe('the worker for a request', () => {
   });
 
   test('is another one when that one is in use', async () => {
-    await start({ workers: 2 });
-    const { events, context } = fake.ask(`@hold ${long('one')}`);
-    await firstText(events);
-    const again = fake.ask(`@hold ${long('one')}`);
-    await firstText(again.events);
-    expect(again.context.trace.worker).not.toBe(context.trace.worker);
-    await Promise.all([events.return(undefined), again.events.return(undefined)]);
+    const fake = await startPool({ workers: 2 });
+    const first = await fake.hold(`@hold ${long('one')}`);
+    const again = await fake.hold(`@hold ${long('one')}`);
+    expect(again.context.trace.worker).not.toBe(first.context.trace.worker);
+    await Promise.all([first.release(), again.release()]);
   });
 });

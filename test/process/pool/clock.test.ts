@@ -1,34 +1,18 @@
 import { jest } from '@jest/globals';
-import { firstText, TestPool } from '../../support/pool.js';
+import { fakeTimeouts, pass } from '../../support/clock.js';
+import { firstText, startPool, TestPool } from '../../support/pool.js';
 
 /** Somebody sets the clock, or a virtual machine wakes up: no time that is measured may change by that. */
 
 const HOUR = 3_600_000;
 const dateNow = Date.now;
-const performanceNow = performance.now.bind(performance);
-
-let fake: TestPool;
 
 /** Sets the wall clock. */
 const step = (ms: number) => (Date.now = () => dateNow() + ms);
 
-/** Lets time pass, whatever the wall clock says. */
-const pass = (ms: number) => jest.spyOn(performance, 'now').mockImplementation(() => performanceNow() + ms);
+const timeouts = (ms: number) => ({ firstTokenMs: ms, tokenMs: ms });
 
-const start = async (...args: ConstructorParameters<typeof TestPool>) =>
-  (fake = await new TestPool(...args).ready());
-
-const logged = (event: string) => fake.lines.filter((line) => line.event === event);
-
-const timeouts = (ms: number) => ({ startMs: 30_000, firstTokenMs: ms, tokenMs: ms });
-
-afterEach(async () => {
-  Date.now = dateNow;
-  jest.useRealTimers();
-  jest.restoreAllMocks();
-  fake.pool.kill();
-  await fake.pool.stop();
-});
+afterEach(() => void (Date.now = dateNow));
 
 const BOTH = [
   ['back', -HOUR],
@@ -38,7 +22,7 @@ const BOTH = [
 const UNRESUMED = { response_format: { type: 'json_object' } };
 
 test('a hang in prefill is detected when the clock is set back', async () => {
-  await start({}, { timeouts: timeouts(500) });
+  const fake = await startPool({}, { timeouts: timeouts(500) });
   const { events } = fake.ask('@hang-in-prefill x', undefined, UNRESUMED);
   expect((await events.next()).value).toMatchObject({ type: 'prefill' });
   const exit = fake.next('worker_exit');
@@ -48,31 +32,30 @@ test('a hang in prefill is detected when the clock is set back', async () => {
 });
 
 test('a hang between tokens is detected when the clock is set back', async () => {
-  await start({}, { timeouts: timeouts(500) });
+  const fake = await startPool({}, { timeouts: timeouts(500) });
   const { events } = fake.ask('@hold x', undefined, UNRESUMED);
   await firstText(events);
   step(-HOUR);
   await expect(events.next()).rejects.toMatchObject({ code: 'generation_failed' });
-  expect(logged('worker_exit')[0]).toMatchObject({ ending: 'hung' });
+  expect(fake.logged('worker_exit')[0]).toMatchObject({ ending: 'hung' });
 });
 
 test('a worker with time left is not considered hung when the clock is set ahead', async () => {
-  await start({}, { slots: 2, timeouts: timeouts(30_000) });
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
-  const { events, context } = fake.ask('@hold x');
-  await firstText(events);
+  const fake = await startPool({}, { slots: 2 });
+  fakeTimeouts();
+  const { context, release } = await fake.hold();
   step(HOUR);
   jest.advanceTimersByTime(30_000);
   const other = fake.ask('served');
   expect(await other.text()).toBe('served');
   expect(other.context.trace.worker).toBe(context.trace.worker);
-  expect(logged('worker_exit')).toEqual([]);
+  expect(fake.logged('worker_exit')).toEqual([]);
   jest.useRealTimers();
-  await events.return(undefined);
+  await release();
 });
 
 test.each(BOTH)('set %s: a quarantine lasts its ten minutes', async (_direction, ms) => {
-  await start({ workers: 2 });
+  const fake = await startPool({ workers: 2 });
   const body = { messages: [{ role: 'user', content: '@crash please' }] };
   await expect(fake.ask('@crash please').text()).rejects.toMatchObject({ code: 'prompt_quarantined' });
   step(ms);
@@ -84,11 +67,11 @@ test.each(BOTH)('set %s: a quarantine lasts its ten minutes', async (_direction,
 });
 
 test.each(BOTH)('set %s: Retry-After in a crash loop stays what it was', async (_direction, ms) => {
-  fake = new TestPool({}, { extraArgs: ['--fake-exit'] });
+  const fake = new TestPool({}, { extraArgs: ['--fake-exit'] });
   fake.pool.start();
   for (let exits = 0; exits < 6; exits += 1) await fake.next('worker_exit');
   step(ms);
-  const refused: unknown = await fake
+  const refused = await fake
     .ask('x')
     .text()
     .catch((error: unknown) => error);
@@ -99,20 +82,19 @@ test.each(BOTH)('set %s: Retry-After in a crash loop stays what it was', async (
 });
 
 test.each(BOTH)('set %s: a wait in the queue lasts as long as it may', async (_direction, ms) => {
-  await start();
-  const { events } = fake.ask('@hold x');
-  await firstText(events);
+  const fake = await startPool();
+  const { release } = await fake.hold();
   const signal = new AbortController().signal;
   const patient = fake.pool.lease(signal, { timeoutMs: 60_000 });
   const hasty = fake.pool.lease(signal, { timeoutMs: 50 });
   step(ms);
   await expect(hasty).rejects.toMatchObject({ code: 'queue_timeout' });
-  await events.return(undefined);
+  await release();
   (await patient).release(true);
 });
 
 test('a worker reaches its maximum age when the clock is set back', async () => {
-  await start({ checkIntervalMs: 20, recycling: { ageMs: HOUR / 2 } });
+  const fake = await startPool({ checkIntervalMs: 20, recycling: { ageMs: HOUR / 2 } });
   step(-HOUR);
   pass(HOUR);
   expect(await fake.next('worker_recycle')).toMatchObject({ limit: 'ageMs' });

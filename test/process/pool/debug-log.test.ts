@@ -1,17 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import supertest from 'supertest';
 import { createGenerate } from '../../../src/generate/generate.js';
 import { logRequest } from '../../../src/http/request-log.js';
-import { KEY, testApp } from '../../support/app.js';
-import { firstText, TestPool } from '../../support/pool.js';
+import { post, testApp } from '../../support/app.js';
+import { newFolder } from '../../support/folder.js';
+import { startPool } from '../../support/pool.js';
 
 /** LOG_LEVEL=debug explains one request, from its first attempt to its end. */
 
+const folder = newFolder();
+
 test('each decision about a request has a line with its id, in order, and none holds content', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
-  const fake = await new TestPool().ready();
+  const fake = await startPool();
   const { backend, logger } = fake;
   const member = { model: 'fake', backend, maxTokens: { default: 100, cap: 100 } };
   const app = testApp({
@@ -19,20 +18,18 @@ test('each decision about a request has a line with its id, in order, and none h
     onRequestDone: (record) => logRequest(logger, record),
     logger,
   });
-  const held = fake.ask('@hold x').events;
-  await firstText(held);
+  const { release } = await fake.hold();
   const queued = fake.next('generation_queued');
-  const request = supertest(app).post('/v1/chat/completions').set('X-API-Key', KEY);
   const messages = [{ role: 'user', content: `@die-once:${join(folder, 'died')} CANARY two three four` }];
-  const replied = request.send({ messages, stream: true }).then((reply) => reply);
+  const replied = post('/v1/chat/completions', { messages, stream: true }, app).then((reply) => reply);
   await queued;
-  await held.return(undefined);
+  await release();
   const reply = await replied;
-  while (!fake.lines.some(({ event }) => event === 'request')) await fake.next('request');
+  while (fake.logged('request').length === 0) await fake.next('request');
 
   const requestId = reply.headers['x-request-id'];
   const lines = fake.lines.filter((line) => line.requestId === requestId);
-  const [first, second] = fake.lines.filter(({ event }) => event === 'worker_ready');
+  const [first, second] = fake.logged('worker_ready');
   expect(lines).toMatchObject([
     { event: 'generation_attempt', model: 'fake', backend: 'fake', again: false },
     { event: 'generation_queued', position: 1 },
@@ -48,6 +45,4 @@ test('each decision about a request has a line with its id, in order, and none h
   ]);
   expect(reply.text).toContain('CANARY');
   expect(JSON.stringify(lines)).not.toContain('CANARY');
-  await fake.pool.stop();
-  rmSync(folder, { recursive: true });
 });

@@ -1,38 +1,26 @@
 import { jest } from '@jest/globals';
-import type { GenerateRequest } from '../../../src/contract.js';
+import type { GenerateRequest, WaitOutcome } from '../../../src/contract.js';
 import { createGenerate } from '../../../src/generate/generate.js';
-import type { WaitOutcome } from '../../../src/contract.js';
 import type { PoolObserver } from '../../../src/observe/pool-observer.js';
-import { firstText, TestPool, textOf } from '../../support/pool.js';
+import { fakeTimeouts } from '../../support/clock.js';
+import { firstText, startPool, textOf, type TestPool } from '../../support/pool.js';
 import { pullFrom, testContext } from '../../support/pulled.js';
 
 /** Who waits for whom, with one slot that is held while the others line up. */
 
+const nothing = () => undefined;
 const noObserver: PoolObserver = {
-  workerReady: () => undefined,
-  workerExited: () => undefined,
-  resumed: () => undefined,
-  retried: () => undefined,
-  waited: () => undefined,
+  ...{ workerReady: nothing, workerExited: nothing, resumed: nothing, retried: nothing, waited: nothing },
 };
 
 let fake: TestPool;
 let order: string[];
 
-afterEach(async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-});
-
 /** A pool of one slot in use, until the function it returns is called. */
-async function heldSlot(
-  options: ConstructorParameters<typeof TestPool>[0] = {},
-): Promise<() => Promise<unknown>> {
-  fake = await new TestPool(options).ready();
+async function heldSlot(...args: Parameters<typeof startPool>): Promise<() => Promise<unknown>> {
+  fake = await startPool(...args);
   order = [];
-  const { events } = fake.ask('@hold x');
-  await firstText(events);
-  return () => events.return(undefined);
+  return (await fake.hold()).release;
 }
 
 const chat = (content: string) => ({ messages: [{ role: 'user', content }] });
@@ -77,7 +65,7 @@ test('of 1,000 requests at once with one worker and a queue of 64, those of the 
       });
     }
   });
-  // All of them are refused while the slot is still held: nobody waits to be told.
+  // All of them are refused while the slot is still held.
   await refusals;
   expect(order).toEqual([]);
   expect(fake.pool.status().queue.waiting).toBe(64);
@@ -139,7 +127,7 @@ describe('more choices than slots', () => {
   };
 
   test('take one place in the queue, and none when the queue has no places', async () => {
-    fake = await new TestPool({ queueLimit: 0 }).ready();
+    fake = await startPool({ queueLimit: 0 });
     expect(await textOf(choices(3, 'hi'))).toBe('hihihi');
   });
 
@@ -155,20 +143,16 @@ describe('more choices than slots', () => {
   });
 
   test('do not time out while another choice is being written', async () => {
-    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance'] });
-    try {
-      fake = await new TestPool({ queueTimeoutMs: 1_000 }).ready();
-      const events = choices(2, '@hold x');
-      await firstText(events);
-      const alone = ask('alone', 'alone');
-      jest.advanceTimersByTime(10_000);
-      await expect(alone).rejects.toMatchObject({ code: 'queue_timeout' });
-      expect(fake.pool.status().queue.waiting).toBe(1);
-      await events.return(undefined);
-      expect(fake.pool.status().queue.waiting).toBe(0);
-    } finally {
-      jest.useRealTimers();
-    }
+    fakeTimeouts();
+    fake = await startPool({ queueTimeoutMs: 1_000 });
+    const events = choices(2, '@hold x');
+    await firstText(events);
+    const alone = ask('alone', 'alone');
+    jest.advanceTimersByTime(10_000);
+    await expect(alone).rejects.toMatchObject({ code: 'queue_timeout' });
+    expect(fake.pool.status().queue.waiting).toBe(1);
+    await events.return(undefined);
+    expect(fake.pool.status().queue.waiting).toBe(0);
   });
 });
 

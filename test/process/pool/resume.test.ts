@@ -1,26 +1,18 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { GenerateEvent } from '../../../src/contract.js';
-import { LocalBackend } from '../../../src/backends/local/backend.js';
 import { pino } from 'pino';
-import { firstText, TestPool, textOf } from '../../support/pool.js';
+import { LocalBackend } from '../../../src/backends/local/backend.js';
+import type { GenerateEvent } from '../../../src/contract.js';
+import { emptyFolder } from '../../support/folder.js';
+import { firstText, startPool, textOf, type TestPool } from '../../support/pool.js';
 import { pull } from '../../support/pulled.js';
 
-/** A reply whose worker fails in the middle goes on with another one. */
+/** A reply whose worker fails in the middle is resumed by another one. */
 
+const folder = emptyFolder();
 let fake: TestPool;
-let folder: string;
 
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
-  fake = await new TestPool({ workers: 2 }).ready();
-});
-
-afterEach(async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-  rmSync(folder, { recursive: true });
+  fake = await startPool({ workers: 2 });
 });
 
 const dieOnce = () => `@die-once:${join(folder, 'died')} one two three four five`;
@@ -62,12 +54,7 @@ test('tokens that arrive together are counted separately', async () => {
 });
 
 test('a stopped worker does not delay a resumed reply', async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-  fake = await new TestPool(
-    {},
-    { timeouts: { startMs: 30_000, firstTokenMs: 30_000, tokenMs: 300 } },
-  ).ready();
+  fake = await startPool({}, { timeouts: { tokenMs: 300 } });
   const { signal } = new AbortController();
   const lease = await fake.pool.lease(signal);
   process.kill(lease.worker.pid!, 'SIGSTOP');
@@ -87,9 +74,7 @@ test('a raw prompt is resumed as well', async () => {
 });
 
 test('a resumed reply goes ahead of waiting requests, even when the queue is full', async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-  fake = await new TestPool({ workers: 1, queueLimit: 1 }).ready();
+  fake = await startPool({ workers: 1, queueLimit: 1 });
   const { events } = fake.ask(dieOnce());
   await firstText(events);
   const order: string[] = [];
@@ -103,9 +88,7 @@ test('a resumed reply goes ahead of waiting requests, even when the queue is ful
 });
 
 test('a request that lost its worker before the first token does not queue again, even when the queue is full', async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-  fake = await new TestPool({ workers: 1, queueLimit: 0 }).ready();
+  fake = await startPool({ workers: 1, queueLimit: 0 });
   const { events } = fake.ask(`@hang-once:${join(folder, 'hung')} fine`);
   expect(await events.next()).toMatchObject({ value: { type: 'prefill' } });
   const rest = textOf(events);
@@ -145,7 +128,7 @@ test('a reply whose continuation produces no token fails after a second attempt'
   await expect(fake.ask('@die-in-decode one two').text()).rejects.toMatchObject({
     code: 'generation_failed',
   });
-  expect(fake.lines.filter((line) => line.event === 'worker_exit')).toHaveLength(3);
+  expect(fake.logged('worker_exit')).toHaveLength(3);
 });
 
 describe('the prompt of the continuation', () => {
@@ -162,9 +145,7 @@ describe('the prompt of the continuation', () => {
   });
 
   test('is the text so far when the vocabulary does not reproduce the tokens', async () => {
-    fake.pool.kill();
-    await fake.pool.stop();
-    fake = await new TestPool({ workers: 2 }, { extraArgs: ['--fake-space'] }).ready();
+    fake = await startPool({ workers: 2 }, { extraArgs: ['--fake-space'] });
     expect(await fake.ask(dieOnce()).text()).toBe('one two three four five');
     expect(await promptGiven()).toBeUndefined();
   });

@@ -1,10 +1,7 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { build, CLI, KEY, Program, settings } from './serve.js';
+import { CLI, KEY, Program } from '../support/serve.js';
 
 /** A port that outlives the server, as lmserv.socket makes it: descriptor 3 in one process after the other. */
 
@@ -13,21 +10,16 @@ const TWO_SERVERS = `
 one() { sh -c 'echo "{\\"event\\":\\"process\\",\\"pid\\":$$}"; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"' "$@" </dev/null; }
 one "$@"; echo '{"event":"gone"}'; read go; one "$@"`;
 
-let folder: string;
-let program: Program | undefined;
 let port: number;
 
 /** Listens, leaves the listening to the program, and lets go of it. */
-async function start(env: object = {}): Promise<Program> {
+async function start(): Promise<Program> {
   const holder = createServer();
   await once(holder.listen(0, '127.0.0.1'), 'listening');
   port = (holder.address() as AddressInfo).port;
-  const handle = (holder as any)._handle as { fd: number };
-  program = new Program('sh', ['-c', TWO_SERVERS, 'sh', process.execPath, CLI, 'serve'], {
-    env: { ...settings(folder), PORT: '1', ...env },
-    cwd: folder,
-    stdio: ['pipe', 'pipe', 'inherit', handle.fd],
-  });
+  const { fd } = (holder as any)._handle as { fd: number };
+  const args = ['-c', TWO_SERVERS, 'sh', process.execPath, CLI, 'serve'];
+  const program = new Program('sh', args, { PORT: '1' }, ['pipe', 'pipe', 'inherit', fd]);
   holder.close();
   return program;
 }
@@ -46,27 +38,6 @@ async function send(head: string): Promise<Socket> {
 
 const get = (path: string) => send(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
 
-// Seconds, unless the machine is busy.
-beforeAll(() => build(), 300_000);
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-hand-over-'));
-});
-afterEach(async () => {
-  // The shell first, or it would start the second server now.
-  program?.child.kill('SIGKILL');
-  await program?.exited;
-  for (const { event, pid } of program?.lines ?? []) {
-    if (event !== 'process') continue;
-    try {
-      process.kill(pid as number, 'SIGKILL');
-    } catch {
-      // It has ended.
-    }
-  }
-  program = undefined;
-  rmSync(folder, { recursive: true, force: true });
-});
-
 test('a connection made between two servers is served by the second', async () => {
   const running = await start();
   expect(await running.line('listening')).toMatchObject({ host: '127.0.0.1', port });
@@ -79,7 +50,7 @@ test('a connection made between two servers is served by the second', async () =
   await running.exited;
 });
 
-test('while a reply is being finished, what comes waits for the second server', async () => {
+test('a connection that is made while a reply is being finished is served by the second server', async () => {
   const running = await start();
   await running.line('listening');
   const body = JSON.stringify({ prompt: 'Hello' });

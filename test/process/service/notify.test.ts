@@ -1,16 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
 import { EventEmitter, on, once } from 'node:events';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { writeProgram } from '../install/support/temp.js';
-import { build, CLI, Program, settings } from './serve.js';
+import { writeProgram } from '../support/programs.js';
+import { folder, serve, type Program } from '../support/serve.js';
 
-/** A real `serve`, and in the place of systemd-notify a program that hands on its arguments and what it was given. */
+/** A real `serve`, and instead of systemd-notify a program that passes on its arguments and its environment. */
 
-let folder: string;
-let server: Program | undefined;
 let inbox: Inbox;
 
 interface Message {
@@ -46,36 +43,22 @@ socket.end(JSON.stringify({ fields: process.argv.slice(2), env: process.env }));
 `;
 
 async function start(env: object): Promise<Program> {
-  const program = `${folder}/bin`;
-  server = new Program(process.execPath, [CLI, 'serve'], {
-    env: { ...settings(folder), PATH: `${program}:${process.env.PATH}`, ...env },
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const server = serve({ PATH: `${folder}/bin:${process.env.PATH}`, ...env });
   await server.line('listening');
   return server;
 }
 
-// Seconds, unless the machine is busy.
-beforeAll(() => build(), 300_000);
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-notify-'));
   inbox = new Inbox();
   const path = join(folder, 'inbox.sock');
   await once(inbox.server.listen(path), 'listening');
   const script = join(folder, 'recorder.cjs');
   writeFileSync(script, recorder(path));
-  await writeProgram(join(folder, 'bin/systemd-notify'), `exec '${process.execPath}' '${script}' "$@"`);
+  writeProgram(join(folder, 'bin/systemd-notify'), `exec '${process.execPath}' '${script}' "$@"`);
 });
-afterEach(async () => {
-  server?.child.kill('SIGKILL');
-  await server?.exited;
-  server = undefined;
-  inbox.server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterEach(() => inbox.server.close());
 
-test('ready, signs of life, a reload and the end are told in this order', async () => {
+test('systemd is notified of readiness, signs of life, a reload and the end, in this order', async () => {
   const { child, exited } = await start({ NOTIFY_SOCKET: '/run/notify', WATCHDOG_USEC: '2000000' });
   const ready = await inbox.next('READY=1');
   expect(ready.fields).toContain('WATCHDOG=1');
@@ -93,8 +76,8 @@ test('ready, signs of life, a reload and the end are told in this order', async 
   expect(order).toEqual(['READY=1', 'RELOADING=1', 'READY=1', 'STOPPING=1']);
 });
 
-test('a program that fails is logged, and the server serves on', async () => {
-  await writeProgram(join(folder, 'bin/systemd-notify'), 'exit 1');
+test('a systemd-notify that fails is logged, and the server keeps serving', async () => {
+  writeProgram(join(folder, 'bin/systemd-notify'), 'exit 1');
   const running = await start({ NOTIFY_SOCKET: '/run/notify' });
   expect(await running.line('notify_failed')).toMatchObject({ level: 40 });
   running.child.kill('SIGTERM');

@@ -1,44 +1,26 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FAKE } from '../../support/pool.js';
 import { membersOf } from '../../harness/processes.js';
-import { writeProgram } from '../install/support/temp.js';
-import { build, CLI, Program, settings } from './serve.js';
+import { writeProgram } from '../support/programs.js';
+import { folder, serve } from '../support/serve.js';
 
 /** A real `serve` whose LLM_BIN_PATH is a script that runs the program without exec, as scripts of users do. */
-
-let folder: string;
-let server: Program | undefined;
-
-beforeAll(() => build(), 300_000);
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-orphans-'))));
-afterEach(async () => {
-  server?.child.kill('SIGKILL');
-  await server?.exited;
-  rmSync(folder, { recursive: true, force: true });
-});
 
 test.each([
   ['where setpriv ends its first process alone', process.env.PATH],
   ['where there is no setpriv', '/nonexistent'],
-])('killed, it leaves no process of the group, %s', async (_where, PATH) => {
+])('a server that is killed leaves no process of the group, %s', async (_where, PATH) => {
   const model = join(folder, 'model.gguf');
   writeFileSync(model, 'GGUF');
-  const wrapper = join(folder, 'llama');
   // Ignores what a shell may get from its parent's end.
   const run = `trap '' HUP TERM\n'${process.execPath}' '${FAKE}' "$@"\nexit $?`;
-  await writeProgram(wrapper, `[ "$1" = --help ] && echo '--server-base' && exit\n${run}`);
-  const { LLM_CONNECT_PROVIDER: _, ...common } = settings(folder);
-  const env = { ...common, PATH, LLM_BIN_PATH: wrapper, LLM_MODEL_PATH: model };
-  server = new Program(process.execPath, [CLI, 'serve'], {
-    env,
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const help = `[ "$1" = --help ] && echo '--server-base' && exit`;
+  const wrapper = writeProgram(join(folder, 'llama'), `${help}\n${run}`);
+  const env = { PATH, LLM_BIN_PATH: wrapper, LLM_MODEL_PATH: model, LLM_CONNECT_PROVIDER: undefined };
+  const server = serve(env);
   const { pid } = await server.line('worker_ready');
-  expect(membersOf(pid as number)).toHaveLength(2);
-  server.child.kill('SIGKILL');
-  await server.exited;
-  while (membersOf(pid as number).length > 0) await new Promise(setImmediate);
+  expect(membersOf(pid)).toHaveLength(2);
+  await server.kill();
+  while (membersOf(pid).length > 0) await new Promise(setImmediate);
 });

@@ -1,17 +1,10 @@
-import { FAKE, firstText, TestPool, textOf } from '../../support/pool.js';
+import { FAKE, firstText, startPool, textOf, type TestPool } from '../../support/pool.js';
 import { bytesInKernel } from '../../harness/processes.js';
 
 /** What goes between us and a worker, over the pool. */
 
-let fake: TestPool;
-
-afterEach(async () => {
-  fake.pool.kill();
-  await fake.pool.stop();
-});
-
 test('a reply that is not read is held back, with less than 1 MiB of it in our memory', async () => {
-  fake = await new TestPool({}, { slots: 2 }).ready();
+  const fake = await startPool({}, { slots: 2 });
   // The other slot, for a look at the worker.
   const { worker } = await fake.pool.lease(new AbortController().signal);
   const { events } = fake.ask('@large');
@@ -27,7 +20,7 @@ test('a reply that is not read is held back, with less than 1 MiB of it in our m
 });
 
 test('a llama-server that is killed leaves its socket; the next one has another path and serves', async () => {
-  fake = await new TestPool({}, { binary: { path: FAKE, kind: 'llama-server' } }).ready();
+  const fake = await startPool({}, { binary: { path: FAKE, kind: 'llama-server' } });
   expect(await fake.ask('one').text()).toBe('one');
   const first = await socketOf(fake);
   await fake.killOutside();

@@ -1,51 +1,40 @@
 import { EventEmitter, on } from 'node:events';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { jest } from '@jest/globals';
 import { LlamaChild } from '../../../workers/child.js';
 import type { WorkerOptions } from '../../../workers/options.js';
+import { fakeTimeouts } from '../../support/clock.js';
+import { emptyFolder } from '../../support/folder.js';
 import { isAlive } from '../../support/pool.js';
 import { childrenOf, descriptorsOf } from '../../harness/processes.js';
+import { writeProgram } from '../support/programs.js';
 
-/** The process of a worker alone, with shell scripts in the place of llama.cpp. */
+/** The process of a worker alone, with shell scripts instead of llama.cpp. */
 
 const home = process.cwd();
+const folder = emptyFolder();
+const KILLED = { code: null, signal: 'SIGKILL' };
+/** Says that it runs; its stdin stays open, so it waits until it is killed. */
+const WAITS = 'echo up >&2; read -r _';
 
-let folder: string;
 let events: EventEmitter;
 let started: LlamaChild[];
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-test-'));
   events = new EventEmitter();
   started = [];
 });
 
 afterEach(async () => {
-  jest.useRealTimers();
   jest.restoreAllMocks();
   process.chdir(home);
   for (const child of started) child.kill('SIGKILL');
   await Promise.all(started.map((child) => child.exited));
-  rmSync(folder, { recursive: true });
 });
 
-function script(text: string): string {
-  const path = join(folder, 'program');
-  writeFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
-  return path;
-}
+const script = (text: string): string => writeProgram(join(folder, 'program'), text);
 
 function start(
   path: string,
@@ -74,15 +63,14 @@ async function line(beginning: string): Promise<string> {
   throw new Error('no lines any more');
 }
 
-test('1,000 times spawned and killed: no zombie, at most 5 more descriptors', async () => {
-  // Its stdin stays open, so it waits until it is killed.
-  const path = script('echo up >&2; read -r _');
+test('1,000 workers that are spawned and killed leave no zombie and at most 5 descriptors', async () => {
+  const path = script(WAITS);
   const cycle = async () => {
     const child = await new Promise<LlamaChild>((up) => {
       const spawned: LlamaChild = start(path, 'llama-cli', () => up(spawned));
     });
     child.kill('SIGKILL');
-    expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(await child.exited).toEqual(KILLED);
   };
   const side = async (cycles: number) => {
     for (let i = 0; i < cycles; i += 1) await cycle();
@@ -95,8 +83,8 @@ test('1,000 times spawned and killed: no zombie, at most 5 more descriptors', as
   while (childrenOf(process.pid).length > 0) await new Promise(setImmediate);
 }, 180_000);
 
-test('SIGTERM ignored: after 5 s SIGKILL to the group, what it has started included', async () => {
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+test('a worker that ignores SIGTERM gets SIGKILL after 5 s, with all its group', async () => {
+  fakeTimeouts();
   const loop = 'trap "echo ignored >&2" TERM; while :; do wait; done';
   const child = start(script(`sh -c 'trap "" TERM; echo "grandchild $$" >&2; exec sleep 1000' & ${loop}`));
   const grandchild = Number((await line('grandchild')).split(' ')[1]);
@@ -105,7 +93,7 @@ test('SIGTERM ignored: after 5 s SIGKILL to the group, what it has started inclu
   jest.advanceTimersByTime(4_999);
   expect([child.pid!, grandchild].map(isAlive)).toEqual([true, true]);
   jest.advanceTimersByTime(1);
-  expect(await stopped).toEqual({ code: null, signal: 'SIGKILL' });
+  expect(await stopped).toEqual(KILLED);
   while (isAlive(grandchild)) await new Promise(setImmediate);
 });
 
@@ -122,7 +110,7 @@ test.each([
   expect(isAlive(child.pid!)).toBe(true);
 });
 
-test('each llama-server gets a socket folder of its own, 0700, which goes with it', async () => {
+test('each llama-server gets its own socket folder, 0700, which is removed at its exit', async () => {
   // Like one that was killed it leaves its socket behind.
   const path = script('while [ "$1" != --host ]; do shift; done; : > "$2"; echo up >&2; read -r _');
   const folders: string[] = [];
@@ -143,7 +131,7 @@ test('each llama-server gets a socket folder of its own, 0700, which goes with i
 test.each([
   ['a temporary folder that is gone', 'no temporary folder (ENOENT)', 'llama-server', []],
   ['arguments that are too long', 'E2BIG', 'llama-cli', ['x'.repeat(200_000)]],
-  ['an argument that is none', 'TypeError', 'llama-cli', ['\0']],
+  ['an argument with a NUL', 'TypeError', 'llama-cli', ['\0']],
 ] as const)('%s: its exit says so, and nothing is thrown', async (_what, spawnError, kind, extraArgs) => {
   const path = script('read -r _');
   const child = start(path, kind, undefined, { extraArgs: [...extraArgs], TMPDIR: join(folder, 'gone') });
@@ -151,8 +139,8 @@ test.each([
   expect(child.pid).toBeUndefined();
 });
 
-test('a working folder that is gone keeps nothing from starting', async () => {
-  const path = script('echo up >&2; read -r _');
+test('a worker starts although the working folder is gone', async () => {
+  const path = script(WAITS);
   const gone = join(folder, 'gone');
   mkdirSync(gone);
   process.chdir(gone);
@@ -160,11 +148,11 @@ test('a working folder that is gone keeps nothing from starting', async () => {
   const child = start(path);
   await line('up');
   child.kill('SIGKILL');
-  expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  expect(await child.exited).toEqual(KILLED);
 });
 
-test('a socket folder that cannot be removed is left, and the exit is known', async () => {
-  const path = script('echo up >&2; read -r _');
+test('a socket folder that cannot be removed is left, and the exit is reported', async () => {
+  const path = script(WAITS);
   const TMPDIR = join(folder, 'tmp');
   mkdirSync(TMPDIR);
   const child = start(path, 'llama-server', undefined, { TMPDIR });
@@ -173,22 +161,22 @@ test('a socket folder that cannot be removed is left, and the exit is known', as
   renameSync(TMPDIR, join(folder, 'moved'));
   writeFileSync(TMPDIR, 'a file where the folder was');
   child.kill('SIGKILL');
-  expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  expect(await child.exited).toEqual(KILLED);
   expect(readdirSync(join(folder, 'moved'))).toHaveLength(1);
 });
 
-test('a script that is killed alone takes with it what it has started', async () => {
+test('a script that is killed alone takes its own processes with it', async () => {
   const child = start(script('sleep 1000 & echo "grandchild $!" >&2; wait'));
   const grandchild = Number((await line('grandchild')).split(' ')[1]);
   process.kill(child.pid!, 'SIGKILL');
-  expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' });
+  expect(await child.exited).toEqual(KILLED);
   while (isAlive(grandchild)) await new Promise(setImmediate);
 });
 
-test('one that cannot be killed is given up after 10 s', async () => {
-  const child = start(script('echo up >&2; read -r _'));
+test('a worker that cannot be killed is given up after 10 s', async () => {
+  const child = start(script(WAITS));
   await line('up');
-  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance', 'Date'] });
+  fakeTimeouts();
   const refuse = () => {
     throw Object.assign(new Error('not permitted'), { code: 'EPERM' });
   };

@@ -1,20 +1,14 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { UsageTable } from '../../../../src/accounts/usage/database.js';
 import { openUsageStore } from '../../../../src/accounts/usage/store.js';
-import { entry, temporaryFolder } from './helpers.js';
+import { emptyFolder } from '../../../support/folder.js';
+import { entry } from './helpers.js';
 
-let folder: ReturnType<typeof temporaryFolder>;
-let file: string;
+const folder = emptyFolder();
+const file = join(folder, 'usage.sqlite');
 const size = () => statSync(file).size;
-
-beforeEach(() => {
-  folder = temporaryFolder();
-  file = join(folder.path, 'usage.sqlite');
-});
-afterEach(() => folder.remove());
 
 test('Writing leaves the log alone, however long it gets; a checkpoint moves it into the file', async () => {
   const table = new UsageTable(file);

@@ -1,12 +1,10 @@
-/** A checkout whose pin names a tiny tarball, and stand-ins for cmake and git that do as they are told. */
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { execa } from 'execa';
-import type { SetupOptions } from '../../../../src/install/llama/setup.js';
-import { LLAMA_CLI, LLAMA_SERVER } from './fake-llama.js';
-import { writeProgram } from './temp.js';
+import type { SetupOptions } from '../../../src/install/llama/setup.js';
+import { LLAMA_CLI, LLAMA_SERVER, writeProgram } from './programs.js';
 
 const COMMIT = 'c'.repeat(40);
 const BUNDLE = 'package/llama/gitRelease.bundle';
@@ -21,39 +19,43 @@ export const BUILD_FAILS = `
 echo '[ 10%] Building CXX object src/CMakeFiles/llama.dir/llama.cpp.o'
 echo '/src/llama.cpp:7:1: error: boom' >&2
 exit 2`;
-/** A compiler that goes on until it is told to end; its parent waits for it. */
+/** A compiler that runs until it is ended; its parent waits for it. */
 export const BUILD_HANGS = `
 mkdir -p "$2/bin"; echo half > "$2/half-done.o"
 echo '[ 50%] Building CXX object src/CMakeFiles/llama.dir/llama.cpp.o'
 sleep 1000 & wait`;
 
+/** A checkout whose pin names a tiny tarball, and stand-ins for cmake and git that behave as a test says. */
 export class FakeBuild {
   readonly root: string;
   readonly tarball: string;
+  readonly cache: string;
   readonly #folder: string;
   readonly #fakes: string;
 
   private constructor(folder: string) {
     this.#folder = folder;
     this.root = path.join(folder, 'checkout');
-    this.#fakes = path.join(folder, 'fakes');
     this.tarball = path.join(folder, 'package.tgz');
+    this.cache = path.join(folder, 'cache');
+    this.#fakes = path.join(folder, 'fakes');
   }
 
   static async make(folder: string): Promise<FakeBuild> {
     const made = new FakeBuild(folder);
     await made.#writePin();
-    await writeProgram(path.join(made.#fakes, 'made/llama-cli'), LLAMA_CLI);
-    await writeProgram(path.join(made.#fakes, 'made/llama-server'), LLAMA_SERVER);
-    await writeProgram(path.join(made.#fakes, 'c++'), 'exit 0');
-    await writeProgram(path.join(made.#fakes, 'make'), 'exit 0');
-    await made.git(`echo ${COMMIT}`);
-    await made.cmake(BUILD_OK);
+    made.fake('made/llama-cli', LLAMA_CLI);
+    made.fake('made/llama-server', LLAMA_SERVER);
+    made.fake('c++', 'exit 0');
+    made.fake('make', 'exit 0');
+    made.git(`echo ${COMMIT}`);
+    made.cmake(BUILD_OK);
     return made;
   }
 
-  get cache(): string {
-    return path.join(this.#folder, 'cache');
+  /** Puts a program on the search path. */
+  fake(name: string, script: string): void {
+    writeProgram(path.join(this.#fakes, name), script);
   }
 
   get env(): NodeJS.ProcessEnv {
@@ -74,24 +76,24 @@ export class FakeBuild {
   }
 
   /** Sets what `cmake --build` does; configuring works and makes CMakeCache.txt. */
-  async cmake(build: string, configure = `mkdir -p "$4"; : > "$4/CMakeCache.txt"`): Promise<void> {
+  cmake(build: string, configure = `mkdir -p "$4"; : > "$4/CMakeCache.txt"`): void {
     const script = `case "$1" in
 -S) echo configure >> "$FAKES/calls"
 ${configure} ;;
 --build) echo build >> "$FAKES/calls"
 ${build} ;;
 esac`;
-    await writeProgram(path.join(this.#fakes, 'cmake'), script);
+    this.fake('cmake', script);
   }
 
   /** Sets what git prints for the commit; cloning makes the folder. */
-  async git(revParse: string, clone = 'mkdir -p "$4"'): Promise<void> {
+  git(revParse: string, clone = 'mkdir -p "$4"'): void {
     const script = `case "$1" in
 clone) echo clone >> "$FAKES/calls"
 ${clone} ;;
 *) ${revParse} ;;
 esac`;
-    await writeProgram(path.join(this.#fakes, 'git'), script);
+    this.fake('git', script);
   }
 
   /** What cmake and git were called for, in order. */

@@ -1,13 +1,12 @@
-/** A local HTTP server of files that can be told to misbehave. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { serve } from '../../support/fake-server.js';
 
 export interface ServedFile {
   body: Buffer;
   etag?: string;
-  /** Bytes after which the answer stops, once for each entry, until `cut()` breaks its connection. */
+  /** Bytes after which the reply stops, once for each entry, until `cut()` breaks its connection. */
   cuts?: number[];
-  /** Statuses to answer with first, one request each. */
+  /** Statuses to reply with first, one request each. */
   failures?: number[];
   /** Leaves out Content-Length and ends the body early, as if whole. */
   truncateTo?: number;
@@ -19,26 +18,23 @@ export interface SeenRequest {
   authorization: string | undefined;
 }
 
+/** A local HTTP server of files, until the end of the test, that misbehaves as the test says. */
 export class FileServer {
   readonly files = new Map<string, ServedFile>();
   readonly redirects = new Map<string, string>();
   readonly seen: SeenRequest[] = [];
   readonly #server: Server = createServer((request, response) => this.#answer(request, response));
+  #url = '';
 
   static async start(): Promise<FileServer> {
     const started = new FileServer();
-    await new Promise<void>((resolve) => started.#server.listen(0, '127.0.0.1', resolve));
+    started.#url = await serve(started.#server);
     return started;
   }
 
   /** The server's address under one of the loopback's names, which are different origins. */
   url(path = '', host = '127.0.0.1'): string {
-    return `http://${host}:${(this.#server.address() as AddressInfo).port}${path}`;
-  }
-
-  async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    return this.#url.replace('127.0.0.1', host) + path;
   }
 
   /** Breaks all connections there are. */
@@ -58,7 +54,7 @@ export class FileServer {
   }
 }
 
-/** Where the answer starts: at the range's first byte, if the file is still the one that is meant. */
+/** Where the reply starts: at the range's first byte, if the file is still the one that is meant. */
 function startOf({ etag }: ServedFile, { headers }: IncomingMessage): number {
   const first = /^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1];
   const ifRange = headers['if-range'];
