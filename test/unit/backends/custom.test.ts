@@ -31,7 +31,7 @@ test('a reply as it should be goes through', async () => {
   });
 });
 
-test('a wrong index, text after the finish and a second usage do no harm', async () => {
+test('a wrong index, text after the finish and a second usage do no harm, and nothing is lost', async () => {
   const { events } = await reply(
     prefill,
     { ...text, index: 5 },
@@ -41,7 +41,7 @@ test('a wrong index, text after the finish and a second usage do no harm', async
     usage,
     usage,
   );
-  expect(events).toEqual([prefill, text, finish, usage]);
+  expect(events).toEqual([prefill, text, text, finish, usage]);
 });
 
 test('usage that is missing is counted', async () => {
