@@ -12,7 +12,7 @@ function part(index: unknown, id?: unknown, name?: unknown, args?: unknown): Raw
 
 function collect(
   chunks: readonly (readonly RawToolCall[])[],
-  { body = request as object, cut = false } = {},
+  { body = request, cut = false }: { body?: object; cut?: boolean } = {},
 ) {
   const deltas: ToolCallDelta[] = [];
   const calls = new ToolCalls(body as never, (delta) => deltas.push(delta));
