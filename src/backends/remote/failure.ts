@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../contract.js';
 import { LMServError, type ErrorCode, type ErrorDetails } from '../../errors.js';
 import { StreamTooLong } from '../../wire/sse.js';
+import { anyOf } from './phrases.js';
 import { readProviderError, type ProviderError } from './provider-error.js';
 import type { Redact } from './redact.js';
 import { findRejected, type Rejection } from './rejected-fields.js';
@@ -46,15 +47,24 @@ const MAX_MESSAGE = 500;
 const TOO_LONG = new Set(['context_length_exceeded', 'exceed_context_size_error', 'string_above_max_length']);
 
 /** Most servers say so in the message, some only there. */
-const TOO_LONG_WORDS =
-  /\bcontext (length|size|window|limit)\b|\b(prompt|input|request|message|string)s? (is |are |was )?too (long|large)|maximum prompt length|too many (input )?tokens|token (limit|count).{0,40} exceed|exceed.{0,40} token limit|input (length|tokens?).{0,80}(exceed|must be|should be|less than)|`inputs` (tokens|must)|reduce the length of/i;
+const TOO_LONG_WORDS = anyOf(
+  /\bcontext (length|size|window|limit)\b/,
+  /\b(prompt|input|request|message|string)s? (is |are |was )?too (long|large)/,
+  /maximum prompt length|too many (input )?tokens|reduce the length of/,
+  /token (limit|count).{0,40} exceed|exceed.{0,40} token limit/,
+  /input (length|tokens?).{0,80}(exceed|must be|should be|less than)/,
+  /`inputs` (tokens|must)/,
+);
 
 /** A failure of the server may mention the context too. */
 const EXCEEDED = /exceed|too (long|large)|longer|larger|greater|maximum|reduce/i;
 
-/** Types of a 400 caused by the client: OpenAI's, vLLM's older one, Google's, FastAPI's, TGI's, DashScope's, Mistral's. */
-const INVALID =
-  /^(invalid_(request|value|argument|parameter|type)\w*|bad_?request\w*|validation\w*|\w*_parameter|extra_forbidden|value_error\w*)$/i;
+/** Types of a 400 caused by the client: OpenAI's, vLLM's, Google's, FastAPI's, TGI's, Mistral's; Azure's and DashScope's filters. */
+const INVALID = anyOf(
+  /^invalid_(request|value|argument|parameter|type)\w*$/,
+  /^(bad_?request|validation|value_error|content_)\w*$/,
+  /^(\w*_parameter|extra_forbidden|data_inspection_failed)$/,
+);
 
 /** Codes of a 400 or 429 that the operator must fix: another attempt would fail too, but another server may not. */
 const OPERATORS = new Set(['model_not_found', 'insufficient_quota', 'billing_hard_limit_reached']);
@@ -63,11 +73,16 @@ const OPERATORS = new Set(['model_not_found', 'insufficient_quota', 'billing_har
 const BAD_KEY = /\bapi key (is )?(not valid|invalid|not found|expired)|(invalid|incorrect) api key/i;
 
 /** What a model cannot do; some servers say so with 404 or 500. */
-const CAPABILITY = 'image|vision|multimodal|audio|video|tool|function';
-const INCAPABLE = new RegExp(
-  `\\b(${CAPABILITY})\\w*\\b[^.]{0,60}(\\bnot|n't|\\bun)\\s?(be )?(support|allow|accept|enabled)|(not|n't|no|none|cannot)\\b[^.]{0,60}\\b(support|accept|take|process|handle|use)\\w*\\b[^.]{0,40}\\b(${CAPABILITY})`,
-  'i',
+const INCAPABLE = anyOf(
+  /\b(image|vision|multimodal|audio|video|tool|function)\w*\b[^.]{0,60}(\bnot|n't|\bun)\s?(be )?(support|allow|accept|enabled)/,
+  /(not|n't|no|none|cannot)\b[^.]{0,60}\b(support|accept|take|process|handle|use)\w*\b[^.]{0,40}\b(image|vision|multimodal|audio|video|tool|function)/,
 );
+
+/** Statuses that errors without one mean by their codes and types. */
+const STATUS_OF_TAG: readonly (readonly [RegExp, number])[] = [
+  [/^(rate_limit\w*|too_many_requests|resource_exhausted|insufficient_quota)$/i, 429],
+  [/^(invalid_api_key|authentication_error|unauthenticated|permission_\w+)$/i, 401],
+];
 
 /** Statuses besides 5xx that mean a temporary problem. */
 const PASSING = new Set([408, 409, 425]);
@@ -80,7 +95,8 @@ export function fromRefusal(provider: Provider, { status, text, retryAfterMs }: 
 /** Turns an error that came with status 200, as the whole reply or inside its stream, into a failure. */
 export function fromReportedError(provider: Provider, body: unknown): RemoteFailure {
   const said = readProviderError(body);
-  const status = said.status ?? (isClients(provider, said) ? 400 : undefined);
+  const tagged = STATUS_OF_TAG.find(([pattern]) => said.tags.some((tag) => pattern.test(tag)));
+  const status = said.status ?? tagged?.[1] ?? (isClients(provider, said) ? 400 : undefined);
   if (status !== undefined) return classify(provider, said, status, undefined);
   const words = wordsOf(provider, said);
   return broken(`The provider ${provider.name} broke off its reply${words === '' ? '' : `: ${words}`}`);

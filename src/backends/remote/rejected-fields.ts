@@ -1,4 +1,5 @@
 import type { JsonObject } from '../../contract.js';
+import { anyOf } from './phrases.js';
 
 /** Sent by LMServ itself: without usage it counts the tokens, without progress it estimates the prompt. */
 const OWN = ['stream_options', 'return_progress', 'sse_ping_interval', 'cache_prompt'] as const;
@@ -78,12 +79,19 @@ export function withoutFields(body: JsonObject, fields: readonly string[]): Json
 }
 
 /** Phrases of servers that do not take a field at all. */
-const FIELD_WORDS =
-  /unrecogni[sz]ed|unknown|unsupported(?![ _]value)|unexpected|extra (inputs|fields)|extra_forbidden|additional propert|cannot find field|no such field|invalid (parameter|argument|field)\b|\bnot (yet )?(supported|permitted|allowed|recogni[sz]ed|accepted|implemented|available)|(not|n't) (support|accept|recogni[sz]e|allow|know|exist)|only the default/i;
+const FIELD_WORDS = anyOf(
+  /unrecogni[sz]ed|unknown|unsupported(?![ _]value)|unexpected/,
+  /extra (inputs|fields)|extra_forbidden|additional propert|cannot find field|no such field/,
+  /invalid (parameter|argument|field)\b|only the default/,
+  /\bnot (yet )?(supported|permitted|allowed|recogni[sz]ed|accepted|implemented|available)/,
+  /(not|n't) (support|accept|recogni[sz]e|allow|know|exist)/,
+);
 
 /** Phrases of servers that do not take the value. The client can change it, and others send better ones. */
-const VALUE_WORDS =
-  /\b(must|should|less than|greater than|at most|at least|between|range|too (large|small|high|long|many))\b|invalid.value|unsupported.value(?!.*only the default)/is;
+const VALUE_WORDS = anyOf(
+  /\b(must|should|less than|greater than|at most|at least|between|range)\b/,
+  /\btoo (large|small|high|long|many)\b|invalid.value|unsupported.value(?!.*only the default)/,
+);
 
 export interface Rejection {
   /** At least one. */

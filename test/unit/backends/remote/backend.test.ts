@@ -502,6 +502,7 @@ describe('refusals', () => {
     ],
     [400, [{ error: { message: 'no', status: 'INVALID_ARGUMENT' } }], 'invalid_value', 400],
     [400, { object: 'error', message: 'no', type: 'BadRequestError' }, 'invalid_value', 400],
+    [400, error({ code: 'content_filter' }), 'invalid_value', 400],
     [422, { detail: 'no' }, 'invalid_value', 400],
     [
       422,

@@ -397,6 +397,20 @@ describe('a reply that is not whole is an error', () => {
       'The provider far answered 429: Upstream is out of quota',
     ],
     [
+      'a limit',
+      { error: { code: 'rate_limit_exceeded', message: 'slow down' } },
+      'provider_rate_limited',
+      429,
+      'The provider far answered 429: slow down',
+    ],
+    [
+      'an unknown key',
+      { error: { type: 'authentication_error', message: 'no' } },
+      'configuration_error',
+      500,
+      'The provider far requires an API key, but none is configured',
+    ],
+    [
       'a quota as a text',
       { error: { code: '429', message: 'slow down' } },
       'provider_rate_limited',
