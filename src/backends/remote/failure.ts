@@ -182,7 +182,8 @@ function isInvalid(
   rejection: Rejection | undefined,
 ): boolean {
   if (status === 422 || ((status === 404 || status >= 500) && INCAPABLE.test(words))) return true;
-  if (status !== 400) return false;
+  // Some servers fail on fields that they do not know.
+  if (status !== 400) return status >= 500 && rejection?.lasting === true;
   return rejection !== undefined || INCAPABLE.test(words) || tags.some((tag) => INVALID.test(tag));
 }
 

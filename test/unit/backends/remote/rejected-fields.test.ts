@@ -210,6 +210,7 @@ describe('a server that rejects fields', () => {
         },
       }),
     ],
+    ['a server that fails on them', 500, (field) => ({ error: `json: unknown field "${field}"` })],
     ['plain text', 400, (field) => `unknown field: ${field}`],
     ['status 200', 200, (field) => ({ error: { code: 400, message: `Unknown parameter: '${field}'` } })],
   ])('as %s does is asked again without them, which is remembered for an hour', async (_, status, body) => {
