@@ -31,7 +31,7 @@ const MAX_DOCUMENT = 128 * 1024 * 1024;
 
 /** One event of a child's reply, parsed; nothing of it has been checked. */
 export interface ChildChunk {
-  readonly choices?: readonly object[] | null;
+  readonly choices?: readonly (object | null)[] | null;
   readonly prompt_progress?: object | null;
   readonly usage?: object | null;
   readonly error?: { readonly code?: number; readonly type?: string; readonly message?: string } | null;

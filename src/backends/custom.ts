@@ -9,9 +9,10 @@ import type {
   WorkerInfo,
 } from '../contract.js';
 import { LMServError } from '../errors.js';
+import { BadReply } from './bad-reply.js';
 import { InUse } from './in-use.js';
 import { opening } from './opening.js';
-import { BadReply, ReplyReader } from './reply-reader.js';
+import { ReplyReader } from './reply-reader.js';
 
 /**
  * Adapts a backend whose events are pulled, such as the mock or one of the program that embeds LMServ. All events are

@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import type {
   FinishReason,
-  Json,
   JsonObject,
   ReplyEvent,
   Sink,
@@ -9,7 +7,11 @@ import type {
   ToolCallDelta,
   Usage,
 } from '../contract.js';
+import { BadReply, check, malformed } from './bad-reply.js';
+import { readChoice, readUsage, type Chunk, type Counts, type RawChoice } from './chunk.js';
+import { readFinishReason, strongerReason } from './finish-reason.js';
 import { estimatePromptTokens } from './prompt-estimate.js';
+import { ToolCalls, type RawToolCall } from './tool-calls.js';
 
 /** Max characters of a whole reply: text, reasoning and calls. No model writes that much in one reply. */
 const MAX_REPLY = 16 * 1024 * 1024;
@@ -21,22 +23,11 @@ const MAX_REPLY = 16 * 1024 * 1024;
 const EVENTS_A_TOKEN = 16;
 const FREE_EVENTS = 65_536;
 
-/** Max tool calls of a reply. */
-const MAX_CALLS = 128;
-
-/** Max characters of a call's id or name; some gateways put a model's signed thoughts into the id. */
-const MAX_LABEL = 16 * 1024;
-
 /** Max alternatives to one token. */
 const MAX_ALTERNATIVES = 100;
 
 /** Max empty chunks in a row; some servers keep a connection alive with a few. */
 const MAX_EMPTY = 10_000;
-
-/** A reply does not have the agreed form, or is larger than any sane one; the message says which. */
-export class BadReply extends Error {
-  override readonly name = 'BadReply';
-}
 
 /**
  * Reads one reply of one choice from a worker, a remote server or a custom backend, and passes its events on. It trusts
@@ -50,10 +41,16 @@ export class ReplyReader implements Sink<ReplyEvent> {
   readonly #keepsText: boolean;
   readonly #wantsLogprobs: boolean;
   readonly #maxEvents: number;
-  readonly #calls = new Map<number, number>();
-  #usage: Usage | undefined;
+  readonly #calls: ToolCalls;
+  #usage: Counts | undefined;
   #promptTokens: number | undefined;
-  #finished = false;
+  #reason: FinishReason | undefined;
+  /** Content came after a finish reason, which therefore does not mean the end. */
+  #hasFalseEnd = false;
+  /** Text or a call has come. */
+  #answered = false;
+  /** The number of the choice that is read, as the server numbers it. */
+  #choiceIndex: number | undefined;
   #tokens = 0;
   #size = 0;
   #empty = 0;
@@ -71,20 +68,21 @@ export class ReplyReader implements Sink<ReplyEvent> {
     this.#body = body;
     this.#sink = sink;
     this.#onBegun = onBegun;
+    this.#calls = new ToolCalls(body, (call) => this.#pass({ type: 'tool_call', index: 0, call }));
     const { logprobs, max_tokens: max } = body;
     this.#maxEvents = typeof max === 'number' ? max * EVENTS_A_TOKEN + FREE_EVENTS : Infinity;
     // A chat sets `logprobs` to true, a raw prompt to the number of alternatives, which may be 0.
     this.#wantsLogprobs = logprobs !== undefined && logprobs !== null && logprobs !== false;
   }
 
-  /** The first token, or the finish of an empty reply, has been passed on. */
+  /** The reply has begun: it has a token, a part of a call or a finish reason. */
   get begun(): boolean {
-    return this.#tokens > 0 || this.#finished;
+    return this.#tokens > 0 || this.#calls.count > 0 || this.#reason !== undefined;
   }
 
-  /** The finish reason has been passed on: the reply is complete, whatever happens next. */
+  /** The finish reason has come: the reply is complete, whatever happens next. */
   get finished(): boolean {
-    return this.#finished;
+    return this.#reason !== undefined && !this.#hasFalseEnd;
   }
 
   /** Tokens passed on. */
@@ -105,11 +103,14 @@ export class ReplyReader implements Sink<ReplyEvent> {
   /** Reads a chunk of OpenAI's `/v1/chat/completions` or `/v1/completions`. @throws BadReply */
   chunk(chunk: Chunk): void {
     const before = this.#size;
-    const { prompt_progress: progress, choices, usage } = chunk;
+    const { prompt_progress: progress } = chunk;
     if (progress) this.#prefill(progress.total);
-    const choice = choices?.[0];
+    const choices = chunk.choices ?? [];
+    check(Array.isArray(choices));
+    const choice = this.#ownChoice(choices.filter(isObject));
     if (choice) this.#choice(choice);
-    if (usage) this.#noteUsage(readUsage(usage));
+    const usage = readUsage(chunk, choice);
+    if (usage) this.#usage = merged(this.#usage, usage);
     this.#empty = this.#size === before && !progress ? this.#empty + 1 : 0;
     if (this.#empty > MAX_EMPTY) throw new BadReply(`sent ${MAX_EMPTY} events in a row without content`);
   }
@@ -124,6 +125,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
       case 'tool_call':
         return this.#toolCall(event.call);
       case 'finish':
+        check(FINISH_REASONS.has(event.reason));
         return this.#finish(event.reason);
       case 'prefill':
         return this.#prefill(event.promptTokens);
@@ -134,43 +136,63 @@ export class ReplyReader implements Sink<ReplyEvent> {
     }
   }
 
-  /** @throws BadReply when the reply has ended without a finish reason. */
-  checkFinished(): void {
-    if (!this.#finished) throw new BadReply('ended its reply before it was finished');
+  /**
+   * The reply has ended: passes on what was held back of it.
+   *
+   * @param regular its server said that this is the end; then text or calls need no finish reason.
+   * @throws BadReply when the reply is not complete.
+   */
+  checkFinished(regular = false): void {
+    if (this.#reason === undefined) {
+      if (!regular || !this.#answered || !this.#calls.areWhole)
+        throw new BadReply('ended its reply before it was finished');
+      this.#reason = 'stop';
+    }
+    this.#calls.end(this.#reason === 'length');
   }
 
   /**
-   * The reply has ended: passes on its usage, or an estimate if the backend sent none.
+   * The reply is complete: passes on its finish and its usage, or an estimate if the backend sent none. The finish comes
+   * this late because some servers send a finish reason with each chunk.
    *
    * @param carried tokens that other workers had passed on before this attempt.
    */
   end(carried = 0): void {
+    const called = this.#reason === 'stop' && this.#calls.count > 0;
+    this.#sink.event({ type: 'finish', index: 0, reason: called ? 'tool_calls' : this.#reason! });
+    if (this.#tokens === 0) this.#onBegun();
     this.#sink.event({ type: 'usage', usage: this.#totalUsage(carried) });
   }
 
+  /** One choice was requested; a server that sends several sends it first, or with the lowest number. */
+  #ownChoice(choices: readonly RawChoice[]): RawChoice | undefined {
+    if (choices.length === 0) return undefined;
+    this.#choiceIndex ??= Math.min(...choices.map(numberOf));
+    return choices.find((choice) => numberOf(choice) === this.#choiceIndex);
+  }
+
   #choice(choice: RawChoice): void {
-    const { delta, finish_reason: reason } = choice;
-    const text = delta?.content ?? choice.text;
-    const logprobs = choice.logprobs?.content ?? undefined;
-    if (text || logprobs) this.#text(text ?? '', logprobs);
-    const reasoning = delta?.reasoning_content ?? delta?.reasoning;
+    // First, because a reply that came in one piece and broke off can still be served by another backend.
+    const reason = readFinishReason(choice.finish_reason);
+    const { text, reasoning, calls } = readChoice(choice, !this.begun);
     if (reasoning) this.#reasoning(reasoning);
-    const calls = delta?.tool_calls;
-    check(!calls || (Array.isArray(calls) && calls.length <= MAX_CALLS));
-    for (const call of calls ?? []) this.#toolCall(readToolCall(call));
-    if (reason) this.#finish(readReason(reason));
+    const logprobs = choice.logprobs?.content ?? undefined;
+    if (text || logprobs) this.#text(text, logprobs);
+    if (calls) this.#readCalls(calls);
+    if (reason) this.#finish(reason);
   }
 
   #prefill(promptTokens: number): void {
     check(isCount(promptTokens));
-    if (this.#promptTokens !== undefined || this.#finished) return;
+    if (this.#promptTokens !== undefined || this.#reason !== undefined) return;
     this.#promptTokens = promptTokens;
     this.#sink.event({ type: 'prefill', promptTokens });
   }
 
   #text(text: string, logprobs: TokenLogprob[] | undefined): void {
     check(typeof text === 'string' && (logprobs === undefined || areLogprobs(logprobs)));
-    if (!this.#accept(text.length)) return;
+    this.#accept(text.length);
+    if (text !== '') this.#answered = true;
     if (this.#keepsText) this.pieces.push(text);
     if (logprobs && this.#wantsLogprobs) this.#pass({ type: 'text', index: 0, text, logprobs });
     else this.#pass({ type: 'text', index: 0, text });
@@ -178,26 +200,30 @@ export class ReplyReader implements Sink<ReplyEvent> {
 
   #reasoning(text: string): void {
     check(typeof text === 'string');
-    if (!this.#accept(text.length)) return;
+    this.#accept(text.length);
     if (this.#keepsText) this.reasoning += text;
     this.#pass({ type: 'reasoning', index: 0, text });
   }
 
   #toolCall(call: ToolCallDelta): void {
     const { index, id, name, arguments: fragment } = call ?? {};
-    check(isCount(index) && isLabel(id) && isLabel(name));
-    check(fragment === undefined || typeof fragment === 'string');
-    if (!this.#accept((id?.length ?? 0) + (name?.length ?? 0) + (fragment?.length ?? 0))) return;
-    this.#pass({ type: 'tool_call', index: 0, call: { ...call, index: this.#callNumber(index) } });
+    check(isCount(index) && (fragment === undefined || typeof fragment === 'string'));
+    this.#readCalls([
+      { index, id: id ?? null, function: { name: name ?? null, arguments: fragment ?? null } },
+    ]);
+  }
+
+  #readCalls(calls: readonly RawToolCall[]): void {
+    check(Array.isArray(calls));
+    if (calls.length === 0) return;
+    this.#accept(0);
+    this.#accept(this.#calls.read(calls));
+    this.#answered = true;
   }
 
   #finish(reason: FinishReason): void {
-    check(FINISH_REASONS.has(reason));
-    if (!this.#accept(0)) return;
-    const first = !this.begun;
-    this.#finished = true;
-    this.#sink.event({ type: 'finish', index: 0, reason });
-    if (first) this.#onBegun();
+    this.#begin();
+    this.#reason = strongerReason(this.#reason, reason);
   }
 
   #noteUsage(usage: Usage): void {
@@ -212,115 +238,56 @@ export class ReplyReader implements Sink<ReplyEvent> {
     if (this.#tokens === 1) this.#onBegun();
   }
 
-  /**
-   * Whether content still belongs to the reply, which it does not after the finish. If the backend has not counted the
-   * prompt, the reply begins with an estimate, so that it is charged even if the client leaves before the usage.
-   */
-  #accept(size: number): boolean {
-    if (this.#finished) return false;
+  /** Counts the content before it is passed on. @throws BadReply when the reply is too large. */
+  #accept(size: number): void {
+    this.#hasFalseEnd ||= this.#reason !== undefined;
     this.#size += size;
     if (this.#size > MAX_REPLY) throw new BadReply('sent a reply of more than 16 Mi characters');
-    if (this.#promptTokens === undefined)
-      this.#prefill(this.#usage?.promptTokens || estimatePromptTokens(this.#body));
-    return true;
+    this.#begin();
   }
 
-  /** Calls are numbered as they appear: 0, 1, 2. */
-  #callNumber(index: number): number {
-    const known = this.#calls.get(index);
-    if (known !== undefined) return known;
-    const number = this.#calls.size;
-    if (number === MAX_CALLS) throw new BadReply(`made more than ${MAX_CALLS} tool calls`);
-    this.#calls.set(index, number);
-    return number;
+  /**
+   * If the backend has not counted the prompt, the reply begins with an estimate, so that it is charged even if the client
+   * leaves before the usage.
+   */
+  #begin(): void {
+    if (this.#promptTokens === undefined)
+      this.#prefill(this.#usage?.promptTokens || estimatePromptTokens(this.#body));
   }
 
   /** Usage of the client's prompt and of the whole completion, whichever workers generated it. */
   #totalUsage(carried: number): Usage {
-    const promptTokens = this.#promptTokens ?? 0;
-    const usage = this.#usage;
-    if (!usage) return { promptTokens, completionTokens: this.#tokens, cachedTokens: 0 };
-    if (carried === 0) return usage;
+    const { promptTokens, completionTokens, cachedTokens = 0 } = this.#usage ?? {};
+    const prompt = (carried === 0 ? promptTokens : undefined) ?? this.#promptTokens ?? 0;
     return {
-      promptTokens,
-      completionTokens: carried + usage.completionTokens,
-      cachedTokens: Math.min(usage.cachedTokens, promptTokens),
+      promptTokens: prompt,
+      completionTokens: completionTokens === undefined ? this.#tokens : carried + completionTokens,
+      cachedTokens: carried === 0 ? cachedTokens : Math.min(cachedTokens, prompt),
     };
   }
 }
 
-/** A chunk as servers send it; only the fields read here. */
-export interface Chunk {
-  readonly prompt_progress?: { readonly total: number } | null;
-  readonly choices?: readonly RawChoice[] | null;
-  readonly usage?: RawUsage | null;
-}
-
-interface RawChoice {
-  readonly delta?: {
-    readonly content?: string | null;
-    readonly reasoning_content?: string | null;
-    readonly reasoning?: string | null;
-    readonly tool_calls?: readonly RawToolCall[] | null;
-  } | null;
-  readonly text?: string;
-  readonly logprobs?: { readonly content?: JsonObject[] | null } | null;
-  readonly finish_reason?: string | null;
-}
-
-interface RawToolCall {
-  readonly index?: number;
-  readonly id?: string;
-  readonly function?: { readonly name?: string | null; readonly arguments?: Json };
-}
-
-interface RawUsage {
-  readonly prompt_tokens?: number;
-  readonly completion_tokens?: number;
-  readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null;
-}
-
-function readToolCall(raw: RawToolCall): ToolCallDelta {
-  const { name, arguments: fragment } = raw?.function ?? {};
-  // Some templates' parsers give a call no id, and clients need one to answer it.
-  const id = raw?.id || (name ? `call_${randomUUID().replaceAll('-', '')}` : undefined);
+/** Takes the counts that a server has sent last. */
+function merged(before: Counts | undefined, now: Counts): Counts {
   return {
-    index: raw?.index ?? 0,
-    ...(id ? { id } : {}),
-    ...(name ? { name } : {}),
-    ...(typeof fragment === 'string' ? { arguments: fragment } : {}),
+    promptTokens: now.promptTokens ?? before?.promptTokens,
+    completionTokens: now.completionTokens ?? before?.completionTokens,
+    cachedTokens: now.cachedTokens ?? before?.cachedTokens,
   };
 }
 
-function readReason(reason: string): FinishReason {
-  if (reason === 'length' || reason === 'tool_calls' || reason === 'content_filter') return reason;
-  // Older servers say function_call; any other regular end is a stop.
-  return reason === 'function_call' ? 'tool_calls' : 'stop';
+function numberOf({ index }: RawChoice): number {
+  const number = Number(index ?? 0);
+  return Number.isSafeInteger(number) ? number : 0;
 }
 
-function readUsage(raw: RawUsage): Usage {
-  return {
-    promptTokens: raw.prompt_tokens ?? 0,
-    completionTokens: raw.completion_tokens ?? 0,
-    cachedTokens: raw.prompt_tokens_details?.cached_tokens ?? 0,
-  };
-}
-
-function malformed(): BadReply {
-  return new BadReply('sent something that is not part of a reply');
-}
-
-function check(wellFormed: boolean): void {
-  if (!wellFormed) throw malformed();
+function isObject(choice: RawChoice | null): choice is RawChoice {
+  return typeof choice === 'object' && choice !== null;
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 
 const FINISH_REASONS: ReadonlySet<unknown> = new Set(['stop', 'length', 'tool_calls', 'content_filter']);
-
-function isLabel(value: unknown): boolean {
-  return value === undefined || (typeof value === 'string' && value.length <= MAX_LABEL);
-}
 
 function areLogprobs(values: unknown): boolean {
   return (

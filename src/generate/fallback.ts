@@ -32,10 +32,11 @@ export type RequestFor<M extends Member> = (member: M) => GenerateRequest;
  * Tries the members in turn until one delivers a first token; after that no other is tried. A full member refuses at
  * once while others are left; if those fail too, the request waits for it after all.
  *
- * An invalid request ends this at once, because another backend would reject it too.
+ * A member that cannot serve the request as it is, because of its own context, model or limits, is passed over as well.
+ * Any other mistake of the client ends this at once.
  *
- * @throws LMServError of the member if only one was tried; `unavailable` with the most informative message if there
- *   were more; the signal's reason when it aborts.
+ * @throws LMServError of the member if only one was tried; if there were more, the most informative refusal if all refused
+ *   the request, otherwise `unavailable` with the most informative message; the signal's reason when it aborts.
  */
 export async function openFirst<M extends Member>(
   members: readonly M[],
@@ -63,7 +64,7 @@ export async function openFirst<M extends Member>(
       } catch (thrown) {
         if (context.signal.aborted) throw thrown;
         const error = toLMServError(late.signal.aborted ? late.signal.reason : thrown);
-        if (isClients(error)) throw error;
+        if (isFinal(error)) throw error;
         failures.push(error);
         options.onFailure?.({ requestId: context.requestId, model, backend: backend.name, error });
         if (late.signal.aborted) break;
@@ -89,9 +90,12 @@ function* attempts<M extends Member>(
   for (const member of full) yield { member, mayFallBack: false };
 }
 
-/** Whether the request is invalid, so that another backend would reject it too. */
-function isClients(error: LMServError): boolean {
-  return error.status < 500 && !error.retryable;
+/** Codes with which a member says that it cannot serve this request: too long for it, no images, no tools, a limit. */
+const MEMBERS_OWN: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['context_length_exceeded', 'invalid_value']);
+
+/** Whether no other member may be asked, because the request is forbidden or dangerous. */
+function isFinal(error: LMServError): boolean {
+  return error.status < 500 && !error.retryable && !MEMBERS_OWN.has(error.code);
 }
 
 function noFirstToken(ms: number): LMServError {
@@ -108,8 +112,19 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'provider_rate_limited',
 ]);
 
+/** If all members refused the request: that it is too long, which clients can act on, or else what names a field. */
+function tellingRefusal(failures: readonly LMServError[]): LMServError | undefined {
+  if (!failures.every((error) => MEMBERS_OWN.has(error.code))) return undefined;
+  const tooLong = failures.findLast((error) => error.code === 'context_length_exceeded');
+  return tooLong ?? failures.find((error) => error.param !== undefined) ?? failures[0];
+}
+
 function summary(failures: readonly LMServError[], tried: number): LMServError {
-  const telling = failures.find((error) => !PASSING.has(error.code)) ?? failures[0];
+  const refusal = tellingRefusal(failures);
+  if (refusal !== undefined) return refusal;
+  // What may pass brings the client back; a refusal alone does not.
+  const others = failures.filter((error) => !MEMBERS_OWN.has(error.code));
+  const telling = others.find((error) => !PASSING.has(error.code)) ?? others[0];
   if (telling === undefined) return new LMServError('unavailable');
   if (tried === 1) return telling;
   const hints = failures.flatMap((error) => error.retryAfter ?? []);

@@ -1,4 +1,4 @@
-/** Server-sent events as OpenAI's servers use them: only `data:` fields matter, comments are pings. */
+/** Server-sent events as OpenAI's servers use them: `data:` fields, sometimes named by `event:`; comments are pings. */
 
 /** What a stream of bytes can be read as: a Node stream, a web stream's async iterator, a test's array. */
 export type ByteSource = AsyncIterable<Uint8Array | string>;
@@ -27,6 +27,9 @@ export const DONE = '[DONE]';
 /** Comment line that keeps a connection alive; every SSE parser drops it. */
 export const PING = ': ping\n\n';
 
+/** Receives the payload of an event, and its type if the event has one. */
+type OnData = (data: string, event: string | undefined) => void;
+
 /** Encodes one event; `data` must have no line break of its own, which JSON never has. */
 export function encodeSse(data: string): string {
   return `data: ${data}\n\n`;
@@ -41,16 +44,17 @@ export class SseDecoder {
   readonly #decoder = new TextDecoder();
   readonly #unended = new UnendedLine();
   #data: string | undefined;
+  #event: string | undefined;
   #size = 0;
 
   /**
-   * Takes the next chunk and calls `onData` with each payload that it completes; errors of `onData` are thrown. A
-   * callback instead of a generator, because this runs for every token.
+   * Takes the next chunk and calls `onData` with each payload that it completes, and with the event's type if it has one;
+   * errors of `onData` are thrown. A callback instead of a generator, because this runs for every token.
    *
    * @throws StreamTooLong when a line or an event, each of its lines counted as 64 characters more, is longer than 1 Mi
    *   characters.
    */
-  push(chunk: Uint8Array | string, onData: (data: string) => void): void {
+  push(chunk: Uint8Array | string, onData: OnData): void {
     const text = typeof chunk === 'string' ? chunk : this.#decoder.decode(chunk, { stream: true });
     let start = 0;
     for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
@@ -61,15 +65,18 @@ export class SseDecoder {
     if (start < text.length) this.#unended.add(text.slice(start));
   }
 
-  #readLine(ended: string, onData: (data: string) => void): void {
+  #readLine(ended: string, onData: OnData): void {
     const line = ended.endsWith('\r') ? ended.slice(0, -1) : ended;
     if (line.startsWith('data:')) this.#add(line.slice(line.charCodeAt(5) === 0x20 ? 6 : 5));
-    else if (line === '' && this.#data !== undefined) {
-      const data = this.#data;
-      this.#data = undefined;
-      this.#size = 0;
-      onData(data);
-    }
+    else if (line === '') this.#end(onData);
+    else if (line.startsWith('event:')) this.#event = line.slice(6).trim();
+  }
+
+  #end(onData: OnData): void {
+    const [data, event] = [this.#data, this.#event];
+    this.#data = this.#event = undefined;
+    this.#size = 0;
+    if (data !== undefined) onData(data, event);
   }
 
   #add(value: string): void {

@@ -27,7 +27,7 @@ beforeAll(async () => {
   const first = FAULTS.map((fault) => [`${fault}-first`, { members: [fault, 'demo'] }] as const);
   live = await new LiveServer((folder) => ({
     LMSERV_CONFIG: writeConfig(folder, {
-      models: { demo: demoModel({ slots: 2 }) },
+      models: { demo: demoModel({ slots: 2 }), small: demoModel({ slots: 1, context: 256 }) },
       remotes: {
         ...Object.fromEntries(FAULTS.map((fault) => [fault, backend(fault, 0.2)])),
         // It gives up in a day: only the group's own limit can end it.
@@ -38,6 +38,7 @@ beforeAll(async () => {
         'all-fail': { members: FAULTS },
         'two-groups': { members: ['refuses'], fallback: ['worse', 'local'] },
         worse: { members: ['fails', 'dies'] },
+        'small-first': { members: ['small', 'demo'] },
         local: { members: ['demo'] },
         'all-stuck': { members: ['stuck', 'demo'], firstTokenSecs: 0.5 },
       },
@@ -96,6 +97,28 @@ describe.each(FAULTS)('a first member that %s', (fault) => {
     expect(failed.length).toBeGreaterThanOrEqual(ROUTES.length);
     if (fault !== 'refuses') expect(new Set(remote.asked[fault])).toEqual(new Set([`Bearer ${CANARY}`]));
   });
+});
+
+test.each([
+  ['the next member takes a prompt that is too long for the first', 1_000, 200, 'demo'],
+  ['a prompt that fits stays at the first member', 10, 200, 'small'],
+  ['a prompt that is too long for all is 400', 10_000, 400, undefined],
+])('%s', async (_, words, status, model) => {
+  const long = [{ role: 'user', content: 'word '.repeat(words) }];
+  const reply = await ask('/v1/chat/completions', { model: 'small-first', messages: long, max_tokens: 2 });
+  expect(reply.status).toBe(status);
+  expect(json(reply).model).toBe(model);
+  if (status === 400) expect(json(reply).error.code).toBe('context_length_exceeded');
+});
+
+test('an image that no member takes is 400', async () => {
+  const content = [{ type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }];
+  const reply = await ask('/v1/chat/completions', {
+    model: 'small-first',
+    messages: [{ role: 'user', content }],
+  });
+  expect(reply.status).toBe(400);
+  expect(json(reply).error.message).toBe('messages: this model does not take images');
 });
 
 test('the fallback groups are tried in turn when all members fail', async () => {

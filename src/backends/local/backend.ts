@@ -20,10 +20,11 @@ import { toChildRequest, type ChildRequest } from './child-request.js';
 import { continuationOf } from './continuation.js';
 import { hasImage, ReplySoFar } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
+import { BadReply } from '../bad-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
-import { BadReply, ReplyReader } from '../reply-reader.js';
+import { ReplyReader } from '../reply-reader.js';
 import { workerInfo } from './worker-info.js';
 
 /** Max retries of a request whose worker failed before the first token. */

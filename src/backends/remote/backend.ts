@@ -4,15 +4,17 @@ import type {
   BackendStatus,
   GenerateContext,
   GenerateRequest,
+  JsonObject,
   OpenReply,
   Sink,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
+import { BadReply } from '../bad-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
-import { BadReply, ReplyReader } from '../reply-reader.js';
+import { ReplyReader } from '../reply-reader.js';
 import { withoutWorkers } from '../status.js';
 import { Circuit, type Permit } from './circuit.js';
 import { systemClock, wait, type Clock } from '../../time.js';
@@ -29,6 +31,7 @@ import {
 import { broken, fromConnection, fromRefusal, RemoteFailure, type Provider } from './failure.js';
 import type { RemoteOptions } from './options.js';
 import { createRedactor } from './redact.js';
+import { RejectedFields, withoutFields } from './rejected-fields.js';
 import { parseChunk } from './parse-chunk.js';
 import { toRemoteRequest } from './remote-request.js';
 import { retryWait } from './retry-policy.js';
@@ -51,8 +54,10 @@ const MAX_WORDS = 16 * 1024;
 interface Call {
   readonly request: GenerateRequest;
   readonly url: URL;
-  readonly body: string;
-  readonly provider: Provider;
+  /** Without the fields that the server has rejected so far. */
+  body: JsonObject;
+  /** Rejected by the server during this call, to be remembered if it takes the request without them. */
+  rejected: readonly string[];
   readonly context: GenerateContext;
   readonly sink: Sink;
   readonly began: number;
@@ -78,6 +83,7 @@ export class RemoteBackend implements Backend {
   readonly #dispatcher: Dispatcher;
   readonly #circuit: Circuit;
   readonly #redact: (text: string) => string;
+  readonly #rejected = new RejectedFields();
   readonly #calls = new Set<Call>();
   readonly #inUse: InUse;
   #stopping = false;
@@ -126,10 +132,13 @@ export class RemoteBackend implements Backend {
   async #run(call: Call): Promise<void> {
     this.#calls.add(call);
     try {
-      for (let failures = 1; ; failures += 1) {
+      for (let failures = 1; ;) {
         const failure = await this.#tried(call);
         if (failure === undefined) return;
-        await this.#waitToRetry(call, failure, failures);
+        if (!this.#leaveOut(call, failure)) {
+          await this.#waitToRetry(call, failure, failures);
+          failures += 1;
+        }
         call.sink.event({ type: 'retry', resumed: false });
       }
     } catch (thrown) {
@@ -163,12 +172,8 @@ export class RemoteBackend implements Backend {
     const call: Call = {
       request,
       url: routeUrl(this.#options.baseUrl, route),
-      body: JSON.stringify(body),
-      provider: {
-        name: this.name,
-        hasKey: Boolean(this.#options.apiKey),
-        clean: (text) => withoutPrompt(this.#redact(text.slice(0, MAX_WORDS)), request.body),
-      },
+      body: this.#rejected.without(body, this.#clock.now()),
+      rejected: [],
       context,
       sink,
       began: this.#clock.now(),
@@ -182,7 +187,7 @@ export class RemoteBackend implements Backend {
     return call;
   }
 
-  /** Makes one attempt. Returns a failure that may be retried and throws any other. */
+  /** Makes one attempt. Returns a failure after which there may be another and throws any other. */
   async #tried(call: Call): Promise<RemoteFailure | undefined> {
     try {
       await this.#attempt(call);
@@ -190,20 +195,48 @@ export class RemoteBackend implements Backend {
     } catch (thrown) {
       if (!(thrown instanceof RemoteFailure)) throw thrown;
       this.#log(thrown.error, call.context.requestId);
-      if (call.begun || !thrown.retry) throw thrown;
+      if (call.begun || !(thrown.retry || thrown.rejection?.dispensable)) throw thrown;
       return thrown;
     }
   }
 
-  /** Client mistakes and an open circuit are not logged; only the client learns of them. */
+  /** An open circuit is not logged; only the client learns of it. */
   #log(error: LMServError, requestId: string): void {
     const { code, providerStatus, message: reason, status } = error;
-    if (status === 400 || code === 'unavailable') return;
+    if (code === 'unavailable') return;
     const cause = (error.cause as Error | undefined)?.message;
+    const line = { requestId, backend: this.name, code, providerStatus, reason, cause };
+    if (status === 400)
+      this.#logger.info({ event: 'provider_refusal', ...line }, 'a provider refused a request');
+    else this.#logger.warn({ event: 'provider_failure', ...line }, 'a request to a provider failed');
+  }
+
+  /** Takes the fields that the server rejects, and that constrain nothing, out of the request. */
+  #leaveOut(call: Call, { rejection }: RemoteFailure): boolean {
+    if (!rejection?.dispensable) return false;
+    call.body = withoutFields(call.body, rejection.fields);
+    if (rejection.lasting) call.rejected = [...call.rejected, ...rejection.fields];
+    return true;
+  }
+
+  /** The server has taken the request without these fields. */
+  #remember(fields: readonly string[], requestId: string): void {
+    const added = fields.filter((field) => this.#rejected.add(field, this.#clock.now()));
+    if (added.length === 0) return;
     this.#logger.warn(
-      { event: 'provider_failure', requestId, backend: this.name, code, providerStatus, reason, cause },
-      'a request to a provider failed',
+      { event: 'provider_fields_rejected', requestId, backend: this.name, fields: added },
+      'a provider rejects fields, which it is not sent for an hour',
     );
+  }
+
+  /** The provider for the errors of one attempt. */
+  #provider({ request, body }: Call): Provider {
+    return {
+      name: this.name,
+      sent: body,
+      hasKey: Boolean(this.#options.apiKey),
+      clean: (text) => withoutPrompt(this.#redact(text.slice(0, MAX_WORDS)), request.body),
+    };
   }
 
   /** @throws the failure if it should not be retried. */
@@ -235,6 +268,7 @@ export class RemoteBackend implements Backend {
     const onBegun = () => {
       call.begun = true;
       this.#circuit.onFirstToken(permit);
+      this.#remember(call.rejected, requestId);
       call.onBegun();
     };
     const reader = new ReplyReader(call.request.body, call.sink, onBegun, false);
@@ -264,42 +298,52 @@ export class RemoteBackend implements Backend {
 
   async #exchange(call: Call, reader: ReplyReader, limit: TimeLimit): Promise<void> {
     let answered = false;
+    const provider = this.#provider(call);
     try {
       this.#armFirstToken(limit);
       const reply = await post(this.#dispatcher, {
         url: call.url,
-        body: call.body,
+        body: JSON.stringify(call.body),
         apiKey: this.#options.apiKey,
         fresh: this.#options.kind === 'llama',
         signal: limit.signal,
       });
       answered = true;
-      if (reply.statusCode !== 200) throw fromRefusal(call.provider, await readRefusal(reply));
+      // Frameworks that answer each POST with 201 serve models too.
+      if (reply.statusCode < 200 || reply.statusCode > 299)
+        throw fromRefusal(provider, await readRefusal(reply));
       if (isEncoded(reply)) throw this.#encoded(reply);
-      await this.#read(reply, call, reader, limit);
+      await this.#read(reply, call, provider, reader, limit);
     } catch (thrown) {
       // A disconnected client, or the timeout that ended the exchange, explains more than the resulting error.
       limit.signal.throwIfAborted();
       if (thrown instanceof RemoteFailure) throw thrown;
-      if (thrown instanceof BadReply) throw broken(`The provider ${this.name} ${thrown.message}`);
-      throw fromConnection(call.provider, thrown, answered);
+      if (thrown instanceof BadReply)
+        throw broken(`The provider ${this.name} ${provider.clean(thrown.message)}`);
+      throw fromConnection(provider, thrown, answered);
     }
   }
 
-  async #read(reply: Reply, call: Call, reader: ReplyReader, limit: TimeLimit): Promise<void> {
+  async #read(
+    reply: Reply,
+    call: Call,
+    provider: Provider,
+    reader: ReplyReader,
+    limit: TimeLimit,
+  ): Promise<void> {
     let ended = false;
+    let regular = false;
     try {
-      await readEvents(reply, {
+      regular = await readEvents(reply, {
         flow: call.context.flow,
-        onData: (data) => {
-          reader.chunk(parseChunk(call.provider, data));
+        onData: (data, event) => {
+          reader.chunk(parseChunk(provider, data, event));
           // If the event filled the client's buffers, the deadline does not run.
           if (!call.context.flow.held) this.#armNext(limit, reader);
         },
         onHeld: (held) => (held ? limit.disarm() : this.#armNext(limit, reader)),
       });
       ended = true;
-      reader.checkFinished();
     } catch (thrown) {
       // The text is complete: a failure while only the usage is missing does not invalidate it.
       if (!reader.finished || call.limit.signal.aborted) throw thrown;
@@ -308,6 +352,7 @@ export class RemoteBackend implements Backend {
       if (ended) drainAndRelease(reply);
       else reply.body.destroy();
     }
+    reader.checkFinished(regular);
   }
 
   /** Compressed replies are refused, because a few bytes can expand to gigabytes. */

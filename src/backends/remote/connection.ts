@@ -2,6 +2,7 @@ import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import type { Flow } from '../../contract.js';
 import { Pace } from '../../wire/pace.js';
 import { DONE, SseDecoder } from '../../wire/sse.js';
+import { BadReply } from '../bad-reply.js';
 import type { RemoteOptions } from './options.js';
 import { readRetryAfter } from './retry-policy.js';
 import type { Refusal } from './failure.js';
@@ -95,19 +96,19 @@ export async function readRefusal(reply: Reply): Promise<Refusal> {
 export interface ReadOptions {
   /** Holds the server's socket back while the client does not read. */
   readonly flow: Flow;
-  /** Called synchronously with the data of each event; what it throws ends the reading and is thrown. */
-  readonly onData: (data: string) => void;
+  /** Called synchronously with the data and type of each event; what it throws ends the reading and is thrown. */
+  readonly onData: (data: string, event: string | undefined) => void;
   /** Called when the reply is held back or released. */
   readonly onHeld: (held: boolean) => void;
 }
 
 /**
- * Reads the events of a streamed reply, and resolves at `[DONE]` or its end.
+ * Reads the events of a streamed reply. Resolves with true at `[DONE]` or the end of a reply in one piece, and with false
+ * when the stream just ends.
  *
- * @throws undici's errors, StreamTooLong, what `onData` throws.
+ * @throws undici's errors, StreamTooLong, BadReply, what `onData` throws.
  */
-export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOptions): Promise<void> {
-  const events = new SseDecoder();
+export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOptions): Promise<boolean> {
   const detach = flow.attach({
     pause: () => {
       body.pause();
@@ -118,29 +119,95 @@ export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOption
       body.resume();
     },
   });
-  return new Promise<void>((resolve, reject) => {
+  return new Promise<boolean>((resolve, reject) => {
     let settled = false;
     const pace = new Pace(body, () => flow.held);
-    const take = (data: string) => {
+    const take = (data: string, event: string | undefined) => {
       if (settled) return;
-      settled = data === DONE;
-      if (settled) resolve();
-      else onData(data);
+      const trimmed = data.length > LONGEST_MARK ? data : data.trim();
+      settled = trimmed === DONE;
+      if (settled) resolve(true);
+      // Without data, an event is a sign of life.
+      else if (trimmed !== '') onData(data, event);
     };
-    body.on('data', (bytes: Buffer) => {
+    const events = new ReplyDecoder(take);
+    const run = (work: () => void) => {
       if (settled) return;
       try {
-        pace.run(() => events.push(bytes, take));
+        pace.run(work);
       } catch (error) {
         settled = true;
         reject(error);
       }
-    });
+    };
+    body.on('data', (bytes: Buffer) => run(() => events.push(bytes)));
     // undici destroys the body when the signal aborts, even one that is fully buffered and held back.
     body.once('error', reject);
-    body.once('end', resolve);
-    body.once('close', resolve);
+    body.once('end', () => {
+      run(() => events.end());
+      resolve(events.isWhole);
+    });
+    body.once('close', () => resolve(false));
   }).finally(detach);
+}
+
+/** Events of more characters are not compared with `[DONE]` or examined for being blank. */
+const LONGEST_MARK = 64;
+
+/** Max characters of a reply in one piece, which is parsed without a pause. */
+const MAX_WHOLE = 16 * 1024 * 1024;
+
+/**
+ * Decodes the body of a reply by what it begins with, whatever its content type says: events, or, from a server that does
+ * not stream, one JSON text, which is passed on like the data of an event.
+ */
+class ReplyDecoder {
+  readonly #onData: (data: string, event: string | undefined) => void;
+  readonly #text = new TextDecoder();
+  readonly #events = new SseDecoder();
+  /** The pieces of a JSON text; undefined for events. */
+  #whole: string[] | undefined;
+  #size = 0;
+  #begun = false;
+  #endsWithReturn = false;
+
+  constructor(onData: (data: string, event: string | undefined) => void) {
+    this.#onData = onData;
+  }
+
+  /** The reply came in one piece. */
+  get isWhole(): boolean {
+    return this.#whole !== undefined;
+  }
+
+  /** @throws StreamTooLong, BadReply, what `onData` throws. */
+  push(bytes: Buffer): void {
+    let text = this.#text.decode(bytes, { stream: true });
+    if (!this.#begun) {
+      text = text.trimStart();
+      if (text === '') return;
+      this.#begun = true;
+      if (text.startsWith('<')) throw new BadReply('sent a web page instead of a reply; check its baseUrl');
+      if (text.startsWith('{') || text.startsWith('[')) this.#whole = [];
+    }
+    if (!this.#whole) return this.#events.push(this.#withLineFeeds(text), this.#onData);
+    this.#size += text.length;
+    if (this.#size > MAX_WHOLE) throw new BadReply('sent a reply of more than 16 Mi characters');
+    this.#whole.push(text);
+  }
+
+  /** The body has ended in good order: the last event may lack its blank line. */
+  end(): void {
+    if (this.#whole) this.#onData(this.#whole.join(''), undefined);
+    else this.#events.push('\n\n', this.#onData);
+  }
+
+  /** Lines may end with a carriage return alone, which JSON never contains. */
+  #withLineFeeds(text: string): string {
+    const rest = this.#endsWithReturn && text.startsWith('\n') ? text.slice(1) : text;
+    if (text !== '') this.#endsWithReturn = text.endsWith('\r');
+    return rest.includes('\r') ? rest.replace(/\r\n?/g, '\n') : rest;
+  }
 }
 
 /** Drains a finished reply, so that its connection can serve another request once the server has ended the reply. */

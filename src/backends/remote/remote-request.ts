@@ -1,4 +1,5 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
+import { LMServError } from '../../errors.js';
 import { toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
 
@@ -29,10 +30,13 @@ const OPENAI_FIELDS = [
   'reasoning_effort',
 ] as const;
 
+/** llama.cpp's fields that the client relies on: a server that does not know them cannot serve the request. */
+const LLAMA_CONSTRAINTS = ['grammar', 'json_schema'] as const;
+
 /** Always streamed, even for other clients, to distinguish a silent server from a slow one. */
 const STREAM = { stream: true, stream_options: { include_usage: true } } as const;
 
-/** Translates a request for the remote server. */
+/** Translates a request for the remote server. @throws LMServError `invalid_value` for one that it cannot serve. */
 export function toRemoteRequest(
   request: GenerateRequest,
   options: Pick<RemoteOptions, 'kind' | 'model' | 'maxTokensField'>,
@@ -50,6 +54,11 @@ function llamaFields(request: GenerateRequest): JsonObject {
 }
 
 function openAiFields(body: JsonObject): JsonObject {
+  const constraint = LLAMA_CONSTRAINTS.find((name) => body[name] !== undefined);
+  if (constraint !== undefined) {
+    const message = `${constraint}: this model's server takes OpenAI's fields only`;
+    throw new LMServError('invalid_value', message, { param: constraint });
+  }
   const fields: JsonObject = body.max_tokens === undefined ? {} : { max_tokens: body.max_tokens };
   for (const name of OPENAI_FIELDS) {
     const value = body[name];

@@ -35,13 +35,17 @@ test('a valid reply is passed on unchanged', async () => {
   });
 });
 
-test('a wrong index is corrected, text after the finish and a second usage are dropped', async () => {
-  const finished = [
+test('a wrong index, text after the finish and a second usage do no harm, and nothing is lost', async () => {
+  const { events } = await reply(
+    prefill,
     { ...text, index: 5 },
     { ...finish, index: -1 },
-  ];
-  const { events } = await reply(prefill, ...finished, text, finish, usage, usage);
-  expect(events).toEqual([prefill, text, finish, usage]);
+    text,
+    finish,
+    usage,
+    usage,
+  );
+  expect(events).toEqual([prefill, text, text, finish, usage]);
 });
 
 test('missing usage is counted', async () => {

@@ -1,5 +1,6 @@
 import type { JsonObject, ReplyEvent } from '../../../src/contract.js';
-import { ReplyReader, type Chunk } from '../../../src/backends/reply-reader.js';
+import type { Chunk } from '../../../src/backends/chunk.js';
+import { ReplyReader } from '../../../src/backends/reply-reader.js';
 import { parseChunk } from '../../../src/backends/remote/parse-chunk.js';
 
 const delta = (value: object, finish_reason: string | null = null) => ({
@@ -38,21 +39,60 @@ test('usage in every chunk is passed on once, the last one', () => {
     { ...delta({ content: 'a' }), usage: { prompt_tokens: 3, completion_tokens: 1 } },
     { ...delta({}, 'stop'), usage: { prompt_tokens: 3, completion_tokens: 2 } },
   );
-  expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish']);
-  const usage = { promptTokens: 3, completionTokens: 2, cachedTokens: 0 };
-  expect(usageOf(made)).toEqual({ type: 'usage', usage });
+  expect(events.map((event) => event.type)).toEqual(['prefill', 'text']);
+  expect(usageOf(made)).toEqual({
+    type: 'usage',
+    usage: { promptTokens: 3, completionTokens: 2, cachedTokens: 0 },
+  });
 });
 
-test('a second finish, and text after the first, are dropped', () => {
-  const events = read(reader(), delta({ content: 'a' }, 'length'), delta({ content: 'b' }, 'stop'));
-  expect(events).toEqual([
+/** Reads chunks of a reply that then ends, and returns its events. */
+function readWhole(made: ReturnType<typeof reader>, ...chunks: unknown[]): ReplyEvent[] {
+  read(made, ...chunks);
+  made.checkFinished();
+  made.end();
+  return made.events;
+}
+
+const said = (content: string, finish_reason?: unknown) => ({
+  choices: [{ delta: { content }, finish_reason }],
+});
+
+test.each([
+  ['once, at the end', [said('a'), said('b', 'stop')], 'stop'],
+  ['before more text', [said('a', 'stop'), said('b')], 'stop'],
+  ['with each chunk', [said('a', 'stop'), said('b', 'length')], 'length'],
+  ['twice, the second time by a proxy', [said('a'), said('b', 'length'), said('', 'stop')], 'length'],
+  [
+    'without a delta',
+    [said('a'), said('b'), { choices: [{ finish_reason: 'content_filter' }] }],
+    'content_filter',
+  ],
+  [
+    'beside an empty delta',
+    [said('a'), said('b'), { choices: [{ delta: null, finish_reason: 'stop' }] }],
+    'stop',
+  ],
+  ['after empty ones', [said('a', ''), said('b', null), said('', 'null'), said('', 'stop')], 'stop'],
+])('a finish reason that comes %s ends the reply, and no text is lost', (_, chunks, reason) => {
+  expect(readWhole(reader(), ...chunks)).toEqual([
     { type: 'prefill', promptTokens: 100 },
-    text('a'),
-    { type: 'finish', index: 0, reason: 'length' },
+    { type: 'text', index: 0, text: 'a' },
+    { type: 'text', index: 0, text: 'b' },
+    { type: 'finish', index: 0, reason },
+    { type: 'usage', usage: { promptTokens: 100, completionTokens: 2, cachedTokens: 0 } },
   ]);
 });
 
-test('reasoning and tool calls count as tokens', () => {
+test('text after a finish reason shows that it was not the end, so a cut is a cut', () => {
+  const made = reader();
+  read(made, said('a', 'stop'));
+  expect(made.finished).toBe(true);
+  read(made, said('b', 'stop'));
+  expect(made.finished).toBe(false);
+});
+
+test('reasoning and tool calls are tokens', () => {
   const made = reader();
   expect(made.begun).toBe(false);
   read(made, { prompt_progress: { total: 3 } });
@@ -73,10 +113,17 @@ test('prefill progress gives the prompt’s tokens when there is no usage', () =
 });
 
 test.each([
-  delta({ tool_calls: [{ index: 'x' }] }),
-  delta({ tool_calls: 5 }),
-  delta({ content: [{ type: 'text' }] }),
-  { usage: { prompt_tokens: -1, completion_tokens: 1e99 } },
+  { choices: [{ delta: { tool_calls: [{ index: 'x' }] } }] },
+  { choices: [{ delta: { tool_calls: 5 } }] },
+  { choices: [{ delta: { content: [{ type: 'text' }] } }] },
+  { choices: [{ delta: { content: 5 } }] },
+  { choices: [{ delta: { content: [[[[[['a']]]]]] } }] },
+  { choices: [{ delta: { reasoning: true } }] },
+  { choices: { 0: { delta: { content: 'a' } } } },
+  { choices: [{ delta: { tool_calls: [null] } }] },
+  { choices: [{ delta: { tool_calls: [{ index: -1 }] } }] },
+  { choices: [{ delta: { tool_calls: [{ function: { name: 'f', arguments: 5 } }] } }] },
+  { choices: [{ delta: { tool_calls: [{ function: { name: 'f', arguments: ['a'] } }] } }] },
   { prompt_progress: { total: 'many' } },
   ...[[{ token: 5, logprob: 0 }], [{ token: 'a', logprob: 0, top_logprobs: 5 }], 'many'].map((content) => ({
     choices: [{ delta: { content: 'a' }, logprobs: { content } }],
@@ -87,7 +134,7 @@ test.each([
   expect(() => read(reader(), chunk)).toThrow('sent something that is not part of a reply');
 });
 
-const provider = { name: 'far', clean: (text: string) => text, hasKey: false };
+const provider = { name: 'far', sent: {}, clean: (text: string) => text, hasKey: false };
 
 test('JSON that is not an object is not a chunk', () => {
   const message = 'The provider far sent something that is not part of a reply';
@@ -112,20 +159,6 @@ test.each([
   const made = reader(more);
   const chunk = { choices: [{ delta: { content: 'a' }, logprobs: { content: logprobs } }] };
   expect(read(made, chunk)[1]).toEqual({ type: 'text', index: 0, text: 'a', ...(there ? { logprobs } : {}) });
-});
-
-test('tool calls are numbered as they appear', () => {
-  const call = (index: number) => delta({ tool_calls: [{ index, function: { arguments: '1' } }] });
-  const events = read(reader(), call(60_000_000), call(7), call(60_000_000), call(0));
-  const numbers = events.flatMap((event) => (event.type === 'tool_call' ? event.call.index : []));
-  expect(numbers).toEqual([0, 1, 0, 2]);
-});
-
-test('more than 128 tool calls break the reply', () => {
-  const made = reader();
-  const call = (index: number) => delta({ tool_calls: [{ index }] });
-  for (let index = 0; index < 128; index += 1) read(made, call(index));
-  expect(() => read(made, call(128))).toThrow('made more than 128 tool calls');
 });
 
 test.each([
@@ -175,23 +208,25 @@ describe('the events', () => {
 
   test('contain text, reasoning under both names, finish and usage', () => {
     const made = reader();
-    const prompt_tokens_details = { cached_tokens: 3 };
     read(
       made,
       { prompt_progress: { total: 1 } },
       delta({ reasoning_content: 'a' }),
       delta({ reasoning: 'b' }),
       delta({ content: 'c' }),
-      delta({}, 'function_call'),
-      { choices: [], usage: { prompt_tokens: 1, completion_tokens: 2, prompt_tokens_details } },
+      delta({}, 'length'),
+      {
+        choices: [],
+        usage: { prompt_tokens: 1, completion_tokens: 2, prompt_tokens_details: { cached_tokens: 3 } },
+      },
     );
     made.end();
     expect(made.events).toEqual([
       { type: 'prefill', promptTokens: 1 },
       { type: 'reasoning', index: 0, text: 'a' },
       { type: 'reasoning', index: 0, text: 'b' },
-      text('c'),
-      { type: 'finish', index: 0, reason: 'tool_calls' },
+      { type: 'text', index: 0, text: 'c' },
+      { type: 'finish', index: 0, reason: 'length' },
       { type: 'usage', usage: { promptTokens: 1, completionTokens: 2, cachedTokens: 3 } },
     ]);
   });
@@ -212,14 +247,168 @@ describe('the events', () => {
     expect(first).toMatchObject({ call: { index: 0, id, name: 'f' } });
     expect(second).toEqual({ type: 'tool_call', index: 0, call: { index: 0, arguments: '{' } });
   });
+
+  /** The text and the reasoning of a reply that one choice makes. */
+  const texts = (choice: object) => {
+    const events = read(reader(), { choices: [choice] });
+    const of = (type: string) =>
+      events.map((event) => (event.type === type && 'text' in event ? event.text : ''));
+    return { text: of('text').join(''), reasoning: of('reasoning').join('') };
+  };
+  const content = (value: unknown) => ({ delta: { content: value } });
+  const text = (value: string) => ({ type: 'text', text: value });
+
+  test.each([
+    ['a text', content('a'), 'a', ''],
+    ['a text part', content([text('a')]), 'a', ''],
+    [
+      'several parts',
+      content([text('a'), 'b', { text: 'c' }, null, { type: 'output_text', text: 'd' }]),
+      'abcd',
+      '',
+    ],
+    ['one part without a list', content(text('a')), 'a', ''],
+    ['an empty list', content([]), '', ''],
+    ['a part whose text is null', content([{ type: 'text', text: null }]), '', ''],
+    ['Mistral’s thoughts', content([{ type: 'thinking', thinking: [text('hm')] }, text('a')]), 'a', 'hm'],
+    ['thoughts as a text', content([{ type: 'thinking', thinking: 'hm' }]), '', 'hm'],
+    ['a reasoning part', content([{ type: 'reasoning', text: 'hm' }]), '', 'hm'],
+    [
+      'a summary',
+      content([{ type: 'reasoning', summary: [{ type: 'summary_text', text: 'hm' }] }]),
+      '',
+      'hm',
+    ],
+    ['thoughts that cannot be read', content([{ type: 'redacted_thinking', data: 'x' }, text('a')]), 'a', ''],
+    ['references', content([text('a'), { type: 'reference', reference_ids: [1] }]), 'a', ''],
+    ['a refusal part', content([{ type: 'refusal', refusal: 'no' }]), 'no', ''],
+    ['a refusal', { delta: { content: null, refusal: 'no' } }, 'no', ''],
+    ['a message', { message: { content: 'a', reasoning_content: 'hm' } }, 'a', 'hm'],
+    ['a message beside an empty delta', { delta: {}, message: { content: 'a' } }, 'a', ''],
+    ['the reply so far beside a delta', { delta: { content: 'b' }, message: { content: 'ab' } }, 'b', ''],
+    ['reasoning_content', { delta: { reasoning_content: 'hm' } }, '', 'hm'],
+    ['reasoning', { delta: { reasoning_content: '', reasoning: 'hm' } }, '', 'hm'],
+    ['reasoning under two names', { delta: { reasoning_content: 'hm', reasoning: 'hm' } }, '', 'hm'],
+    ['thinking', { delta: { thinking: 'hm', content: 'a' } }, 'a', 'hm'],
+    ['reasoning_text', { delta: { reasoning_text: 'hm' } }, '', 'hm'],
+    ['reasoning as parts', { delta: { reasoning: [{ type: 'reasoning.text', text: 'hm' }] } }, '', 'hm'],
+    ['no delta', { delta: null, text: null }, '', ''],
+  ])('%s', (_, choice, shownText, shownReasoning) => {
+    expect(texts(choice)).toEqual({ text: shownText, reasoning: shownReasoning });
+  });
+
+  test('reasoning comes before the text of the same chunk', () => {
+    const events = read(reader(), delta({ content: 'a', reasoning_content: 'hm' }));
+    expect(events.map(({ type }) => type)).toEqual(['prefill', 'reasoning', 'text']);
+  });
+
+  test.each(['image_url', 'input_audio', 'tool_use', 5, 'x y'])(
+    'a part of type %j is not dropped',
+    (type) => {
+      expect(() => read(reader(), delta({ content: [{ type, text: 'a' }] }))).toThrow(
+        'sent content of a type that is not known here',
+      );
+    },
+  );
+
+  test.each([
+    ['the one with number 0', [1, 0], 'b'],
+    ['the first without numbers', [undefined, 3], 'a'],
+    ['the lowest where there is no 0', [2, 1], 'b'],
+    ['one that is null as 0', [1, null], 'b'],
+  ])('of several choices counts %s', (_, numbers, expected) => {
+    const made = reader();
+    const choices = numbers.map((index, at) => ({ index, delta: { content: 'ab'[at] } }));
+    read(made, { choices }, { choices: choices.toReversed() });
+    expect(made.pieces).toEqual([expected, expected]);
+  });
+
+  test.each([
+    ['numbers as texts', { usage: { prompt_tokens: '7', completion_tokens: '5' } }, [7, 5, 0]],
+    ['nothing but null', { usage: { prompt_tokens: null, completion_tokens: null } }, [100, 1, 0]],
+    ['null for one', { usage: { prompt_tokens: 7, completion_tokens: null } }, [7, 1, 0]],
+    ['zeros', { usage: { prompt_tokens: 0, completion_tokens: 0 } }, [100, 1, 0]],
+    ['impossible numbers', { usage: { prompt_tokens: -1, completion_tokens: 1e99 } }, [100, 1, 0]],
+    ['no object', { usage: 'none' }, [100, 1, 0]],
+    ['other names', { usage: { input_tokens: 7, output_tokens: 5 } }, [7, 5, 0]],
+    ['Groq’s place', { x_groq: { usage: { prompt_tokens: 7, completion_tokens: 5 } } }, [7, 5, 0]],
+    [
+      'Moonshot’s',
+      { choices: [{ usage: { prompt_tokens: 7, completion_tokens: 5, cached_tokens: 3 } }] },
+      [7, 5, 3],
+    ],
+    [
+      'DeepSeek’s cache',
+      { usage: { prompt_tokens: 7, completion_tokens: 5, prompt_cache_hit_tokens: 3 } },
+      [7, 5, 3],
+    ],
+  ])('usage with %s', (_, chunk, [promptTokens, completionTokens, cachedTokens]) => {
+    const made = reader();
+    read(made, delta({ content: 'a' }), chunk, delta({}, 'stop'), { choices: [] });
+    expect(usageOf(made)).toEqual({ type: 'usage', usage: { promptTokens, completionTokens, cachedTokens } });
+  });
+
+  test('usage without numbers does not replace one with numbers', () => {
+    const made = reader();
+    read(
+      made,
+      delta({ content: 'a' }, 'stop'),
+      { usage: { prompt_tokens: 7, completion_tokens: 5 } },
+      { usage: { prompt_tokens: 0, completion_tokens: null } },
+    );
+    expect(usageOf(made)).toMatchObject({ usage: { promptTokens: 7, completionTokens: 5 } });
+  });
+});
+
+describe('the end', () => {
+  const call = (fragment: string) => ({
+    choices: [{ delta: { tool_calls: [{ index: 0, function: { name: 'f', arguments: fragment } }] } }],
+  });
+  const end = (regular: boolean, ...chunks: unknown[]) => {
+    const made = reader();
+    read(made, ...chunks);
+    made.checkFinished(regular);
+    made.end();
+    return made.events.at(-2);
+  };
+
+  test.each([
+    ['text', [said('a')], 'stop'],
+    ['a whole call', [call('{"a":1}')], 'tool_calls'],
+    ['a call without arguments', [call('')], 'tool_calls'],
+  ])('that the server calls regular needs no finish reason after %s', (_, chunks, reason) => {
+    expect(end(true, ...chunks)).toEqual({ type: 'finish', index: 0, reason });
+  });
+
+  test.each([
+    ['nothing', true, []],
+    ['an empty text', true, [said('')]],
+    ['reasoning alone', true, [{ choices: [{ delta: { reasoning: 'hm' } }] }]],
+    ['half a call', true, [call('{"a":')]],
+    ['text whose stream just ends', false, [said('a')]],
+  ])('without a finish reason after %s is a break', (_, regular, chunks) => {
+    expect(() => end(regular, ...chunks)).toThrow('ended its reply before it was finished');
+  });
+
+  test.each([
+    ['stop', 'tool_calls'],
+    ['tool_calls', 'tool_calls'],
+    ['function_call', 'tool_calls'],
+    ['length', 'length'],
+    ['content_filter', 'content_filter'],
+  ])('of a reply with a call and the reason %s is %s', (given, reason) => {
+    expect(end(false, call('{}'), said('', given))).toEqual({ type: 'finish', index: 0, reason });
+  });
 });
 
 test('a reply without tokens begins with its finish, and is then complete', () => {
   const made = reader();
   expect(() => made.checkFinished()).toThrow('ended its reply before it was finished');
-  read(made, delta({}, 'stop'));
-  expect(made.begins).toEqual([2]);
+  read(made, { choices: [{ delta: {}, finish_reason: 'stop' }] });
+  expect(made.begun).toBe(true);
   expect(() => made.checkFinished()).not.toThrow();
+  made.end();
+  expect(made.begins).toEqual([2]);
 });
 
 test('an error of the sink is thrown, and the reply has not begun', () => {
@@ -242,6 +431,9 @@ test('the usage of a resumed reply counts the original prompt and all tokens', (
   const carried = made.tokens;
   made.event(text('c'));
   made.event({ type: 'usage', usage: { promptTokens: 12, completionTokens: 1, cachedTokens: 11 } });
-  const usage = { promptTokens: 10, completionTokens: 3, cachedTokens: 10 };
-  expect(usageOf(made, carried)).toEqual({ type: 'usage', usage });
+  made.event({ type: 'finish', index: 0, reason: 'stop' });
+  expect(usageOf(made, carried)).toEqual({
+    type: 'usage',
+    usage: { promptTokens: 10, completionTokens: 3, cachedTokens: 10 },
+  });
 });

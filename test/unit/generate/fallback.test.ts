@@ -28,6 +28,8 @@ describe('goes on to the next member', () => {
     'starting',
     'queue_timeout',
     'internal_error',
+    'context_length_exceeded',
+    'invalid_value',
   ] as const)('after %s', async (code) => {
     const backends = [failing('a', code), new FakeBackend('b'), new FakeBackend('c')];
     const its = context();
@@ -84,7 +86,7 @@ describe('does not go on', () => {
     expect(timesAsked(backends)).toEqual([1, 0]);
   });
 
-  test.each(['invalid_value', 'context_length_exceeded', 'model_not_found', 'forbidden'] as const)(
+  test.each(['special_token', 'prompt_quarantined', 'model_not_found', 'forbidden'] as const)(
     'after %s, which is the client’s own',
     async (code) => {
       const backends = [failing('a', code), new FakeBackend('b')];
@@ -159,6 +161,39 @@ describe('when all fail', () => {
     // The full one was asked once more, to wait there.
     expect(its.trace.attempts).toBe(4);
   });
+
+  const invalid = (message: string, param?: string) => new LMServError('invalid_value', message, { param });
+  const tooLong = (message: string) =>
+    new LMServError('context_length_exceeded', message, { param: 'messages' });
+
+  test.each([
+    ['the only one', [tooLong('8 tokens')], '8 tokens'],
+    ['the first', [invalid('no images'), invalid('no audio')], 'no images'],
+    ['what names a field', [invalid('bad'), invalid('no tools', 'tools')], 'no tools'],
+    [
+      'the last context',
+      [tooLong('8 tokens'), invalid('no tools', 'tools'), tooLong('16 tokens')],
+      '16 tokens',
+    ],
+  ])('because they cannot take such a request, it is a 400: %s', async (_, errors, message) => {
+    const backends = errors.map((error, position) => new FakeBackend(`b${position}`, fails(error)));
+    const { thrown } = await run(serve(backends, context()));
+    expect(thrown).toMatchObject({ status: 400, message });
+    expect(errors).toContain(thrown);
+  });
+
+  test.each([
+    ['is down', 'provider_api_error', 'No backend can serve this request now: b'],
+    ['is full', 'queue_full', 'No backend can serve this request now: b'],
+    ['starts', 'starting', 'No backend can serve this request now: b'],
+  ] as const)(
+    'and one that might take the request %s, a later attempt may succeed',
+    async (_, code, message) => {
+      const backends = [new FakeBackend('a', fails(tooLong('8 tokens'))), failing('b', code, 'b')];
+      const { thrown } = await run(serve(backends, context()));
+      expect(thrown).toMatchObject({ code: 'unavailable', status: 503, message });
+    },
+  );
 
   test('the soonest time to come again is told', async () => {
     const limited = (retryAfter: number) =>

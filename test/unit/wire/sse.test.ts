@@ -74,6 +74,19 @@ test('leaving early ends the source', async () => {
   expect(ended).toBe(true);
 });
 
+test('the type of an event comes with its data, and only with it', () => {
+  const events: unknown[] = [];
+  new SseDecoder().push(
+    'event: error\ndata: a\n\ndata: b\nevent:ping\n\nevent: error\n\ndata: c\n\n',
+    (...event) => void events.push(event),
+  );
+  expect(events).toEqual([
+    ['a', 'error'],
+    ['b', 'ping'],
+    ['c', undefined],
+  ]);
+});
+
 test('what a callback throws is thrown', () => {
   const events = new SseDecoder();
   const onData = () => {

@@ -463,7 +463,7 @@ describe('failures after the first token', () => {
 
   test.each([
     ['a cut', diesAfter(sse(token('a')))],
-    ['an end without a finish', streams(sse(token('a'), '[DONE]'))],
+    ['an end without a finish', streams(sse(token('a')))],
     ['an error event', streams(sse(token('a'), { error: { message: 'worker died' } }))],
     ['a finish that is an error', streams(sse(token('a'), finish('error'), '[DONE]'))],
     ['a line that is no JSON', streams(`${sse(token('a'))}data: oops\n\n${sse(finish())}`)],
@@ -493,6 +493,46 @@ describe('refusals', () => {
     [401, error({}), 'configuration_error', 500],
     [403, error({}), 'configuration_error', 500],
     [402, error({}), 'provider_api_error', 502],
+    [400, error({ type: 'invalid_request_error', message: 'no', param: 'model' }), 'provider_api_error', 502],
+    [
+      400,
+      [{ error: { message: 'API key not valid.', status: 'INVALID_ARGUMENT' } }],
+      'configuration_error',
+      500,
+    ],
+    [400, [{ error: { message: 'no', status: 'INVALID_ARGUMENT' } }], 'invalid_value', 400],
+    [400, { object: 'error', message: 'no', type: 'BadRequestError' }, 'invalid_value', 400],
+    [400, error({ code: 'content_filter' }), 'invalid_value', 400],
+    [422, { detail: 'no' }, 'invalid_value', 400],
+    [
+      422,
+      { error: '`inputs` must have less than 8 tokens', error_type: 'validation' },
+      'context_length_exceeded',
+      400,
+    ],
+    [400, { message: 'prompt is too long: 9 tokens > 8 maximum' }, 'context_length_exceeded', 400],
+    [400, { error: { message: 'Please reduce the length of the messages' } }, 'context_length_exceeded', 400],
+    ...[
+      'The input exceeds the maximum context limit of 8 tokens.',
+      'Your input exceeds the context window of this model',
+      'expected a string too long; maximum length 8',
+      'Invalid request: Your request exceeded model token limit: 8',
+      'The input token count (9) exceeds the maximum number of tokens allowed (8).',
+      'Input is too long for requested model.',
+      'This model’s maximum prompt length is 8 but the request contains 9 tokens.',
+      'Range of input length should be [1, 8]',
+    ].map((message) => [400, { error: { message } }, 'context_length_exceeded', 400] as const),
+    [400, 'data: {"error":{"type":"invalid_request_error","message":"no"}}\n\n', 'invalid_value', 400],
+    [413, '<html>nginx</html>', 'context_length_exceeded', 400],
+    [
+      500,
+      { error: { message: 'the request exceeds the available context size' } },
+      'context_length_exceeded',
+      400,
+    ],
+    [500, { error: { message: 'image input is not supported' } }, 'invalid_value', 400],
+    [404, { error: { message: 'No endpoints found that support tool use' } }, 'invalid_value', 400],
+    [400, { error: 'llava does not support tools' }, 'invalid_value', 400],
     [404, '<html>nginx</html>', 'provider_api_error', 502],
     [429, error({ code: 'insufficient_quota' }), 'provider_rate_limited', 429],
   ] as const)('%i %j is %s, and not tried again', async (status, body, code, shown) => {
@@ -502,6 +542,36 @@ describe('refusals', () => {
     expect(thrown).toMatchObject({ code, status: shown, providerStatus: status });
     expect(server.asked).toHaveLength(1);
     expect(far.status().ready).toBe(true);
+  });
+
+  test.each([
+    ['llava does not support tools', 'tools'],
+    ["this model doesn't accept function calls", 'tools'],
+    ['This model does not support image input', 'messages'],
+    ["images aren't supported", 'messages'],
+    ['No endpoints found that support image input', 'messages'],
+  ])('of what a model cannot do name the field: %s', async (message, param) => {
+    const server = await serve(refuses(400, error({ message })));
+    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    expect(thrown).toMatchObject({ code: 'invalid_value', message, param });
+  });
+
+  test.each([
+    [{ error: { error: { message: 'because' } } }, 'because'],
+    [
+      { error: { message: 'Provider returned error', metadata: { raw: '{"message":"because"}' } } },
+      'Provider returned error; because',
+    ],
+    [{ statusCode: 502, message: ['one', 'two'], error: 'Bad Gateway' }, 'Bad Gateway; one; two'],
+    [{ detail: [{ loc: ['body', 'messages', 0], msg: 'because' }] }, 'messages.0: because'],
+    [{ message: { detail: [{ loc: ['body'], msg: 'because' }] } }, 'because'],
+    [{ success: false, errors: [{ code: 1, message: 'because' }] }, 'because'],
+    [{ base_resp: { status_code: 1, status_msg: 'because' } }, 'because'],
+    [{ error: { details: [{ fieldViolations: [{ field: 'x', description: 'because' }] }] } }, 'because'],
+  ])('of the form %j are understood', async (body, words) => {
+    const server = await serve(refuses(500, body));
+    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    expect((thrown as Error).message).toBe(`The provider far answered 500: ${words}`);
   });
 
   test('name the field', async () => {
@@ -630,8 +700,12 @@ describe('the circuit', () => {
     expect(textOf((await run(pull(far, chat, context()))).events)).toBe('Hello');
   });
 
-  test('does not open for a server that is only busy', async () => {
-    const server = await serve(refuses(503, {}, { 'retry-after': '1' }));
+  test.each([
+    ['is only busy', refuses(503, {}, { 'retry-after': '1' })],
+    ['cannot take such requests', refuses(500, { error: { message: 'image input is not supported' } })],
+    ['has a smaller context', refuses(400, { error: { code: 'context_length_exceeded' } })],
+  ])('does not open for a server that %s', async (_, answer) => {
+    const server = await serve(answer);
     const { backend: far } = backend(server.url);
     for (let count = 0; count < 6; count += 1) await run(pull(far, chat, context()));
     expect(server.asked).toHaveLength(6);

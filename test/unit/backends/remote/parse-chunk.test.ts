@@ -1,7 +1,7 @@
 import { jest } from '@jest/globals';
 import { parseChunk } from '../../../../src/backends/remote/parse-chunk.js';
 
-const provider = { name: 'far', clean: (text: string) => text, hasKey: false };
+const provider = { name: 'far', sent: {}, clean: (text: string) => text, hasKey: false };
 
 test('a deeply nested error is one like any other', () => {
   const deep = `{"error":{"message":${'['.repeat(5_000)}${']'.repeat(5_000)}}}`;

@@ -16,7 +16,7 @@ const asked = (
 
 test('openai: only OpenAI’s fields are sent', () => {
   const body = asked(
-    chat({ top_p: 0.5, top_k: 4, repeat_penalty: 1.1, grammar: 'root', seed: 3, chat_template_kwargs: {} }),
+    chat({ top_p: 0.5, top_k: 4, repeat_penalty: 1.1, ignore_eos: true, seed: 3, chat_template_kwargs: {} }),
     'openai',
   );
   expect(body).toEqual({
@@ -27,6 +27,20 @@ test('openai: only OpenAI’s fields are sent', () => {
     stream_options: { include_usage: true },
     model: 'm',
   });
+});
+
+test.each([
+  ['grammar', 'root ::= "a"'],
+  ['json_schema', {}],
+])('openai: %s is refused, not dropped', (field, value) => {
+  expect(() => asked(chat({ [field]: value }), 'openai')).toThrow(
+    expect.objectContaining({
+      code: 'invalid_value',
+      param: field,
+      message: `${field}: this model's server takes OpenAI's fields only`,
+    }),
+  );
+  expect(asked(chat({ [field]: value }), 'llama')).toHaveProperty(field, value);
 });
 
 test('openai: what OpenAI reads differently is translated', () => {
