@@ -16,6 +16,11 @@ const CHECKED = [
   'models/README.md',
   'scripts',
   'src',
+  'test/http',
+  'test/live',
+  'test/process',
+  'test/support',
+  'test/system',
   'workers',
 ];
 const SKIPPED = ['node_modules', 'scripts/check-prose.mjs'];

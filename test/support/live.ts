@@ -49,7 +49,7 @@ export async function llamaServer(): Promise<string> {
 
 type Line = Record<string, any>;
 
-/** Log lines as they come, to look back on and to wait for. */
+/** Log lines, to look back on and to wait for. */
 class LogLines {
   readonly lines: Line[] = [];
   readonly #events = new EventEmitter().setMaxListeners(0);
