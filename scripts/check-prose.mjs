@@ -16,21 +16,14 @@ const CHECKED = [
   'models/README.md',
   'scripts',
   'src',
-  'test/unit',
+  'test',
   'workers',
   'bench',
-  'test/chaos',
-  'test/harness',
 ];
 const SKIPPED = [
   'node_modules',
   'bench/results',
   'scripts/check-prose.mjs',
-  'test/unit/backends/local',
-  'test/unit/backends/remote',
-  'test/unit/bench',
-  'test/unit/chaos',
-  'test/unit/generate',
 ];
 const EXTENSIONS = /\.(md|ts|mts|mjs|json|sh|conf|service|socket|py)$|Caddyfile$/;
 

@@ -1,27 +1,19 @@
-import { rmSync } from 'node:fs';
-import { chunkTexts, Exchange, json, lines, type Reply } from '../support/exchange.js';
-import { LIVE_KEY, LiveProcess, LiveServer, newFolder, writeConfig } from '../support/live.js';
+import { chunkTexts, get, json, lines, sseData, type Exchange, type Reply } from '../support/exchange.js';
+import { newFolder } from '../support/folder.js';
+import { LIVE_KEY, LiveProcess, LiveServer, writeConfig } from '../support/live.js';
+import { begun, CHAT, DISH, ENDLESS_CHAT, messages, send } from './requests.js';
 
 /** Two LMServ boxes, each a process with real workers, behind a third. One is killed under load. */
 
 const REQUESTS = 60;
-const headers = { 'X-API-Key': LIVE_KEY };
-const messages = [{ role: 'user', content: 'Name a famous Peruvian dish' }];
-const prompt = messages[0]!.content;
+const prompt = DISH;
 const common = { model: 'both', temperature: 0 };
-/** Runs far longer than the test needs it. */
-const endless = { ...common, messages, ignore_eos: true, max_tokens: 3500 };
-
-const sse = (reply: Reply): any[] =>
-  reply.text
-    .split('\n\n')
-    .filter((block) => block.startsWith('data: {'))
-    .map((block) => JSON.parse(block.slice(6)));
+const endless = { ...ENDLESS_CHAT, ...common, max_tokens: 3500 };
 
 interface Kind {
   readonly path: string;
   readonly body: object;
-  /** The whole answer, or undefined where the client was told that it is none. Throws for a reply that hides it. */
+  /** The whole answer, or undefined where the reply says that it is incomplete. Throws for a reply that hides it. */
   readonly answer: (reply: Reply) => string | undefined;
 }
 
@@ -46,11 +38,11 @@ const KINDS: Kind[] = [
     },
   },
   {
-    path: '/v1/chat/completions',
+    path: CHAT,
     body: { ...common, messages, stream: true },
     answer: (reply) => {
       if (reply.status !== 200) return undefined;
-      const chunks = sse(reply);
+      const chunks = sseData(reply.text).filter((chunk) => chunk !== '[DONE]');
       const failed = 'error' in chunks.at(-1);
       expect(reply.text.endsWith('data: [DONE]\n\n')).toBe(!failed);
       return failed ? undefined : chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('');
@@ -84,28 +76,23 @@ beforeAll(async () => {
 afterAll(async () => {
   await front.stop();
   await Promise.all(boxes.map((box) => box.kill()));
-  for (const folder of folders) rmSync(folder, { recursive: true });
   delete process.env.LMSERV_TEST_BOX_KEY;
 });
 
-const start = (path: string, body: object): Exchange => new Exchange(front.url + path, { headers, body });
+const start = (path: string, body: object): Exchange => send(front, path, body);
 
 test('the server that dies fails no request without a token, and cut replies say so', async () => {
   // Two that have begun on the first box for sure, and hold two of its three slots until it dies.
-  const begun = [
-    start('/v1/chat/completions', { ...endless, stream: true }),
-    start('/complete/stream', endless),
-  ];
-  await Promise.all(begun.map((running) => running.firstChunk()));
-  const load = Array.from({ length: REQUESTS - begun.length }, (_, i) => {
+  const first = await Promise.all([CHAT, '/complete/stream'].map((path) => begun(front, path, endless)));
+  const load = Array.from({ length: REQUESTS - first.length }, (_, i) => {
     const kind = KINDS[i % KINDS.length]!;
     return { kind, running: start(kind.path, kind.body) };
   });
   await boxes[0]!.untilReady(({ queue }) => queue.waiting > 0);
   await boxes[0]!.kill();
 
-  const [openai, ndjson] = await Promise.all(begun.map(({ reply }) => reply));
-  expect(sse(openai!).at(-1)).toMatchObject({ error: { code: 'generation_failed' } });
+  const [openai, ndjson] = await Promise.all(first.map(({ reply }) => reply));
+  expect(sseData(openai!.text).at(-1)).toMatchObject({ error: { code: 'generation_failed' } });
   expect(openai!.text).not.toContain('[DONE]');
   expect(lines(ndjson!).at(-1)).toEqual({ type: 'error', message: 'All providers unavailable' });
 
@@ -127,5 +114,5 @@ test('the other server then serves alone, and the front is still ok', async () =
   const logged = front.next('request');
   expect((await start('/chat', { ...common, prompt }).reply).text).toMatch(/ceviche/i);
   expect(await logged).toMatchObject({ route: '/chat', backend: 'second' });
-  expect(((await (await fetch(`${front.url}/ready`)).json()) as any).status).toBe('ok');
+  expect(json(await get(`${front.url}/ready`)).status).toBe('ok');
 });

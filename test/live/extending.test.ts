@@ -1,12 +1,11 @@
-import { once } from 'node:events';
-import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { ROOT } from '../../src/config/root.js';
 import { exchange, get, json, lines } from '../support/exchange.js';
-import { LIVE_KEY, LiveProcess, newFolder } from '../support/live.js';
+import { serve } from '../support/fake-server.js';
+import { newFolder } from '../support/folder.js';
+import { LIVE_KEY, LiveProcess } from '../support/live.js';
 
 /** The three programs of docs/extending.md, each run as its users run it, on real llama.cpp. */
 
@@ -21,7 +20,6 @@ async function run(program: string, env: Record<string, string> = {}): Promise<L
 }
 
 afterEach(() => server?.kill());
-afterAll(() => rmSync(folder, { recursive: true }));
 
 const key = { 'X-API-Key': LIVE_KEY };
 
@@ -57,30 +55,14 @@ test('custom-route serves a route that generates and one that does not', async (
   expect(await program.stop()).toBe(0);
 });
 
-describe('jwt-auth', () => {
-  let provider: Server;
-  let issuer: string;
-  let privateKey: CryptoKey;
-  let forger: CryptoKey;
-
-  beforeAll(async () => {
-    const pair = await generateKeyPair('ES256');
-    ({ privateKey } = pair);
-    forger = (await generateKeyPair('ES256')).privateKey;
-    const jwk = { ...(await exportJWK(pair.publicKey)), kid: 'k1', alg: 'ES256', use: 'sig' };
-    provider = createServer((_request, response) => {
-      response.setHeader('Content-Type', 'application/json');
-      response.end(JSON.stringify({ keys: [jwk] }));
-    });
-    await once(provider.listen(0, '127.0.0.1'), 'listening');
-    issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`;
+test('jwt-auth accepts tokens of the provider and nothing else', async () => {
+  const { privateKey, publicKey } = await generateKeyPair('ES256');
+  const forger = (await generateKeyPair('ES256')).privateKey;
+  const jwk = { ...(await exportJWK(publicKey)), kid: 'k1', alg: 'ES256', use: 'sig' };
+  const issuer = await serve((_request, response) => {
+    response.setHeader('Content-Type', 'application/json');
+    response.end(JSON.stringify({ keys: [jwk] }));
   });
-
-  afterAll(async () => {
-    provider.closeAllConnections();
-    await new Promise((resolve) => provider.close(resolve));
-  });
-
   const token = (
     claims: object = {},
     { audience = 'lmserv', from = issuer, expires = '1h', by = privateKey } = {},
@@ -93,42 +75,40 @@ describe('jwt-auth', () => {
       .setExpirationTime(expires)
       .sign(by);
 
-  test('accepts tokens of the provider and nothing else', async () => {
-    const { url } = await run('jwt-auth', { JWKS_URL: `${issuer}/keys`, JWT_ISSUER: issuer });
-    const chat = (headers: Record<string, string>, body: object = {}) =>
-      exchange(`${url}/complete`, {
-        headers,
-        body: {
-          model: 'default',
-          messages: [{ role: 'user', content: 'Name a famous Peruvian dish' }],
-          ...{ temperature: 0, ...body },
-        },
-      });
-    const bearer = (jwt: string) => ({ Authorization: `Bearer ${jwt}` });
+  const { url } = await run('jwt-auth', { JWKS_URL: `${issuer}/keys`, JWT_ISSUER: issuer });
+  const chat = (headers: Record<string, string>, body: object = {}) =>
+    exchange(`${url}/complete`, {
+      headers,
+      body: {
+        model: 'default',
+        messages: [{ role: 'user', content: 'Name a famous Peruvian dish' }],
+        ...{ temperature: 0, ...body },
+      },
+    });
+  const bearer = (jwt: string) => ({ Authorization: `Bearer ${jwt}` });
 
-    const good = await chat(bearer(await token()));
-    expect(json(good).content).toMatch(/ceviche/i);
-    const refused = [
-      {},
-      key,
-      bearer(LIVE_KEY),
-      bearer(await token({}, { by: forger })),
-      bearer(await token({}, { audience: 'another' })),
-      bearer(await token({}, { from: 'http://another.example' })),
-      bearer(await token({}, { expires: '-1h' })),
-      bearer(`${(await token()).split('.').slice(0, 2).join('.')}.`),
-    ];
-    for (const headers of refused) expect((await chat(headers)).status).toBe(401);
+  const good = await chat(bearer(await token()));
+  expect(json(good).content).toMatch(/ceviche/i);
+  const refused = [
+    {},
+    key,
+    bearer(LIVE_KEY),
+    bearer(await token({}, { by: forger })),
+    bearer(await token({}, { audience: 'another' })),
+    bearer(await token({}, { from: 'http://another.example' })),
+    bearer(await token({}, { expires: '-1h' })),
+    bearer(`${(await token()).split('.').slice(0, 2).join('.')}.`),
+  ];
+  for (const headers of refused) expect((await chat(headers)).status).toBe(401);
 
-    // The token says whose money it spends and whose usage it reads.
-    const acme = bearer(await token({ tenants: ['acme'] }));
-    expect((await chat(acme, { tenant_id: 'acme' })).status).toBe(200);
-    expect((await chat(bearer(await token()), { tenant_id: 'acme' })).status).toBe(403);
-    const tenants = async (headers: Record<string, string>) =>
-      json(await get(`${url}/usage`, headers)).usage.map(({ tenant }: { tenant: string }) => tenant);
-    expect(await tenants(bearer(await token()))).toEqual(['ana']);
-    expect(await tenants(bearer(await token({ admin: true })))).toEqual(['acme', 'ana']);
-  });
+  // The token says whose money it spends and whose usage it reads.
+  const acme = bearer(await token({ tenants: ['acme'] }));
+  expect((await chat(acme, { tenant_id: 'acme' })).status).toBe(200);
+  expect((await chat(bearer(await token()), { tenant_id: 'acme' })).status).toBe(403);
+  const tenants = async (headers: Record<string, string>) =>
+    json(await get(`${url}/usage`, headers)).usage.map(({ tenant }: { tenant: string }) => tenant);
+  expect(await tenants(bearer(await token()))).toEqual(['ana']);
+  expect(await tenants(bearer(await token({ admin: true })))).toEqual(['acme', 'ana']);
 });
 
 test('custom-backend serves a model like any other', async () => {

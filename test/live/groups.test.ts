@@ -1,15 +1,15 @@
 import { BadRemote, type Fault } from '../support/bad-remote.js';
-import { chunkTexts, exchange, json, lines, type Reply } from '../support/exchange.js';
-import { demoModel, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import { chunkTexts, json, lines, sseData, type Reply } from '../support/exchange.js';
+import { demoModel, LiveServer, writeConfig } from '../support/live.js';
+import { CHAT, DISH, messages, post } from './requests.js';
 
 /** Groups whose first member misbehaves, in front of real llama.cpp; and what clients see when all of them do. */
 
-/** A key that must never come back: the remotes repeat it in whatever they answer. */
+/** A key that must never come back: the remotes repeat it in all their replies. */
 const CANARY = 'canary-0123456789-abcdefghij';
 
 const FAULTS: Fault[] = ['refuses', 'fails', 'limits', 'hangs', 'dies'];
-const messages = [{ role: 'user', content: 'Name a famous Peruvian dish' }];
-const prompt = messages[0]!.content;
+const prompt = DISH;
 
 let remote: BadRemote;
 let live: LiveServer;
@@ -53,16 +53,14 @@ afterAll(async () => {
 });
 
 async function ask(path: string, body: object): Promise<Reply> {
-  const reply = await exchange(live.url + path, { headers: { 'X-API-Key': LIVE_KEY }, body });
+  const reply = await post(live, path, body);
   replies.push(reply);
   return reply;
 }
 
-const completion = (text: string) =>
-  text
-    .split('\n\n')
-    .filter((block) => block.startsWith('data: {'))
-    .map((block) => JSON.parse(block.slice(6)).choices[0]?.delta.content ?? '')
+const completion = ({ text }: Reply): string =>
+  sseData(text)
+    .map((chunk) => chunk.choices?.[0]?.delta.content ?? '')
     .join('');
 
 /** Every route, and where its answer is. */
@@ -75,20 +73,15 @@ const ROUTES: [path: string, body: (model: string) => object, answer: (reply: Re
     (model) => ({ prompt, config: { model_name: model, temperature: 0 } }),
     (reply) => json(reply).content,
   ],
-  [
-    '/v1/chat/completions',
-    (model) => ({ model, messages }),
-    (reply) => json(reply).choices[0].message.content,
-  ],
-  ['/v1/chat/completions', (model) => ({ model, messages, stream: true }), (reply) => completion(reply.text)],
+  [CHAT, (model) => ({ model, messages }), (reply) => json(reply).choices[0].message.content],
+  [CHAT, (model) => ({ model, messages, stream: true }), completion],
   ['/llm', (model) => ({ model, task: 'chat_completion', input: { prompt } }), (reply) => json(reply).result],
 ];
 
 describe.each(FAULTS)('a first member that %s', (fault) => {
   test.each(ROUTES)('%s is served by the next', async (path, body, answer) => {
     const reply = await ask(path, { temperature: 0, ...body(`${fault}-first`) });
-    expect(reply.status).toBe(200);
-    expect(reply.cut).toBe(false);
+    expect(reply).toMatchObject({ status: 200, cut: false });
     expect(answer(reply)).toMatch(/ceviche/i);
   });
 
@@ -155,12 +148,12 @@ describe.each(['all-fail', 'all-stuck'])('the group %s fails with each contractâ
   });
 
   test.each([
-    ['/v1/chat/completions', { messages }],
-    ['/v1/chat/completions', { messages, stream: true }],
+    [CHAT, { messages }],
+    [CHAT, { messages, stream: true }],
     ['/v1/completions', { prompt }],
     ['/chat', { prompt }],
     ['/llm', { prompt }],
-  ])('%s %j: a real status and the error of OpenAI', async (path, body) => {
+  ])('%s has its own status and OpenAIâ€™s error: %j', async (path, body) => {
     const reply = await ask(path, { ...body, model });
     expect(reply.status).toBe(status);
     expect(json(reply).error).toMatchObject({ code, message: expect.any(String), param: null });

@@ -1,5 +1,7 @@
-import { exchange, json, type Reply } from '../support/exchange.js';
-import { LIVE_KEY, LiveServer } from '../support/live.js';
+import { json, sseData, type Reply } from '../support/exchange.js';
+import { LiveServer } from '../support/live.js';
+import * as requests from './requests.js';
+import { CHAT, user } from './requests.js';
 
 /** What must not harm a worker, on real llama.cpp. */
 
@@ -19,16 +21,14 @@ afterEach(() => {
 afterAll(() => live.stop());
 
 const post = (path: string, body: object | string | Buffer): Promise<Reply> =>
-  exchange(live.url + path, { headers: { 'X-API-Key': LIVE_KEY }, body });
-
-const user = (content: string) => ({ messages: [{ role: 'user', content }] });
+  requests.post(live, path, body);
 
 /** Two, three and four bytes a character, joined ones and bare ones. */
 const HARD = 'é中😀👩‍👩‍👧🇵🇪';
 
-const streamed = ({ text }: Reply) =>
-  [...text.matchAll(/"content":("(?:[^"\\]|\\.)*")/g)]
-    .map(([, part]) => JSON.parse(part!) as string)
+const streamed = ({ text }: Reply): string =>
+  sseData(text)
+    .map((chunk) => chunk.choices?.[0]?.delta.content ?? '')
     .join('');
 
 /** The replies to a request that is cut after one token, after two, and so on until it is whole. */
@@ -42,7 +42,7 @@ async function everyCut(path: string, body: object, read: (reply: Reply) => stri
 }
 
 test.each([
-  ['/v1/chat/completions', { ...user('hi'), stream: true }, streamed],
+  [CHAT, { ...user('hi'), stream: true }, streamed],
   ['/v1/completions', { prompt: 'hi' }, (reply: Reply) => json(reply).choices[0].text as string],
 ])(
   'a character of several tokens is never split on %s, wherever the reply is cut',
@@ -88,7 +88,7 @@ test.each([
   'lmserv-demo.gguf',
   '__proto__',
 ])('the model name %s is looked up unchanged and is 404', async (model) => {
-  for (const path of ['/chat', '/v1/chat/completions']) {
+  for (const path of ['/chat', CHAT]) {
     const reply = await post(path, { prompt: 'hi', ...user('hi'), model });
     expect(reply.status).toBe(404);
     expect(json(reply).error.code).toBe('model_not_found');
@@ -97,8 +97,7 @@ test.each([
 
 test('text that looks like a command of llama-cli is tokenised and not executed', async () => {
   const count = async (content: string) =>
-    json(await post('/v1/chat/completions', { ...user(content), max_tokens: 1 })).usage
-      .prompt_tokens as number;
+    json(await post(CHAT, { ...user(content), max_tokens: 1 })).usage.prompt_tokens as number;
   const empty = await count('.');
   for (const text of ['/read /etc/passwd', '/exit', '/clear', 'a\n> b\n', '\\', '/'])
     expect((await count(`.${text}.`)) - empty).toBeGreaterThan(0);
@@ -126,7 +125,7 @@ test.each([
   ['a list of 30,000 types', { type: Array(30_000).fill('string') }],
   ['an enum of 60,000', { enum: Array.from({ length: 60_000 }, (_, i) => `v${i}`) }],
 ])('a schema that crashed workers is 400 and the worker lives: %s', async (_, schema) => {
-  const reply = await post('/v1/chat/completions', withSchema(schema));
+  const reply = await post(CHAT, withSchema(schema));
   expect([reply.status, json(reply).error.code]).toEqual([400, 'invalid_value']);
 });
 
@@ -136,5 +135,5 @@ test.each([
   ['290 optional fields', form(290, { type: 'string' }, false)],
   ['49 long texts', form(49, { type: 'string', maxLength: 2_000 }, true)],
 ])('the largest accepted schemas crash no worker: %s', async (_, schema) => {
-  expect((await post('/v1/chat/completions', withSchema(schema))).status).toBe(200);
+  expect((await post(CHAT, withSchema(schema))).status).toBe(200);
 });

@@ -1,13 +1,12 @@
 import { parseExposition, type Metrics } from '../support/exposition.js';
-import { Exchange, get, json, type Reply } from '../support/exchange.js';
+import { get, json, sseData, type Exchange, type Reply } from '../support/exchange.js';
 import { ENDLESS, LIVE_KEY, LiveServer } from '../support/live.js';
+import { CHAT, killWorkers, messages, send } from './requests.js';
 
-/** GET /metrics tells what its clients saw, on real llama.cpp. */
+/** GET /metrics reports what its clients saw, on real llama.cpp. */
 
-const headers = { 'X-API-Key': LIVE_KEY };
 const model = 'lmserv-demo';
-const route = '/v1/chat/completions';
-const fields = { temperature: 0, messages: [{ role: 'user', content: 'Name a famous Peruvian dish' }] };
+const route = CHAT;
 
 let live: LiveServer;
 
@@ -18,8 +17,7 @@ beforeAll(async () => {
 
 afterAll(() => live.stop());
 
-const ask = (body: object): Exchange =>
-  new Exchange(live.url + route, { headers, body: { ...fields, ...body } });
+const ask = (body: object): Exchange => send(live, route, { temperature: 0, messages, ...body });
 
 async function scrape(): Promise<Metrics> {
   const { status, text } = await get(`${live.url}/metrics`, { Authorization: `Bearer ${LIVE_KEY}` });
@@ -37,10 +35,7 @@ const requests = (): number => live.logged('request').filter((line) => line.rout
 const ended = (count: number) => live.until('request', () => requests() >= count);
 
 const deltas = ({ text }: Reply): number =>
-  text
-    .split('\n\n')
-    .filter((block) => block.startsWith('data: {'))
-    .filter((block) => JSON.parse(block.slice(6)).choices[0]?.delta.content).length;
+  sseData(text).filter((chunk) => chunk.choices?.[0]?.delta.content).length;
 
 test('the metrics are available while the model loads and then report that it is ready', async () => {
   expect((await scrape()).value('lmserv_build_info')).toBe(1);
@@ -61,7 +56,7 @@ test('the counts of tokens, first tokens, gaps and cached tokens are those that 
   const streamed = await ask({ max_tokens: 40, stream: true, stream_options: { include_usage: true } }).reply;
   await ended(earlier + 3);
   const after = await scrape();
-  const last = JSON.parse(/data: (\{.*"choices":\[\].*\})/.exec(streamed.text)![1]!);
+  const last = sseData(streamed.text).at(-2);
   const usages = [...plain, last].map(({ usage }) => usage);
   const sum = (pick: (usage: any) => number) => usages.reduce((total, usage) => total + pick(usage), 0);
   const cached = sum((usage) => usage.prompt_tokens_details.cached_tokens);
@@ -125,7 +120,7 @@ test('a killed worker and the reply that resumes without it are counted', async 
   const running = ask({ max_tokens: 800, stream: true });
   await running.firstChunk();
   const ready = live.next('worker_ready');
-  process.kill(live.workerPids()[0]!, 'SIGKILL');
+  killWorkers(live);
   await ready;
   expect((await running.reply).text).toMatch(/data: \[DONE\]\n\n$/);
   const after = await scrape();

@@ -1,24 +1,23 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addKey, revokeKey } from '../../src/accounts/keys/manage.js';
-import { exchange, Exchange, get, json, type Reply } from '../support/exchange.js';
-import { demoModel, LIVE_KEY, LiveProcess, LiveServer, newFolder, writeConfig } from '../support/live.js';
+import { get, json, type Reply } from '../support/exchange.js';
+import { newFolder } from '../support/folder.js';
+import { demoModel, LIVE_KEY, LiveProcess, LiveServer, writeConfig } from '../support/live.js';
+import { begun, CHAT, ENDLESS_CHAT, KEY, messages, post } from './requests.js';
 
 /** Models, groups, keys and budgets change while the server serves. On real llama.cpp. */
 
-const messages = [{ role: 'user', content: 'Name a famous Peruvian dish' }];
 const brief = { messages, temperature: 0, max_tokens: 2 };
 const demo = demoModel();
 
 /** One server that several tests put another configuration into. */
 let live: LiveServer;
-let keysFolder: string;
-let keysFile: string;
 let second: string;
+const folder = newFolder();
+const keysFile = join(folder, 'keys.json');
 
 beforeAll(async () => {
-  keysFolder = newFolder();
-  keysFile = join(keysFolder, 'keys.json');
   second = (await addKey(keysFile, { name: 'second' })).key;
   live = await new LiveServer((folder) => ({
     LMSERV_CONFIG: writeConfig(folder, { models: { demo } }),
@@ -26,16 +25,20 @@ beforeAll(async () => {
   })).start();
 });
 
-afterAll(async () => {
-  await live.stop();
-  rmSync(keysFolder, { recursive: true });
-});
+afterAll(() => live.stop());
 
 const ask = (path: string, body: object, key = LIVE_KEY): Promise<Reply> =>
-  exchange(live.url + path, { headers: { 'X-API-Key': key }, body });
+  post(live, path, body, { 'X-API-Key': key });
 
-const chat = (model: string, key?: string): Promise<Reply> =>
-  ask('/v1/chat/completions', { ...brief, model }, key);
+const chat = (model: string, key?: string): Promise<Reply> => ask(CHAT, { ...brief, model }, key);
+
+/** Adds a key and waits until the server, which watches the file, has taken it. */
+async function newKey(options: Parameters<typeof addKey>[1]): Promise<string> {
+  const reloaded = live.next('keys_reloaded');
+  const { key } = await addKey(keysFile, options);
+  await reloaded;
+  return key;
+}
 
 /** Writes the file and waits until the server, which watches it, has taken or refused it. */
 async function rewrite(config: object | string, event = 'config_reloaded'): Promise<any> {
@@ -45,9 +48,7 @@ async function rewrite(config: object | string, event = 'config_reloaded'): Prom
 }
 
 const modelIds = async (): Promise<string[]> =>
-  json(await get(`${live.url}/v1/models`, { 'X-API-Key': LIVE_KEY })).data.map(
-    ({ id }: { id: string }) => id,
-  );
+  json(await get(`${live.url}/v1/models`, KEY)).data.map(({ id }: { id: string }) => id);
 
 describe('the configuration file', () => {
   test('a model and a group are added while the others keep serving', async () => {
@@ -63,12 +64,7 @@ describe('the configuration file', () => {
   });
 
   test('a removed model finishes its running stream before its worker ends', async () => {
-    const body = { model: 'other', messages, ignore_eos: true, max_tokens: 600, stream: true };
-    const running = new Exchange(`${live.url}/v1/chat/completions`, {
-      headers: { 'X-API-Key': LIVE_KEY },
-      body,
-    });
-    await running.firstChunk();
+    const running = await begun(live, CHAT, { ...ENDLESS_CHAT, model: 'other', max_tokens: 600 });
     const ended = live.next('worker_exit');
     await rewrite({ models: { demo } });
     expect((await chat('other')).status).toBe(404);
@@ -83,10 +79,7 @@ describe('the configuration file', () => {
   test('a worker that finishes a reply for a model removed earlier is not forgotten when another one ends', async () => {
     await rewrite({ models: { demo, early: demo, late: demo } });
     const { pid } = await live.until('worker_spawn', ({ worker }) => worker.startsWith('early#'));
-    const body = { model: 'early', messages, ignore_eos: true, max_tokens: 1500, stream: true };
-    const url = `${live.url}/v1/chat/completions`;
-    const running = new Exchange(url, { headers: { 'X-API-Key': LIVE_KEY }, body });
-    await running.firstChunk();
+    const running = await begun(live, CHAT, { ...ENDLESS_CHAT, model: 'early', max_tokens: 1_500 });
     for (const models of [{ demo, late: demo }, { demo }]) {
       writeConfig(live.dataDir, { models });
       await live.server.reload();
@@ -99,16 +92,16 @@ describe('the configuration file', () => {
   });
 
   test.each([
-    ['no JSON', '{"models": {', /is not valid JSON/],
+    ['invalid JSON', '{"models": {', /is not valid JSON/],
     ['a wrong value', { models: { demo: { ...demo, slots: 0 } } }, /models\.demo\.slots/],
-    ['a field it does not have', { models: { demo: { ...demo, apiKey: 'x' } } }, /models\.demo\.apiKey/],
+    ['an unknown field', { models: { demo: { ...demo, apiKey: 'x' } } }, /models\.demo\.apiKey/],
     [
-      'a group of nobody',
+      'a group with an unknown member',
       { models: { demo }, groups: { g: { members: ['nobody'] } } },
       /groups\.g\.members\.0/,
     ],
-    ['a file that is not there', { models: { demo: { path: 'nowhere.gguf' } } }, /models\.demo\.path/],
-  ])('%s changes nothing and is logged with the reason', async (_name, config, reason) => {
+    ['a model that does not exist', { models: { demo: { path: 'nowhere.gguf' } } }, /models\.demo\.path/],
+  ])('%s in the file changes nothing and is logged with the reason', async (_name, config, reason) => {
     const ids = await modelIds();
     const pids = live.workerPids();
     const refused = await rewrite(config, 'config_refused');
@@ -137,9 +130,7 @@ describe('the configuration file', () => {
 
 describe('the key file', () => {
   test('an added key works, and a revoked one is 401', async () => {
-    const reloaded = live.next('keys_reloaded');
-    const { key } = await addKey(keysFile, { name: 'third' });
-    await reloaded;
+    const key = await newKey({ name: 'third' });
     expect((await chat('demo', key)).status).toBe(200);
     expect((await chat('demo', second)).status).toBe(200);
     const again = live.next('keys_reloaded');
@@ -152,12 +143,8 @@ describe('the key file', () => {
   });
 
   test('a stream continues when its key is revoked', async () => {
-    const reloaded = live.next('keys_reloaded');
-    const { key } = await addKey(keysFile, { name: 'leaving' });
-    await reloaded;
-    const body = { messages, ignore_eos: true, max_tokens: 400, stream: true };
-    const running = new Exchange(`${live.url}/v1/chat/completions`, { headers: { 'X-API-Key': key }, body });
-    await running.firstChunk();
+    const key = await newKey({ name: 'leaving' });
+    const running = await begun(live, CHAT, { ...ENDLESS_CHAT, max_tokens: 400 }, { 'X-API-Key': key });
     await revokeKey(keysFile, 'leaving');
     await live.server.reload();
     expect((await chat('demo', key)).status).toBe(401);
@@ -165,40 +152,36 @@ describe('the key file', () => {
   });
 
   test('an invalid file changes nothing and is logged with the reason but not its contents', async () => {
-    const broken = join(newFolder(), 'keys.json');
+    const broken = join(folder, 'own-keys.json');
     const own = await addKey(broken, { name: 'own' });
     const server = await new LiveServer({ API_KEYS_FILE: broken }).start();
     try {
       const refused = server.next('keys_refused');
       writeFileSync(broken, '{"keys": [{"name": "SECRET-WORD"');
-      expect((await refused).reason).toMatch(/keys\.json/);
-      const reply = await exchange(`${server.url}/chat`, {
-        headers: { 'X-API-Key': own.key },
-        body: { prompt: 'Hello', max_tokens: 1 },
-      });
-      expect(reply.status).toBe(200);
+      expect((await refused).reason).toMatch(/own-keys\.json/);
+      const body = { prompt: 'Hello', max_tokens: 1 };
+      expect((await post(server, '/chat', body, { 'X-API-Key': own.key })).status).toBe(200);
       expect(JSON.stringify(server.lines)).not.toContain('SECRET-WORD');
     } finally {
       await server.stop();
-      rmSync(join(broken, '..'), { recursive: true });
     }
   });
 });
 
 describe('budgets', () => {
-  /** Seconds until the end of the UTC month are more than this at no time: 31 days. */
-  const MOST = 31 * 86_400;
+  /** Seconds until the end of the UTC month: at most 31 days. */
+  const MAX_SECONDS = 31 * 86_400;
 
   const expectExceeded = (reply: Reply): void => {
     expect(reply.status).toBe(429);
     expect(json(reply).error).toMatchObject({ code: 'budget_exceeded', type: 'insufficient_quota' });
     const seconds = Number(reply.headers['retry-after']);
     expect(seconds).toBeGreaterThan(0);
-    expect(seconds).toBeLessThanOrEqual(MOST);
+    expect(seconds).toBeLessThanOrEqual(MAX_SECONDS);
   };
 
   test.each(['dayTokens', 'monthTokens'])(
-    'a tenant’s %s, set, reached and raised while it runs',
+    'a tenant’s %s is set, reached and raised while the server runs',
     async (limit) => {
       const tenant = `thrifty-${limit}`;
       const config = (tokens: number) => ({
@@ -224,9 +207,7 @@ describe('budgets', () => {
   });
 
   test('apply to a single key', async () => {
-    const reloaded = live.next('keys_reloaded');
-    const { key } = await addKey(keysFile, { name: 'poor', budget: { dayTokens: 1 } });
-    await reloaded;
+    const key = await newKey({ name: 'poor', budget: { dayTokens: 1 } });
     expect((await chat('demo', key)).status).toBe(200);
     expectExceeded(await chat('demo', key));
     expectExceeded(await ask('/chat', { prompt: 'Hello' }, key));
@@ -234,7 +215,6 @@ describe('budgets', () => {
 });
 
 test('SIGHUP reloads the process that the command line started', async () => {
-  const folder = newFolder();
   const config = writeConfig(folder, { models: { demo } });
   const server = await LiveProcess.start(folder, { LMSERV_CONFIG: config });
   try {
@@ -246,21 +226,16 @@ test('SIGHUP reloads the process that the command line started', async () => {
     expect(server.logged('worker_spawn')).toHaveLength(1);
   } finally {
     await server.kill();
-    rmSync(folder, { recursive: true });
   }
 });
 
 test('a storm of signals and rewrites drops no stream, starts no worker and applies the last version', async () => {
-  const folder = newFolder();
   const version = (alias: string) => ({ models: { demo: { ...demo, slots: 3, aliases: [alias] } } });
   const config = writeConfig(folder, version('first'));
   const server = await LiveProcess.start(folder, { LMSERV_CONFIG: config });
-  const headers = { 'X-API-Key': LIVE_KEY };
-  const url = `${server.url}/v1/chat/completions`;
-  const body = { messages, ignore_eos: true, max_tokens: 500, stream: true };
   try {
-    const streams = [1, 2, 3].map(() => new Exchange(url, { headers, body }));
-    await Promise.all(streams.map((stream) => stream.firstChunk()));
+    const body = { ...ENDLESS_CHAT, max_tokens: 500 };
+    const streams = await Promise.all([1, 2, 3].map(() => begun(server, CHAT, body)));
     for (let count = 0; count < 100; count += 1) {
       for (let signals = 0; signals < 10; signals += 1) server.signal('SIGHUP');
       writeFileSync(config, count % 2 === 0 ? '{"models": {' : JSON.stringify(version(`version-${count}`)));
@@ -269,13 +244,10 @@ test('a storm of signals and rewrites drops no stream, starts no worker and appl
     const replies = await Promise.all(streams.map((stream) => stream.reply));
     for (const reply of replies)
       expect(reply.text).toMatch(/"finish_reason":"length"[\s\S]*data: \[DONE\]\n\n$/);
-    const status = async () =>
-      (await exchange(url, { headers, body: { ...brief, model: 'version-99' } })).status;
-    while ((await status()) !== 200);
+    while ((await post(server, CHAT, { ...brief, model: 'version-99' })).status !== 200);
     expect(server.logged('worker_spawn')).toHaveLength(1);
     expect(server.logged('worker_exit')).toEqual([]);
   } finally {
     await server.kill();
-    rmSync(folder, { recursive: true });
   }
 });

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { renderService, renderSocket } from '../../src/install/service/unit.js';
 import { ROOT } from '../../src/config/root.js';
+import { emptyFolder } from '../support/folder.js';
 
 /** What systemd itself says of the units. */
 
@@ -14,8 +14,8 @@ const MAX_EXPOSURE = 3;
 const run = promisify(execFile);
 const template = (name: string) => readFileSync(join(ROOT, 'deploy/systemd', name), 'utf8');
 
-let folder: string;
-let service: string;
+const folder = emptyFolder();
+const service = join(folder, 'lmserv.service');
 
 /** As the installer writes them, for a checkout whose path needs quoting. */
 function write(socket: boolean): string[] {
@@ -34,12 +34,6 @@ function write(socket: boolean): string[] {
   writeFileSync(port, renderSocket(template('lmserv.socket'), root, '0.0.0.0', 8000));
   return [service, port];
 }
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lmserv-units-'));
-  service = join(folder, 'lmserv.service');
-});
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 test.each([
   ['alone', false],

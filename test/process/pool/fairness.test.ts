@@ -6,7 +6,7 @@ import { fakeTimeouts } from '../../support/clock.js';
 import { firstText, startPool, textOf, type TestPool } from '../../support/pool.js';
 import { pullFrom, testContext } from '../../support/pulled.js';
 
-/** Who waits for whom, with one slot that is held while the others line up. */
+/** The order in which requests are served after one slot has been held while they queued. */
 
 const nothing = () => undefined;
 const noObserver: PoolObserver = {

@@ -66,7 +66,7 @@ describe('goes on to the next member', () => {
     ]);
   });
 
-  test('makes the request anew for each', async () => {
+  test('makes the request again for each', async () => {
     const backends = [failing('a', 'starting'), new FakeBackend('b')];
     await run(serve(backends, context()));
     expect(backends.map(({ asked }) => asked[0]!.request.model)).toEqual(['model-a', 'model-b']);

@@ -18,7 +18,7 @@ function after(request: GenerateRequest, ...events: ReplyEvent[]): ReplySoFar {
   return new ReplySoFar(request, reader);
 }
 
-test('while nothing was handed on the request is the same', () => {
+test('while nothing was passed on the request is the same', () => {
   const request = chat();
   expect(after(request, { type: 'prefill', promptTokens: 3 }).next()).toBe(request);
 });
@@ -30,7 +30,7 @@ test("the text so far becomes the assistant's turn", () => {
   ]);
 });
 
-test('a turn that the client began is gone on with, in the same turn', () => {
+test('a turn that the client began is resumed, in the same turn', () => {
   const begun = { role: 'assistant', content: [{ type: 'text', text: 'My ' }] };
   expect(after(chat({ messages: [user, begun] }), text('dish')).next().body.messages).toEqual([
     user,
@@ -47,7 +47,7 @@ test('reasoning is carried', () => {
   });
 });
 
-test('the token limit shrinks, and with none left there is nothing to go on with', () => {
+test('the token limit shrinks, and with none left there is nothing to resume', () => {
   expect(after(chat({ max_tokens: 5 }), text('a'), text('b')).next().body.max_tokens).toBe(3);
   expect(after(chat({ max_tokens: 1 }), text('a')).full).toBe(true);
   expect(after(chat({ max_tokens: 2 }), text('a')).full).toBe(false);

@@ -237,7 +237,7 @@ describe('failures before the first token', () => {
     expect(textOf((await running).events)).toBe('Hello');
   });
 
-  test('429 that asks for more than the budget is handed on', async () => {
+  test('429 that asks for more than the budget is passed on', async () => {
     const server = await serve(refuses(429, {}, { 'retry-after': '60' }));
     const { thrown } = await run(pull(backend(server.url, retrying).backend, chat, context()));
     expect(thrown).toMatchObject({

@@ -76,7 +76,7 @@ describe('Circuit', () => {
     expect(fail(0)).toBe(500);
   });
 
-  test('a success in between begins the count anew', () => {
+  test('a success in between begins the count again', () => {
     const { circuit, fail } = failing();
     fail(0);
     fail(0);
