@@ -66,7 +66,9 @@ export class LoadClient {
   readonly #process: ChildProcess;
 
   constructor() {
-    this.#process = fork(fileURLToPath(new URL('load/main.js', import.meta.url)), { serialization: 'advanced' });
+    this.#process = fork(fileURLToPath(new URL('load/main.js', import.meta.url)), {
+      serialization: 'advanced',
+    });
   }
 
   get pid(): number {

@@ -234,7 +234,7 @@ describe('the events', () => {
   test('contain the log probability of an empty token', () => {
     const logprobs = { content: [{ token: '', logprob: 0 }] };
     const [, event] = read(reader({ logprobs: true }), { choices: [{ delta: { content: '' }, logprobs }] });
-    expect(event).toEqual({ ...text(''), logprobs: [{ token: '', logprob: 0 }] });
+    expect(event).toEqual({ type: 'text', index: 0, text: '', logprobs: [{ token: '', logprob: 0 }] });
   });
 
   test('give an id to a tool call without one', () => {

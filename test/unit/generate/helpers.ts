@@ -92,7 +92,7 @@ export async function run(
   return { said, events: seen, thrown };
 }
 
-/** Time-outs that pass when they are told to. */
+/** Timeouts that pass when a test says so. */
 export class FakeTimers {
   readonly #running = new Map<number, Set<() => void>>();
 
