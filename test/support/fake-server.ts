@@ -1,24 +1,33 @@
 import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type RequestListener, type ServerResponse } from 'node:http';
-import { createServer as createTcpServer, Server, type AddressInfo } from 'node:net';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTcpServer, Server, type AddressInfo, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 
-const running = new Set<Server>();
-afterEach(() => Promise.all([...running].map(stop)));
+const running = new Map<Server, Set<Socket>>();
+afterEach(() => Promise.all([...running.keys()].map(stop)));
 
 /** Starts a server on a free port, until the end of the test at the latest; its address. */
 export async function serve(handler: RequestListener | Server): Promise<string> {
   const server = handler instanceof Server ? handler : createServer(handler);
-  running.add(server);
+  const sockets = new Set<Socket>();
+  running.set(server, sockets);
+  server.on('connection', (socket: Socket) => sockets.add(socket));
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Stops a server with all its connections. */
+/** Stops a server and cuts its connections. */
 export async function stop(server: Server): Promise<void> {
+  const closed = new Promise((resolve) => server.close(resolve));
+  for (const socket of running.get(server) ?? []) socket.destroy();
   running.delete(server);
-  if ('closeAllConnections' in server) (server.closeAllConnections as () => void)();
-  await new Promise((resolve) => server.close(resolve));
+  await closed;
 }
 
 /** An address where nothing listens: its port was free a moment ago. */
@@ -47,11 +56,12 @@ export interface FakeServer {
 /** A server that replies as the test says and remembers its requests. */
 export async function fakeServer(reply: Reply): Promise<FakeServer> {
   const received: Received[] = [];
-  const url = await serve(async (request, response) => {
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = JSON.parse((await text(request)) || '{}');
     received.push({ path: request.url!, headers: request.headers, body });
     await reply(response, received.at(-1)!);
-  });
+  };
+  const url = await serve((request, response) => void handle(request, response));
   return { url, received };
 }
 

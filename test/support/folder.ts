@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -17,3 +17,6 @@ export function emptyFolder(): string {
   });
   return folder;
 }
+
+/** The permissions of a file or folder, in octal. */
+export const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(8);
