@@ -196,7 +196,7 @@ describe('on every route', () => {
 
   test.each(ROUTES)('%s without a key, or with a wrong one, is 401 Bad API key: %j', async (path, body) => {
     for (const headers of [{}, { 'X-API-Key': 'wrong' }, { Authorization: 'Bearer wrong' }]) {
-      const reply = await requests.post(live, path, body, headers as Record<string, string>);
+      const reply = await requests.post(live, path, body, headers);
       expect(reply.status).toBe(401);
       expect(json(reply).error).toEqual({
         ...{ message: 'Bad API key', type: 'authentication_error', param: null, code: 'invalid_api_key' },

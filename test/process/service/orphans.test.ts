@@ -15,7 +15,7 @@ test.each([
   writeFileSync(model, 'GGUF');
   // Ignores what a shell may get from its parent's end.
   const run = `trap '' HUP TERM\n'${process.execPath}' '${FAKE}' "$@"\nexit $?`;
-  const help = `[ "$1" = --help ] && echo '--server-base' && exit`;
+  const help = `case "$1" in --help | --version) echo '--server-base'; exit ;; esac`;
   const wrapper = writeProgram(join(folder, 'llama'), `${help}\n${run}`);
   const env = { PATH, LLM_BIN_PATH: wrapper, LLM_MODEL_PATH: model, LLM_CONNECT_PROVIDER: undefined };
   const server = serve(env);

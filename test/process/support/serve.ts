@@ -18,12 +18,8 @@ beforeAll(
   300_000,
 );
 
-let running: Program | undefined;
-
-afterEach(async () => {
-  await running?.kill();
-  running = undefined;
-});
+const programs: Program[] = [];
+afterEach(() => Promise.all(programs.splice(0).map((program) => program.kill())));
 
 /** `lmserv serve` with the mock, which needs no llama.cpp, until the end of the test. */
 export const serve = (env: object = {}): Program => new Program(process.execPath, [CLI, 'serve'], env);
@@ -48,7 +44,7 @@ export class Program {
       ...{ PORT: '0', HOST: '127.0.0.1', API_KEY: KEY, DATA_DIR: folder, LLM_CONNECT_PROVIDER: 'mock' },
     };
     this.child = spawn(command, args, { cwd: folder, env: { ...settings, ...env }, stdio });
-    running = this;
+    programs.push(this);
     this.exited = once(this.child, 'exit');
     createInterface(this.child.stdout!).on('line', (text) => {
       const line = JSON.parse(text) as Line;
