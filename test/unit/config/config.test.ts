@@ -57,7 +57,7 @@ describe('where it listens', () => {
 test('the command line goes before the environment, which goes before .env', () => {
   writeFileSync(join(folder, '.env'), 'PORT=1\nQUEUE_LIMIT=1\nMAX_TOKENS=1\n');
   const config = load({ PORT: '2', QUEUE_LIMIT: '2' }, { PORT: '3', MAX_BODY_BYTES: undefined });
-  expect(config).toMatchObject({ port: 3, queueLimit: 2, maxTokens: 1, maxBodyBytes: 1_048_576 });
+  expect(config).toMatchObject({ port: 3, queueLimit: 2, maxTokens: 1, maxBodyBytes: 33_554_432 });
 });
 
 test.each([
