@@ -28,8 +28,10 @@ export interface GenerateRequest {
   readonly kind: GenerateKind;
   /** The model or group as the client named it; undefined means the default one. */
   readonly model?: string | undefined;
-  /** How many choices to generate, 1 or more. */
+  /** How many choices to generate, 1 or more; with several prompts, of all of them together. */
   readonly n: number;
+  /** The prompts of a raw request that has several, instead of `body.prompt`; each has as many choices as the others. */
+  readonly prompts?: readonly Json[] | undefined;
   /**
    * OpenAI's request body for `/v1/chat/completions` (chat) or `/v1/completions` (raw), reduced to allow-listed and
    * validated fields; without `model`, `n`, `stream` and `stream_options`, which the layers below decide.

@@ -189,17 +189,23 @@ const MODEL = {
 };
 
 const LIMITS = {
-  MAX_TOKENS: row('maxTokens', number, tokens.default(1024), {
-    doc: 'Max tokens to generate if an OpenAI-style request does not set a limit.',
+  MAX_TOKENS: row('maxTokens', number, tokens.optional(), {
+    doc: "Max tokens to generate if a request to OpenAI's routes or `/complete` does not set a limit.",
+    byDefault: 'the context',
+    sample: 1024,
   }),
   MAX_TOKENS_CAP: row('maxTokensCap', number, tokens.optional(), {
     doc: 'Requests for more tokens are lowered to this.',
     byDefault: 'the context',
     sample: 4096,
   }),
-  MAX_BODY_BYTES: row('maxBodyBytes', number, int(1024, 1_073_741_824).default(1_048_576), {
-    doc: 'A larger body gets 413; counted after decompression.',
+  MAX_BODY_BYTES: row('maxBodyBytes', number, int(1024, 1_073_741_824).default(33_554_432), {
+    doc: 'A larger body gets 413.',
     more: 'All bodies in progress share 64 MiB, or twice this value if that is more.',
+  }),
+  MAX_BODY_TEXT_BYTES: row('maxBodyTextBytes', number, int(1024, 1_073_741_824).default(1_048_576), {
+    doc: 'A body that is larger without its images gets 413, and so does one that is compressed or has no Content-Length.',
+    more: 'A worker takes a second or more to read a mebibyte of text, even if it then refuses it.',
   }),
   SPECIAL_TOKENS: row('specialTokens', text, oneOf('allow', 'reject').default('allow'), {
     doc: '`reject` refuses client text that contains control tokens of a local model with 400.',

@@ -1,9 +1,13 @@
 import type { GenerateEvent, Sink, Usage } from '../contract.js';
 
+/** Max choices of one request that run or wait for a slot at a time; the others follow. */
+const MAX_AT_ONCE = 16;
+
 /**
- * Runs `n` generations at once into one sink: each event carries the index of its choice, and their usages become one,
- * with the prompt counted once, as OpenAI does. If one fails, `abort` ends the others.
+ * Runs `n` generations into one sink: each event carries the index of its choice, and their usages become one, with each
+ * prompt counted once, as OpenAI does. If one fails, `abort` ends the others.
  *
+ * @param each number of choices of one prompt.
  * @throws the error of the first one that fails, once all have ended.
  */
 export async function runChoices(
@@ -11,15 +15,21 @@ export async function runChoices(
   abort: (reason: unknown) => void,
   sink: Sink,
   choice: (index: number, sink: Sink) => Promise<void>,
+  each = n,
 ): Promise<void> {
-  let usage: Usage | undefined;
+  const prefilled: number[] = [];
+  const usages: Usage[] = [];
   let failure: { readonly reason: unknown } | undefined;
   const run = async (index: number): Promise<void> => {
+    const prompt = Math.floor(index / each);
     try {
       await choice(index, {
         event: (event) => {
-          if (event.type === 'usage') usage = addUsage(usage, event.usage);
-          else sink.event(labelled(event, index));
+          if (event.type === 'usage') usages[prompt] = addChoice(usages[prompt], event.usage);
+          else if (event.type === 'prefill') {
+            prefilled[prompt] = event.promptTokens;
+            sink.event({ type: 'prefill', promptTokens: prefilled.reduce((sum, tokens) => sum + tokens) });
+          } else sink.event(labelled(event, index));
         },
       });
     } catch (reason) {
@@ -27,20 +37,35 @@ export async function runChoices(
       abort(reason);
     }
   };
-  await Promise.all(Array.from({ length: n }, (_, index) => run(index)));
+  let next = 0;
+  const runInTurn = async (): Promise<void> => {
+    while (next < n && !failure) await run(next++);
+  };
+  await Promise.all(Array.from({ length: Math.min(n, MAX_AT_ONCE) }, runInTurn));
   if (failure) throw failure.reason;
-  if (usage) sink.event({ type: 'usage', usage });
+  if (usages.length > 0) sink.event({ type: 'usage', usage: usages.reduce(addPrompt) });
 }
 
 function labelled(event: GenerateEvent, index: number): GenerateEvent {
   return 'index' in event ? { ...event, index } : event;
 }
 
-function addUsage(sum: Usage | undefined, more: Usage): Usage {
+/** Adds the usage of another choice of the same prompt. */
+function addChoice(sum: Usage | undefined, more: Usage): Usage {
   if (!sum) return more;
+  const { promptTokens } = sum;
   return {
-    promptTokens: sum.promptTokens,
-    completionTokens: sum.completionTokens + more.completionTokens,
+    ...addPrompt(sum, more),
+    promptTokens,
     cachedTokens: Math.max(sum.cachedTokens, more.cachedTokens),
+  };
+}
+
+/** Adds the usage of another prompt. */
+function addPrompt(sum: Usage, more: Usage): Usage {
+  return {
+    promptTokens: sum.promptTokens + more.promptTokens,
+    completionTokens: sum.completionTokens + more.completionTokens,
+    cachedTokens: sum.cachedTokens + more.cachedTokens,
   };
 }

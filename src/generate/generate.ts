@@ -18,11 +18,14 @@ export interface LimitedMember extends Member {
 }
 
 export interface TokenLimits {
-  /** For requests without a limit. */
-  readonly default: number;
+  /** For requests without a limit; undefined means no limit but the cap. */
+  readonly default: number | undefined;
   /** Higher limits are lowered to this. */
   readonly cap: number;
 }
+
+/** A cap that is none: the largest number llama.cpp reads. */
+export const NO_CAP = 2_147_483_647;
 
 /** Finds the backends for a name. Takes the model or group, how to treat an unknown one, and the provider. */
 export type Resolve = (
@@ -67,7 +70,7 @@ export function createGenerate(
       deadlineMs === undefined ? undefined : after(deadlineMs, () => context.abort(overdue(deadlineMs)));
     try {
       if (n === 1) await choice(0, tracer);
-      else await runChoices(n, context.abort, tracer, choice);
+      else await runChoices(n, context.abort, tracer, choice, choicesOfPrompt(request));
       tracer.end();
     } catch (error) {
       tracer.end(error);
@@ -82,15 +85,24 @@ function overdue(ms: number): LMServError {
   return new LMServError('provider_timeout', `The reply was not finished within ${ms / 1000} s`);
 }
 
+/** Without any limit the field is left out, because the largest number is more than some providers accept. */
 function limited(request: GenerateRequest, limits: TokenLimits): GenerateRequest {
   const body: JsonObject = request.body;
   const requested = typeof body.max_tokens === 'number' ? body.max_tokens : limits.default;
-  return { ...request, body: { ...body, max_tokens: Math.min(requested, limits.cap) } };
+  if (requested === undefined && limits.cap === NO_CAP) return request;
+  return { ...request, body: { ...body, max_tokens: Math.min(requested ?? NO_CAP, limits.cap) } };
 }
 
-/** If the client sent a seed, each choice gets a different one, or all would be the same. */
+function choicesOfPrompt({ n, prompts }: GenerateRequest): number {
+  return prompts ? n / prompts.length : n;
+}
+
+/** The request for one choice. With a seed, each choice of a prompt gets a different one, or all would be the same. */
 function choiceOf(request: GenerateRequest, index: number): GenerateRequest {
-  const seed = request.body.seed;
-  const body = index > 0 && typeof seed === 'number' ? { ...request.body, seed: seed + index } : request.body;
-  return { ...request, n: 1, body };
+  const { prompts, ...single } = request;
+  const each = choicesOfPrompt(request);
+  const body = { ...request.body };
+  if (prompts) body.prompt = prompts[Math.floor(index / each)]!;
+  if (typeof body.seed === 'number') body.seed += index % each;
+  return { ...single, n: 1, body };
 }

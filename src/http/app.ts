@@ -5,7 +5,7 @@ import type { Generate } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { requireCaller, type Authenticate } from './auth.js';
-import { BodyBudget, jsonBody } from './body.js';
+import { BodyBudget, jsonBody, type BodyLimits } from './body.js';
 import { requestContext } from './context.js';
 import { errorHandler } from './errors.js';
 import { generateHandler, type Admission } from './generate-handler.js';
@@ -17,13 +17,12 @@ import { recordRequests, type RequestObserver } from './request-log.js';
 import { ROUTES, type Route } from './routes.js';
 import { Turns } from './turns.js';
 
-export interface HttpSettings {
+export interface HttpSettings extends BodyLimits {
   readonly allowedHosts: readonly string[];
   readonly corsOrigins: readonly string[];
   /** Express's `trust proxy`; false ignores X-Forwarded-For. */
   readonly trustProxy: boolean | number | string;
   readonly healthFormat: 'text' | 'json';
-  readonly maxBodyBytes: number;
   readonly rateLimitQps: number;
 }
 
@@ -53,7 +52,7 @@ export function createApp(options: AppOptions): Express {
   app.set('trust proxy', settings.trustProxy);
   app.set('etag', false);
   const turns = new Turns();
-  app.use(requestContext, recordRequests(options.observer, logger), turns.wait);
+  app.use(correctPath, requestContext, recordRequests(options.observer, logger), turns.wait);
   app.use(
     // Only the proxy that terminates TLS can decide whether a host must be reached over TLS.
     helmet({ strictTransportSecurity: false }),
@@ -76,12 +75,12 @@ export function createApp(options: AppOptions): Express {
   get('/v1/models', read.models(backends));
   get('/v1/models/*id', read.model(backends));
   get('/usage', read.usage(accounting));
-  const budget = new BodyBudget(settings.maxBodyBytes);
+  const budget = new BodyBudget(settings);
   for (const { path, dialect } of options.routes ?? ROUTES) {
     app.post(
       path,
       inFlight.track,
-      ...jsonBody(settings.maxBodyBytes, budget, turns),
+      ...jsonBody(settings, budget, turns),
       generateHandler(dialect, options.generate, accounting),
       errorHandler(logger, dialect),
     );
@@ -89,11 +88,25 @@ export function createApp(options: AppOptions): Express {
   }
   options.mount?.(app);
   app.use(() => {
-    throw new LMServError('not_found');
+    throw new LMServError('not_found', NOT_FOUND);
   });
   app.use(errorHandler(logger));
   return app;
 }
+
+const NOT_FOUND =
+  "There is no such route; OpenAI's begin with /v1, and base URLs end with it: http://HOST:PORT/v1";
+
+/**
+ * Serves the routes however a base URL is written: with a slash too many, with `/v1` twice, or, as on llama-server, without
+ * it.
+ */
+const correctPath: RequestHandler = (request, _response, next) => {
+  request.url = request.url
+    .replace(/^\/{2,}/, '/')
+    .replace(/^\/(?:v1\/+)*(chat\/completions|completions|models)(?=[/?]|$)/i, '/v1/$1');
+  next();
+};
 
 /** LMServ's headers that pages of other origins may read. */
 const EXPOSED = ['x-request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-position'];

@@ -1,22 +1,34 @@
-import express, { type RequestHandler, type Response } from 'express';
+import express, { type Request, type RequestHandler, type Response } from 'express';
 import { LMServError } from '../errors.js';
 import { checkShape } from '../wire/json-shape.js';
 import { callerKey } from './context.js';
 import type { Turns } from './turns.js';
 
+/** Limits on one body, bytes after decompression. */
+export interface BodyLimits {
+  readonly maxBodyBytes: number;
+  /** Of the body without its images, and of one whose size is not announced; default: `maxBodyBytes`. */
+  readonly maxBodyTextBytes?: number | undefined;
+}
+
 /**
- * Reads a JSON body of at most `maxBytes`, counted after decompression, into `request.body`. 503 `bodies_full` if the
- * budget has no room for it. Bodies are parsed in turns, and the next handlers run in the same turn.
+ * Reads a JSON body into `request.body`. 503 `bodies_full` if the budget has no room for it. Bodies are parsed in turns,
+ * and the next handlers run in the same turn.
  */
-export function jsonBody(maxBytes: number, budget: BodyBudget, turns: Turns): RequestHandler[] {
-  const read = express.raw({ limit: maxBytes, type: () => true });
+export function jsonBody(limits: BodyLimits, budget: BodyBudget, turns: Turns): RequestHandler[] {
+  const { maxBodyBytes, maxBodyTextBytes: maxText = maxBodyBytes } = limits;
+  const readers = [maxBodyBytes, maxText].map((limit) => express.raw({ limit, type: () => true }));
+  const read: RequestHandler = (request, response, next) =>
+    readers[isAnnounced(request) ? 0 : 1]!(request, response, next);
   const parse: RequestHandler = (request, response, next) => {
     const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
     budget.settle(response, bytes.length);
     turns.take(() => {
       if (response.destroyed) return;
       try {
-        request.body = parseJson(bytes);
+        const body = parseJson(bytes);
+        if (bytes.length > maxText && bytes.length - imageBytes(body) > maxText) throw bodyTooLarge(maxText);
+        request.body = body;
       } catch (error) {
         return next(error);
       }
@@ -27,10 +39,40 @@ export function jsonBody(maxBytes: number, budget: BodyBudget, turns: Turns): Re
     const type = request.headers['content-type'];
     if (!isJson(type)) throw new LMServError('unsupported_media_type');
     // Refused before the body is read, if its length is announced.
-    if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw new LMServError('body_too_large');
+    if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) throw bodyTooLarge(maxBodyBytes);
     next();
   };
   return [checkType, budget.reserve, read, parse];
+}
+
+/** Whether the size of the body is known before it is read: not if it comes in chunks or compressed. */
+function isAnnounced({ headers }: Request): boolean {
+  const { 'content-length': length, 'content-encoding': encoding = 'identity' } = headers;
+  return length !== undefined && encoding === 'identity';
+}
+
+export function bodyTooLarge(limit: number): LMServError {
+  return new LMServError(
+    'body_too_large',
+    `The body is larger than ${limit} bytes; see MAX_BODY_BYTES and MAX_BODY_TEXT_BYTES`,
+  );
+}
+
+/** The size of the images in a body, which no model reads as text. */
+function imageBytes(body: object): number {
+  const { messages } = body as { messages?: unknown };
+  let bytes = 0;
+  for (const message of listOf(messages))
+    for (const part of listOf((message as { content?: unknown } | null)?.content)) {
+      const { image_url: image } = (part ?? {}) as { image_url?: { url?: unknown } | string | null };
+      const url = typeof image === 'object' ? image?.url : image;
+      if (typeof url === 'string' && url.startsWith('data:image/')) bytes += url.length;
+    }
+  return bytes;
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 function isJson(type = ''): boolean {
@@ -47,15 +89,15 @@ const MIN_TOTAL = 67_108_864;
  * ended. A caller holds at most half of it, so that its uploads cannot lock out the others.
  */
 export class BodyBudget {
-  readonly #maxBytes: number;
+  readonly #unannounced: number;
   readonly #total: number;
   #held = 0;
   readonly #byCaller = new Map<string, number>();
 
-  /** @param maxBytes of one body; two of them always fit. */
-  constructor(maxBytes: number, minTotal = MIN_TOTAL) {
-    this.#maxBytes = maxBytes;
-    this.#total = Math.max(minTotal, 2 * maxBytes);
+  /** Two bodies of the max size always fit. */
+  constructor({ maxBodyBytes, maxBodyTextBytes = maxBodyBytes }: BodyLimits) {
+    this.#unannounced = Math.min(maxBodyBytes, maxBodyTextBytes);
+    this.#total = Math.max(MIN_TOTAL, 2 * maxBodyBytes);
   }
 
   /** Bytes held now. */
@@ -65,9 +107,7 @@ export class BodyBudget {
 
   /** Reserves the max size of the body; 503 `bodies_full` if that is too much, before anything is read. */
   readonly reserve: RequestHandler = (request, response, next) => {
-    const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
-    // The size of a chunked or compressed body is not known beforehand.
-    const bytes = length === undefined || encoding !== 'identity' ? this.#maxBytes : Number(length);
+    const bytes = isAnnounced(request) ? Number(request.headers['content-length']) : this.#unannounced;
     const own = this.#byCaller.get(callerKey(response)) ?? 0;
     if (this.#held + bytes > this.#total || own + bytes > this.#total / 2)
       throw new LMServError('bodies_full');

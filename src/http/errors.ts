@@ -2,6 +2,7 @@ import type { ErrorRequestHandler } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
+import { bodyTooLarge } from './body.js';
 import { contextOf, queueHeaders } from './context.js';
 
 /** Writes an error in the dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request. */
@@ -41,8 +42,8 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
 
 /** Translates the errors of Express's body reader and router by the type they carry, never by their text. */
 function translate(thrown: unknown): LMServError {
-  const type = (thrown as { type?: string } | undefined)?.type;
-  if (type === 'entity.too.large') return new LMServError('body_too_large');
+  const { type, limit = 0 } = (thrown ?? {}) as { type?: string; limit?: number };
+  if (type === 'entity.too.large') return bodyTooLarge(limit);
   if (type === 'encoding.unsupported') return new LMServError('unsupported_media_type');
   if (type === 'request.size.invalid' || type === 'request.aborted') return new LMServError('invalid_json');
   const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };

@@ -233,7 +233,7 @@ describe('the body for the backends', () => {
     ['temperature', { messages, temperature: 'hot' }],
     ['n', { messages, n: 0 }],
     ['n', { messages, n: 1.5 }],
-    ['max_tokens', { messages, max_tokens: -1 }],
+    ['max_tokens', { messages, max_tokens: 0 }],
     ['top_logprobs', { messages, top_logprobs: 2 }],
     ['tools.0.function.name', { messages, tools: [{ type: 'function', function: { name: 'a b' } }] }],
     ['tool_choice', { messages, tool_choice: 'required' }],
@@ -242,7 +242,7 @@ describe('the body for the backends', () => {
     ['response_format.json_schema.schema', { messages, response_format: hugeFormat }],
     ['tools.0.function.parameters', { messages, tools: hugeTools }],
     ['repeat_penalty', { messages, repeat_penalty: 1e-300 }],
-    ['functions', { messages, functions: [] }],
+    ['functions', { messages, functions: [{ name: 'f' }] }],
     ['grammar', { messages, tools, grammar: 'root ::= "a"' }],
   ])('400 names %s', async (param, body) => {
     const generate = saying('x');
@@ -298,7 +298,7 @@ describe('completions', () => {
   test.each([
     ['prompt', {}],
     ['prompt', { prompt: '' }],
-    ['prompt.0', { prompt: ['a', 'b'] }],
+    ['prompt.1', { prompt: ['a', ''] }],
     ['echo', { prompt: 'a', echo: true }],
     ['suffix', { prompt: 'a', suffix: 'z' }],
     ['best_of', { prompt: 'a', best_of: 3 }],

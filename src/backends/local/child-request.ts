@@ -10,10 +10,18 @@ export interface ChildRequest {
 export function toChildRequest(request: GenerateRequest): ChildRequest {
   const common: JsonObject = { stream_options: { include_usage: true }, sse_ping_interval: -1 };
   if (request.kind === 'raw') return { path: '/v1/completions', body: { ...request.body, ...common } };
+  const body = withoutFormNextToTools(request.body);
   return {
     path: '/v1/chat/completions',
-    body: { ...request.body, ...namedTool(request.body), ...continuationFields(request.body), ...common },
+    body: { ...body, ...namedTool(body), ...continuationFields(body), ...common },
   };
+}
+
+/** llama.cpp enforces a form from the first token, so that a model which may call a tool never could. */
+function withoutFormNextToTools(body: JsonObject): JsonObject {
+  if (body.tools === undefined || body.tool_choice === 'none') return body;
+  const { response_format: _, ...others } = body;
+  return others;
 }
 
 /** llama.cpp treats an object in tool_choice as `auto`, so this sends `required` with only that tool. */

@@ -2,7 +2,7 @@ import type { GenerateRequest, JsonObject } from '../../contract.js';
 import type { ReplyReader } from '../reply-reader.js';
 
 /** Fields that prevent a seamless resume, because the form of the reply depends on its beginning. */
-const BOUND = ['tools', 'response_format', 'grammar', 'logprobs'] as const;
+const BOUND = ['tools', 'response_format', 'json_schema', 'grammar', 'logprobs'] as const;
 
 /**
  * The part of a reply that has been passed on, so that another worker can resume it. Pure.

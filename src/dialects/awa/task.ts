@@ -6,11 +6,11 @@ import type { Call } from '../shared/dialect.js';
 import { jsonObject, maxTokens, modelName, temperature, text } from '../shared/fields.js';
 import { jsonReply } from '../shared/json-reply.js';
 import { compileSchema, type Check } from '../shared/json-schema.js';
-import { optional, validate } from '../shared/validate.js';
+import { filled, optional, validate } from '../shared/validate.js';
 
 const schema = z.object({
   task: z.enum(['chat_completion', 'classify_email', 'parse_price_list']),
-  provider: optional(z.enum(['local', 'cloud'])),
+  provider: filled(z.enum(['local', 'cloud'])),
   model: modelName,
   input: jsonObject,
   temperature,

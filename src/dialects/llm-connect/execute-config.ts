@@ -1,14 +1,15 @@
 import { z } from 'zod';
-import { maxTokens, sampling, temperature, text } from '../shared/fields.js';
+import { constraints } from '../shared/constraints.js';
+import { maxTokens, modelName, sampling, temperature, text } from '../shared/fields.js';
 import { reasoning } from '../openai/chat-request.js';
-import { optional } from '../shared/validate.js';
+import { filled, optional } from '../shared/validate.js';
 
 /** The fields that llm-connect allows in a request's `config` and in a profile. */
 
 const { max_tokens, max_completion_tokens, n_predict, temperature: _own, ...others } = sampling;
 
-/** Allowed sampling and reasoning fields; the config has separate fields for length and temperature. */
-export const modelParams = { ...others, ...reasoning };
+/** Allowed sampling, reasoning and form fields; the config has separate fields for length and temperature. */
+export const modelParams = { ...others, ...reasoning, ...constraints };
 
 export const callValues = {
   temperature,
@@ -21,8 +22,8 @@ export const callValues = {
 
 export const executeConfig = z.object({
   ...callValues,
-  model_name: optional(text.min(1).max(256)),
-  task_type: optional(text.min(1).max(256)),
+  model_name: modelName,
+  task_type: filled(text.max(256)),
 });
 
 type Config = z.output<typeof executeConfig>;

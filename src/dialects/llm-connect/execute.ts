@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { GenerateRequest, JsonObject, Usage } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import type { Dialect } from '../shared/dialect.js';
+import { constraintOf, withoutConstraints } from '../shared/constraints.js';
 import { executeConfig, type CallValues, type ResolvedCall } from './execute-config.js';
 import { executeError } from './execute-errors.js';
 import { compact, text } from '../shared/fields.js';
@@ -66,8 +67,10 @@ function resolveCall(config: Partial<Config>, options: ExecuteOptions): Resolved
 }
 
 function toRequest(prompt: string, call: ResolvedCall): GenerateRequest {
+  const { model_params: params = {} } = call;
   const body = compact({
-    ...compact(call.model_params ?? {}),
+    ...compact(withoutConstraints(params)),
+    ...constraintOf(params, 'chat')?.body,
     messages: [{ role: 'user', content: prompt }],
     max_tokens: call.max_tokens ?? DEFAULTS.maxTokens,
     temperature: call.temperature ?? DEFAULTS.temperature,

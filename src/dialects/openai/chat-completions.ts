@@ -1,7 +1,7 @@
 import type { Dialect } from '../shared/dialect.js';
 import { toolCalls, type Choice } from '../shared/collect.js';
 import { chatFields, parseChatBody, parsePriority } from './chat-request.js';
-import { ChatChunks } from './chunks.js';
+import { ChatChunks, logprobsObject } from './chunks.js';
 import { usageObject } from './usage.js';
 
 /** `POST /v1/chat/completions`, streamed or as one JSON body. */
@@ -13,7 +13,7 @@ export const chatCompletions: Dialect = {
     const request = { kind: 'chat', ...shared } as const;
     if (parsed.stream === true) {
       const includeUsage = parsed.stream_options?.include_usage === true;
-      return { request, stream: (info) => new ChatChunks(info, includeUsage) };
+      return { request, stream: (info) => new ChatChunks(info, includeUsage, parsed.top_logprobs) };
     }
     return {
       request,
@@ -23,7 +23,9 @@ export const chatCompletions: Dialect = {
           object: 'chat.completion',
           created: info.created,
           model: info.trace.model,
-          choices: choices.map((choice, index) => choiceObject(choice, index, parsed.logprobs === true)),
+          choices: choices.map((choice, index) =>
+            choiceObject(choice, index, parsed.logprobs === true ? (parsed.top_logprobs ?? 0) : undefined),
+          ),
           usage: usageObject(usage),
         };
       },
@@ -31,7 +33,8 @@ export const chatCompletions: Dialect = {
   },
 };
 
-function choiceObject(choice: Choice, index: number, logprobs: boolean) {
+/** @param tops number of alternatives to each token; undefined for no log probabilities. */
+function choiceObject(choice: Choice, index: number, tops: number | undefined) {
   const calls = toolCalls(choice);
   return {
     index,
@@ -43,7 +46,7 @@ function choiceObject(choice: Choice, index: number, logprobs: boolean) {
       ...(choice.reasoning ? { reasoning_content: choice.reasoning } : {}),
       ...(calls.length > 0 ? { tool_calls: calls } : {}),
     },
-    logprobs: logprobs ? { content: choice.logprobs, refusal: null } : null,
+    logprobs: tops === undefined ? null : logprobsObject(choice.logprobs, tops),
     finish_reason: choice.finishReason,
   };
 }

@@ -1,43 +1,40 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { conflict, constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
 import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
-import { boundedSchema } from '../shared/schema-size.js';
-import { optional, validate } from '../shared/validate.js';
-import { messages, toolChoice, tools } from './messages.js';
-
-const responseFormat = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('text') }),
-  z.object({ type: z.literal('json_object'), schema: optional(boundedSchema) }),
-  z.object({
-    type: z.literal('json_schema'),
-    json_schema: z.object({ name: optional(text), strict: optional(z.boolean()), schema: boundedSchema }),
-  }),
-]);
+import { filled, optional, validate } from '../shared/validate.js';
+import { messages } from './messages.js';
+import { toolChoice, tools } from './tools.js';
 
 /** Fields that limit a model's reasoning; other models ignore them. */
 export const reasoning = {
-  reasoning_effort: optional(z.enum(['none', 'minimal', 'low', 'medium', 'high'])),
-  chat_template_kwargs: optional(z.object({ enable_thinking: optional(z.boolean()) })),
+  // Every family of models has words of its own.
+  reasoning_effort: filled(text.regex(/^[a-z]{2,32}$/i, 'must be a word such as low or high')),
+  chat_template_kwargs: filled(z.object({ enable_thinking: optional(z.boolean()) })),
 };
+
+/** Names of before tools; clients that dump all their fields send them unset. */
+const functions = filled(z.undefined('is no longer supported; use tools'));
+const functionCall = filled(z.literal(['none', 'auto'], 'is no longer supported; use tool_choice'));
 
 const schema = z.object({
   ...sampling,
+  ...constraints,
   ...reasoning,
   model: modelName,
   messages,
   n: choices,
   stream: optional(z.boolean()),
-  stream_options: optional(z.object({ include_usage: optional(z.boolean()) })),
-  tools: optional(tools),
-  tool_choice: optional(toolChoice),
+  stream_options: filled(z.object({ include_usage: optional(z.boolean()) })),
+  tools: filled(tools),
+  tool_choice: filled(toolChoice),
   parallel_tool_calls: optional(z.boolean()),
-  response_format: optional(responseFormat),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(20)),
   service_tier: optional(z.string()),
-  functions: z.undefined('is no longer supported; use tools').optional(),
-  function_call: z.undefined('is no longer supported; use tool_choice').optional(),
+  functions,
+  function_call: functionCall,
 });
 
 export type ChatRequestBody = z.output<typeof schema>;
@@ -46,14 +43,9 @@ export type ChatRequestBody = z.output<typeof schema>;
 export function parseChatBody(body: unknown): ChatRequestBody {
   const parsed = validate(schema, body);
   checkToolChoice(parsed);
-  if (parsed.top_logprobs !== undefined && parsed.logprobs !== true) {
+  if (parsed.top_logprobs && parsed.logprobs !== true) {
     throw new LMServError('invalid_value', 'top_logprobs: requires logprobs to be true', {
       param: 'top_logprobs',
-    });
-  }
-  if (parsed.grammar !== undefined && (parsed.tools?.length || parsed.response_format)) {
-    throw new LMServError('invalid_value', 'grammar: cannot be combined with tools or response_format', {
-      param: 'grammar',
     });
   }
   return parsed;
@@ -64,19 +56,33 @@ export function parsePriority(parsed: ChatRequestBody): { priority?: number } {
   return parsed.service_tier === 'flex' ? { priority: -1 } : {};
 }
 
-/** Builds the body for the backends, with llama.cpp's and OpenAI's names and no undefined fields. */
+/**
+ * Builds the body for the backends, with llama.cpp's and OpenAI's names and no undefined fields.
+ *
+ * @throws LMServError `invalid_value` for constraints that cannot be combined.
+ */
 export function chatFields(parsed: ChatRequestBody): JsonObject {
   const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...remaining } =
-    parsed;
-  const { service_tier, tools: toolList, tool_choice, response_format, ...others } = remaining;
-  const maxTokens = requestedTokens({ max_tokens, max_completion_tokens, n_predict });
+    withoutConstraints(parsed);
+  const { service_tier, functions: _, function_call, tools: toolList, tool_choice, ...others } = remaining;
   return compact({
     ...others,
-    max_tokens: maxTokens,
-    // An empty list means no tools, and text is the default format.
-    ...(toolList?.length ? { tools: toolList, tool_choice } : {}),
-    response_format: response_format?.type === 'text' ? undefined : response_format,
+    max_tokens: requestedTokens({ max_tokens, max_completion_tokens, n_predict }),
+    ...(toolList ? { tools: toolList, tool_choice } : {}),
+    ...constraintFields(parsed),
+    // With 0 a worker would send no log probability at all; the alternatives are left out later.
+    top_logprobs: parsed.logprobs === true ? Math.max(1, parsed.top_logprobs ?? 0) : undefined,
   }) as JsonObject;
+}
+
+/** A turn that must be a call has no other form; where the model may choose, the backend decides about the two. */
+function constraintFields(parsed: ChatRequestBody): JsonObject {
+  const constraint = constraintOf(parsed, 'chat');
+  const { tools: toolList, tool_choice: choice = 'auto' } = parsed;
+  if (!constraint) return {};
+  if (!toolList || choice === 'none') return constraint.body;
+  if ('grammar' in constraint.body) throw conflict(constraint.field, 'tools');
+  return choice === 'auto' ? constraint.body : {};
 }
 
 function checkToolChoice({ tools: toolList = [], tool_choice: choice }: ChatRequestBody): void {

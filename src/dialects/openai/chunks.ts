@@ -1,4 +1,4 @@
-import type { ReplyEvent, ToolCallDelta } from '../../contract.js';
+import type { ReplyEvent, TokenLogprob, ToolCallDelta } from '../../contract.js';
 import { openAiError, type LMServError } from '../../errors.js';
 import { DONE, encodeSse, PING } from '../../wire/sse.js';
 import type { ReplyInfo, StreamEncoder } from '../shared/dialect.js';
@@ -68,15 +68,19 @@ export class ChatChunks extends OpenAiSse {
   /** Choices whose role has been sent. */
   readonly #opened = new Set<number>();
 
-  constructor(info: ReplyInfo, includeUsage: boolean) {
+  readonly #tops: number;
+
+  /** @param tops number of alternatives to each token. */
+  constructor(info: ReplyInfo, includeUsage: boolean, tops = 0) {
     super(info, includeUsage, 'chatcmpl', 'chat.completion.chunk');
+    this.#tops = tops;
   }
 
   protected choiceEvent(event: ChoiceEvent): string {
     const role = this.#role(event.index);
     switch (event.type) {
       case 'text': {
-        const logprobs = event.logprobs ? JSON.stringify({ content: event.logprobs, refusal: null }) : 'null';
+        const logprobs = event.logprobs ? JSON.stringify(logprobsObject(event.logprobs, this.#tops)) : 'null';
         return role + this.#delta(event.index, `{"content":${JSON.stringify(event.text)}}`, logprobs);
       }
       case 'reasoning':
@@ -97,6 +101,14 @@ export class ChatChunks extends OpenAiSse {
   #delta(index: number, delta: string, logprobs = 'null', reason = 'null'): string {
     return this.chunk(`{"index":${index},"delta":${delta},"logprobs":${logprobs},"finish_reason":${reason}}`);
   }
+}
+
+/** OpenAI's object of log probabilities, with as many alternatives as the client asked for. */
+export function logprobsObject(tokens: readonly TokenLogprob[], tops: number) {
+  const content = tokens.map((token) =>
+    Array.isArray(token.top_logprobs) ? { ...token, top_logprobs: token.top_logprobs.slice(0, tops) } : token,
+  );
+  return { content, refusal: null };
 }
 
 /** The first delta of a call names it; later ones are fragments of its arguments. */

@@ -1,13 +1,18 @@
 import { z } from 'zod';
-import type { ReplyEvent, JsonObject, TokenLogprob } from '../../contract.js';
+import type { ReplyEvent, GenerateRequest, TokenLogprob } from '../../contract.js';
+import { LMServError } from '../../errors.js';
 import type { Dialect, ReplyInfo } from '../shared/dialect.js';
+import { constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
 import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
-import { list, optional, validate } from '../shared/validate.js';
+import { filled, list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';
 
 /** A worker's token ids have 32 bits; larger ones would wrap around. */
 const MAX_TOKEN_ID = 2_147_483_647;
+
+/** Max choices of all prompts of a request together. */
+const MAX_CHOICES = 128;
 
 /** Checked in one loop, because a prompt may have as many ids as the context has tokens. */
 const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) => {
@@ -16,32 +21,39 @@ const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) =>
   else if (ids.length === 0) context.addIssue('must not be empty');
 });
 
-const prompt = z.union([text.min(1), list(text.min(1), { max: 1 }), tokenIds], {
-  error: 'must be a non-empty string, a list of one string, or a list of token ids',
-});
+const prompt = z.union([text.min(1), tokenIds], { error: 'must be a non-empty text or list of token ids' });
 
-const schema = z.object({
+const fields = {
   ...sampling,
+  ...constraints,
   model: modelName,
-  prompt,
   n: choices,
   stream: optional(z.boolean()),
-  stream_options: optional(z.object({ include_usage: optional(z.boolean()) })),
+  stream_options: filled(z.object({ include_usage: optional(z.boolean()) })),
   logprobs: optional(z.int().min(0).max(5)),
   echo: optional(z.literal(false, 'is not supported')),
   suffix: optional(z.literal('', 'is not supported')),
-  best_of: optional(z.literal(1, 'is not supported; use n')),
-});
+  best_of: optional(z.int().min(1)),
+};
 
-/** `POST /v1/completions`: OpenAI's older route, which continues a raw prompt. */
+const schema = z.object({ ...fields, prompt });
+const severalPrompts = z.object({ ...fields, prompt: list(prompt, { max: MAX_CHOICES }) });
+
+type Prompt = z.output<typeof prompt>;
+type CompletionBody = z.output<typeof schema> | z.output<typeof severalPrompts>;
+
+/** `POST /v1/completions`: OpenAI's older route, which continues a raw prompt, or each of several. */
 export const completions: Dialect = {
   parse(body) {
-    const parsed = validate(schema, body);
-    const n = parsed.n ?? 1;
-    const request = { kind: 'raw', n, model: parsed.model, body: fields(parsed) } as const;
+    const { prompt: given } = body as { prompt?: unknown };
+    // A list of numbers is one prompt, as token ids.
+    const several = Array.isArray(given) && typeof given[0] !== 'number';
+    const parsed = validate(several ? severalPrompts : schema, body);
+    const request = toRequest(parsed, several);
+    const tops = parsed.logprobs;
     if (parsed.stream === true) {
       const includeUsage = parsed.stream_options?.include_usage === true;
-      return { request, stream: (info) => new CompletionChunks(info, includeUsage) };
+      return { request, stream: (info) => new CompletionChunks(info, includeUsage, tops) };
     }
     return {
       request,
@@ -54,7 +66,7 @@ export const completions: Dialect = {
           choices: found.map((choice, index) => ({
             text: choice.text,
             index,
-            logprobs: parsed.logprobs === undefined ? null : new LogprobList().add(choice.logprobs),
+            logprobs: tops === undefined ? null : new LogprobList(tops).add(choice.logprobs),
             finish_reason: choice.finishReason,
           })),
           usage: usageObject(usage),
@@ -64,21 +76,40 @@ export const completions: Dialect = {
   },
 };
 
-function fields(parsed: z.output<typeof schema>): JsonObject {
-  const { model, n, stream, stream_options, echo, suffix, best_of, ...remaining } = parsed;
-  const { max_tokens, max_completion_tokens, n_predict, prompt: given, ...others } = remaining;
-  return compact({
-    ...others,
+/** @throws LMServError `invalid_value` for fields that cannot be combined, and for too many choices. */
+function toRequest(parsed: CompletionBody, several: boolean): GenerateRequest {
+  const { n = 1, best_of, model, prompt: given, ...remaining } = withoutConstraints(parsed);
+  const { stream, stream_options, echo, suffix, ...others } = remaining;
+  const { max_tokens, max_completion_tokens, n_predict, logprobs, ...settings } = others;
+  if ((best_of ?? n) !== n) throw invalid('best_of', 'is not supported; use n');
+  const prompts = several ? (given as Prompt[]) : [given as Prompt];
+  if (n * prompts.length > MAX_CHOICES)
+    throw invalid('prompt', `at most ${MAX_CHOICES} choices are possible, those of all prompts together`);
+  const body = compact({
+    ...settings,
+    ...constraintOf(parsed, 'raw')?.body,
     max_tokens: requestedTokens({ max_tokens, max_completion_tokens, n_predict }),
-    prompt: Array.isArray(given) && typeof given[0] === 'string' ? given[0] : given,
+    // With 0 a worker would send none; the alternatives are left out later.
+    logprobs: logprobs === undefined ? undefined : Math.max(1, logprobs),
+    prompt: prompts.length === 1 ? prompts[0] : undefined,
   });
+  const shared = { kind: 'raw', model, body } as const;
+  return prompts.length === 1 ? { ...shared, n } : { ...shared, n: n * prompts.length, prompts };
+}
+
+function invalid(param: string, message: string): LMServError {
+  return new LMServError('invalid_value', `${param}: ${message}`, { param });
 }
 
 class CompletionChunks extends OpenAiSse {
   readonly #lists = new Map<number, LogprobList>();
 
-  constructor(info: ReplyInfo, includeUsage: boolean) {
+  readonly #tops: number;
+
+  /** @param tops number of alternatives to each token. */
+  constructor(info: ReplyInfo, includeUsage: boolean, tops = 0) {
     super(info, includeUsage, 'cmpl', 'text_completion');
+    this.#tops = tops;
   }
 
   protected choiceEvent(event: Exclude<ReplyEvent, { type: 'usage' | 'prefill' }>): string {
@@ -92,7 +123,7 @@ class CompletionChunks extends OpenAiSse {
   }
 
   #list(index: number): LogprobList {
-    const list = this.#lists.get(index) ?? new LogprobList();
+    const list = this.#lists.get(index) ?? new LogprobList(this.#tops);
     this.#lists.set(index, list);
     return list;
   }
@@ -107,6 +138,11 @@ class CompletionChunks extends OpenAiSse {
 /** The older route's log probabilities: parallel lists, with the offset of each token in the text, characters. */
 class LogprobList {
   #offset = 0;
+  readonly #tops: number;
+
+  constructor(tops: number) {
+    this.#tops = tops;
+  }
 
   add(tokens: readonly TokenLogprob[]) {
     const list = {
@@ -119,7 +155,9 @@ class LogprobList {
       const { token, logprob, top_logprobs: top } = entry as unknown as OpenAiLogprob;
       list.tokens.push(token);
       list.token_logprobs.push(logprob);
-      list.top_logprobs.push(Object.fromEntries((top ?? []).map((other) => [other.token, other.logprob])));
+      list.top_logprobs.push(
+        Object.fromEntries((top ?? []).slice(0, this.#tops).map((other) => [other.token, other.logprob])),
+      );
       list.text_offset.push(this.#offset);
       this.#offset += token.length;
     }

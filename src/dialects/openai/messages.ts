@@ -1,94 +1,223 @@
 import { z } from 'zod';
-import { checkShape, MAX_DEPTH } from '../../wire/json-shape.js';
-import { text } from '../shared/fields.js';
-import { boundedSchema, toolsProblem } from '../shared/schema-size.js';
-import { list, optional } from '../shared/validate.js';
+import type { JsonObject } from '../../contract.js';
+import { LMServError } from '../../errors.js';
+import { checkShape } from '../../wire/json-shape.js';
+import { compact, text } from '../shared/fields.js';
+import { isObject, filled, list, optional } from '../shared/validate.js';
 
-/** OpenAI's chat messages and tools, reduced to allowed fields. */
+/**
+ * OpenAI's chat messages, reduced to allowed fields. They are read as clients and agents store them, in the spellings of
+ * several APIs: a turn that is refused would end its conversation for good, because it is sent again with every request.
+ */
 
 /** The worker's chat template takes time with the square of the number of messages and cannot be interrupted. */
 const MAX_MESSAGES = 2_048;
 
-/** Max tools in a request, and max calls in a message. */
-const MAX_TOOLS = 128;
+/** Max calls in a message. */
+const MAX_CALLS = 128;
+
+/**
+ * The text of turns that no person wrote: what cannot be tokenised is replaced, because nobody could mend a tool's
+ * output. In the other turns it is refused, while the client can still change what it is about to send.
+ */
+const repaired = z.string().transform(repair);
 
 /** Only inline data is accepted: the worker would fetch any other URL from inside the network. */
-const imageUrl = z.object({
-  url: text.startsWith('data:image/', 'must be a data: URL of an image; other URLs are not fetched'),
+const dataUrl = text.startsWith('data:image/', 'must be a data: URL of an image; other URLs are not fetched');
+
+type Words = z.ZodType<string, string>;
+
+type Part =
+  | { type: 'text'; text: string }
+  | { type: 'image_url'; image_url: { url: string } }
+  | { type: 'thinking'; text: string };
+
+const partOf = (words: Words) =>
+  z
+    .unknown()
+    .transform((value) => (typeof value === 'string' ? { type: 'text', text: value } : value))
+    .pipe(
+      z.discriminatedUnion('type', [
+        z
+          .object({ type: z.literal(['text', 'input_text', 'output_text']), text: optional(words) })
+          .transform((part): Part => ({ type: 'text', text: part.text ?? '' })),
+        z
+          .object({ type: z.literal('refusal'), refusal: optional(words) })
+          .transform((part): Part => ({ type: 'text', text: part.refusal ?? '' })),
+        z
+          .object({
+            type: z.literal(['image_url', 'input_image']),
+            image_url: z.union([dataUrl, z.object({ url: dataUrl })]),
+          })
+          .transform(({ image_url: image }): Part => {
+            return { type: 'image_url', image_url: typeof image === 'string' ? { url: image } : image };
+          }),
+        z
+          .looseObject({ type: z.literal(['thinking', 'reasoning', 'reasoning_text', 'redacted_thinking']) })
+          .transform(thoughts)
+          .pipe(words)
+          .transform((thought): Part => ({ type: 'thinking', text: thought })),
+      ]),
+    );
+
+const contentOf = (words: Words) =>
+  optional(z.union([words, list(partOf(words), { min: 0 })])).transform((content) => content ?? '');
+
+const content = contentOf(text);
+const storedContent = contentOf(repaired);
+
+/** Fields that some servers add to a message, in one form or another; anything but a text is left out. */
+const extra = z
+  .unknown()
+  .optional()
+  .transform((value) => (typeof value === 'string' ? repair(value) : ''));
+
+const callId = filled(z.union([z.string(), z.number()]).transform((id) => repair(String(id))));
+
+const callFunction = z.object({
+  // A reply that was cut or put together wrongly may have lost it, and templates require one.
+  name: filled(repaired).transform((name) => name ?? 'unknown'),
+  arguments: z.unknown().optional().transform(toArguments),
 });
 
-const part = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('text'), text }),
-  z.object({ type: z.literal('image_url'), image_url: imageUrl }),
-]);
-
-const textParts = list(z.object({ type: z.literal('text'), text }));
-const textContent = z.union([text, textParts]);
-
-/** Chat templates parse arguments. Some models send an empty string for no arguments. */
-const callArguments = text
-  .transform((json) => (json.trim() === '' ? '{}' : json))
-  .refine(isShallowJson, `must be JSON, nested at most ${MAX_DEPTH} deep`);
-
-const toolCall = z.object({
-  id: text,
-  type: z.literal('function'),
-  function: z.object({ name: text.min(1), arguments: callArguments }),
-});
+const toolCall = z.object({ id: callId, type: filled(z.literal('function')), function: callFunction });
 
 const assistant = z
   .object({
     role: z.literal('assistant'),
-    content: optional(textContent),
-    reasoning_content: optional(text),
-    tool_calls: optional(list(toolCall, { max: MAX_TOOLS })),
+    content: storedContent,
+    reasoning_content: extra,
+    reasoning: extra,
+    refusal: extra,
+    tool_calls: filled(list(toolCall, { max: MAX_CALLS })),
+    function_call: optional(callFunction),
   })
-  .refine((message) => message.content !== undefined || message.tool_calls !== undefined, {
-    message: 'is required for an assistant message without tool_calls',
-    path: ['content'],
-  })
-  .transform(({ content, ...rest }) => ({ ...rest, content: content ?? null }));
+  .transform((message) => {
+    const { content: parts, function_call: only, tool_calls: calls } = message;
+    const thinking = typeof parts === 'string' ? '' : joined(parts.filter(isThinking));
+    const said = typeof parts === 'string' ? parts : parts.filter((part) => !isThinking(part));
+    const words = said.length > 0 ? said : message.refusal;
+    const all = calls ?? (only && [{ id: undefined, function: only }]);
+    return compact({
+      role: 'assistant' as const,
+      content: all && words === '' ? null : words,
+      reasoning_content: message.reasoning_content || message.reasoning || thinking || undefined,
+      tool_calls: all?.map(({ id, function: called }) => ({ id, type: 'function', function: called })),
+    });
+  });
 
 const message = z.discriminatedUnion('role', [
-  z.object({ role: z.literal('system'), content: textContent }),
-  // OpenAI's newer name for `system`, which chat templates do not know.
-  z
-    .object({ role: z.literal('developer'), content: textContent })
-    .transform((m) => ({ ...m, role: 'system' })),
-  z.object({ role: z.literal('user'), content: z.union([text, list(part)]) }),
+  // `developer` is OpenAI's newer name for `system`, which chat templates do not know.
+  z.object({ role: z.literal(['system', 'developer']), content }).transform((turn) => {
+    return { role: 'system' as const, content: withoutThinking(turn.content) };
+  }),
+  z.object({ role: z.literal('user'), content }).transform((turn) => {
+    return { role: 'user' as const, content: withoutThinking(turn.content) };
+  }),
   assistant,
-  z.object({ role: z.literal('tool'), content: textContent, tool_call_id: optional(text) }),
+  // `function` is OpenAI's older name for `tool`.
+  z
+    .object({
+      role: z.literal(['tool', 'function']),
+      content: storedContent,
+      tool_call_id: callId,
+      name: extra,
+    })
+    .transform((turn) => {
+      return { ...turn, role: 'tool' as const, content: withoutThinking(turn.content) };
+    }),
 ]);
 
-export const messages = list(message, { max: MAX_MESSAGES });
+export const messages = list(message, { max: MAX_MESSAGES }).transform(pairCalls);
 
-function isShallowJson(json: string): boolean {
+type Message = z.output<typeof message>;
+
+/**
+ * Gives an id to each call that has none, and to each result without one that of the call it answers: the first open one
+ * of its name, or the first open one. The ids depend on the conversation alone, so that it stays in the prefix cache.
+ */
+function pairCalls(turns: readonly Message[]): JsonObject[] {
+  let made = 0;
+  let open: { id: string; name: string }[] = [];
+  return turns.map((turn) => {
+    if (turn.role === 'tool') {
+      const { tool_call_id: given, name, ...result } = turn;
+      const named = open.find((call) => (given === undefined ? call.name === name : call.id === given));
+      const answered = named ?? (given === undefined ? open[0] : undefined);
+      open = open.filter((call) => call !== answered);
+      return compact({ ...result, tool_call_id: given ?? answered?.id });
+    }
+    if (turn.role !== 'assistant' || !turn.tool_calls) return turn as JsonObject;
+    // Nine letters and digits, as some templates demand.
+    const newId = () => `call${String((made += 1)).padStart(5, '0')}`;
+    const calls = turn.tool_calls.map((call) => ({ ...call, id: call.id ?? newId() }));
+    open = calls.map((call) => ({ id: call.id, name: call.function.name }));
+    return { ...turn, tool_calls: calls };
+  });
+}
+
+/**
+ * The arguments of a call as JSON text, which templates parse. A text that is not JSON, such as that of a call cut at
+ * max_tokens, becomes a JSON string.
+ */
+function toArguments(given: unknown, context: z.RefinementCtx): string {
+  // PHP writes an empty object as an empty list.
+  if (given === undefined || given === null || (Array.isArray(given) && given.length === 0)) return '{}';
+  if (typeof given !== 'string') return JSON.stringify(repairAll(given));
+  const json = repair(given);
+  if (json.trim() === '') return '{}';
   try {
     checkShape(json, true);
-    JSON.parse(json);
-    return true;
-  } catch {
-    return false;
+    const parsed = JSON.parse(json) as unknown;
+    return HALF_OR_NUL.test(json) ? JSON.stringify(repairAll(parsed)) : json;
+  } catch (error) {
+    if (!(error instanceof LMServError)) return JSON.stringify(json);
+    context.addIssue(error.message.replace('The body', 'the JSON text'));
+    return z.NEVER;
   }
 }
 
-const functionName = z.string().regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, _, . or -');
+/** An escape of NUL or of half a surrogate pair. */
+const HALF_OR_NUL = /\\u(?:0000|d[89a-f])/i;
 
-const tool = z.object({
-  type: z.literal('function'),
-  function: z.object({
-    name: functionName,
-    description: optional(text),
-    parameters: optional(boundedSchema),
-  }),
-});
+function repairAll(value: unknown): unknown {
+  if (typeof value === 'string') return repair(value);
+  if (Array.isArray(value)) return value.map(repairAll);
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [repair(name), repairAll(part)]));
+}
 
-export const tools = list(tool, { min: 0, max: MAX_TOOLS }).superRefine((all, context) => {
-  const problem = toolsProblem(all.map((one) => one.function.parameters ?? {}));
-  if (problem !== undefined) context.addIssue(`together: ${problem}`);
-});
+function repair(words: string): string {
+  return words.replaceAll('\0', '\ufffd').toWellFormed();
+}
 
-export const toolChoice = z.union([
-  z.enum(['none', 'auto', 'required']),
-  z.object({ type: z.literal('function'), function: z.object({ name: functionName }) }),
-]);
+function isThinking(part: Part): boolean {
+  return part.type === 'thinking';
+}
+
+function joined(parts: readonly Part[]): string {
+  return parts.map((part) => ('text' in part ? part.text : '')).join('');
+}
+
+/** Only an assistant's turn has a place for reasoning; elsewhere it is text. */
+function withoutThinking(parts: string | readonly Part[]) {
+  if (typeof parts === 'string') return parts;
+  const plain = parts.map((part) => (isThinking(part) ? { ...part, type: 'text' } : part));
+  return plain.length > 0 ? plain : '';
+}
+
+/** The text of a part with reasoning, in the fields of Anthropic, Mistral, OpenAI and others. */
+function thoughts({
+  thinking,
+  text: words,
+  reasoning,
+  summary,
+  content: inner,
+}: Record<string, unknown>): string {
+  const textOf = (value: unknown): string => {
+    if (typeof value === 'string') return value;
+    if (Array.isArray(value)) return value.map(textOf).join('');
+    return isObject(value) ? textOf(value.text ?? value.thinking) : '';
+  };
+  return [thinking, words, reasoning, inner, summary].map(textOf).find((found) => found !== '') ?? '';
+}

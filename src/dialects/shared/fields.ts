@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Json, JsonObject } from '../../contract.js';
-import { isSmallGrammar } from './grammar-size.js';
-import { isObject, list, map, optional } from './validate.js';
+import { filled, isObject, list, map, optional } from './validate.js';
 
 /** Max value of llama.cpp's 32-bit integers. */
 const INT32 = 2_147_483_647;
@@ -11,6 +10,15 @@ const number = (min: number, max: number) => optional(z.number().min(min).max(ma
 
 /** Tokens; the worker allocates memory for this many. */
 const MAX_LOOK_BACK = 1_048_576;
+
+/** -1 is llama.cpp's name for the whole context; its server refuses it, so it becomes the maximum. */
+const lookBack = optional(
+  z
+    .int()
+    .min(-1)
+    .max(MAX_LOOK_BACK)
+    .transform((tokens) => (tokens === -1 ? MAX_LOOK_BACK : tokens)),
+);
 
 /** Far above any useful value; a larger one could become infinite as the worker's 32-bit float. */
 const MAX_FLOAT = 1e6;
@@ -34,6 +42,17 @@ function hasValidStrings(value: Json): boolean {
 }
 
 export const maxTokens = optional(z.int().min(1).max(INT32));
+
+/** A limit where the context is the default: -1 means no limit, as in llama.cpp. */
+const tokenLimit = optional(
+  z
+    .int()
+    .min(-1)
+    .max(INT32)
+    .refine((tokens) => tokens !== 0, 'must be at least 1, or -1 for no limit')
+    .transform((tokens) => (tokens === -1 ? undefined : tokens)),
+);
+
 export const temperature = number(0, 2);
 export const topP = number(0, 1);
 /** A smaller value would be 0 in the worker. */
@@ -47,12 +66,13 @@ const stopText = text.max(1_024);
  * those that would reach another user's state: `id_slot`, `cache_prompt`, `lora`, `slot…`.
  */
 export const sampling = {
-  max_tokens: maxTokens,
-  max_completion_tokens: maxTokens,
-  n_predict: maxTokens,
+  max_tokens: tokenLimit,
+  max_completion_tokens: tokenLimit,
+  n_predict: tokenLimit,
   temperature,
   top_p: topP,
-  top_k: int(0),
+  // -1 and 0 both turn it off.
+  top_k: int(-1),
   min_p: number(0, 1),
   typical_p: number(0, 1),
   top_n_sigma: number(-1, MAX_FLOAT),
@@ -61,31 +81,49 @@ export const sampling = {
   dynatemp_range: number(0, MAX_FLOAT),
   dynatemp_exponent: number(0, MAX_FLOAT),
   repeat_penalty: repeatPenalty,
-  repeat_last_n: int(0, MAX_LOOK_BACK),
+  repeat_last_n: lookBack,
   frequency_penalty: number(-2, 2),
   presence_penalty: number(-2, 2),
   dry_multiplier: number(0, MAX_FLOAT),
   dry_base: number(0, MAX_FLOAT),
   dry_allowed_length: int(0),
-  dry_penalty_last_n: int(0, MAX_LOOK_BACK),
+  dry_penalty_last_n: lookBack,
   mirostat: int(0, 2),
   mirostat_tau: number(0, MAX_FLOAT),
   mirostat_eta: number(0, MAX_FLOAT),
-  seed: optional(z.int().transform(foldSeed)),
+  seed: optional(z.number().refine(isSeed, 'must be a whole number of at most 64 bits').transform(foldSeed)),
   ignore_eos: optional(z.boolean()),
-  logit_bias: optional(map(/^\d{1,9}$/, 'must have token ids as keys', z.number().min(-100).max(100))),
-  // The worker compiles the grammar before the first token and cannot be interrupted.
-  grammar: optional(text.max(65_536).refine(isSmallGrammar, 'has too many groups or repetitions')),
-  stop: optional(
+  logit_bias: filled(
     z
-      .union([stopText, list(stopText.min(1), { min: 0, max: 16 })])
-      .transform((stop) => (stop === '' ? undefined : stop)),
+      .unknown()
+      .transform(toBiasMap)
+      .pipe(map(/^\d{1,9}$/, 'must have token ids as keys', z.number().min(-100).max(100))),
   ),
+  stop: filled(
+    z.union([stopText, list(optional(stopText), { min: 0, max: 16 }).transform(withoutEmpty)]),
+  ).transform((stop) => (stop?.length === 0 ? undefined : stop)),
 };
 
-/** Maps OpenAI's 64-bit seeds to llama.cpp's 32-bit ones, always in the same way. -1 means random. */
-function foldSeed(seed: number): number {
-  return seed === -1 ? -1 : Math.abs(seed) % INT32;
+function withoutEmpty(texts: readonly (string | undefined)[]): string[] {
+  return texts.filter((one) => one !== undefined && one !== '') as string[];
+}
+
+/** llama.cpp also takes a list of pairs, and false for a token that must not appear. */
+function toBiasMap(value: unknown): unknown {
+  const isList = Array.isArray(value) && value.every((pair) => Array.isArray(pair) && pair.length === 2);
+  if (!isList && !isObject(value)) return value;
+  const pairs = isList ? (value as [PropertyKey, unknown][]) : Object.entries(value as JsonObject);
+  return Object.fromEntries(pairs.map(([token, bias]) => [token, bias === false ? -100 : bias]));
+}
+
+/** OpenAI's seeds have 64 bits with a sign, others' none. */
+function isSeed(seed: number): boolean {
+  return Number.isInteger(seed) && seed >= -(2 ** 63) && seed <= 2 ** 64;
+}
+
+/** Maps 64-bit seeds to llama.cpp's 32-bit ones, always in the same way. -1, also without its sign, means random. */
+function foldSeed(seed: number): number | undefined {
+  return seed === -1 || seed === 2 ** 32 - 1 ? undefined : Math.abs(seed) % INT32;
 }
 
 /** The requested number of tokens, under any of its three names. */
@@ -97,7 +135,7 @@ export function requestedTokens(body: {
   return body.max_completion_tokens ?? body.max_tokens ?? body.n_predict;
 }
 
-export const modelName = optional(text.min(1).max(256));
+export const modelName = filled(text.max(256));
 
 /** Number of choices; each one needs a slot. */
 export const choices = optional(z.int().min(1).max(16));

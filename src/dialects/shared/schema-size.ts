@@ -1,5 +1,4 @@
 import type { Json, JsonObject } from '../../contract.js';
-import { jsonObject } from './fields.js';
 import { grammarParts, isSmallGrammar } from './grammar-size.js';
 import { isObject } from './validate.js';
 
@@ -57,12 +56,6 @@ export function schemaProblem(schema: Json): string | undefined {
 export function toolsProblem(parameters: readonly Json[]): string | undefined {
   return findProblem(parameters, ALL_TOOLS);
 }
-
-/** A JSON schema that is small enough for a worker. */
-export const boundedSchema = jsonObject.superRefine((schema, context) => {
-  const problem = schemaProblem(schema);
-  if (problem !== undefined) context.addIssue(problem);
-});
 
 function findProblem(schemas: readonly Json[], limits: Limits): string | undefined {
   try {

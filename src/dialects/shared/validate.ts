@@ -37,6 +37,20 @@ export function optional<T extends z.ZodType>(schema: T) {
   return schema.nullish().transform((value) => value ?? undefined);
 }
 
+/** As `optional`, for a field that clients also leave empty: an empty text, list or object counts as absent too. */
+export function filled<T extends z.ZodType>(schema: T) {
+  return z
+    .unknown()
+    .optional()
+    .transform((value) => (isEmpty(value) ? undefined : value))
+    .pipe(schema.optional());
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === '') return true;
+  return typeof value === 'object' && Object.keys(value).length === 0;
+}
+
 /**
  * A list whose validation stops at the first invalid element. Zod's own list collects an issue for every element, and a
  * body of 1 MiB can hold 350,000 of them: seconds and hundreds of megabytes.

@@ -140,7 +140,7 @@ describe('an invalid body', () => {
     ['prompt', { prompt: '' }],
     ['prompt', { prompt: ['x'] }],
     ['config', { ...asked, config: 'gpt-4' }],
-    ['config.model_name', { ...asked, config: { model_name: '' } }],
+    ['config.model_name', { ...asked, config: { model_name: 7 } }],
     ['config.temperature', { ...asked, config: { temperature: 3 } }],
     ['config.max_tokens', { ...asked, config: { max_tokens: 0 } }],
     ['config.timeout_seconds', { ...asked, config: { timeout_seconds: 0 } }],

@@ -43,6 +43,48 @@ test('each event has the index of its choice; the prompt is counted once', async
   expect(events.filter((event) => event.type === 'usage')).toHaveLength(1);
 });
 
+test('each prompt is counted once, also in the prefill', async () => {
+  const { events, sink } = recording();
+  const tokens = [5, 5, 7, 7];
+  await runChoices(
+    4,
+    never,
+    sink,
+    async (index, into) => {
+      const promptTokens = tokens[index]!;
+      into.event({ type: 'prefill', promptTokens });
+      into.event({ type: 'usage', usage: { promptTokens, completionTokens: 2, cachedTokens: 1 } });
+    },
+    2,
+  );
+  expect(events.at(-1)).toEqual({
+    type: 'usage',
+    usage: { promptTokens: 12, completionTokens: 8, cachedTokens: 2 },
+  });
+  expect(events.at(-2)).toEqual({ type: 'prefill', promptTokens: 12 });
+});
+
+test('at most 16 run at a time, and none begins after a failure', async () => {
+  let running = 0;
+  let most = 0;
+  const begun: number[] = [];
+  const work = async (index: number) => {
+    begun.push(index);
+    most = Math.max(most, (running += 1));
+    await new Promise((resolve) => setImmediate(resolve));
+    running -= 1;
+  };
+  await runChoices(40, never, recording().sink, work);
+  expect([most, begun.length]).toEqual([16, 40]);
+  begun.length = 0;
+  const failing = async (index: number) => {
+    await work(index);
+    throw new Error('boom');
+  };
+  await expect(runChoices(40, never, recording().sink, failing)).rejects.toThrow('boom');
+  expect(begun).toHaveLength(16);
+});
+
 test('when one fails the others are ended, also one that waits', async () => {
   const ended: number[] = [];
   const { signal, abort } = scope();

@@ -1,5 +1,5 @@
 import { LMServError } from '../../../src/errors.js';
-import { createGenerate, type Resolved } from '../../../src/generate/generate.js';
+import { createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
 import type { ReplyEvent } from '../../../src/contract.js';
 import { pullFrom } from '../../support/pulled.js';
 import { backend as remote, FakeServer, streams } from '../backends/remote/helpers.js';
@@ -34,6 +34,40 @@ test('limits the tokens, each member by its own limits', async () => {
   expect(asked).toEqual([
     [10, 100],
     [11, 100],
+  ]);
+});
+
+test('leaves the length to the backend if neither the request nor the settings limit it', async () => {
+  const asked = async (maxTokens: { default: number | undefined; cap: number }, max_tokens?: number) => {
+    const backend = new FakeBackend('a');
+    const generate = createGenerate(() => ({ members: [{ model: 'm', backend, maxTokens }] }));
+    const body = max_tokens === undefined ? {} : { max_tokens };
+    await run(pullFrom(generate, chat({ body }), context()));
+    return backend.asked[0]!.request.body.max_tokens;
+  };
+  expect(await asked({ default: undefined, cap: NO_CAP })).toBeUndefined();
+  expect(await asked({ default: undefined, cap: 4096 })).toBe(4096);
+  expect(await asked({ default: 1024, cap: NO_CAP })).toBe(1024);
+  expect(await asked({ default: undefined, cap: NO_CAP }, 7)).toBe(7);
+});
+
+test('gives each choice of each prompt its own prompt and seed', async () => {
+  const backend = new FakeBackend('a');
+  const request = { kind: 'raw', n: 4, prompts: ['p', [1, 2]], body: { seed: 7 } } as const;
+  await run(
+    pullFrom(
+      createGenerate(() => resolving(backend)),
+      request as never,
+      context(),
+    ),
+  );
+  expect(
+    backend.asked.map(({ request: { body, n, prompts } }) => [body.prompt, body.seed, n, prompts]),
+  ).toEqual([
+    ['p', 7, 1, undefined],
+    ['p', 8, 1, undefined],
+    [[1, 2], 7, 1, undefined],
+    [[1, 2], 8, 1, undefined],
   ]);
 });
 

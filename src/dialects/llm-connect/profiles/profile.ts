@@ -1,16 +1,23 @@
 /** Profiles of llm-connect as the operator writes them. */
 
 import { z } from 'zod';
+import { filled } from '../../shared/validate.js';
 import { callValues, modelParams, type ResolvedCall } from '../execute-config.js';
 import { Profiles } from './profiles.js';
+
+/** A word that an operator misspelt is an error; a client's is passed on. */
+const params = {
+  ...modelParams,
+  reasoning_effort: filled(z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'])),
+};
 
 /** An operator's misspelt field is an error; a client's is ignored. */
 const profile = z.strictObject({
   ...callValues,
   model_params: z
-    .strictObject(modelParams)
+    .strictObject(params)
     .nullish()
-    .transform((params) => params ?? undefined),
+    .transform((given) => given ?? undefined),
   provider: z
     .string()
     .min(1)
@@ -47,7 +54,7 @@ export const triageFields = {
   max_tokens: profile.shape.max_tokens.prefault(1800),
   max_depth: profile.shape.max_depth.prefault(2),
   timeout_seconds: profile.shape.timeout_seconds.prefault(300),
-  reasoning_effort: modelParams.reasoning_effort.prefault('medium'),
+  reasoning_effort: params.reasoning_effort.prefault('medium'),
 };
 
 type Triage = { readonly [K in keyof typeof triageFields]: z.output<(typeof triageFields)[K]> };

@@ -16,6 +16,15 @@ describe('what a child is asked', () => {
     });
   });
 
+  test('no form next to tools that may be called, because it would keep them from being called', () => {
+    const form = { response_format: { type: 'json_object' } };
+    const tools = [tool('f')];
+    expect(chat({ ...form, tools })).not.toHaveProperty('response_format');
+    expect(chat({ ...form, tools, tool_choice: 'auto' })).not.toHaveProperty('response_format');
+    expect(chat({ ...form, tools, tool_choice: 'none' })).toMatchObject(form);
+    expect(chat(form)).toMatchObject(form);
+  });
+
   test('a tool by name becomes required, with that one alone', () => {
     const body = chat({ tools: [tool('a'), tool('b')], tool_choice: tool('b') });
     expect(body).toMatchObject({ tool_choice: 'required', tools: [tool('b')] });
