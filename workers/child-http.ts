@@ -32,7 +32,7 @@ const MAX_DOCUMENT = 128 * 1024 * 1024;
 /** One event of a child's reply, parsed. */
 export interface ChildChunk {
   readonly choices?: readonly unknown[];
-  readonly prompt_progress?: { readonly total: number; readonly cache: number; readonly processed: number };
+  readonly prompt_progress?: { readonly total: number; readonly cache: number };
   readonly [field: string]: unknown;
 }
 

@@ -10,6 +10,7 @@ import { MockBackend } from '../backends/mock/backend.js';
 import { remoteOptions } from '../config/file/remote-options.js';
 import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
 import { ConfigError, type Config } from '../config/load.js';
+import { isOnHub } from '../config/model-path.js';
 import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
@@ -352,7 +353,7 @@ async function makeLocal(
 
 /** A model of the hub is fetched once and then found without the network. */
 async function modelFile(path: string, env: NodeJS.ProcessEnv): Promise<string> {
-  if (!path.startsWith('hf:')) return path;
+  if (!isOnHub(path)) return path;
   // Loaded only for a model of the hub, as the remotes are.
   const { ensureModel } = await import('../install/models/ensure.js');
   return ensureModel(path, {

@@ -10,7 +10,7 @@ import { parseConfigFile, readConfigFile } from '../config/file/load.js';
 import { VERSION } from '../config/root.js';
 import type { CustomBackend, Generate } from '../contract.js';
 import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
-import { compact } from '../dialects/shared/fields.js';
+import { compact } from '../compact.js';
 import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
 import { WatchedFile } from '../files/watched-file.js';
 import { createGenerate } from '../generate/generate.js';

@@ -203,7 +203,7 @@ function withoutControls(text: string): string {
 }
 
 /** One line that says what went wrong and, where we know it, what to do. */
-export function explain(failure: unknown, target: Target | undefined): string {
+function explain(failure: unknown, target: Target | undefined): string {
   if (!(failure instanceof LLMClientError))
     return failure instanceof Error ? failure.message : 'internal error';
   const id = failure.requestId === undefined ? '' : ` (request ${failure.requestId})`;

@@ -1,4 +1,5 @@
 import type { ResolvedBinary } from '../../workers/binary.js';
+import { isOnHub } from '../config/model-path.js';
 import { partOf } from '../install/models/choose.js';
 import { readGguf, GgufError } from '../install/models/gguf.js';
 import { connectUrl } from '../wire/address.js';
@@ -106,7 +107,7 @@ function parseDevices(output: string): Device[] {
 }
 
 async function readModel(probe: Probe, name: string): Promise<ModelFile | undefined> {
-  const path = name.startsWith('hf:') ? await probe.findDownloaded(name) : name;
+  const path = isOnHub(name) ? await probe.findDownloaded(name) : name;
   if (path === undefined) return undefined;
   const sizes = await Promise.all(partsOf(path).map((part) => sizeOf(probe, part)));
   const size = sizes[0]!;

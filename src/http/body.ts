@@ -16,7 +16,7 @@ export function jsonBody(maxBytes: number, budget: BodyBudget, turns: Turns): Re
     turns.take(() => {
       if (response.destroyed) return;
       try {
-        request.body = parseJson(bytes);
+        request.body = parseBody(bytes);
       } catch (error) {
         return next(error);
       }
@@ -98,7 +98,7 @@ export class BodyBudget {
  * @throws LMServError `invalid_json` for anything but a JSON object in UTF-8, and for one that is nested more than 100
  *   levels deep, repeats a key in one object, or has too many values.
  */
-export function parseJson(bytes: Buffer): object {
+export function parseBody(bytes: Buffer): object {
   if (bytes.length === 0)
     throw new LMServError('invalid_json', 'The body is empty; a JSON object is expected');
   const text = decode(bytes);

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { compact } from '../../compact.js';
+import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
 import { boundedSchema } from '../shared/schema-size.js';
 import { optional, validate } from '../shared/validate.js';
 import { messages, toolChoice, tools } from './messages.js';

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { ReplyEvent, JsonObject, TokenLogprob } from '../../contract.js';
 import type { Dialect, ReplyInfo } from '../shared/dialect.js';
-import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { compact } from '../../compact.js';
+import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
 import { list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';

@@ -1,4 +1,4 @@
-import { isRemoteSpec, parseModelSpec, specKey } from '../../../src/install/models/spec.js';
+import { parseModelSpec, specKey } from '../../../src/install/models/spec.js';
 
 const hub = (repo: string, choice?: string) => ({ kind: 'hub', repo, choice });
 
@@ -31,13 +31,4 @@ test('a malformed URL is refused', () => {
 
 test('the case of a quantisation makes no other model', () => {
   expect(specKey(parseModelSpec('hf:org/repo:q4_k_m'))).toBe(specKey(parseModelSpec('org/repo:Q4_K_M')));
-});
-
-test('only hub names with their prefix and URLs are fetched for LLM_MODEL_PATH', () => {
-  expect(['hf:a/b', 'https://x/y.gguf', 'models/a.gguf', 'a/b'].map(isRemoteSpec)).toEqual([
-    true,
-    true,
-    false,
-    false,
-  ]);
 });
