@@ -1,7 +1,7 @@
 /** The only code that reads the environment: turns variables, `.env` and the configuration file into a frozen Config. */
 
 import { existsSync } from 'node:fs';
-import { BlockList } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { basename, join, resolve } from 'node:path';
 import { compact } from '../compact.js';
 import { UserError } from '../errors.js';
@@ -134,7 +134,7 @@ export function readConfig(
 
 /** The key file alone, for the commands that manage it. @throws ConfigError if it is not set. */
 export function keysFilePath(env: Env = process.env, folder = process.cwd()): string {
-  const file = { ...readDotenv(join(folder, '.env')), ...env }.API_KEYS_FILE;
+  const file = { ...readDotenv(join(folder, '.env')), ...env }.API_KEYS_FILE?.trim();
   if (file) return resolve(folder, file);
   const message = 'is not set; set it to the file that keys are kept in, such as keys.json';
   throw new ConfigError({ variable: 'API_KEYS_FILE', message });
@@ -172,9 +172,13 @@ function decideAccess(settings: Settings, { report, problems, notes }: Reading) 
   }
   // An invalid API_KEY is reported on its own, because it may just contain a typo.
   if (!isWrong('API_KEY'))
-    report('HOST', 'only 127.0.0.1 is possible with the default API_KEY; set your own key');
+    report('HOST', `only 127.0.0.1 is possible with the default API_KEY; set your own key${unsetHint(host)}`);
   return { host: '127.0.0.1', port, apiKey, open };
 }
+
+/** A user who has set no HOST may have one all the same. */
+const unsetHint = (host: string): string =>
+  isIP(host) === 0 ? `, or unset HOST (${host}), which conda and tcsh set` : '';
 
 /** The configuration file if there is one, otherwise one local model made from the LLM_ variables. */
 function readModels(settings: Settings, reading: Reading): Pick<Config, 'file' | 'fileSource'> | undefined {
