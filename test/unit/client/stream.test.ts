@@ -84,7 +84,6 @@ test.each<[string, Answer]>([
   ['the connection is cut', cutAfter(delta('par'), delta('tial'))],
   ['the answer ends without [DONE]', sse(delta('par'), delta('tial'))],
   ['the answer ends within an event', sse(delta('par'), delta('tial'), 'data: {"choices"')],
-  ['the answer ends after its reason, without [DONE]', sse(delta('par'), delta('tial'), finish('stop'))],
   ['an event is not JSON', sse(delta('par'), delta('tial'), 'data: {nope\n\n', done)],
 ])('broken when %s', async (_name, answer) => {
   const { client } = await clientOf(answer);
