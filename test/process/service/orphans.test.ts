@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FAKE } from '../../support/pool.js';
+import { gguf } from '../../unit/doctor/gguf-bytes.js';
 import { membersOf } from '../../support/processes.js';
 import { writeProgram } from '../install/support/temp.js';
 import { build, CLI, Program, settings } from './serve.js';
@@ -24,7 +25,7 @@ test.each([
   ['where there is no setpriv', '/nonexistent'],
 ])('killed, it leaves no process of the group, %s', async (_where, PATH) => {
   const model = join(folder, 'model.gguf');
-  writeFileSync(model, 'GGUF');
+  writeFileSync(model, gguf([]));
   const wrapper = join(folder, 'llama');
   // Ignores what a shell may get from its parent's end.
   const run = `trap '' HUP TERM\n'${process.execPath}' '${FAKE}' "$@"\nexit $?`;
