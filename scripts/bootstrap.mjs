@@ -9,7 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { compile, isCompiled } from './bootstrap/compile.mjs';
 import { installDependencies, isInstalled } from './bootstrap/dependencies.mjs';
 import { interruptible } from '../src/install/early/interrupt.mjs';
-import { checkoutLock, withLock } from '../src/install/early/lock.mjs';
+import { CacheError, checkoutLock, prepareCache, withLock } from '../src/install/early/lock.mjs';
 import { unsupportedNode } from '../src/install/early/node-version.mjs';
 import { say, StepError } from './bootstrap/steps.mjs';
 
@@ -24,6 +24,7 @@ async function prepare(signal) {
   if (isInstalled(root) && isCompiled(root)) return;
   const onWait = (holder) =>
     say(`Another start (process ${holder}) is preparing this checkout; waiting for it.`);
+  await prepareCache();
   await withLock(checkoutLock(root), { signal, onWait }, async () => {
     if (!isInstalled(root)) await installDependencies(root, signal);
     if (!isCompiled(root)) await compile(root, signal);
@@ -64,7 +65,7 @@ async function run() {
 try {
   await run();
 } catch (error) {
-  if (!(error instanceof StepError)) throw error;
+  if (!(error instanceof StepError || error instanceof CacheError)) throw error;
   say(error.message);
   process.exitCode = 1;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
+import './install/early/terminal.mjs';
 
 /** The command line: the only place that ends the process. */
 

@@ -8,7 +8,7 @@ const ERROR_LINE = /^(?:[\d.]+ E (?:[^\s:]+\s+)?[^\s:]+:|error:)/;
 const LOG_LINE = /^[\d.]+ [A-Z] /;
 
 /** Removes grammars: llama.cpp quotes an invalid grammar on stderr, which is a client's text. */
-export function withoutGrammar(text: string): string {
+function withoutGrammar(text: string): string {
   let quoting = false;
   const kept = text.split('\n').flatMap((line) => {
     quoting &&= !LOG_LINE.test(line);

@@ -23,7 +23,14 @@ function matchesLock(root) {
   );
 }
 
-const stamp = (root) => writeFileSync(path.join(root, STAMP), lockHash(root));
+/** Saves comparing at the next start; a checkout that only another account may write does without. */
+function stamp(root) {
+  try {
+    writeFileSync(path.join(root, STAMP), lockHash(root));
+  } catch (error) {
+    if (!['EACCES', 'EROFS', 'EPERM'].includes(error.code)) throw error;
+  }
+}
 
 /** Whether node_modules is complete for this package-lock.json. Never throws: unreadable means no. */
 export function isInstalled(root) {

@@ -10,6 +10,7 @@ import { MockBackend } from '../backends/mock/backend.js';
 import { remoteOptions } from '../config/file/remote-options.js';
 import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
 import { ConfigError, type Config } from '../config/load.js';
+import { isOnHub } from '../config/model-path.js';
 import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { NO_CAP } from '../generate/generate.js';
@@ -19,6 +20,8 @@ import type { ServedModel } from '../observe/metrics/served-models.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
 import { ROOT } from '../config/root.js';
+import { inspectModel } from '../install/models/inspect.js';
+import { ModelError } from '../install/models/spec.js';
 
 export interface BackendsOptions {
   readonly config: Config;
@@ -318,7 +321,7 @@ async function makeLocal(
 ): Promise<BackendRecord> {
   const configured = model.binPath ?? config.binPath;
   const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
-  const modelPath = await modelFile(model.path, env);
+  const modelPath = await modelFile(name, model.path, env);
   const pool = new Pool({
     name,
     workers: model.workers,
@@ -351,16 +354,22 @@ async function makeLocal(
   return { backend, local: backend, created, llamaCpp: binary.version };
 }
 
-/** A model of the hub is fetched once and then found without the network. */
-async function modelFile(path: string, env: NodeJS.ProcessEnv): Promise<string> {
-  if (!path.startsWith('hf:')) return path;
-  // Loaded only for a model of the hub, as the remotes are.
-  const { ensureModel } = await import('../install/models/ensure.js');
-  return ensureModel(path, {
-    modelsDir: join(ROOT, 'models'),
-    endpoint: env.HF_ENDPOINT || undefined,
-    token: env.HF_TOKEN || undefined,
+/**
+ * A model of the hub is fetched once and then found without the network.
+ *
+ * @throws UserError for what llama.cpp could never load, because each of its starts would fail.
+ */
+async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Promise<string> {
+  if (isOnHub(path)) {
+    // Loaded only for a model of the hub, as the remotes are.
+    const { ensureModel } = await import('../install/models/ensure.js');
+    const { hubOptions } = await import('../install/models/hub.js');
+    return ensureModel(path, { modelsDir: join(ROOT, 'models'), ...hubOptions(env) });
+  }
+  await inspectModel(path).catch((error: Error) => {
+    throw new ModelError(`The model ${name}: ${error.message}; get a model with npm run model`);
   });
+  return path;
 }
 
 /** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */

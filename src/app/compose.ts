@@ -10,12 +10,13 @@ import { parseConfigFile, readConfigFile } from '../config/file/load.js';
 import { VERSION } from '../config/root.js';
 import type { CustomBackend, Generate } from '../contract.js';
 import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
-import { compact } from '../dialects/shared/fields.js';
+import { compact } from '../compact.js';
 import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
 import { WatchedFile } from '../files/watched-file.js';
 import { createGenerate } from '../generate/generate.js';
 import { createApp } from '../http/app.js';
 import { keyAuth, type Authenticate } from '../http/auth.js';
+import { fullName } from '../http/host-check.js';
 import { InFlight } from '../http/in-flight.js';
 import { logRequest, type RequestObserver } from '../http/request-log.js';
 import { routes, type Route } from '../http/routes.js';
@@ -68,6 +69,7 @@ export interface Parts {
  * @throws BinaryError, ConfigError, KeyFileError or UsageFileError.
  */
 export async function compose({ config, extensions, logger, output }: ComposeOptions): Promise<Parts> {
+  const ownName = fullName();
   const metrics = new Metrics({
     version: VERSION,
     models: () => backends.served(),
@@ -96,7 +98,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
   const inFlight = new InFlight();
   const stalls = stallMonitor(metrics, logger);
   const app = createApp({
-    settings: { ...config, allowedHosts: [...config.allowedHosts, config.host] },
+    settings: { ...config, allowedHosts: [...config.allowedHosts, config.host, ...(await ownName)] },
     version: VERSION,
     generate: observedGenerate(backends, metrics, logger),
     backends,

@@ -7,9 +7,9 @@ import type {
   ToolCallDelta,
   Usage,
 } from '../contract.js';
-import { BadReply, check, malformed } from './bad-reply.js';
+import { readFinishReason, strongerReason } from '../wire/finish-reason.js';
+import { BadReply, check, malformed, shown } from './bad-reply.js';
 import { readChoice, readUsage, type Chunk, type Counts, type RawChoice } from './chunk.js';
-import { readFinishReason, strongerReason } from './finish-reason.js';
 import { estimatePromptTokens } from './prompt-estimate.js';
 import { ToolCalls, type RawToolCall } from './tool-calls.js';
 
@@ -174,6 +174,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #choice(choice: RawChoice): void {
     // First, because a reply that came in one piece and broke off can still be served by another backend.
     const reason = readFinishReason(choice.finish_reason);
+    if (reason === 'unknown')
+      throw new BadReply(`broke off its reply with a finish reason ${shown(choice.finish_reason)}`);
     const { text, reasoning, calls } = readChoice(choice, !this.begun);
     if (reasoning) this.#reasoning(reasoning);
     const logprobs = choice.logprobs?.content ?? undefined;

@@ -97,7 +97,7 @@ async function complete(plan: Plan): Promise<string> {
       const target = takeFallback(plan, failure);
       return PROVIDERS[target.provider].complete(target, plan.call).catch(bothFailed(plan, target, failure));
     });
-  warnWhenEmpty(plan, piece.text, piece.finishReason);
+  warnWhenCut(plan, piece.text !== '', piece.finishReason);
   return piece.text;
 }
 
@@ -110,7 +110,7 @@ async function* texts(plan: Plan): AsyncGenerator<string> {
     any ||= text !== '';
     if (text !== '') yield text;
   }
-  warnWhenEmpty(plan, any ? 'any' : '', reason);
+  warnWhenCut(plan, any, reason);
 }
 
 /** The reply's pieces, empty ones included. @throws as `Client.stream`. */
@@ -160,14 +160,15 @@ function describe(failure: unknown): string {
   return `${failure.name} ${failure.code}: ${failure.message}${id}`;
 }
 
-/** An empty reply may be what the model meant, unless it ended for another reason than `stop`. */
-function warnWhenEmpty(plan: Plan, text: string, reason: string | undefined): void {
-  if (text !== '' || reason === undefined || reason === 'stop') return;
-  plan.warn(`the answer is empty, finish_reason ${reason}${reason === 'length' ? ': raise maxTokens' : ''}`);
+/** A reply is what the model meant, even an empty one, unless it ended for another reason than `stop`. */
+function warnWhenCut(plan: Plan, hasText: boolean, reason: string | undefined): void {
+  if (reason === undefined || reason === 'stop') return;
+  const what = hasText ? 'cut short' : 'empty';
+  plan.warn(`the reply is ${what}, finish_reason ${reason}${reason === 'length' ? ': raise maxTokens' : ''}`);
 }
 
 /** Where warnings go by default: Node's own warnings, which `--no-warnings` and `process.on('warning')` know. */
-export function emitWarning(message: string): void {
+function emitWarning(message: string): void {
   const { process } = globalThis as { process?: Partial<NodeJS.Process> };
   if (typeof process?.emitWarning === 'function') process.emitWarning(message, 'LLMClientWarning');
   else console.warn(`lmserv/client: ${message}`);

@@ -82,7 +82,10 @@ export class ConnectionError extends LLMClientError {
   override readonly name = 'ConnectionError';
 }
 
-/** A stream that ended without `[DONE]` or with an error event: what came before it is not the whole answer. */
+/**
+ * An answer that is not whole: a stream that ended without `[DONE]` and finish reason or with an error event, or any
+ * answer whose finish reason is unknown, such as `abort`.
+ */
 export class BrokenStreamError extends LLMClientError {
   override readonly name = 'BrokenStreamError';
 }

@@ -166,7 +166,7 @@ export async function* readBytes(response: Response, deadline: Deadline): AsyncG
  *
  * @throws as `readBytes`.
  */
-export async function readText(
+async function readText(
   response: Response,
   deadline: Deadline,
   maxBytes: number,

@@ -1,5 +1,6 @@
 /** How each kind of server is spoken to. */
 
+import { readFinishReason } from '../wire/finish-reason.js';
 import { DONE, decodeSse } from '../wire/sse.js';
 import {
   readBytes,
@@ -12,7 +13,7 @@ import {
   oneLine,
   record,
 } from './http.js';
-import { BrokenStreamError, LLMClientError } from './errors.js';
+import { BrokenStreamError, LLMClientError, ServerError, type ErrorInfo } from './errors.js';
 import { OPENAI_BASE } from './target.js';
 import type { Call, Piece, Provider, Target } from './types.js';
 
@@ -27,10 +28,7 @@ async function completeChat(target: Target, call: Call): Promise<Piece> {
   try {
     return await deadline.run(async () => {
       const response = await post(target, chatBody(target, call, false), deadline);
-      const choice = firstChoice(await readJson(target, response, deadline));
-      const message = choice?.['message'];
-      if (message === undefined) throw invalidResponse(target, response, 'the answer holds no message');
-      return piece(choice, message);
+      return readWhole(target, response, deadline);
     });
   } finally {
     deadline.close();
@@ -41,68 +39,138 @@ async function* streamChat(target: Target, call: Call): AsyncGenerator<Piece> {
   const deadline = new Deadline(call.timeoutMs, call.signal);
   try {
     const response = await post(target, chatBody(target, call, true), deadline);
+    if (isJson(response)) throw await noStream(target, response, deadline);
     yield* readPieces(target, response, deadline);
   } finally {
     deadline.close();
   }
 }
 
+const isJson = (response: Response): boolean =>
+  /^application\/json\b/i.test(response.headers.get('content-type') ?? '');
+
+/** Some servers report an error with status 200, as JSON in place of the stream. */
+async function noStream(target: Target, response: Response, deadline: Deadline): Promise<LLMClientError> {
+  const reply = await readJson(target, response, deadline);
+  return hasError(reply)
+    ? new ServerError(...reportedError(target, response, reply))
+    : brokenStream(response, undefined);
+}
+
+async function readWhole(target: Target, response: Response, deadline: Deadline): Promise<Piece> {
+  const reply = await readJson(target, response, deadline);
+  if (hasError(reply)) throw new ServerError(...reportedError(target, response, reply));
+  const choice = firstChoice(reply);
+  const message = choice?.['message'];
+  if (message === undefined) throw invalidResponse(target, response, 'the answer holds no message');
+  return piece(target, response, choice, message);
+}
+
 /** Reads to the end of the connection, past `[DONE]`, so that the server sees a client that took everything. */
 async function* readPieces(target: Target, response: Response, deadline: Deadline): AsyncGenerator<Piece> {
   let done = false;
+  // After its finish reason a reply is whole, whether `[DONE]` arrives or not.
+  let finished = false;
   try {
     for await (const data of decodeSse(readBytes(response, deadline))) {
-      if (done) continue;
+      // An event without data is a sign of life.
+      if (done || data === '') continue;
       done = data === DONE;
       if (done) deadline.endWithin(CLOSE_MS);
-      else yield readChunk(target, response, data);
+      else {
+        const next = readChunk(target, response, data);
+        finished ||= next.finishReason !== undefined;
+        yield next;
+      }
       deadline.signal.throwIfAborted();
     }
   } catch (thrown) {
-    if (done) return;
-    throw deadline.signal.aborted ? deadline.signal.reason : brokenStream(response, thrown);
+    const failure: unknown = deadline.signal.aborted
+      ? deadline.signal.reason
+      : brokenStream(response, thrown);
+    if (done || (finished && isCut(failure))) return;
+    throw failure;
   }
-  if (!done) throw brokenStream(response, undefined);
+  if (!done && !finished) throw brokenStream(response, undefined);
 }
+
+/** Whether the connection failed, rather than the caller's patience or the server's generation. */
+const isCut = (failure: unknown): boolean =>
+  failure instanceof LLMClientError && ['stream_cut', 'timeout'].includes(failure.code);
 
 /** One event's piece; its text is empty for a role, usage or reasoning chunk. */
 function readChunk(target: Target, response: Response, data: string): Piece {
   const chunk = parse(data);
-  if ((record(chunk)['error'] ?? undefined) !== undefined) throw errorEvent(target, response, chunk);
+  if (hasError(chunk)) throw new BrokenStreamError(...reportedError(target, response, chunk));
   const choice = firstChoice(chunk);
-  return piece(choice, choice?.['delta']);
+  return piece(target, response, choice, choice?.['delta']);
 }
+
+const hasError = (reply: unknown): boolean => (record(reply)['error'] ?? undefined) !== undefined;
 
 function parse(data: string): unknown {
   try {
     return JSON.parse(data);
   } catch {
-    // JSON.parse repeats the text in its message, and that text may be the answer.
+    // JSON.parse repeats the text in its message, and that text may be the reply.
     throw new SyntaxError('an event of the stream is not JSON');
   }
 }
 
-function piece(choice: Readonly<Record<string, unknown>> | undefined, message: unknown): Piece {
-  const content = record(message)['content'];
-  const reason = choice?.['finish_reason'];
-  return {
-    text: typeof content === 'string' ? content : '',
-    finishReason: typeof reason === 'string' ? reason : undefined,
-  };
+type Choice = Readonly<Record<string, unknown>> | undefined;
+
+function piece(target: Target, response: Response, choice: Choice, message: unknown): Piece {
+  const text = textOf(record(message)['content']);
+  if (text === undefined) throw invalidResponse(target, response, 'the answer has content that is not text');
+  return { text, finishReason: readReason(target, response, choice?.['finish_reason']) };
 }
 
-function firstChoice(reply: unknown): Readonly<Record<string, unknown>> | undefined {
+/** The text of a content, which may be a list of parts with reasoning among them; undefined for anything else. */
+function textOf(content: unknown): string | undefined {
+  if (typeof content === 'string') return content;
+  if (content === null || content === undefined) return '';
+  if (!Array.isArray(content)) return undefined;
+  const texts = content.map(textOfPart);
+  return texts.includes(undefined) ? undefined : texts.join('');
+}
+
+function textOfPart(part: unknown): string | undefined {
+  if (typeof part === 'string') return part;
+  const { type, text } = record(part);
+  if (type === 'thinking' || type === 'reasoning') return '';
+  return typeof text === 'string' ? text : undefined;
+}
+
+/** @throws BrokenStreamError for an unknown one, such as `abort`: the reply may be half of one. */
+function readReason(target: Target, response: Response, reason: unknown): string | undefined {
+  const known = readFinishReason(reason);
+  if (known !== 'unknown') return known;
+  const told = oneLine(String(reason), target.apiKey);
+  throw new BrokenStreamError(`the server ended the reply before it was whole: finish_reason ${told}`, {
+    status: response.status,
+    code: 'unknown_finish_reason',
+    requestId: requestId(response),
+  });
+}
+
+function firstChoice(reply: unknown): Choice {
   const choices = record(reply)['choices'];
   return Array.isArray(choices) && choices.length > 0 ? record(choices[0]) : undefined;
 }
 
-function errorEvent(target: Target, response: Response, chunk: unknown): BrokenStreamError {
-  const { message, code } = describeErrorValue(chunk);
-  return new BrokenStreamError(oneLine(message ?? 'the server reported an error', target.apiKey), {
+/** The arguments of an error class. */
+function reportedError(
+  target: Target,
+  response: Response,
+  reply: unknown,
+): [message: string, info: ErrorInfo] {
+  const { message, code } = describeErrorValue(reply);
+  const info = {
     status: response.status,
     code: oneLine(code ?? 'error_event', target.apiKey),
     requestId: requestId(response),
-  });
+  };
+  return [oneLine(message ?? 'the server reported an error', target.apiKey), info];
 }
 
 function brokenStream(response: Response, cause: unknown): LLMClientError {

@@ -1,7 +1,7 @@
 /** `lmserv ask`: sends one prompt to a running server and streams the reply to the terminal. */
 
 import { pieces, checkOptions, makePlan, type Plan } from '../client/client.js';
-import { ambientEnv, type Env, optionsFromEnv } from '../client/target.js';
+import { type Env, optionsFromEnv } from '../client/target.js';
 import {
   InvalidOptionError,
   AuthenticationError,
@@ -11,6 +11,7 @@ import {
 } from '../client/errors.js';
 import type { ClientOptions, Target } from '../client/types.js';
 import { abortable } from '../client/http.js';
+import { processEnv } from '../config/load.js';
 import { connectUrl } from '../wire/address.js';
 
 export interface AskOptions {
@@ -21,7 +22,7 @@ export interface AskOptions {
   readonly temperature?: number | undefined;
   /** Aborted at Ctrl-C by whoever owns the process. */
   readonly signal?: AbortSignal | undefined;
-  /** The four below are the process's own by default. */
+  /** The three below are the process's own by default, and `env` its environment with the additions of `.env`. */
   readonly stdin?: PromptInput | undefined;
   readonly stdout?: AnswerOutput | undefined;
   readonly stderr?: { write(text: string): unknown } | undefined;
@@ -50,7 +51,7 @@ export const ASK_EXIT = {
  */
 export async function runAsk(prompt: string | undefined, options: AskOptions = {}): Promise<number> {
   const { stdin = process.stdin, stdout = process.stdout, stderr = process.stderr } = options;
-  const { env = ambientEnv(), signal } = options;
+  const { env = processEnv(), signal } = options;
   const report = (message: string): void => void stderr.write(`lmserv ask: ${message}\n`);
   const writer = new AnswerWriter(stdout, signal);
   let plan: Plan | undefined;
@@ -87,7 +88,7 @@ const SERVER_KEY = 'changeme';
 
 /**
  * As the client library reads the LLM_* variables, without a fallback. Where they name no server, it is the one of this
- * machine: HOST, PORT and API_KEY are then the server's own variables.
+ * machine: HOST, PORT and API_KEY are then the server's own variables, also in its `.env`.
  */
 export function clientOptionsForAsk(env: Env): ClientOptions {
   const options = { ...optionsFromEnv(env), fallback: 'none' } as const;
@@ -98,8 +99,12 @@ export function clientOptionsForAsk(env: Env): ClientOptions {
 }
 
 function ownServer(env: Env): string {
-  const port = env['PORT']?.trim();
-  return connectUrl(env['HOST']?.trim() || 'localhost', port && port !== '0' ? port : SERVER_PORT);
+  const value = (...names: string[]) => names.map((name) => env[name]?.trim()).find(Boolean);
+  const port = value('PORT', 'LLM_CONNECT_PORT');
+  return connectUrl(
+    value('HOST', 'LLM_CONNECT_HOST') ?? 'localhost',
+    port && port !== '0' ? port : SERVER_PORT,
+  );
 }
 
 /** A stdin: the process's own or a test's stream. */
@@ -203,7 +208,7 @@ function withoutControls(text: string): string {
 }
 
 /** One line that says what went wrong and, where we know it, what to do. */
-export function explain(failure: unknown, target: Target | undefined): string {
+function explain(failure: unknown, target: Target | undefined): string {
   if (!(failure instanceof LLMClientError))
     return failure instanceof Error ? failure.message : 'internal error';
   const id = failure.requestId === undefined ? '' : ` (request ${failure.requestId})`;

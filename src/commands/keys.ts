@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { addKey, formatAddedKey, formatKeys, listKeys, revokeKey } from '../accounts/keys/manage.js';
+import { compact } from '../compact.js';
 import { numberArgument } from './number-argument.js';
 
 interface AddOptions {
@@ -54,14 +55,11 @@ function collect(value: string, previous: string[]): string[] {
 }
 
 function fields({ tenant, admin, qps, budgetDay, budgetMonth }: AddOptions) {
-  const budget = {
-    ...(budgetDay === undefined ? {} : { day: budgetDay }),
-    ...(budgetMonth === undefined ? {} : { month: budgetMonth }),
-  };
+  const budget = compact({ day: budgetDay, month: budgetMonth });
   return {
-    ...(tenant.length > 0 ? { tenants: tenant } : {}),
-    ...(admin ? { admin } : {}),
-    ...(qps === undefined ? {} : { rateLimitQps: qps }),
-    ...(Object.keys(budget).length > 0 ? { budget } : {}),
+    tenants: tenant.length > 0 ? tenant : undefined,
+    admin,
+    rateLimitQps: qps,
+    budget: Object.keys(budget).length > 0 ? budget : undefined,
   };
 }

@@ -53,8 +53,8 @@ async function link(file: string, { name }: ModelFlags): Promise<string[]> {
 async function fetchModel(text: string, flags: ModelFlags): Promise<string[]> {
   const { obtainModel } = await import('../install/models/ensure.js');
   const { formatBytes, startProgress } = await import('../install/progress.js');
-  const { HF_ENDPOINT, HF_TOKEN } = processEnv(ROOT);
-  const hub = { endpoint: HF_ENDPOINT || undefined, token: HF_TOKEN || undefined };
+  const { hubOptions } = await import('../install/models/hub.js');
+  const hub = hubOptions(processEnv(ROOT));
   const bars = new FileBars(startProgress);
   const describe = ({ files }: Model): string[] =>
     files.length === 0

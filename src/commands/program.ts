@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { keysFilePath } from '../config/load.js';
 import { VERSION } from '../config/root.js';
 import { UserError } from '../errors.js';
+import { CacheError } from '../install/early/lock.mjs';
 import { addInstallServiceCommand } from './install-service.js';
 import { addKeysCommand } from './keys.js';
 import { addModelCommand } from './model.js';
@@ -94,15 +95,24 @@ function addDoctorCommand(program: Command, exit: Exit): void {
     });
 }
 
+interface SystemError {
+  readonly code?: string;
+  readonly port?: number;
+  readonly syscall?: string;
+  readonly hostname?: string;
+}
+
 /** Only the message for errors that the user can fix; the whole stack for bugs. */
 function explain(error: unknown): string {
-  if (error instanceof UserError) return error.message;
-  const { code, port, syscall } = error as { code?: string; port?: number; syscall?: string };
+  if (error instanceof UserError || error instanceof CacheError) return error.message;
+  const { code, port, syscall, hostname } = error as SystemError;
   if (code === 'EADDRINUSE')
     return `port ${port} is in use; stop the program that listens there or set PORT to another port`;
   if (code === 'EACCES' && port !== undefined)
     return `port ${port} is not allowed; set PORT to a port above 1023`;
   if (code === 'EADDRNOTAVAIL') return 'HOST: this machine does not have that address';
+  if (syscall === 'getaddrinfo')
+    return `HOST: there is no address ${hostname} (${code}); set an address of this machine, or unset it: conda and tcsh set it`;
   if (!(error instanceof Error)) return String(error);
   // A system error names the call and the file.
   return syscall === undefined ? (error.stack ?? error.message) : error.message;

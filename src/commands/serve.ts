@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { interruptible } from '../install/early/interrupt.mjs';
 import { ensureLlama } from '../install/llama/ensure.js';
@@ -21,6 +22,8 @@ export interface ServeOptions {
 /** Time for a forced shutdown, milliseconds. */
 const FORCED_EXIT_MS = 500;
 
+const STDIN = 0;
+
 /** Runs the server until a signal: the first one shuts it down gracefully, the second at once. */
 export async function serve(options: ServeOptions, exit: (code: number) => void): Promise<void> {
   const { host, port, provider, model, disableProfiles, strictProfiles } = options;
@@ -33,7 +36,8 @@ export async function serve(options: ServeOptions, exit: (code: number) => void)
   const server = new LMServ(config, { listenFd: service.listenFd });
   const manager = serviceManager(service, server);
   const shutdown = new Shutdown({ server, manager, exit, graceMs: config.shutdownGraceMs });
-  handleSignals(shutdown, () => manager.reload(() => server.reload()));
+  const hangUpEnds = isatty(STDIN) && service.notifySocket === undefined;
+  handleSignals(shutdown, hangUpEnds ? undefined : () => manager.reload(() => server.reload()));
   handleCrash(server, shutdown);
   await server.start();
   // With a young generation of 1 MiB, large bodies and events are copied repeatedly, which makes pauses ten times longer.
@@ -66,16 +70,21 @@ function serviceManager({ notifySocket, watchdogMs }: ServiceEnv, server: LMServ
   return new ServiceManager({ notify, watchdogMs, check });
 }
 
-function handleSignals(shutdown: Shutdown, reload: () => Promise<void>): void {
+/** @param reload on SIGHUP; without it SIGHUP says that the terminal was closed, which ends the server. */
+function handleSignals(shutdown: Shutdown, reload: (() => Promise<void>) | undefined): void {
   let stopping = false;
-  const onSignal = () => {
-    if (stopping) return shutdown.force();
+  const stop = () => {
     stopping = true;
     void shutdown.graceful();
   };
+  const onSignal = () => (stopping ? shutdown.force() : stop());
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  const reloadOnce = coalesce(reload);
-  process.on('SIGHUP', () => void reloadOnce());
+  const reloadOnce = reload && coalesce(reload);
+  process.on('SIGHUP', () => {
+    if (reloadOnce) void reloadOnce();
+    // A closed terminal sends it more than once, by its shell and by the kernel.
+    else if (!stopping) stop();
+  });
 }
 
 /** Ends all workers on an unexpected error. */

@@ -1,9 +1,10 @@
 /** The only code that reads the environment: turns variables, `.env` and the configuration file into a frozen Config. */
 
 import { existsSync } from 'node:fs';
-import { BlockList } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { basename, join, resolve } from 'node:path';
-import { compact } from '../dialects/shared/fields.js';
+import { compact } from '../compact.js';
+import { UserError } from '../errors.js';
 import { createProfiles, profilesJson, type Profile } from '../dialects/llm-connect/profiles/profile.js';
 import { Profiles } from '../dialects/llm-connect/profiles/profiles.js';
 import { readDotenv } from '../files/dotenv.js';
@@ -11,6 +12,7 @@ import { readTextSync } from '../files/read-text.js';
 import { isLoopback } from '../wire/address.js';
 import { ConfigFileError, describeIssue, parseConfigFile, readConfigFileSync } from './file/load.js';
 import type { ConfigFile } from './file/schema.js';
+import { HUB_PREFIX, isOnHub } from './model-path.js';
 import { ROOT } from './root.js';
 import {
   describeIssues,
@@ -22,8 +24,7 @@ import {
 } from './variables.js';
 
 /** Invalid values, which prevent a start. The message has a line for each, beginning with the variable or file. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
+export class ConfigError extends UserError {
   readonly problems: readonly Problem[];
   constructor(...problems: readonly Problem[]) {
     super(problems.map(({ variable, message }) => `${variable}: ${message}`).join('\n'));
@@ -133,7 +134,7 @@ export function readConfig(
 
 /** The key file alone, for the commands that manage it. @throws ConfigError if it is not set. */
 export function keysFilePath(env: Env = process.env, folder = process.cwd()): string {
-  const file = { ...readDotenv(join(folder, '.env')), ...env }.API_KEYS_FILE;
+  const file = { ...readDotenv(join(folder, '.env')), ...env }.API_KEYS_FILE?.trim();
   if (file) return resolve(folder, file);
   const message = 'is not set; set it to the file that keys are kept in, such as keys.json';
   throw new ConfigError({ variable: 'API_KEYS_FILE', message });
@@ -171,9 +172,13 @@ function decideAccess(settings: Settings, { report, problems, notes }: Reading) 
   }
   // An invalid API_KEY is reported on its own, because it may just contain a typo.
   if (!isWrong('API_KEY'))
-    report('HOST', 'only 127.0.0.1 is possible with the default API_KEY; set your own key');
+    report('HOST', `only 127.0.0.1 is possible with the default API_KEY; set your own key${unsetHint(host)}`);
   return { host: '127.0.0.1', port, apiKey, open };
 }
+
+/** A user who has set no HOST may have one all the same. */
+const unsetHint = (host: string): string =>
+  isIP(host) === 0 ? `, or unset HOST (${host}), which conda and tcsh set` : '';
 
 /** The configuration file if there is one, otherwise one local model made from the LLM_ variables. */
 function readModels(settings: Settings, reading: Reading): Pick<Config, 'file' | 'fileSource'> | undefined {
@@ -206,8 +211,8 @@ function readLocalModel({ modelPath, model }: Settings, reading: Reading): Confi
 }
 
 function findModel(modelPath: string | undefined, { folder, report, notes }: Reading): string {
-  if (modelPath?.startsWith('hf:')) return modelPath;
   if (modelPath !== undefined) {
+    if (isOnHub(modelPath)) return modelPath;
     const path = resolve(folder, modelPath);
     if (!existsSync(path))
       report('LLM_MODEL_PATH', `there is no file ${modelPath}; get one with npm run model`);
@@ -240,7 +245,7 @@ function readProfileFile(path: string, { report }: Reading): Readonly<Record<str
 
 /** The id of a model is its file name without `.gguf`, or its repository's name on the hub. */
 export function modelId(path: string): string {
-  const name = path.startsWith('hf:') ? path.slice(3).split(':')[0]! : path;
+  const name = isOnHub(path) ? path.slice(HUB_PREFIX.length).split(':')[0]! : path;
   return name
     .split('/')
     .at(-1)!

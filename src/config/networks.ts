@@ -1,6 +1,7 @@
-/** Parses networks, proxies and origins in variables. Pure. */
+/** Parses networks, proxies, origins and host names in variables. Pure. */
 
 import { BlockList, isIP, isIPv6 } from 'node:net';
+import { domainToASCII } from 'node:url';
 
 /** The parts of `items` that are neither an address nor `address/bits`. */
 export function invalidNetworks(items: readonly string[]): string[] {
@@ -14,9 +15,18 @@ export function toBlockList(items: readonly string[]): BlockList {
   return list;
 }
 
-/** Whether `text` is `*` or an origin such as https://app.example. */
+/** Whether `text` is `*` or an origin as browsers send it, of a page or an app, whose host may begin with `*.`. */
 export function isOrigin(text: string): boolean {
-  return text === '*' || (URL.canParse(text) && new URL(text).origin === text);
+  if (text === '*') return true;
+  const one = text.replace('://*.', '://x.');
+  if (/^https?:/i.test(one)) return !one.includes('*') && URL.canParse(one) && new URL(one).origin === one;
+  return /^[a-z][a-z\d+.-]*:\/\/[\w.-]+(:\d+)?$/.test(one);
+}
+
+/** Whether `text` is `*`, or a name or address without scheme and port; a name may begin with `*.`. */
+export function isHost(text: string): boolean {
+  const one = text.replace(/^\*\./, '');
+  return text === '*' || isIP(one) !== 0 || (/^[^*:/?#@[\]\s]+$/.test(one) && domainToASCII(one) !== '');
 }
 
 const PROXY_RANGES = ['loopback', 'linklocal', 'uniquelocal'];

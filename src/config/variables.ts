@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { rateSchema } from '../accounts/keys/rate.js';
 import { profilesJson, triageFields } from '../dialects/llm-connect/profiles/profile.js';
 import { int, list, oneOf, seconds, secondsFrom } from './fields.js';
-import { invalidNetworks, isOrigin, parseTrustProxy, toBlockList } from './networks.js';
+import { invalidNetworks, isHost, isOrigin, parseTrustProxy, toBlockList } from './networks.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -77,7 +77,10 @@ const networks = z.array(text).transform((parts, context) => {
 });
 const origins = z
   .array(text)
-  .refine((parts) => parts.every(isOrigin), 'must be * or origins such as https://app.example');
+  .refine((parts) => parts.every(isOrigin), 'must be * or origins such as https://app.example or app://name');
+const hosts = z
+  .array(text)
+  .refine((parts) => parts.every(isHost), 'must be names such as llm.example or *.example, without a port');
 const proxies = text.transform((value, context) => {
   const proxy = parseTrustProxy(value);
   if (proxy === undefined) context.addIssue('must be on, off, a number of proxies, or their addresses');
@@ -110,13 +113,13 @@ const ACCESS = {
     more: 'They may use and read any tenant; behind a proxy see [security.md](security.md#tls-in-front).',
     sample: '192.168.1.0/24',
   }),
-  ALLOWED_HOSTS: row('allowedHosts', items, list(text).default([]), {
-    doc: 'Additional names accepted in the Host header; others get 421, and `*` accepts any.',
-    more: "`localhost`, this machine's name (also with `.local` and `.lan`), HOST and all IP addresses are always accepted.",
+  ALLOWED_HOSTS: row('allowedHosts', items, hosts.default([]), {
+    doc: 'Additional names accepted in the Host header, such as `llm.example.lan` or `*.ts.net`; others get 421, and `*` accepts any.',
+    more: "`localhost`, this machine's name (also with `.local` and `.lan`, and its full name), `host.docker.internal` and its like, HOST and all IP addresses are always accepted.",
     sample: 'llm.example.lan',
   }),
   CORS_ORIGINS: row('corsOrigins', items, origins.default([]), {
-    doc: 'Origins of web pages that may call the server, or `*`.',
+    doc: 'Origins of web pages and apps that may call the server, such as `https://*.example.lan` or `app://obsidian.md`; `*` is any.',
     sample: 'https://app.example.lan',
   }),
   TRUST_PROXY: row('trustProxy', text, proxies.prefault('off'), {
@@ -129,7 +132,7 @@ const ACCESS = {
 const MODEL = {
   LMSERV_CONFIG: row('configFile', text, text.optional(), {
     doc: 'The configuration file: [models-and-groups.md](models-and-groups.md).',
-    more: 'Reloaded when it changes and on SIGHUP.',
+    more: 'Reloaded when it changes and on SIGHUP without a terminal.',
     byDefault: 'lmserv.config.json, if it exists',
     sample: 'lmserv.config.json',
   }),
@@ -349,18 +352,24 @@ export interface Problem {
   readonly message: string;
 }
 
-/** Reads all variables. Invalid ones get their default; empty ones count as not set, except API_KEY. */
+/** Reads all variables, without the white space around them. Invalid ones get their default. */
 export function readVariables(env: Env): { settings: Settings; problems: Problem[] } {
   const settings: Record<string, unknown> = {};
   const problems: Problem[] = [];
   for (const [variable, { key, read, schema }] of Object.entries<Row>(VARIABLES)) {
-    const value = env[variable] === '' && variable !== 'API_KEY' ? undefined : env[variable];
+    const value = readValue(variable, env[variable]);
     const result = value === undefined ? schema.safeParse(value) : read.pipe(schema).safeParse(value);
     assign(settings, key, result.success ? result.data : schema.parse(undefined));
     if (!result.success)
       problems.push(...describeIssues(result.error).map((message) => ({ variable, message })));
   }
   return { settings: settings as Settings, problems };
+}
+
+/** Empty counts as not set, except for API_KEY, which white space alone does not switch off. */
+function readValue(variable: string, given: string | undefined): string | undefined {
+  const value = given?.trim();
+  return variable === 'API_KEY' ? value || given : value || undefined;
 }
 
 /** The messages of a schema's error, each with its path in the value. */

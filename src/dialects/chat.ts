@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { FinishReason } from '../contract.js';
 import type { Dialect, StreamEncoder } from './shared/dialect.js';
-import { compact, maxTokens, modelName, repeatPenalty, temperature, text, topP } from './shared/fields.js';
+import { compact } from '../compact.js';
+import { maxTokens, modelName, repeatPenalty, temperature, text, topP } from './shared/fields.js';
 import { validate } from './shared/validate.js';
 
 const schema = z.object({

@@ -1,11 +1,10 @@
 import type { ResolvedBinary } from '../../workers/binary.js';
-import { partOf } from '../install/models/choose.js';
-import { readGguf, GgufError } from '../install/models/gguf.js';
+import { isOnHub } from '../config/model-path.js';
+import { inspectModel } from '../install/models/inspect.js';
 import { connectUrl } from '../wire/address.js';
 import { modelFacts, type ModelFile } from './model-facts.js';
 import type { Probe } from './probe.js';
 import type { CheckedModel, ServerSettings, Settings } from './settings.js';
-import { UserError } from '../errors.js';
 
 /** A device that a binary can compute on, besides the CPU. Bytes. */
 export interface Device {
@@ -15,12 +14,6 @@ export interface Device {
   readonly total: number;
   readonly free: number;
 }
-
-/** What is wrong with a model's file; the message is for the user. */
-export class ModelFileError extends UserError {}
-
-/** A split model of more parts than this is a mistake. */
-const MAX_PARTS = 1_000;
 
 /** Finds out once what several checks need. */
 export class Facts {
@@ -64,7 +57,7 @@ export class Facts {
     });
   }
 
-  /** A model's file and what its header says. Rejects with a ModelFileError; undefined: still to be fetched. */
+  /** A model's file and what its header says. Rejects with a ModelError; undefined: still to be fetched. */
   modelFile(model: CheckedModel): Promise<ModelFile | undefined> {
     return this.#once(`model ${model.path}`, () => readModel(this.probe, model.path));
   }
@@ -106,34 +99,8 @@ function parseDevices(output: string): Device[] {
 }
 
 async function readModel(probe: Probe, name: string): Promise<ModelFile | undefined> {
-  const path = name.startsWith('hf:') ? await probe.findDownloaded(name) : name;
+  const path = isOnHub(name) ? await probe.findDownloaded(name) : name;
   if (path === undefined) return undefined;
-  const sizes = await Promise.all(partsOf(path).map((part) => sizeOf(probe, part)));
-  const size = sizes[0]!;
-  try {
-    const header = await readGguf((bytes) => probe.readHead(path, bytes), size);
-    if (size < header.tensorsEnd) throw new GgufError('is cut: its tensors go on after its end');
-    return { path, size: sizes.reduce((sum, each) => sum + each, 0), facts: modelFacts(header) };
-  } catch (error) {
-    throw error instanceof GgufError ? new ModelFileError(`${path} ${error.message}`) : error;
-  }
-}
-
-/** llama.cpp is given the first part of a split model and finds the others beside it. */
-function partsOf(path: string): string[] {
-  const part = partOf(path);
-  if (part === undefined || part.count > MAX_PARTS) return [path];
-  if (part.index !== 1)
-    throw new ModelFileError(`${path} is part ${part.index} of a model; name its first part`);
-  return Array.from({ length: part.count }, (_, index) =>
-    path.replace(/-00001-of-/, `-${String(index + 1).padStart(5, '0')}-of-`),
-  );
-}
-
-async function sizeOf(probe: Probe, path: string): Promise<number> {
-  const entry = await probe.stat(path);
-  if (!entry) throw new ModelFileError(`there is no file ${path}`);
-  if (entry.kind !== 'file') throw new ModelFileError(`${path} is not a regular file`);
-  if (!entry.readable) throw new ModelFileError(`${path} may not be read by this account`);
-  return entry.size;
+  const { header, size } = await inspectModel(path, probe);
+  return { path, size, facts: modelFacts(header) };
 }

@@ -1,5 +1,7 @@
 /** What a check found, and how it is printed. */
 
+import { compact } from '../compact.js';
+
 export type Level = 'ok' | 'warn' | 'fail';
 
 export interface Finding {
@@ -15,11 +17,8 @@ export interface Line extends Finding {
   readonly check: string;
 }
 
-const finding = (level: Level, found: string, todo: string | undefined): Finding => ({
-  level,
-  found,
-  ...(todo === undefined ? {} : { todo }),
-});
+const finding = (level: Level, found: string, todo: string | undefined): Finding =>
+  compact({ level, found, todo });
 
 export const ok = (found: string, todo?: string): Finding => finding('ok', found, todo);
 
@@ -49,7 +48,7 @@ export function formatJson(lines: readonly Line[], secrets: readonly string[]): 
     level,
     check,
     found: show(found),
-    ...(todo === undefined ? {} : { todo: show(todo) }),
+    todo: todo && show(todo),
   }));
   return `${JSON.stringify({ ok: succeeded(lines), checks }, null, 2)}\n`;
 }

@@ -1,14 +1,13 @@
 /** What the checks ask of the machine. */
 
 import { execFile } from 'node:child_process';
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { type ResolvedBinary, resolveBinary } from '../../workers/binary.js';
 import { freeBytes } from '../install/files.js';
+import { statPath, type Disk } from '../install/models/inspect.js';
 import { readHead } from '../install/models/gguf.js';
 import { findDownloaded } from '../install/models/record.js';
 import { parseModelSpec, specKey } from '../install/models/spec.js';
@@ -17,7 +16,7 @@ import { readText } from '../files/read-text.js';
 import { ROOT } from '../config/root.js';
 
 /** What the checks may ask of the machine. Nothing here changes anything, and every answer takes seconds at most. */
-export interface Probe {
+export interface Probe extends Disk {
   /** Node's version, without a `v`. */
   readonly node: string;
   readonly platform: NodeJS.Platform;
@@ -28,12 +27,8 @@ export interface Probe {
   exec(file: string, args: readonly string[]): Promise<string | undefined>;
   /** Path of a program on PATH. */
   findProgram(name: string): Promise<string | undefined>;
-  /** undefined when nothing has that name. */
-  stat(path: string): Promise<PathFacts | undefined>;
   /** @throws the system's error */
   readText(path: string): Promise<string>;
-  /** Up to that many bytes from the start of a file. @throws the system's error */
-  readHead(path: string, bytes: number): Promise<Buffer>;
   /** Free bytes on the disk of a folder. @throws the system's error */
   freeBytes(folder: string): Promise<number>;
   /** Listens and stops again; returns the system's error code when it cannot. */
@@ -52,16 +47,6 @@ interface MemoryFacts {
   readonly free: number;
   /** Of the control group this runs in; undefined when there is none. */
   readonly limit: number | undefined;
-}
-
-export interface PathFacts {
-  readonly kind: 'file' | 'folder' | 'other';
-  /** Bytes. */
-  readonly size: number;
-  /** Permission bits. */
-  readonly mode: number;
-  readonly readable: boolean;
-  readonly writable: boolean;
 }
 
 /** Milliseconds; nvidia-smi takes seconds while the driver wakes up. */
@@ -110,27 +95,6 @@ function exec(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Pr
     child.stdin?.on('error', () => undefined).end();
   });
 }
-
-async function statPath(path: string): Promise<PathFacts | undefined> {
-  const entry = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
-    throw error;
-  });
-  if (!entry) return undefined;
-  return {
-    kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : 'other',
-    size: entry.size,
-    mode: entry.mode & 0o777,
-    readable: await allows(path, constants.R_OK),
-    writable: await allows(path, constants.W_OK),
-  };
-}
-
-const allows = (path: string, mode: number): Promise<boolean> =>
-  access(path, mode).then(
-    () => true,
-    () => false,
-  );
 
 function tryListen(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {

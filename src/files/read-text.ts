@@ -16,7 +16,7 @@ export interface TextFile {
 }
 
 /** The file was opened but not read. `code` says why, like the `code` of the system's errors. */
-export class UnreadableError extends Error {
+class UnreadableError extends Error {
   override readonly name = 'UnreadableError';
   constructor(readonly code: string) {
     super(code);

@@ -113,6 +113,12 @@ const EXPOSED = ['x-request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-posi
 
 function crossOrigin(origins: readonly string[]) {
   // Without a list no header is sent, which keeps out pages of other origins.
-  const origin = origins.includes('*') ? '*' : origins.length > 0 ? [...origins] : false;
+  const origin = origins.includes('*') ? '*' : origins.length > 0 && origins.map(originPattern);
   return cors({ origin, exposedHeaders: EXPOSED, maxAge: 600 });
+}
+
+/** Matches all hosts below the domain after `*.`. */
+function originPattern(origin: string): string | RegExp {
+  const [scheme, domain] = origin.split('://*.').map((part) => part.replace(/[.+]/g, '\\$&'));
+  return domain === undefined ? origin : new RegExp(`^${scheme}://[\\w.-]+\\.${domain}$`);
 }

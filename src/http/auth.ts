@@ -31,8 +31,9 @@ export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate
   return (request) => {
     if (open) return anonymous(request, true);
     const key = presentedKey(request);
-    if (key !== undefined) return lookup(key);
-    return isKeyless(request, keyless) ? anonymous(request, false) : undefined;
+    const caller = key === undefined ? undefined : lookup(key);
+    // Clients that cannot do without a key send any text, so an unknown key counts as none there.
+    return caller ?? (isKeyless(request, keyless) ? anonymous(request, false) : undefined);
   };
 }
 

@@ -26,7 +26,7 @@ export function jsonBody(limits: BodyLimits, budget: BodyBudget, turns: Turns): 
     turns.take(() => {
       if (response.destroyed) return;
       try {
-        const body = parseJson(bytes);
+        const body = parseBody(bytes);
         if (bytes.length > maxText && bytes.length - imageBytes(body) > maxText) throw bodyTooLarge(maxText);
         request.body = body;
       } catch (error) {
@@ -138,7 +138,7 @@ export class BodyBudget {
  * @throws LMServError `invalid_json` for anything but a JSON object in UTF-8, and for one that is nested more than 100
  *   levels deep, repeats a key in one object, or has too many values.
  */
-export function parseJson(bytes: Buffer): object {
+export function parseBody(bytes: Buffer): object {
   if (bytes.length === 0)
     throw new LMServError('invalid_json', 'The body is empty; a JSON object is expected');
   const text = decode(bytes);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { RequestHandler, Response } from 'express';
 import type { Caller, Trace } from '../contract.js';
-import { compact } from '../dialects/shared/fields.js';
+import { compact } from '../compact.js';
 import type { LMServError } from '../errors.js';
 import { newTrace } from '../generate/trace.js';
 

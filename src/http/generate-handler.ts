@@ -3,7 +3,7 @@ import type { RequestHandler } from 'express';
 import type { Caller, Generate, GenerateRequest, ReplyEvent, Sink } from '../contract.js';
 import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
-import { compact } from '../dialects/shared/fields.js';
+import { compact } from '../compact.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { ReplyFlow } from '../generate/flow.js';
 import { callerOf, contextOf, queueHeaders } from './context.js';

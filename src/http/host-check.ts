@@ -1,11 +1,35 @@
+import { execFile } from 'node:child_process';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
+import { domainToASCII } from 'node:url';
+import { promisify } from 'node:util';
 import type { RequestHandler } from 'express';
 import { LMServError } from '../errors.js';
+
+/** How containers and virtual machines name the machine they run on. No one can register a name below `.internal`. */
+const VIRTUAL_HOSTS = [
+  'host.docker.internal',
+  'gateway.docker.internal',
+  'host.containers.internal',
+  'host.lima.internal',
+];
+
+/** Longest wait for the system to find its own full name, milliseconds. */
+const FULL_NAME_MS = 1_000;
+
+/** The full name of this machine as `hostname -f` prints it; none if the system knows none. */
+export async function fullName(program = 'hostname'): Promise<string[]> {
+  const { stdout } = await promisify(execFile)(program, ['-f'], { timeout: FULL_NAME_MS }).catch(() => ({
+    stdout: '',
+  }));
+  return stdout.split('\n', 1).filter(Boolean);
+}
 
 /**
  * Refuses an unknown Host header with 421, so that a web page cannot reach a server in the LAN under the page's own name
  * (DNS rebinding). Addresses are always accepted, because rebinding needs a name. HTTP/1.1 without the header gets 400.
+ *
+ * @param allowed further names; `*.example` accepts all below it, and `*` any.
  */
 export function hostCheck(allowed: readonly string[]): RequestHandler {
   const own = hostname().toLowerCase();
@@ -14,16 +38,21 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
     own,
     `${own}.local`,
     `${own}.lan`,
-    ...allowed.map((name) => name.toLowerCase()),
+    ...VIRTUAL_HOSTS,
+    ...allowed.map((name) => withoutFinalDot(domainToASCII(name) || name.toLowerCase())),
   ]);
   const any = names.has('*');
+  const domains = [...names].filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
+  const isBelow = (host: string, domain: string) => host.endsWith(domain) && host.length > domain.length;
   return (request, _response, next) => {
     refuseDuplicates(request.rawHeaders);
     if (request.headers.host === undefined && request.httpVersion === '1.1')
       throw new LMServError('invalid_http', 'HTTP/1.1 requires a Host header');
     const host = bareHost(request.headers.host ?? '');
-    if (any || isIP(host) !== 0 || names.has(host)) next();
-    else throw new LMServError('misdirected_request');
+    const served =
+      any || isIP(host) !== 0 || names.has(host) || domains.some((domain) => isBelow(host, domain));
+    if (!served) throw new LMServError('misdirected_request');
+    next();
   };
 }
 
@@ -36,8 +65,10 @@ function refuseDuplicates(rawHeaders: readonly string[]): void {
   if (twice) throw new LMServError('invalid_value', `The header ${twice} was sent twice`);
 }
 
-/** The host without its port and the brackets of an IPv6 address. */
+/** The host without its port, the brackets of an IPv6 address and the final dot of a full name. */
 function bareHost(header: string): string {
   const match = /^(?:\[([^\]]+)\]|([^:]*))(?::\d+)?$/.exec(header.toLowerCase());
-  return match?.[1] ?? match?.[2] ?? '';
+  return match?.[1] ?? withoutFinalDot(match?.[2] ?? '');
 }
+
+const withoutFinalDot = (name: string): string => name.replace(/\.$/, '');

@@ -194,7 +194,7 @@ export class Supervisor {
       worker: worker.id,
       pid: worker.pid,
       ...status,
-      ending: cause,
+      cause,
       reason,
       ms,
     };

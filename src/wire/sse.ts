@@ -38,7 +38,7 @@ export function encodeSse(data: string): string {
 /**
  * Reads the payload of each event, `[DONE]` included, as soon as its blank line arrives, decoding UTF-8 across chunk
  * borders. Lines end with `\n` or `\r\n`. An event cut off by the end of the stream is dropped, so that a cut does not
- * look like an event. Takes linear time, however small the chunks are.
+ * look like an event; `end` tells of a `[DONE]` without its blank line. Takes linear time, however small the chunks are.
  */
 export class SseDecoder {
   readonly #decoder = new TextDecoder();
@@ -63,6 +63,12 @@ export class SseDecoder {
       start = end + 1;
     }
     if (start < text.length) this.#unended.add(text.slice(start));
+  }
+
+  /** At the end of the stream: whether it ended with `[DONE]`, which cannot be the beginning of another event. */
+  end(): boolean {
+    if (!this.#unended.isEmpty) this.#readLine(this.#unended.endWith(''), () => undefined);
+    return this.#data === DONE;
   }
 
   #readLine(ended: string, onData: OnData): void {
@@ -124,7 +130,7 @@ class UnendedLine {
   }
 }
 
-/** Yields each payload of a byte stream as `SseDecoder` reads it. @throws as `SseDecoder.push`. */
+/** Yields each payload of a byte stream as `SseDecoder` reads it, a `[DONE]` without its blank line included. @throws as `SseDecoder.push`. */
 export async function* decodeSse(source: ByteSource): AsyncGenerator<string> {
   const events = new SseDecoder();
   const ready: string[] = [];
@@ -132,4 +138,5 @@ export async function* decodeSse(source: ByteSource): AsyncGenerator<string> {
     events.push(chunk, (data) => ready.push(data));
     yield* ready.splice(0);
   }
+  if (events.end()) yield DONE;
 }

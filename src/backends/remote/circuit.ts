@@ -7,7 +7,7 @@ export interface CircuitLimits {
   readonly longestMs: number;
 }
 
-export const CIRCUIT_LIMITS: CircuitLimits = { failures: 5, firstMs: 1_000, longestMs: 60_000 };
+const CIRCUIT_LIMITS: CircuitLimits = { failures: 5, firstMs: 1_000, longestMs: 60_000 };
 
 /** Permission for one attempt, to be returned with the outcome. */
 export interface Permit {

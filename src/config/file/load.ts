@@ -3,9 +3,10 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { z } from 'zod';
-import { compact } from '../../dialects/shared/fields.js';
+import { compact } from '../../compact.js';
 import { JsonError, parseJson } from '../../files/json.js';
 import { readText, readTextSync, type TextFile } from '../../files/read-text.js';
+import { isOnHub } from '../model-path.js';
 import { checkNames, type Issue } from './check.js';
 import { fileSchema, type ConfigFile, type ModelSettings } from './schema.js';
 import { UserError } from '../../errors.js';
@@ -109,5 +110,3 @@ function resolvePaths(file: ConfigFile, folder: string): ConfigFile {
   });
   return { ...file, models: Object.fromEntries(models) };
 }
-
-const isOnHub = (path: string): boolean => path.startsWith('hf:');

@@ -30,7 +30,7 @@ const common = {
   maxTokensCap: maxTokensCap.optional(),
 };
 
-export const modelSchema = z
+const modelSchema = z
   .strictObject({
     path: text.describe(
       'A GGUF file, relative to this file, or hf:org/repo:quant, which is fetched at the first start.',
@@ -57,7 +57,7 @@ const retries = z
   })
   .describe('Retries of requests that fail before the first token.');
 
-export const remoteSchema = z
+const remoteSchema = z
   .strictObject({
     baseUrl: serverUrl.describe(
       'The server: http://10.0.0.2:8000, which gets /v1 added, or a URL with a path such as https://openrouter.ai/api/v1.',
@@ -86,7 +86,7 @@ export const remoteSchema = z
   })
   .describe("A model served by another server that speaks OpenAI's protocol.");
 
-export const groupSchema = z
+const groupSchema = z
   .strictObject({
     members: list(name)
       .min(1, 'must name at least one model or remote')
@@ -128,4 +128,3 @@ export const fileSchema = z
 export type ConfigFile = z.output<typeof fileSchema>;
 export type ModelSettings = z.output<typeof modelSchema>;
 export type RemoteSettings = z.output<typeof remoteSchema>;
-export type GroupSettings = z.output<typeof groupSchema>;

@@ -5,7 +5,8 @@ import type { Dialect } from '../shared/dialect.js';
 import { constraintOf, withoutConstraints } from '../shared/constraints.js';
 import { executeConfig, type CallValues, type ResolvedCall } from './execute-config.js';
 import { executeError } from './execute-errors.js';
-import { compact, text } from '../shared/fields.js';
+import { compact } from '../../compact.js';
+import { text } from '../shared/fields.js';
 import { optional, validate } from '../shared/validate.js';
 
 const DEFAULTS = { model: 'gpt-4', temperature: 0.7, maxTokens: 2000, timeoutSeconds: 300 };

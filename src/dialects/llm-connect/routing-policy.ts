@@ -1,5 +1,7 @@
 /** Chooses a model for a type of task, by rules with a cap on cost. Pure: it has no models and no prices. */
 
+import { UserError } from '../../errors.js';
+
 export interface RoutingRule {
   /** The request's task type, compared exactly. */
   readonly taskType: string;
@@ -19,9 +21,7 @@ export interface RoutingPolicyOptions {
 /** `invalid_policy`: the rules are invalid. `invalid_request`: an argument of `resolve` is. `no_route`: no rule applies. */
 export type RoutingPolicyErrorCode = 'invalid_policy' | 'invalid_request' | 'no_route';
 
-export class RoutingPolicyError extends Error {
-  override readonly name = 'RoutingPolicyError';
-
+export class RoutingPolicyError extends UserError {
   constructor(
     readonly code: RoutingPolicyErrorCode,
     message: string,

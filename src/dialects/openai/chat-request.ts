@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { compact } from '../../compact.js';
 import { conflict, constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
-import { requestedTokens, choices, compact, modelName, sampling, text } from '../shared/fields.js';
+import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
 import { filled, optional, validate } from '../shared/validate.js';
 import { messages } from './messages.js';
 import { toolChoice, tools } from './tools.js';

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { checkShape } from '../../wire/json-shape.js';
-import { compact, text } from '../shared/fields.js';
+import { compact } from '../../compact.js';
+import { text } from '../shared/fields.js';
 import { isObject, filled, list, optional } from '../shared/validate.js';
 
 /**

@@ -139,8 +139,3 @@ export const modelName = filled(text.max(256));
 
 /** Number of choices; each one needs a slot. */
 export const choices = optional(z.int().min(1).max(16));
-
-/** Removes undefined fields, so that they do not reach the worker. */
-export function compact<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
-}

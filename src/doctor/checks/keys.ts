@@ -4,7 +4,7 @@ import { KeyFileError, parseKeys } from '../../accounts/keys/file.js';
 import { isLoopback } from '../../wire/address.js';
 import type { Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../findings.js';
-import type { PathFacts } from '../probe.js';
+import type { PathFacts } from '../../install/models/inspect.js';
 
 /** Characters. Shorter ones can be guessed. */
 const KEY_ENOUGH = 16;

@@ -1,7 +1,7 @@
 /** The models: their files, and whether they fit into memory. */
 import { formatBytes } from '../../install/progress.js';
 import { ModelError } from '../../install/models/spec.js';
-import { ModelFileError, type Facts } from '../facts.js';
+import type { Facts } from '../facts.js';
 import { type ModelFile, needOf, sumOf, type Need } from '../model-facts.js';
 import { fail, ok, warn, type Finding } from '../findings.js';
 import type { CheckedModel } from '../settings.js';
@@ -22,8 +22,7 @@ async function modelFinding(facts: Facts, model: CheckedModel): Promise<Finding>
       ? describe(model, file)
       : warn(`${model.path} is not here yet`, 'the first start fetches it; or now: npm run model');
   } catch (error) {
-    if (error instanceof ModelError || error instanceof ModelFileError)
-      return fail(error.message, 'get a model with npm run model');
+    if (error instanceof ModelError) return fail(error.message, 'get a model with npm run model');
     throw error;
   }
 }

@@ -14,7 +14,7 @@ export interface RetryOptions {
 }
 
 /** Whether a retry may help, as for broken connections and overloaded servers, but not a wrong address or a full disk. */
-export function isTransient(error: unknown): boolean {
+function isTransient(error: unknown): boolean {
   if (!(error instanceof DownloadError)) return false;
   if (error.code === 'network') return true;
   return error.code === 'http' && error.status !== undefined && TRANSIENT_STATUSES.has(error.status);

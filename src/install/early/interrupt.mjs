@@ -1,5 +1,6 @@
 /** Ctrl-C and SIGTERM while a command works: it stops what it started and releases its locks. */
 import { constants } from 'node:os';
+import './terminal.mjs';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 const RESUMES = 'The same command continues where this one stopped.';

@@ -3,8 +3,8 @@
  * power cut) is recognised by process id and start time, and is taken over.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { constants, readFileSync } from 'node:fs';
+import { access, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,9 +13,35 @@ const POLL_MS = 50;
 /** A lock file without readable content is being written; one this old was left by a crash in that instant. */
 const UNREADABLE_STALE_MS = 10_000;
 
-/** The folder for what outlives a checkout. */
+/** The cache cannot be used; the message says what to do. */
+export class CacheError extends Error {}
+
+const REMEDY = 'set LMSERV_CACHE_DIR to a folder that this account may write';
+
+/** The folder for what outlives a checkout. @throws CacheError for an account without a home folder */
 export function cacheDir(env = process.env) {
-  return env.LMSERV_CACHE_DIR || path.join(env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'lmserv');
+  return env.LMSERV_CACHE_DIR || path.join(env.XDG_CACHE_HOME || path.join(home(), '.cache'), 'lmserv');
+}
+
+function home() {
+  try {
+    const folder = homedir();
+    if (folder !== '') return folder;
+  } catch {
+    // A user id without an entry in the table of users has none.
+  }
+  throw new CacheError(`This account has no home folder: ${REMEDY}`);
+}
+
+/** Makes sure that the folder for what outlives a checkout can be written. @throws CacheError */
+export async function prepareCache(env = process.env) {
+  const folder = cacheDir(env);
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new CacheError(`The cache ${folder} cannot be written (${error.code}): ${REMEDY}`);
+  }
 }
 
 /** The lock file of a checkout, kept outside of it so that neither git nor npm ci touches it. */

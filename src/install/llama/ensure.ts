@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { BinaryError, resolveBinary } from '../../../workers/binary.js';
 import { readDotenv } from '../../files/dotenv.js';
+import { CacheError, prepareCache } from '../early/lock.mjs';
 import type { ProgressStream } from '../progress.js';
 import { SetupError } from './context.js';
 import type { SetupOptions } from './setup.js';
@@ -29,15 +30,16 @@ function configuredBinary(root: string, env: NodeJS.ProcessEnv): string | undefi
 /** Explains why an existing binary is unusable and how long a build takes, then builds. */
 async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean> {
   if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
-  write(options, 'No usable llama.cpp was found. Building it takes minutes, once for all clones.');
   try {
+    await prepareCache(options.env);
+    write(options, 'No usable llama.cpp was found. Building it takes minutes, once for all clones.');
     // Loaded only now, because it would slow down every other start.
     const { setup } = await import('./setup.js');
     const { binary } = await setup(options);
     write(options, `llama.cpp is ready: ${path.relative(options.root, binary)}`);
     return true;
   } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
+    if (!(error instanceof SetupError || error instanceof CacheError)) throw error;
     write(options, error.message);
     return false;
   }

@@ -3,7 +3,7 @@ import { lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/p
 import os from 'node:os';
 import path from 'node:path';
 import { BinaryError, probeBinary } from '../../../workers/binary.js';
-import { withLock } from '../early/lock.mjs';
+import { prepareCache, withLock } from '../early/lock.mjs';
 import { requireSpace } from '../files.js';
 import { exists } from '../files.js';
 import type { ProgressStream } from '../progress.js';
@@ -54,6 +54,7 @@ export function defaultJobs(cores = os.availableParallelism(), memory = process.
 export async function setup(options: SetupOptions): Promise<SetupResult> {
   const context = await contextOf(options);
   const { layout, output, signal, flavour } = context;
+  await prepareCache(context.env);
   await mkdir(layout.base, { recursive: true });
   const onWait = (holder: number | string): void => {
     output.write(`Another setup (process ${holder}) is using ${layout.base}; waiting for it.\n`);

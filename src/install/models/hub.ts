@@ -1,5 +1,6 @@
 /** The model hub's listing of a repository. */
 import { z } from 'zod';
+import { compact } from '../../compact.js';
 import { DownloadError, safeUrl } from '../download/request.js';
 import { get, type Headers } from '../download/request.js';
 import { withRetries } from '../download/retry.js';
@@ -26,6 +27,20 @@ const entries = z.array(
     lfs: z.object({ oid: z.string(), size: z.number() }).optional(),
   }),
 );
+
+/**
+ * The hub's address and key from the environment.
+ *
+ * @throws ModelError for values that cannot be used; it does not repeat the key
+ */
+export function hubOptions(env: NodeJS.ProcessEnv): Partial<Pick<Hub, 'endpoint' | 'token'>> {
+  const [endpoint, token] = [env['HF_ENDPOINT']?.trim(), env['HF_TOKEN']?.trim()];
+  if (endpoint && !/^https?:\/\/./i.test(endpoint))
+    throw new ModelError(`HF_ENDPOINT must be an address such as ${DEFAULT_ENDPOINT}`);
+  if (token && !/^[\x21-\x7e]+$/.test(token))
+    throw new ModelError('HF_TOKEN must be printable ASCII without spaces');
+  return compact({ endpoint: endpoint || undefined, token: token || undefined });
+}
 
 export function hubHeaders({ token }: Hub): Headers {
   return token ? { authorization: `Bearer ${token}` } : {};

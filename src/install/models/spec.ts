@@ -1,4 +1,5 @@
 /** The name of a model: a repository of the hub, a URL, or a file. */
+import { HUB_PREFIX, isOnHub } from '../../config/model-path.js';
 import { UserError } from '../../errors.js';
 
 /** The model is unavailable; the message says what to do. */
@@ -11,14 +12,13 @@ export type ModelSpec =
   | { kind: 'path'; path: string };
 
 const REPO = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
-const HUB_PREFIX = 'hf:';
 
 /**
  * Reads `hf:org/repo[:quant]`, `org/repo[:quant]`, `https://…` or a path.
  * @throws ModelError when `hf:` or the URL is malformed
  */
 export function parseModelSpec(text: string): ModelSpec {
-  if (text.startsWith(HUB_PREFIX)) {
+  if (isOnHub(text)) {
     const spec = parseHub(text.slice(HUB_PREFIX.length));
     if (spec) return spec;
     throw new ModelError(`${text} is not a model of the hub: write hf:org/repo or hf:org/repo:quant, such as hf:org/model-GGUF:Q4_K_M`);
@@ -42,9 +42,6 @@ function parseHub(text: string): ModelSpec | undefined {
 
 /** False for names of files, such as `models/a.gguf`; `./a/b` and `/a` do not match `REPO`. */
 const looksLikeRepo = (text: string): boolean => !/\.gguf$/i.test(text.split(':')[0] ?? '');
-
-/** Whether LLM_MODEL_PATH names something to fetch rather than a file. */
-export const isRemoteSpec = (text: string): boolean => /^(hf:|https?:\/\/)/i.test(text);
 
 /** A normalised name, which is the key in the record of downloads. */
 export function specKey(spec: ModelSpec): string {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { loadConfig, type Config } from '../../config/load.js';
+import { isOnHub } from '../../config/model-path.js';
 import { readDotenv } from '../../files/dotenv.js';
 import { writeAtomically } from '../../files/write-text.js';
 import { exists } from '../files.js';
@@ -78,7 +79,7 @@ const template = (root: string, name: string): Promise<string> =>
 function configuredFiles(config: Config): string[] {
   const models = Object.values(config.file.models).map((model) => model.path);
   const others = [config.keysFile, config.fileSource?.path].filter((file) => file !== undefined);
-  return [...models.filter((file) => !file.startsWith('hf:')), ...others];
+  return [...models.filter((file) => !isOnHub(file)), ...others];
 }
 
 /** @throws ServiceError for a port that systemd cannot listen on */
@@ -170,7 +171,7 @@ async function checkAccess(
 /** @throws ServiceError for an hf: model that has not been fetched, because a service cannot write into the checkout */
 function requireFetched(config: Config, root: string): void {
   for (const { path: file } of Object.values(config.file.models)) {
-    if (!file.startsWith('hf:')) continue;
+    if (!isOnHub(file)) continue;
     throw new ServiceError(
       `${file}: a service cannot write models into ${root}. Run \`npm run model -- ${file}\` and configure the path that it prints`,
     );

@@ -52,7 +52,7 @@ export async function systemctl(system: System, ...args: string[]): Promise<void
   );
 }
 
-export const isActive = async (system: System, unit: string): Promise<boolean> =>
+const isActive = async (system: System, unit: string): Promise<boolean> =>
   (await system.run('systemctl', ['is-active', '--quiet', unit])).ok;
 
 /** Starts or restarts the service: a running server finishes its replies first. A socket is started before it. */

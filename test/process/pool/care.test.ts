@@ -42,7 +42,7 @@ describe('an idle worker', () => {
     const exit = fake.logged('worker_exit')[0] ?? (await fake.next('worker_exit'));
     expect(exit).toMatchObject({
       worker: stopped!.id,
-      ending: 'hung',
+      cause: 'hung',
       reason: 'hung: it does not reply to probes',
     });
   });
@@ -60,7 +60,7 @@ describe('an idle worker', () => {
   test('that replies with its health but generates nothing is detected by a probe', async () => {
     const fake = new TestPool({ checkIntervalMs: 20 }, { ...QUICK, extraArgs: ['--fake-mute'] });
     fake.pool.start();
-    expect(await fake.next('worker_exit')).toMatchObject({ ending: 'hung' });
+    expect(await fake.next('worker_exit')).toMatchObject({ cause: 'hung' });
   });
 
   test('that lives although its connection broke must reply to a probe first', async () => {
@@ -83,7 +83,7 @@ describe('recycling', () => {
     const recycled = ends.slice(3);
     // Each is followed by its successor's readiness before the next begins.
     recycled.forEach(({ event }, n) => expect(event).toBe(n % 2 === 0 ? 'worker_recycle' : 'worker_ready'));
-    expect(fake.logged('worker_exit').every(({ ending }) => ending === 'recycled')).toBe(true);
+    expect(fake.logged('worker_exit').every(({ cause }) => cause === 'recycled')).toBe(true);
   });
 
   test('keeps a single worker until its successor serves', async () => {
@@ -93,7 +93,7 @@ describe('recycling', () => {
     await fake.ask('one').text();
     expect(fake.pool.status().workers).toMatchObject({ idle: 1, starting: 1, dead: 0 });
     await ready;
-    expect(await fake.next('worker_exit')).toMatchObject({ worker: old!.id, ending: 'recycled', code: 0 });
+    expect(await fake.next('worker_exit')).toMatchObject({ worker: old!.id, cause: 'recycled', code: 0 });
     expect(fake.pool.pids()).toHaveLength(1);
   });
 
@@ -124,7 +124,7 @@ describe('recycling', () => {
     expect(isAlive(fake.pool.workers().find(({ id }) => id === context.trace.worker)!.pid!)).toBe(true);
     const exit = fake.next('worker_exit');
     await release();
-    expect(await exit).toMatchObject({ worker: context.trace.worker, ending: 'recycled' });
+    expect(await exit).toMatchObject({ worker: context.trace.worker, cause: 'recycled' });
   });
 
   test('is triggered by memory and by age in the regular checks', async () => {
@@ -144,7 +144,7 @@ test('content that crashes workers is refused after two crashes, while other con
     code: 'prompt_quarantined',
     status: 422,
   });
-  expect(fake.logged('worker_exit').map(({ ending }) => ending)).toEqual(['crashed', 'crashed']);
+  expect(fake.logged('worker_exit').map(({ cause }) => cause)).toEqual(['crashed', 'crashed']);
   await expect(fake.ask('@crash please', undefined, { seed: 2 }).text()).rejects.toMatchObject({
     code: 'prompt_quarantined',
   });
@@ -193,7 +193,7 @@ test('a missing temporary folder is a failed start that is retried until the fol
   const fake = new TestPool({ env }, { binary: { path: FAKE, kind: 'llama-server' } });
   fake.pool.start();
   while (fake.logged('worker_exit').length < 6) await fake.next('worker_exit');
-  const failed = { ending: 'start_failed', reason: 'cannot be run: no temporary folder (ENOENT)' };
+  const failed = { cause: 'start_failed', reason: 'cannot be run: no temporary folder (ENOENT)' };
   for (const line of fake.logged('worker_exit')) expect(line).toMatchObject(failed);
   await expect(fake.ask('x').text()).rejects.toMatchObject({
     code: 'unavailable',

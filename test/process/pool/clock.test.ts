@@ -28,7 +28,7 @@ test('a hang in prefill is detected when the clock is set back', async () => {
   const exit = fake.next('worker_exit');
   step(-HOUR);
   void events.next().catch(() => undefined);
-  expect(await exit).toMatchObject({ ending: 'hung' });
+  expect(await exit).toMatchObject({ cause: 'hung' });
 });
 
 test('a hang between tokens is detected when the clock is set back', async () => {
@@ -37,7 +37,7 @@ test('a hang between tokens is detected when the clock is set back', async () =>
   await firstText(events);
   step(-HOUR);
   await expect(events.next()).rejects.toMatchObject({ code: 'generation_failed' });
-  expect(fake.logged('worker_exit')[0]).toMatchObject({ ending: 'hung' });
+  expect(fake.logged('worker_exit')[0]).toMatchObject({ cause: 'hung' });
 });
 
 test('a worker with time left is not considered hung when the clock is set ahead', async () => {

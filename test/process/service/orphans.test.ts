@@ -4,6 +4,7 @@ import { FAKE } from '../../support/pool.js';
 import { membersOf } from '../../harness/processes.js';
 import { writeProgram } from '../support/programs.js';
 import { folder, serve } from '../support/serve.js';
+import { gguf } from '../../unit/doctor/gguf-bytes.js';
 
 /** A real `serve` whose LLM_BIN_PATH is a script that runs the program without exec, as scripts of users do. */
 
@@ -12,7 +13,7 @@ test.each([
   ['where there is no setpriv', '/nonexistent'],
 ])('a server that is killed leaves no process of the group, %s', async (_where, PATH) => {
   const model = join(folder, 'model.gguf');
-  writeFileSync(model, 'GGUF');
+  writeFileSync(model, gguf([]));
   // Ignores what a shell may get from its parent's end.
   const run = `trap '' HUP TERM\n'${process.execPath}' '${FAKE}' "$@"\nexit $?`;
   const help = `case "$1" in --help | --version) echo '--server-base'; exit ;; esac`;

@@ -21,6 +21,12 @@ beforeAll(
 const programs: Program[] = [];
 afterEach(() => Promise.all(programs.splice(0).map((program) => program.kill())));
 
+/** The settings of a server with the mock. */
+export const settings = () => ({
+  PATH: process.env.PATH,
+  ...{ PORT: '0', HOST: '127.0.0.1', API_KEY: KEY, DATA_DIR: folder, LLM_CONNECT_PROVIDER: 'mock' },
+});
+
 /** `lmserv serve` with the mock, which needs no llama.cpp, until the end of the test. */
 export const serve = (env: object = {}): Program => new Program(process.execPath, [CLI, 'serve'], env);
 
@@ -39,11 +45,7 @@ export class Program {
     env: object,
     stdio: StdioOptions = ['ignore', 'pipe', 'inherit'],
   ) {
-    const settings = {
-      PATH: process.env.PATH,
-      ...{ PORT: '0', HOST: '127.0.0.1', API_KEY: KEY, DATA_DIR: folder, LLM_CONNECT_PROVIDER: 'mock' },
-    };
-    this.child = spawn(command, args, { cwd: folder, env: { ...settings, ...env }, stdio });
+    this.child = spawn(command, args, { cwd: folder, env: { ...settings(), ...env }, stdio });
     programs.push(this);
     this.exited = once(this.child, 'exit');
     createInterface(this.child.stdout!).on('line', (text) => {

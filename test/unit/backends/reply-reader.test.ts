@@ -84,6 +84,13 @@ test.each([
   ]);
 });
 
+test.each([
+  ['abort', 'finish reason "abort"'],
+  ['the secret plan', 'finish reason of unknown form'],
+])('an unknown finish reason breaks the reply and is named if it is a name: %s', (reason, message) => {
+  expect(() => read(reader(), said('a', reason))).toThrow(`broke off its reply with a ${message}`);
+});
+
 test('text after a finish reason shows that it was not the end, so a cut is a cut', () => {
   const made = reader();
   read(made, said('a', 'stop'));

@@ -68,10 +68,6 @@ test.each<[string, Reply]>([
   ['the connection is cut', cutAfter(delta('par'), delta('tial'))],
   ['the reply ends without [DONE]', sse(delta('par'), delta('tial'))],
   ['the reply ends within an event', sse(delta('par'), delta('tial'), 'data: {"choices"')],
-  [
-    'the reply ends after its finish reason, without [DONE]',
-    sse(delta('par'), delta('tial'), finish('stop')),
-  ],
   ['an event is not JSON', sse(delta('par'), delta('tial'), 'data: {nope\n\n', done)],
 ])('a stream is broken when %s', async (_, reply) => {
   const { client } = await clientOf(reply);

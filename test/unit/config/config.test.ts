@@ -55,7 +55,7 @@ test.each([
   ['PORT', 'abc', 'must be a whole number from 0 to 65535'],
   ['API_KEY', 'schlüssel', 'printable ASCII'],
   ['API_KEY', 'two words', 'printable ASCII'],
-  ['API_KEY', ' k', 'printable ASCII'],
+  ['API_KEY', ' \n', 'printable ASCII'],
   ['PORT', '70000', 'must be a whole number from 0 to 65535'],
   ['PORT', '1.5', 'must be a whole number from 0 to 65535'],
   ['LLM_WORKERS', '0', 'must be a whole number from 1 to 256'],

@@ -1,4 +1,5 @@
-import type { PathFacts, Probe } from '../../../src/doctor/probe.js';
+import type { Probe } from '../../../src/doctor/probe.js';
+import type { PathFacts } from '../../../src/install/models/inspect.js';
 import { Facts } from '../../../src/doctor/facts.js';
 import type { Finding, Level } from '../../../src/doctor/findings.js';
 import type { CheckedModel, ServerSettings, Settings } from '../../../src/doctor/settings.js';

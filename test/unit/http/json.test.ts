@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { LMServError } from '../../../src/errors.js';
-import { parseJson } from '../../../src/http/body.js';
+import { parseBody } from '../../../src/http/body.js';
 
-const parse = (text: string): unknown => parseJson(Buffer.from(text));
+const parse = (text: string): unknown => parseBody(Buffer.from(text));
 
 /** What a text is refused with; undefined when it is taken. */
 function refusal(text: string): string | undefined {

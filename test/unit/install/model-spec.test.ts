@@ -1,4 +1,4 @@
-import { isRemoteSpec, parseModelSpec, specKey } from '../../../src/install/models/spec.js';
+import { parseModelSpec, specKey } from '../../../src/install/models/spec.js';
 
 const hub = (repo: string, choice?: string) => ({ kind: 'hub', repo, choice });
 
@@ -29,9 +29,4 @@ test('a malformed URL is refused', () => {
 
 test('the case of a quantisation does not make a different model', () => {
   expect(specKey(parseModelSpec('hf:org/repo:q4_k_m'))).toBe(specKey(parseModelSpec('org/repo:Q4_K_M')));
-});
-
-test('LLM_MODEL_PATH is remote if it is a URL or a hub name with its prefix', () => {
-  const specs = ['hf:a/b', 'https://x/y.gguf', 'models/a.gguf', 'a/b'];
-  expect(specs.filter(isRemoteSpec)).toEqual(specs.slice(0, 2));
 });

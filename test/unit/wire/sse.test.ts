@@ -41,10 +41,18 @@ test.each([
   for (const parts of everySplit(text)) expect(await decode(...parts)).toEqual(events);
 });
 
-test.each(['data: {"cut', 'data: whole line\n', 'data: [DONE]', 'data: [DONE]\n', ': ping', 'da'])(
+test.each(['data: {"cut', 'data: whole line\n', 'data: [DONE', ': ping', 'da'])(
   'an event cut off by the end is not yielded: %j',
   async (rest) => {
     for (const parts of everySplit(`data: a\n\n${rest}`)) expect(await decode(...parts)).toEqual(['a']);
+  },
+);
+
+test.each(['data: [DONE]', 'data: [DONE]\n', 'data:[DONE]\r\n'])(
+  'an end of the reply counts without its blank line: %j',
+  async (rest) => {
+    const text = `data: a\n\n${rest}`;
+    for (const parts of everySplit(text)) expect(await decode(...parts)).toEqual(['a', DONE]);
   },
 );
 

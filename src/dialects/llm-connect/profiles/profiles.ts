@@ -1,5 +1,5 @@
 import type { CallValues, ResolvedCall } from '../execute-config.js';
-import { compact } from '../../shared/fields.js';
+import { compact } from '../../../compact.js';
 
 /** Named sets of provider, model and call values. Immutable. */
 export class Profiles {

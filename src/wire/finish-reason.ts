@@ -1,5 +1,4 @@
 import type { FinishReason } from '../contract.js';
-import { BadReply, shown } from './bad-reply.js';
 
 /**
  * What servers call the regular ends of a reply, in lower case. What is not here is an error, such as vLLM's `abort` or
@@ -46,17 +45,13 @@ const UNFINISHED: ReadonlySet<string> = new Set(['', 'null', 'none', 'not_finish
 
 /**
  * Reads a finish reason in any of its usual spellings: `STOP`, `tool-calls`, `endTurn`, `FinishReason.STOP`. Undefined
- * while the reply is not finished. Pure.
- *
- * @throws BadReply for a reason that is not in the table.
+ * while the reply is not finished, `unknown` for a reason that is not in the table. Pure.
  */
-export function readFinishReason(raw: unknown): FinishReason | undefined {
+export function readFinishReason(raw: unknown): FinishReason | 'unknown' | undefined {
   if (raw === undefined || raw === null) return undefined;
   const name = typeof raw === 'string' ? normalized(raw) : undefined;
   if (name !== undefined && UNFINISHED.has(name)) return undefined;
-  const reason = BY_NAME.get(name ?? '');
-  if (!reason) throw new BadReply(`broke off its reply with a finish reason ${shown(raw)}`);
-  return reason;
+  return BY_NAME.get(name ?? '') ?? 'unknown';
 }
 
 function normalized(raw: string): string {
