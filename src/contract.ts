@@ -99,7 +99,9 @@ export type ProgressEvent =
   /** A worker has the request; `expectedPrefix` is how many leading characters of the prompt its cache should hold. */
   | { readonly type: 'started'; readonly worker: string; readonly expectedPrefix: number }
   /** The backend tries again; `resumed`: it continues a reply that had begun. */
-  | { readonly type: 'retry'; readonly resumed: boolean };
+  | { readonly type: 'retry'; readonly resumed: boolean }
+  /** The reply does not have the form that its model's chat template gives replies; its text follows as it is. */
+  | { readonly type: 'unparsed' };
 
 export type GenerateEvent = ReplyEvent | ProgressEvent;
 
@@ -157,6 +159,8 @@ export interface Trace {
   attempts: number;
   /** How often another worker resumed the reply. */
   resumes?: number;
+  /** The reply is the model's text as it is, because it does not have the form of its chat template. */
+  unparsed?: true;
 }
 
 /** The slots of a request with several choices. The choices wait together, and do not time out while one of them runs. */
@@ -280,3 +284,16 @@ export type WorkerExitCause = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'cra
 
 /** How a wait for a slot ended: with a slot, by timeout, refused for lack of room or workers, or cancelled. */
 export type WaitOutcome = 'leased' | 'timeout' | 'refused' | 'left';
+
+/** How a conversation was changed to fit a model's chat template. */
+export type Adaptation =
+  | 'system_message'
+  | 'merged_turns'
+  | 'turn_order'
+  | 'opening_turn'
+  | 'reasoning'
+  | 'tool_definitions'
+  | 'tool_turns'
+  | 'parallel_calls'
+  | 'call_ids'
+  | 'call_arguments';

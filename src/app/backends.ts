@@ -344,6 +344,7 @@ async function makeLocal(
     resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
+    messageShaping: config.messageShaping === 'auto',
     observer,
   });
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);

@@ -87,6 +87,11 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return this.#finished;
   }
 
+  /** A call of a tool has been passed on. */
+  get calling(): boolean {
+    return this.#calls.size > 0;
+  }
+
   /** Tokens passed on. */
   get tokens(): number {
     return this.#tokens;

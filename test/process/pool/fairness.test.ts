@@ -14,6 +14,7 @@ const noObserver: PoolObserver = {
   resumed: () => undefined,
   retried: () => undefined,
   waited: () => undefined,
+  adapted: () => undefined,
 };
 
 let fake: TestPool;
