@@ -205,6 +205,8 @@ interface BackendBase {
   status(): BackendStatus;
   /** Its worker processes; absent if it has none. */
   workers?(): readonly WorkerInfo[];
+  /** What is known of its model so far; absent if it knows nothing. */
+  facts?(): ModelFacts;
   /** Begins to serve; returns at once, readiness shows in `status()`. */
   start(): void;
   /** Refuses new requests, lets running ones finish within `graceMs` milliseconds, then ends. */
@@ -259,12 +261,39 @@ export interface WorkerInfo {
   readonly startedAt: number;
 }
 
+/** What can be asked of a model. */
+export type Capability = 'chat' | 'completion' | 'tools' | 'json_schema' | 'reasoning' | 'images';
+
+/** What a backend knows of its model; undefined where it knows nothing. */
+export interface ModelFacts {
+  readonly capabilities: readonly Capability[];
+  /** Tokens of prompt and reply together. */
+  readonly contextLength?: number | undefined;
+  /** Of the weights. */
+  readonly sizeBytes?: number | undefined;
+  /** As llama.cpp names it, such as `Q4_K - Medium`. */
+  readonly quantization?: string | undefined;
+  /** How many numbers the model has. */
+  readonly parameters?: number | undefined;
+}
+
+export type ModelState = 'loaded' | 'loading' | 'unloaded' | 'failed';
+
+export interface ModelDetails extends ModelFacts {
+  readonly state: ModelState;
+  readonly maxOutputTokens?: number | undefined;
+  /** The models of a group, in the order they are tried. */
+  readonly members?: readonly string[] | undefined;
+}
+
 /** A model or group as `/v1/models` lists it. */
 export interface ModelInfo {
   readonly id: string;
   /** Unix time, seconds. */
   readonly created: number;
   readonly ownedBy: string;
+  /** Absent until it is listed. */
+  readonly details?: ModelDetails;
 }
 
 /** How a request ended: delivered in full, cancelled by the client, broken midway, or refused at once. */

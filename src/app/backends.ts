@@ -12,6 +12,7 @@ import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/s
 import { ConfigError, type Config } from '../config/load.js';
 import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
+import { NO_CAP } from '../generate/model-details.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
@@ -139,6 +140,12 @@ export class Backends {
     }
     this.#serving = next;
     void this.#end(missingFrom(next, previous), this.#options.config.shutdownGraceMs);
+  }
+
+  /** Resolves when all is learned of the running models that can be. */
+  async learned(): Promise<void> {
+    const locals = this.#serving.backends.flatMap(({ record }) => record.local ?? []);
+    await Promise.all(locals.map((local) => local.learned()));
   }
 
   /** Of each backend, for /health. */
@@ -381,9 +388,6 @@ function ownBackends({ config, backends = {} }: BackendsOptions): NamedBackend[]
 function unixTime(): number {
   return Math.floor(Date.now() / 1000);
 }
-
-/** Stands for "no limit": the largest number llama.cpp reads. */
-const NO_CAP = 2_147_483_647;
 
 function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, config: Config): RegistryEntry {
   const { name, kind, settings } = spec;

@@ -22,7 +22,9 @@ let off: LiveServer;
 let client: OpenAI;
 
 beforeAll(async () => {
-  live = await new LiveServer((folder) => ({ LMSERV_CONFIG: writeConfig(folder, { models }) })).start();
+  live = await new LiveServer((folder) => ({
+    LMSERV_CONFIG: writeConfig(folder, { models, groups: { both: { members: ['nemo', 'gemma'] } } }),
+  })).start();
   off = await new LiveServer((folder) => ({
     LMSERV_CONFIG: writeConfig(folder, { models: { gemma: models.gemma } }),
     MESSAGE_SHAPING: 'off',
@@ -109,6 +111,22 @@ test('with MESSAGE_SHAPING=off the template’s own sentence is the 400, and the
     requestId: expect.any(String),
   });
   expect(off.logged('worker_failed_request')).toEqual([]);
+});
+
+test('what a template cannot do is not claimed', async () => {
+  const facts = async (id: string) => (await client.models.retrieve(id)) as any;
+  expect(await facts('gemma')).toMatchObject({
+    ...{ object: 'model', state: 'loaded', context_length: 4_096, max_output_tokens: 4_096 },
+    ...{ input_modalities: ['text'], capabilities: ['chat', 'completion', 'json_schema'] },
+    ...{ size_bytes: expect.any(Number), quantization: expect.any(String), parameters: expect.any(Number) },
+  });
+  expect((await facts('nemo')).capabilities).toEqual(['chat', 'completion', 'tools', 'json_schema']);
+  expect((await facts('oss')).capabilities).toContain('reasoning');
+  const both = await facts('both');
+  expect(both).toMatchObject({
+    members: ['nemo', 'gemma'],
+    capabilities: ['chat', 'completion', 'json_schema'],
+  });
 });
 
 const colour = {

@@ -32,10 +32,9 @@ const OTHER = 'call_77aa01bc42';
 const one = call(ID, '{"at":"zqv"}');
 const other = call(OTHER, '{"at":"zqw"}', 'listen');
 
-/** Requests whose reply may be anything. */
-export const CONVERSATIONS: Readonly<Record<string, JsonObject>> = Object.fromEntries(
-  Object.entries({
-    'a question': { messages: [user('zqa')] },
+/** Requests whose reply may be anything, by what is special about them. */
+export const CONVERSATIONS = {
+  'system messages': {
     'a system message': { messages: [system('zqs'), user('zqa')] },
     'two system messages': { messages: [system('zqs'), system('zqt'), user('zqa')] },
     'nothing but a system message': { messages: [system('zqs')] },
@@ -43,21 +42,30 @@ export const CONVERSATIONS: Readonly<Record<string, JsonObject>> = Object.fromEn
       messages: [system('zqs'), user('zqa'), assistant('zqb'), system('zqt'), user('zqc')],
     },
     'a last system message': { messages: [user('zqa'), assistant('zqb'), user('zqc'), system('zqs')] },
+  },
+  'turns in a row': {
+    'a question': { messages: [user('zqa')] },
     'two user turns': { messages: [user('zqa'), user('zqb')] },
     'two user turns of parts': {
       messages: [user([{ type: 'text', text: 'zqa' }]), user([{ type: 'text', text: 'zqb' }])],
     },
     'two assistant turns': { messages: [user('zqa'), assistant('zqb'), assistant('zqc'), user('zqd')] },
-    'assistant first': { messages: [assistant('zqa'), user('zqb')] },
-    'assistant first after the system': { messages: [system('zqs'), assistant('zqa'), user('zqb')] },
     'a reply to continue': { messages: [user('zqa'), assistant('zqb')] },
-    'nothing but a reply to continue': { messages: [assistant('zqb')] },
     'reasoning in the history': {
       messages: [user('zqa'), { ...assistant('zqb'), reasoning_content: 'thoughts' }, user('zqc')],
     },
+  },
+  'assistant first': {
+    'assistant first': { messages: [assistant('zqa'), user('zqb')] },
+    'assistant first after the system': { messages: [system('zqs'), assistant('zqa'), user('zqb')] },
+    'nothing but a reply to continue': { messages: [assistant('zqb')] },
+  },
+  tools: {
     tools: { messages: [user('zqa')], tools },
     'tools and a system message': { messages: [system('zqs'), user('zqa')], tools },
     'tools, none to be used': { messages: [user('zqa')], tools, tool_choice: 'none' },
+  },
+  'calls and results': {
     'a call and its result': { messages: [user('zqa'), calls(null, one), result(ID, 'zqr')], tools },
     'a call without tools': { messages: [user('zqa'), calls(null, one), result(ID, 'zqr')] },
     'a call beside text': { messages: [user('zqa'), calls('zqb', one), result(ID, 'zqr')], tools },
@@ -87,13 +95,17 @@ export const CONVERSATIONS: Readonly<Record<string, JsonObject>> = Object.fromEn
       messages: [user('zqa'), calls(null, one), result(ID, 'zqr'), system('zqs')],
       tools,
     },
+    'an empty result': { messages: [user('zqa'), calls(null, one), result(ID, '')], tools },
+  },
+  'odd calls': {
     'a result without its call': { messages: [user('zqa'), result(ID, 'zqr')], tools },
     'a call without its result': { messages: [user('zqa'), calls(null, one), user('zqb')], tools },
     'arguments that are no object': {
       messages: [user('zqa'), calls(null, call(ID, '"zqv"')), result(ID, 'zqr')],
       tools,
     },
-    'an empty result': { messages: [user('zqa'), calls(null, one), result(ID, '')], tools },
+  },
+  'everything at once': {
     'everything at once': {
       messages: [
         ...[system('zqs'), assistant('zqa'), user('zqb'), user('zqc'), calls('zqd', one, other)],
@@ -102,8 +114,8 @@ export const CONVERSATIONS: Readonly<Record<string, JsonObject>> = Object.fromEn
       ],
       tools,
     },
-  }),
-) as Record<string, JsonObject>;
+  },
+} as unknown as Readonly<Record<string, Readonly<Record<string, JsonObject>>>>;
 
 export const SCHEMA = {
   type: 'object',

@@ -45,8 +45,8 @@ const names =
 
 const isColour = new Ajv().compile(SCHEMA);
 
-/** What became of each shape, by template. */
-const matrix = new Map<string, Record<string, string>>();
+/** A row for each template. */
+const matrix: string[][] = [];
 
 let fake: TestPool;
 
@@ -62,21 +62,34 @@ it.each(names)('%s', async (name) => {
   const extraArgs = ['--jinja', '--chat-template-file', join(FOLDER, `${name}.jinja`)];
   fake = new TestPool({}, { binary, modelPath: DEMO_MODEL, ctxSize: 4096, threads: 1, extraArgs });
   await fake.ready();
-  const cells: Record<string, string> = {};
-  matrix.set(name, cells);
   const asked = new Asked();
-  for (const [shape, body] of Object.entries(CONVERSATIONS)) cells[shape] = await asked.conversation(body);
-  for (const [shape, body] of Object.entries(FORMS)) cells[shape] = await asked.form(body);
-  for (const [shape, body] of Object.entries(DEMANDS)) cells[shape] = await asked.demand(body);
-  const failed = Object.entries(cells).filter(([, cell]) => !PASSES.test(cell));
+  const failed: string[] = [];
+  const told = async (
+    shapes: Readonly<Record<string, JsonObject>>,
+    ask: (body: JsonObject) => Promise<string>,
+  ) => {
+    const cells: string[] = [];
+    for (const [shape, body] of Object.entries(shapes)) {
+      const cell = await ask(body);
+      cells.push(cell);
+      if (!PASSES.has(cell)) failed.push(`${shape}: ${cell}`);
+    }
+    return RANKS.find((rank) => cells.includes(rank)) ?? 'FAILED';
+  };
+  const row = [name];
+  for (const shapes of Object.values(CONVERSATIONS))
+    row.push(await told(shapes, (body) => asked.conversation(body)));
+  await told(FORMS, (body) => asked.form(body));
+  await told(DEMANDS, (body) => asked.demand(body));
+  matrix.push([...row, ...(await asked.enforcers())]);
   expect(failed).toEqual([]);
 });
 
-/**
- * `ok`: as it came; `adapted`: the words are all there; `cut`: max_tokens were used up first, as by reasoning;
- * `no call`: an error, as max_tokens were used up before the call.
- */
-const PASSES = /^(ok|adapted|unparsed|cut|no call)\b/;
+/** The cell of a group of conversations: the first of these that one of them has. */
+const RANKS = ['adapted', 'ok'];
+
+/** `cut`: max_tokens were used up first, as by reasoning; `no room`: so they were before the call, which is an error. */
+const PASSES: ReadonlySet<string> = new Set([...RANKS, 'cut', 'no room']);
 
 const asRequest = (body: JsonObject, max_tokens: number): GenerateRequest =>
   chatCompletions.parse({ ...body, max_tokens, temperature: 0 }).request;
@@ -87,17 +100,26 @@ class Asked {
   readonly #backend = new LocalBackend('demo', fake.pool, this.#logger, { messageShaping: true });
   readonly #worker = fake.pool.workers()[0]!;
   readonly #template = new Template('demo', () => this.#worker, this.#logger);
+  #unparsed = false;
 
   async conversation(body: JsonObject): Promise<string> {
     const request = asRequest(body, 6);
     const { fitted, adapted } = await this.#fitted(request);
-    const { unparsed, error } = await this.#reply(request);
+    const { error, unparsed } = await this.#reply(request);
+    if (unparsed) this.#unparsed = true;
     if (error) return statusOf(error);
     const prompt = await renderPrompt(fitted, this.#worker, new AbortController().signal);
     const lost = wordsOf(body.messages).filter((word) => !prompt.includes(word));
     if (lost.length > 0) return `lost ${lost.join(' ')}`;
-    const reply = adapted.length > 0 ? `adapted: ${adapted.join(', ')}` : 'ok';
-    return unparsed ? `unparsed ${reply}` : reply;
+    return adapted ? 'adapted' : 'ok';
+  }
+
+  /** Who enforces schemas, schemas beside tools and calls; and whether the model's replies can be read at all. */
+  async enforcers(): Promise<string[]> {
+    const { handler } = await this.#template.learn();
+    const { schema, schemaWithTools, calls } = handler!;
+    const by = [schema, schemaWithTools, calls].map((enforced) => (enforced ? 'llama.cpp' : 'LMServ'));
+    return [...by, this.#unparsed ? 'as text' : ''];
   }
 
   async form(body: JsonObject): Promise<string> {
@@ -110,7 +132,7 @@ class Asked {
 
   async demand(body: JsonObject): Promise<string> {
     const { choice, error } = await this.#reply(asRequest(body, 200));
-    if (error?.code === 'invalid_response') return `no call: ${error.message}`;
+    if (error?.code === 'invalid_response' && error.message.includes('max_tokens')) return 'no room';
     if (!choice) return statusOf(error!);
     const [call] = choice.toolCalls;
     if (call === undefined) return `free text ${choice.text}`;
@@ -125,12 +147,12 @@ class Asked {
     const { body, kinds } = await this.#template.fit(request);
     try {
       await renderPrompt(body, this.#worker, new AbortController().signal);
-      return { fitted: body, adapted: kinds };
+      return { fitted: body, adapted: kinds.length > 0 };
     } catch (error) {
       const flat = this.#template.flatten(request.body);
       if (!flat || templateSentence((error as Error).message) === undefined)
-        return { fitted: body, adapted: kinds };
-      return { fitted: flat.body, adapted: ['flat', ...flat.kinds] };
+        return { fitted: body, adapted: kinds.length > 0 };
+      return { fitted: flat.body, adapted: true };
     }
   }
 
@@ -156,11 +178,9 @@ function wordsOf(messages: unknown): string[] {
   return [...new Set(JSON.stringify(messages).match(/zq[a-z]+/g))];
 }
 
-/** The matrix: a row for each template, a column for each shape that is not the same everywhere. */
+/** The matrix in Markdown, as docs/models.md has it. */
 function asTable(): string {
-  const rows = [...matrix].flatMap(([name, cells]) => [
-    `\n${name}`,
-    ...Object.entries(cells).flatMap(([shape, cell]) => (cell === 'ok' ? [] : `  ${shape}: ${cell}`)),
-  ]);
-  return rows.join('\n');
+  const columns = ['schemas by', 'beside tools', 'calls by', 'replies of the demo model'];
+  const head = ['template', ...Object.keys(CONVERSATIONS), ...columns];
+  return [head, head.map(() => '---'), ...matrix].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

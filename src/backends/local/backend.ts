@@ -4,6 +4,7 @@ import type {
   GenerateContext,
   GenerateRequest,
   JsonObject,
+  ModelFacts,
   OpenReply,
   Sink,
   WorkerInfo,
@@ -87,6 +88,15 @@ export class LocalBackend implements Backend {
 
   status(): BackendStatus {
     return this.#pool.status();
+  }
+
+  /** Resolves when all is learned of the model that can be; at once while no worker is ready. */
+  async learned(): Promise<void> {
+    await this.#template.learn();
+  }
+
+  facts(): ModelFacts {
+    return this.#template.known.facts;
   }
 
   workers(): WorkerInfo[] {

@@ -83,6 +83,16 @@ it('reads the beginning of an answer, however long it is', async () => {
   server.close();
 });
 
+it('reads JSON for a key, and nothing where that is refused', async () => {
+  const server = createServer((request, response) => {
+    response.writeHead(request.headers['x-api-key'] === 'good' ? 200 : 401).end('{"a":1}');
+  });
+  const url = `http://127.0.0.1:${await listening(server)}/v1/models`;
+  expect(await probe.getJson(url, 'good')).toEqual({ a: 1 });
+  expect(await probe.getJson(url, 'bad')).toBeUndefined();
+  server.close();
+});
+
 it('does not wait for one who takes the connection and says nothing', async () => {
   const server = createSocketServer();
   const port = await listening(server);

@@ -34,7 +34,7 @@ export interface TemplateFacts {
   readonly plainArguments: boolean;
 }
 
-/** What llama.cpp's handler of a template enforces. What is false is enforced without the handler. */
+/** What llama.cpp's handler of a template does. What is not enforced is enforced without the handler. */
 export interface HandlerFacts {
   /** The schema of a reply. */
   readonly schema: boolean;
@@ -42,6 +42,8 @@ export interface HandlerFacts {
   readonly schemaWithTools: boolean;
   /** That a tool is called. */
   readonly calls: boolean;
+  /** It knows reasoning and tells it from the reply. */
+  readonly reasoning: boolean;
 }
 
 /** Accepts only what every template does: texts of the user and the assistant in turn. */

@@ -117,6 +117,15 @@ export async function learnTemplate(post: Post): Promise<TemplateFacts | undefin
   return facts as unknown as TemplateFacts;
 }
 
+/** A template shows reasoning at least where it led to a call that is being answered. */
+const REASONING: Probe = {
+  messages: [
+    user('zqa'),
+    { ...calls(null, [ONE, ARGUMENTS]), reasoning_content: 'zqthoughts' },
+    result(ONE, 'zqr'),
+  ],
+};
+
 const SCHEMA = {
   type: 'json_schema',
   json_schema: { name: 'field', schema: { type: 'object', properties: { zqfield: { type: 'string' } } } },
@@ -131,29 +140,41 @@ const TOOLS = [{ type: 'function', function: TOOL }];
  * @throws what `post` throws but a ChildRefusal.
  */
 export async function learnHandler(post: Post): Promise<HandlerFacts | undefined> {
-  const schema = await enforces(post, { response_format: SCHEMA }, 'zqfield');
-  if (schema === undefined) return undefined;
-  const schemaWithTools = await enforces(post, { response_format: SCHEMA, tools: TOOLS }, 'zqfield');
-  const calls = await enforces(post, { tools: TOOLS, tool_choice: 'required' }, TOOL.name);
-  return { schema, schemaWithTools: schemaWithTools ?? false, calls: calls ?? false };
+  const schema = await token(post, { response_format: SCHEMA });
+  if (schema !== undefined && schema.grammar === undefined) return undefined;
+  const beside = await token(post, { response_format: SCHEMA, tools: TOOLS });
+  const call = await token(post, { tools: TOOLS, tool_choice: 'required' });
+  return {
+    schema: schema?.grammar?.includes('zqfield') ?? false,
+    schemaWithTools: beside?.grammar?.includes('zqfield') ?? false,
+    calls: call?.grammar?.includes(TOOL.name) ?? false,
+    reasoning: (schema?.reasons ?? false) || (await accepts(post, REASONING)),
+  };
 }
 
-/** A grammar enforces what it names. A lazy one waits for a call, so it enforces nothing. */
-async function enforces(post: Post, fields: JsonObject, name: string): Promise<boolean | undefined> {
+/** What a reply of one token tells; a lazy grammar waits for a call, so it is none. */
+interface Token {
+  readonly grammar: string | undefined;
+  /** It is the beginning of reasoning. */
+  readonly reasons: boolean;
+}
+
+async function token(post: Post, fields: JsonObject): Promise<Token | undefined> {
   const asked = { messages: [user('Hello')], max_tokens: 1, verbose: true, ...fields };
   try {
-    const reply = (await post('/v1/chat/completions', asked)) as VerboseReply;
-    const settings = reply.__verbose?.generation_settings;
-    if (settings?.grammar === undefined) return undefined;
-    return settings.grammar.includes(name) && settings.grammar_lazy !== true;
+    const { choices, __verbose: verbose } = (await post('/v1/chat/completions', asked)) as VerboseReply;
+    const { grammar, grammar_lazy: lazy } = verbose?.generation_settings ?? {};
+    const { reasoning_content: reasoning } = choices?.[0]?.message ?? {};
+    return { grammar: grammar !== undefined && lazy === true ? '' : grammar, reasons: Boolean(reasoning) };
   } catch (error) {
     // Some handlers cannot even begin, others cannot read the token: neither is proof.
-    if (error instanceof ChildRefusal) return false;
+    if (error instanceof ChildRefusal) return undefined;
     throw error;
   }
 }
 
 interface VerboseReply {
+  readonly choices?: readonly { readonly message?: { readonly reasoning_content?: string | null } }[];
   readonly __verbose?: {
     readonly generation_settings?: { readonly grammar?: string; readonly grammar_lazy?: boolean };
   };

@@ -1,4 +1,4 @@
-import type { GenerateRequest, JsonObject } from '../../../contract.js';
+import type { GenerateRequest, JsonObject, ModelFacts } from '../../../contract.js';
 import { LMServError } from '../../../errors.js';
 import type { Logger } from '../../../observe/logger.js';
 import { WorkerFailure } from '../../../../workers/failure.js';
@@ -6,6 +6,7 @@ import type { Worker } from '../../../../workers/worker.js';
 import { adapt, type Adapted } from './adapt.js';
 import { STRICTEST, type HandlerFacts, type TemplateFacts } from './facts.js';
 import { learnHandler, learnTemplate } from './learn.js';
+import { readFacts } from './model-facts.js';
 
 /** Max time for learning, milliseconds; a question takes a few. */
 const LEARN_MS = 10_000;
@@ -13,9 +14,14 @@ const LEARN_MS = 10_000;
 interface Knowledge {
   readonly template: TemplateFacts | undefined;
   readonly handler: HandlerFacts | undefined;
+  readonly facts: ModelFacts;
 }
 
-const NOTHING: Knowledge = { template: undefined, handler: undefined };
+const NOTHING: Knowledge = {
+  template: undefined,
+  handler: undefined,
+  facts: { capabilities: ['chat', 'completion'] },
+};
 
 /** A model's chat template and llama.cpp's handler of it: learned from the first worker, once for all of them. */
 export class Template {
@@ -72,7 +78,8 @@ export class Template {
       const line = { event: 'template_unknown', model: this.#model, err: error };
       this.#logger.warn(line, 'the chat template could not be learned');
     }
-    this.#known = { template, handler };
+    const facts = await readFacts(worker, template, handler, signal).catch(() => NOTHING.facts);
+    this.#known = { template, handler, facts };
     const lacks = Object.entries({ ...template, ...handler }).flatMap(([fact, has]) => (has ? [] : fact));
     const line = { event: 'template', model: this.#model, known: template !== undefined, lacks };
     this.#logger.info(line, 'what the chat template does not take, and its handler does not enforce');

@@ -65,17 +65,17 @@ test.each<[title: string, settings: (asked: JsonObject) => object | undefined, f
   [
     'a grammar enforces',
     () => ({ grammar: 'root ::= zqfield | look', grammar_lazy: false }),
-    { schema: true, schemaWithTools: true, calls: true },
+    { schema: true, schemaWithTools: true, calls: true, reasoning: false },
   ],
   [
     'a lazy grammar or none does not',
     (asked) => (asked.tools ? { grammar: 'root ::= zqfield | look', grammar_lazy: true } : { grammar: '' }),
-    { schema: false, schemaWithTools: false, calls: false },
+    { schema: false, schemaWithTools: false, calls: false, reasoning: false },
   ],
   [
     'a refusal is no proof',
     (asked) => (asked.tools ? refuse() : { grammar: 'root ::= zqfield | look' }),
-    { schema: true, schemaWithTools: false, calls: false },
+    { schema: true, schemaWithTools: false, calls: false, reasoning: false },
   ],
   ['nothing is known of a worker that does not tell', () => undefined, undefined],
 ])('of handlers: %s', async (_, settings, facts) => {
