@@ -101,7 +101,9 @@ export type ProgressEvent =
   /** A worker has the request; `expectedPrefix` is how many leading characters of the prompt its cache should hold. */
   | { readonly type: 'started'; readonly worker: string; readonly expectedPrefix: number }
   /** The backend tries again; `resumed`: it continues a reply that had begun. */
-  | { readonly type: 'retry'; readonly resumed: boolean };
+  | { readonly type: 'retry'; readonly resumed: boolean }
+  /** The reply does not have the form that its model's chat template gives replies; its text follows as it is. */
+  | { readonly type: 'unparsed' };
 
 export type GenerateEvent = ReplyEvent | ProgressEvent;
 
@@ -159,6 +161,8 @@ export interface Trace {
   attempts: number;
   /** How often another worker resumed the reply. */
   resumes?: number;
+  /** The reply is the model's text as it is, because it does not have the form of its chat template. */
+  unparsed?: true;
 }
 
 /** The slots of a request with several choices. The choices wait together, and do not time out while one of them runs. */
@@ -210,6 +214,8 @@ interface BackendBase {
   status(): BackendStatus;
   /** Its worker processes; absent if it has none. */
   workers?(): readonly WorkerInfo[];
+  /** What is known of its model so far; absent if it knows nothing. */
+  facts?(): ModelFacts;
   /** Begins to serve; returns at once, readiness shows in `status()`. */
   start(): void;
   /** Refuses new requests, lets running ones finish within `graceMs` milliseconds, then ends. */
@@ -264,12 +270,39 @@ export interface WorkerInfo {
   readonly startedAt: number;
 }
 
+/** What can be asked of a model. */
+export type Capability = 'chat' | 'completion' | 'tools' | 'json_schema' | 'reasoning' | 'images';
+
+/** What a backend knows of its model; undefined where it knows nothing. */
+export interface ModelFacts {
+  readonly capabilities: readonly Capability[];
+  /** Tokens of prompt and reply together. */
+  readonly contextLength?: number | undefined;
+  /** Of the weights. */
+  readonly sizeBytes?: number | undefined;
+  /** As llama.cpp names it, such as `Q4_K - Medium`. */
+  readonly quantization?: string | undefined;
+  /** How many numbers the model has. */
+  readonly parameters?: number | undefined;
+}
+
+export type ModelState = 'loaded' | 'loading' | 'unloaded' | 'failed';
+
+export interface ModelDetails extends ModelFacts {
+  readonly state: ModelState;
+  readonly maxOutputTokens?: number | undefined;
+  /** The models of a group, in the order they are tried. */
+  readonly members?: readonly string[] | undefined;
+}
+
 /** A model or group as `/v1/models` lists it. */
 export interface ModelInfo {
   readonly id: string;
   /** Unix time, seconds. */
   readonly created: number;
   readonly ownedBy: string;
+  /** Absent until it is listed. */
+  readonly details?: ModelDetails;
 }
 
 /** How a request ended: delivered in full, cancelled by the client, broken midway, or refused at once. */
@@ -289,3 +322,16 @@ export type WorkerExitCause = 'shutdown' | 'recycled' | 'hung' | 'killed' | 'cra
 
 /** How a wait for a slot ended: with a slot, by timeout, refused for lack of room or workers, or cancelled. */
 export type WaitOutcome = 'leased' | 'timeout' | 'refused' | 'left';
+
+/** How a conversation was changed to fit a model's chat template. */
+export type Adaptation =
+  | 'system_message'
+  | 'merged_turns'
+  | 'turn_order'
+  | 'opening_turn'
+  | 'reasoning'
+  | 'tool_definitions'
+  | 'tool_turns'
+  | 'parallel_calls'
+  | 'call_ids'
+  | 'call_arguments';

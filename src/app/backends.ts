@@ -13,7 +13,7 @@ import { ConfigError, type Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
 import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
-import { NO_CAP } from '../generate/generate.js';
+import { NO_CAP } from '../generate/model-details.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
@@ -143,6 +143,12 @@ export class Backends {
     }
     this.#serving = next;
     void this.#end(missingFrom(next, previous), this.#options.config.shutdownGraceMs);
+  }
+
+  /** Resolves when all is learned of the running models that can be. */
+  async learned(): Promise<void> {
+    const locals = this.#serving.backends.flatMap(({ record }) => record.local ?? []);
+    await Promise.all(locals.map((local) => local.learned()));
   }
 
   /** Of each backend, for /health. */
@@ -348,6 +354,7 @@ async function makeLocal(
     resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
+    messageShaping: config.messageShaping === 'auto',
     observer,
   });
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);

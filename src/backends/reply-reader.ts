@@ -85,6 +85,11 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return this.#reason !== undefined && !this.#hasFalseEnd;
   }
 
+  /** A call of a tool has been passed on. */
+  get calling(): boolean {
+    return this.#calls.count > 0;
+  }
+
   /** Tokens passed on. */
   get tokens(): number {
     return this.#tokens;

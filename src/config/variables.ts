@@ -186,6 +186,10 @@ const MODEL = {
     doc: "`off` evaluates each prompt whole, so that the speed of a reply reveals nothing about other callers' prompts.",
     more: "A conversation's next turn then takes as long as its first; see [security.md](security.md).",
   }),
+  MESSAGE_SHAPING: row('messageShaping', text, oneOf('auto', 'off').default('auto'), {
+    doc: "`auto` adapts conversations to what a local model's chat template accepts; `off` passes them on unchanged.",
+    more: 'See [models.md](models.md#chat-templates).',
+  }),
   UNKNOWN_MODEL: row('unknownModel', text, oneOf('404', 'default').default('404'), {
     doc: '`default` serves requests for an unknown model with the default model.',
   }),

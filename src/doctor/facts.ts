@@ -15,6 +15,16 @@ export interface Device {
   readonly free: number;
 }
 
+/** A model as a running LMServ lists it. */
+export interface ListedModel {
+  readonly id: string;
+  readonly state?: string;
+  readonly context_length?: number | null;
+  readonly quantization?: string | null;
+  readonly parameters?: number | null;
+  readonly capabilities?: readonly string[];
+}
+
 /** Finds out once what several checks need. */
 export class Facts {
   readonly #known = new Map<string, Promise<unknown>>();
@@ -78,6 +88,14 @@ export class Facts {
         ) ?? false
       );
     });
+  }
+
+  /** The models that an LMServ on the port lists; undefined if none does, or not for this key. */
+  async listedModels(): Promise<readonly ListedModel[] | undefined> {
+    if (!(await this.lmservRuns())) return undefined;
+    const { host, port, apiKey } = this.server;
+    const list = await this.probe.getJson(`${connectUrl(host, port)}/v1/models`, apiKey);
+    return (list as { data?: ListedModel[] } | undefined)?.data;
   }
 
   #once<T>(name: string, find: () => Promise<T>): Promise<T> {

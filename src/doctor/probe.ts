@@ -35,6 +35,8 @@ export interface Probe extends Disk {
   tryListen(host: string, port: number): Promise<string | undefined>;
   /** The beginning of what a URL returns; undefined when nothing arrives. */
   getText(url: string): Promise<string | undefined>;
+  /** What LMServ returns at a URL, for a key; undefined when that is not JSON or comes with an error. */
+  getJson(url: string, key: string): Promise<unknown>;
   /** @throws BinaryError */
   resolveBinary(configured: string | undefined): Promise<ResolvedBinary>;
   /** Where a model of the hub's (`hf:org/repo:quant`) was downloaded to; undefined when it was not. @throws ModelError */
@@ -54,6 +56,7 @@ const EXEC_TIMEOUT_MS = 8_000;
 const EXEC_OUTPUT = 256 * 1024;
 const GET_TIMEOUT_MS = 1_500;
 const GET_BYTES = 256;
+const JSON_BYTES = 2 ** 20;
 
 /** The variables that the programs started here may see. */
 const PASSED_ON = /^(PATH|HOME|LD_LIBRARY_PATH|DYLD_\w+|CUDA_\w+|NVIDIA_\w+)$/;
@@ -73,7 +76,8 @@ export function systemProbe(env: NodeJS.ProcessEnv): Probe {
     readHead,
     freeBytes,
     tryListen,
-    getText,
+    getText: async (url) => (await fetchText(url, GET_BYTES))?.text,
+    getJson,
     resolveBinary: (configured) => resolveBinary({ configured, root: ROOT, searchPath: env.PATH, env }),
     findDownloaded: (spec) => findDownloaded(join(ROOT, 'models'), specKey(parseModelSpec(spec))),
   };
@@ -104,17 +108,32 @@ function tryListen(host: string, port: number): Promise<string | undefined> {
   });
 }
 
-function getText(url: string): Promise<string | undefined> {
+async function getJson(url: string, key: string): Promise<unknown> {
+  const reply = await fetchText(url, JSON_BYTES, { 'X-API-Key': key });
+  try {
+    return reply?.status === 200 ? (JSON.parse(reply.text) as unknown) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The beginning of what a URL returns, at least that many bytes if there are. */
+function fetchText(
+  url: string,
+  bytes: number,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; text: string } | undefined> {
+  const options = { agent: false, headers, signal: AbortSignal.timeout(GET_TIMEOUT_MS) };
   return new Promise((resolve) => {
-    const request = get(url, { agent: false, signal: AbortSignal.timeout(GET_TIMEOUT_MS) }, (response) => {
+    const request = get(url, options, (response) => {
       let text = '';
       const finish = () => {
-        resolve(text);
+        resolve({ status: response.statusCode!, text });
         request.destroy();
       };
       response.setEncoding('latin1').on('data', (piece: string) => {
         text += piece;
-        if (text.length >= GET_BYTES) finish();
+        if (text.length >= bytes) finish();
       });
       response.on('end', finish).on('error', () => resolve(undefined));
     });

@@ -1,7 +1,13 @@
 import { within } from '../time.js';
 import { checkEnvFile, checkKey, checkKeysFile } from './checks/keys.js';
 import { checkDataFolder, checkOpenFiles, checkPort, checkThreads } from './checks/machine.js';
-import { checkGpuMemory, checkMemory, checkMemoryLimit, checkModel } from './checks/model.js';
+import {
+  checkCapabilities,
+  checkGpuMemory,
+  checkMemory,
+  checkMemoryLimit,
+  checkModel,
+} from './checks/model.js';
 import {
   checkBinary,
   checkConfiguration,
@@ -31,6 +37,7 @@ export const CHECKS: readonly Row[] = [
   { name: 'llama.cpp settings', check: checkLlamaConfig },
   { name: 'GPU', check: checkGpu, needsSettings },
   { name: 'model', check: checkModel, needsSettings },
+  { name: 'capabilities', check: checkCapabilities, needsSettings },
   { name: 'memory', check: checkMemory, needsSettings },
   { name: 'GPU memory', check: checkGpuMemory, needsSettings },
   { name: 'memory limit', check: checkMemoryLimit, needsSettings },

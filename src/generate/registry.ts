@@ -2,6 +2,7 @@ import type { Backend, ModelInfo, Price } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Resolve, Resolved, TokenLimits } from './generate.js';
 import { flattenGroups, type Group } from './groups.js';
+import { modelDetails } from './model-details.js';
 
 /** A model: a name that requests may use, and its backends. */
 export interface RegistryEntry {
@@ -37,6 +38,7 @@ interface Target {
   readonly info: ModelInfo;
   readonly aliases: readonly string[];
   readonly resolved: Resolved;
+  readonly isGroup: boolean;
 }
 
 /** All models and groups by name. Names are looked up exactly, never as paths. */
@@ -88,7 +90,10 @@ export class Registry {
 
   /** What `/v1/models` lists: each id and each alias, models first. */
   list(): ModelInfo[] {
-    return this.#targets.flatMap(({ info, aliases }) => [info, ...aliases.map((id) => ({ ...info, id }))]);
+    return this.#targets.flatMap(({ info, aliases, resolved, isGroup }) => {
+      const listed = { ...info, details: modelDetails(resolved.members, isGroup) };
+      return [listed, ...aliases.map((id) => ({ ...listed, id }))];
+    });
   }
 
   #find(model: string | undefined, lenient: boolean): Target | undefined {
@@ -124,13 +129,14 @@ export class Registry {
       info: { id: name, created, ownedBy: 'lmserv' },
       aliases,
       resolved: { members: entries.flatMap(membersOf), firstTokenMs },
+      isGroup: true,
     };
   }
 }
 
 function modelTarget(entry: RegistryEntry): Target {
   const { info, aliases } = entry;
-  return { info, aliases, resolved: { members: membersOf(entry) } };
+  return { info, aliases, resolved: { members: membersOf(entry) }, isGroup: false };
 }
 
 function membersOf({ info, backends, maxTokens }: RegistryEntry): Resolved['members'] {

@@ -17,6 +17,7 @@ const STEPS = {
   dequeued: 'no longer waiting for a slot',
   started: 'a worker has the request',
   retry: 'the backend retries',
+  unparsed: 'the reply does not have the form of its chat template and is passed on as text',
 } as const;
 
 /** Writes the trace of one generation from its events, and passes on the events of the reply. */
@@ -118,6 +119,9 @@ export class Tracer implements Sink {
       case 'retry':
         trace.attempts += 1;
         if (event.resumed) trace.resumes = (trace.resumes ?? 0) + 1;
+        break;
+      case 'unparsed':
+        trace.unparsed = true;
     }
     const { type, ...facts } = event;
     this.#log({ event: `generation_${type}`, ...facts }, STEPS[type]);

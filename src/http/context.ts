@@ -66,8 +66,12 @@ export function callerKey(response: Response): string {
   return address ?? name;
 }
 
-/** How long the request waited for a slot, and its position in the queue if it had to wait. */
+/** How long the request waited for a slot, its position in the queue if it had to wait, and whether it is unparsed. */
 export function queueHeaders(response: Response): Record<string, string> {
-  const { queueMs, queuePosition } = contextOf(response).trace;
-  return compact({ 'X-Queue-Time-Ms': queueMs?.toFixed(1), 'X-Queue-Position': queuePosition?.toString() });
+  const { queueMs, queuePosition, unparsed } = contextOf(response).trace;
+  return compact({
+    'X-Queue-Time-Ms': queueMs?.toFixed(1),
+    'X-Queue-Position': queuePosition?.toString(),
+    'X-Reply-Unparsed': unparsed && 'true',
+  });
 }

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { RequestHandler } from 'express';
-import type { BackendStatus, Caller, ModelInfo } from '../contract.js';
+import type { BackendStatus, Caller, ModelDetails, ModelInfo } from '../contract.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { callerOf, contextOf, type RequestContext } from './context.js';
 
@@ -9,6 +9,8 @@ import { callerOf, contextOf, type RequestContext } from './context.js';
 export interface ModelSource {
   /** Of each backend. */
   status(): readonly BackendStatus[];
+  /** Resolves when all is learned of the running models that can be, within seconds of their start. */
+  learned?(): Promise<void>;
   readonly registry: {
     /** Models, groups and their aliases. */
     list(): readonly ModelInfo[];
@@ -85,14 +87,16 @@ export function health(read: () => Health, format: 'text' | 'json'): RequestHand
 
 /** `GET /v1/models`. */
 export function models(source: ModelSource): RequestHandler {
-  return (_request, response) => {
+  return async (_request, response) => {
+    await source.learned?.();
     response.json({ object: 'list', data: source.registry.list().map(modelObject) });
   };
 }
 
 /** `GET /v1/models/:id`; an id may contain slashes. @throws LMServError `model_not_found`. */
 export function model(source: ModelSource): RequestHandler {
-  return (request, response) => {
+  return async (request, response) => {
+    await source.learned?.();
     const id = ([] as string[]).concat(request.params.id ?? []).join('/');
     const found = source.registry.list().find((candidate) => candidate.id === id);
     if (!found) throw new LMServError('model_not_found');
@@ -100,8 +104,23 @@ export function model(source: ModelSource): RequestHandler {
   };
 }
 
-function modelObject(info: ModelInfo) {
-  return { id: info.id, object: 'model', created: info.created, owned_by: info.ownedBy };
+function modelObject({ id, created, ownedBy, details }: ModelInfo) {
+  return { id, object: 'model', created, owned_by: ownedBy, ...(details && detailFields(details)) };
+}
+
+/** What is not known is null. */
+function detailFields({ capabilities, members, ...details }: ModelDetails) {
+  return {
+    state: details.state,
+    context_length: details.contextLength ?? null,
+    max_output_tokens: details.maxOutputTokens ?? null,
+    input_modalities: capabilities.includes('images') ? ['text', 'image'] : ['text'],
+    capabilities,
+    size_bytes: details.sizeBytes ?? null,
+    quantization: details.quantization ?? null,
+    parameters: details.parameters ?? null,
+    ...(members && { members }),
+  };
 }
 
 /** `GET /metrics`. */

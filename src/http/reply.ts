@@ -3,7 +3,11 @@ import type { ReplyEvent, Sink } from '../contract.js';
 import type { StreamEncoder } from '../dialects/shared/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
 import type { ReplyFlow } from '../generate/flow.js';
-import { queueHeaders } from './context.js';
+import { contextOf, queueHeaders } from './context.js';
+
+/** A comment, for people who read the stream; parsers of events drop it. */
+const UNPARSED =
+  ": the reply does not have the form of the model's chat template, so it is passed on as it is\n\n";
 
 /** Interval between pings while there are no tokens, milliseconds. */
 const PING_MS = 15_000;
@@ -56,7 +60,7 @@ class ReplyWriter implements Sink<ReplyEvent> {
 
   event(event: ReplyEvent): void {
     const text = this.#encoder.event(event);
-    if (text !== '') this.#write(text);
+    if (text !== '') this.#write(event.type === 'finish' ? this.#note() + text : text);
     else if (event.type === 'prefill') this.#postponePing();
   }
 
@@ -72,6 +76,11 @@ class ReplyWriter implements Sink<ReplyEvent> {
   end(): void {
     clearInterval(this.#pings);
     this.#response.off('drain', this.#onDrain);
+  }
+
+  #note(): string {
+    const { unparsed } = contextOf(this.#response).trace;
+    return unparsed && this.#encoder.contentType === 'text/event-stream' ? UNPARSED : '';
   }
 
   #write(text: string): void {

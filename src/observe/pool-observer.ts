@@ -1,4 +1,4 @@
-import type { WaitOutcome, WorkerExitCause } from '../contract.js';
+import type { Adaptation, WaitOutcome, WorkerExitCause } from '../contract.js';
 
 /** Receives what happens in the pools. Its methods must return at once and never throw. */
 export interface PoolObserver {
@@ -9,6 +9,8 @@ export interface PoolObserver {
   resumed(event: { readonly model: string }): void;
   /** A request that has no token yet is run again from the start. */
   retried(event: { readonly model: string }): void;
+  /** A conversation was changed in this way to fit the model's chat template. */
+  adapted(event: { readonly model: string; readonly kind: Adaptation }): void;
   /** A request no longer waits for a slot, after `ms` milliseconds; 0 where one was free. */
   waited(event: { readonly model: string; readonly ms: number; readonly outcome: WaitOutcome }): void;
 }

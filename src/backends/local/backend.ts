@@ -4,22 +4,20 @@ import type {
   GenerateContext,
   GenerateRequest,
   JsonObject,
+  ModelFacts,
   OpenReply,
   Sink,
   WorkerInfo,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import type { PoolObserver } from '../../observe/pool-observer.js';
 import type { Lease, LeaseOptions, Pool } from '../../pool/pool.js';
 import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
-import type { Worker } from '../../../workers/worker.js';
-import { toChildRequest, type ChildRequest } from './child-request.js';
-import { continuationOf } from './continuation.js';
-import { hasImage, ReplySoFar } from './reply-so-far.js';
-import { refuseSpecialTokens } from './special-tokens.js';
+import { Generation, type GenerationOptions } from './generation.js';
+import { ReplySoFar } from './reply-so-far.js';
+import { Template } from './shaping/template.js';
 import { BadReply } from '../bad-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
@@ -46,14 +44,9 @@ export interface ResumeOptions {
   readonly timeoutMs: number;
 }
 
-export interface LocalOptions {
+export interface LocalOptions extends GenerationOptions {
   /** If absent, a broken reply is not resumed. */
   readonly resume?: ResumeOptions;
-  /** false: workers evaluate each prompt from the start, so that timing reveals nothing about other callers' prompts. */
-  readonly promptCache?: boolean;
-  /** Client text that contains control tokens of the model is refused. */
-  readonly rejectSpecialTokens?: boolean;
-  readonly observer?: PoolObserver | undefined;
 }
 
 /** A model served by a pool of llama.cpp processes on this machine. */
@@ -63,12 +56,15 @@ export class LocalBackend implements Backend {
   readonly #logger: Logger;
   readonly #options: LocalOptions;
   readonly #inUse = new InUse();
+  readonly #template: Template;
 
   constructor(name: string, pool: Pool, logger: Logger, options: LocalOptions = {}) {
     this.name = name;
     this.#pool = pool;
     this.#logger = logger;
     this.#options = options;
+    const ready = () => pool.workers().find(({ state }) => state === 'ready');
+    this.#template = new Template(name, ready, logger);
   }
 
   /** Resolves when the first worker takes requests. */
@@ -83,6 +79,7 @@ export class LocalBackend implements Backend {
 
   start(): void {
     this.#pool.start();
+    void this.#pool.firstReady.then(() => this.#template.learn());
   }
 
   /** Process ids of the running workers. */
@@ -92,6 +89,15 @@ export class LocalBackend implements Backend {
 
   status(): BackendStatus {
     return this.#pool.status();
+  }
+
+  /** Resolves when all is learned of the model that can be; at once while no worker is ready. */
+  async learned(): Promise<void> {
+    await this.#template.learn();
+  }
+
+  facts(): ModelFacts {
+    return this.#template.known.facts;
   }
 
   workers(): WorkerInfo[] {
@@ -123,8 +129,12 @@ export class LocalBackend implements Backend {
     begun: () => void,
   ): Promise<void> {
     const reader = new ReplyReader(request.body, sink, begun);
-    const attempt: Attempt = { reader, reply: new ReplySoFar(request, reader), context, sink, again: false };
-    const { reply } = attempt;
+    const reply = new ReplySoFar(request, reader);
+    const generation = new Generation({
+      ...{ name: this.name, request, reply, reader, context, sink },
+      ...{ template: this.#template, options: this.#options, logger: this.#logger },
+    });
+    const attempt: Attempt = { request, generation, reply, context, sink, again: false };
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
@@ -163,9 +173,9 @@ export class LocalBackend implements Backend {
     return !reply.begun || (this.#options.resume?.enabled === true && reply.resumable);
   }
 
-  #leaseOptions({ reply, context, sink, again }: Attempt, onWait: () => void): LeaseOptions {
+  #leaseOptions({ request, context, sink, again }: Attempt, onWait: () => void): LeaseOptions {
     const { caller, mayFallBack, slots } = context;
-    const { priority = 0, body } = reply.request;
+    const { priority = 0, body } = request;
     const common = {
       caller: caller.address ?? caller.name,
       priority,
@@ -182,7 +192,7 @@ export class LocalBackend implements Backend {
     return { ...common, ...wait, resumed: true };
   }
 
-  #logFailure(error: WorkerFailure, { reply, context, worker }: Attempt): void {
+  #logFailure(error: WorkerFailure, { request, reply, context, worker }: Attempt): void {
     const { kind, exit, stderr } = error;
     const line = {
       event: 'worker_failed_request',
@@ -191,7 +201,7 @@ export class LocalBackend implements Backend {
       kind,
       ...exit?.status,
       tokens: reply.tokens,
-      stderr: scrub(stderr, reply.request.body).split('\n').slice(-LOG_LINES),
+      stderr: scrub(stderr, request.body).split('\n').slice(-LOG_LINES),
     };
     this.#logger.warn(line, 'a worker failed while it served a request');
   }
@@ -209,47 +219,32 @@ export class LocalBackend implements Backend {
   }
 
   async #attempt(attempt: Attempt): Promise<void> {
-    const { reply, reader, sink } = attempt;
-    const { signal, flow } = attempt.context;
+    const { reply, generation, sink } = attempt;
     const lease = await this.#lease(attempt);
     const { worker, expectedPrefix } = lease;
     attempt.worker = worker.id;
+    generation.tokensBefore = reply.tokens;
     let refused = false;
-    let before = reply.tokens;
     try {
       sink.event({ type: 'started', worker: worker.id, expectedPrefix });
-      const child = await this.#childRequest(reply, worker, signal);
-      if (reply.full) return reader.event({ type: 'finish', index: 0, reason: 'length' });
-      before = reply.tokens;
-      await worker.generate(child.path, child.body, { signal, flow, reply: reader });
-      reader.checkFinished();
+      await generation.run(worker);
     } catch (error) {
       if (error instanceof BadReply)
         throw new LMServError('generation_failed', `The worker ${error.message}`, { cause: error });
       if (!(error instanceof ChildRefusal)) throw error;
       // A worker that rejects a request is a healthy worker.
       refused = true;
-      throw fromRefusal(error, reply.request.body);
+      throw generation.refusal(error) ?? fromRefusal(error, attempt.request.body);
     } finally {
-      lease.release(refused || reply.tokens > before || reply.finished, () => reply.text);
+      lease.release(refused || reply.tokens > generation.tokensBefore || reply.finished, () => reply.text);
     }
-  }
-
-  /** Builds the request for the worker: the original one, or its continuation. */
-  async #childRequest(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<ChildRequest> {
-    const { body } = reply.request;
-    if (hasImage(body) && !worker.supportsImages) throw new LMServError('invalid_value', NO_IMAGES);
-    if (this.#options.rejectSpecialTokens === true && !reply.begun)
-      await refuseSpecialTokens(body, (path, json) => worker.fetch('POST', path, json, signal));
-    const child = reply.begun ? await continuationOf(reply, worker, signal) : toChildRequest(reply.request);
-    if (this.#options.promptCache === false) child.body.cache_prompt = false;
-    return child;
   }
 }
 
 /** One reply and what running it requires, over all its attempts. */
 interface Attempt {
-  readonly reader: ReplyReader;
+  readonly request: GenerateRequest;
+  readonly generation: Generation;
   readonly reply: ReplySoFar;
   readonly context: GenerateContext;
   readonly sink: Sink;
@@ -258,8 +253,6 @@ interface Attempt {
   /** The current or last worker. */
   worker?: string;
 }
-
-const NO_IMAGES = 'messages: this model does not take images';
 
 /** llama.cpp's messages for a 400 name the field and contain no client text, so they are passed on unchanged. */
 function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {

@@ -1,7 +1,7 @@
-import type { JsonObject } from '../../contract.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
-import { continuationFields, toChildRequest, type ChildRequest } from './child-request.js';
+import { toChildRequest, type ChildRequest } from './child-request.js';
+import { rawRequest, renderPrompt } from './rendered.js';
 import type { ReplySoFar } from './reply-so-far.js';
 
 /**
@@ -24,8 +24,7 @@ export async function continuationOf(
   else reply.estimate((await tokenize(worker, [reply.text], signal)).length);
   const prompt = ids && reply.isTextOnly ? await promptOf(reply, worker, signal) : undefined;
   if (ids === undefined || prompt === undefined) return toChildRequest(reply.next());
-  const { messages: _, chat_template_kwargs: __, ...settings } = reply.next().body;
-  return toChildRequest({ ...reply.request, kind: 'raw', body: { ...settings, prompt: [prompt, ...ids] } });
+  return toChildRequest(rawRequest(reply.next(), { prompt: [prompt, ...ids] }));
 }
 
 /** A token with its bytes, as text if they are valid UTF-8. */
@@ -51,10 +50,8 @@ function spells(tokens: readonly Token[], text: string): boolean {
 async function promptOf(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<string | undefined> {
   const { kind, body } = reply.request;
   if (kind === 'raw') return body.prompt as string;
-  const asked: JsonObject = { messages: body.messages!, ...continuationFields(body) };
-  if (body.chat_template_kwargs !== undefined) asked.chat_template_kwargs = body.chat_template_kwargs;
   try {
-    return ((await worker.fetch('POST', '/apply-template', asked, signal)) as { prompt: string }).prompt;
+    return await renderPrompt(body, worker, signal);
   } catch (error) {
     if (error instanceof ChildRefusal) return undefined;
     throw error;

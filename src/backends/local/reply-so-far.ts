@@ -10,7 +10,8 @@ const BOUND = ['tools', 'response_format', 'json_schema', 'grammar', 'logprobs']
  * The text so far becomes the assistant's turn (or the end of a raw prompt) and the model continues it.
  */
 export class ReplySoFar {
-  readonly request: GenerateRequest;
+  /** May be replaced until a token has been passed on. */
+  request: GenerateRequest;
   readonly #reader: ReplyReader;
   /** Tokens of earlier attempts. */
   #carried = 0;

@@ -1,7 +1,7 @@
 /** The models: their files, and whether they fit into memory. */
 import { formatBytes } from '../../install/progress.js';
 import { ModelError } from '../../install/models/spec.js';
-import type { Facts } from '../facts.js';
+import type { Facts, ListedModel } from '../facts.js';
 import { type ModelFile, needOf, sumOf, type Need } from '../model-facts.js';
 import { fail, ok, warn, type Finding } from '../findings.js';
 import type { CheckedModel } from '../settings.js';
@@ -47,6 +47,27 @@ function describe(model: CheckedModel, { path, size, facts }: ModelFile): Findin
   if (!chatTemplate)
     return warn(`${found}; it has no chat template`, 'use an instruction-tuned model for chats');
   return ok(found);
+}
+
+/** What an LMServ that runs here has learned of each model. */
+export async function checkCapabilities(facts: Facts): Promise<Finding | Finding[]> {
+  const listed = await facts.listedModels();
+  if (listed === undefined) return ok('what a model can do is shown while LMServ runs');
+  const models = facts.server.models.flatMap(({ id }) => listed.find((model) => model.id === id) ?? []);
+  return models.length === 0 ? ok(NONE) : models.map(capabilities);
+}
+
+function capabilities({ id, state, capabilities: able = [], ...model }: ListedModel): Finding {
+  const { context_length: context, quantization, parameters } = model;
+  const what = [
+    state,
+    parameters && `${(parameters / 1e9).toPrecision(2)} billion parameters`,
+    quantization,
+    context && `${context} tokens`,
+    able.join(', '),
+  ];
+  const found = `${id}: ${what.filter(Boolean).join('; ')}`;
+  return state === 'failed' ? warn(found, 'see its last lines in the log') : ok(found);
 }
 
 /** Workers and their contexts against what this machine has. */

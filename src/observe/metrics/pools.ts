@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type { WorkerExitCause } from '../../contract.js';
+import type { Adaptation, WorkerExitCause } from '../../contract.js';
 import type { PoolObserver } from '../pool-observer.js';
 import type { ModelNames } from './model-names.js';
 
@@ -17,6 +17,19 @@ const CAUSES: readonly WorkerExitCause[] = [
   'start_failed',
 ];
 
+const ADAPTATIONS: readonly Adaptation[] = [
+  'system_message',
+  'merged_turns',
+  'turn_order',
+  'opening_turn',
+  'reasoning',
+  'tool_definitions',
+  'tool_turns',
+  'parallel_calls',
+  'call_ids',
+  'call_arguments',
+];
+
 /** Metrics of the pools: workers that start and end, requests that wait, are resumed or retried. */
 export class PoolMetrics implements PoolObserver {
   readonly #names: ModelNames;
@@ -24,6 +37,7 @@ export class PoolMetrics implements PoolObserver {
   readonly #exits;
   readonly #resumed;
   readonly #retried;
+  readonly #adapted;
   readonly #waits;
 
   constructor(registry: Registry, names: ModelNames) {
@@ -54,6 +68,12 @@ export class PoolMetrics implements PoolObserver {
       labelNames: ['model'],
       registers,
     });
+    this.#adapted = new Counter({
+      name: 'lmserv_conversations_adapted_total',
+      help: "Conversations changed to fit the model's chat template, by kind of change.",
+      labelNames: ['model', 'kind'],
+      registers,
+    });
     this.#waits = new Histogram({
       name: 'lmserv_queue_wait_seconds',
       help: 'Time that requests waited for a slot, by how the wait ended (leased, timeout, refused, left).',
@@ -67,6 +87,7 @@ export class PoolMetrics implements PoolObserver {
   introduce(name: string): void {
     const model = this.#names.labelOf(name);
     for (const cause of CAUSES) this.#exits.inc({ model, cause }, 0);
+    for (const kind of ADAPTATIONS) this.#adapted.inc({ model, kind }, 0);
     this.#resumed.inc({ model }, 0);
     this.#retried.inc({ model }, 0);
   }
@@ -85,6 +106,10 @@ export class PoolMetrics implements PoolObserver {
 
   retried({ model }: Parameters<PoolObserver['retried']>[0]): void {
     this.#retried.inc({ model: this.#names.labelOf(model) });
+  }
+
+  adapted({ model, kind }: Parameters<PoolObserver['adapted']>[0]): void {
+    this.#adapted.inc({ model: this.#names.labelOf(model), kind });
   }
 
   waited({ model, ms, outcome }: Parameters<PoolObserver['waited']>[0]): void {

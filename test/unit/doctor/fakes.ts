@@ -87,6 +87,7 @@ export function facts(machine: Machine = {}): Facts {
     freeBytes: async () => 50 * GB,
     tryListen: async () => undefined,
     getText: async () => undefined,
+    getJson: async () => undefined,
     resolveBinary: async () => ({ path: '/bin/llama-cli', kind: 'llama-cli', version: '1.2.3' }),
     findDownloaded: async () => undefined,
     ...machine.probe,

@@ -1,4 +1,5 @@
 import {
+  checkCapabilities,
   checkGpuMemory,
   checkMemory,
   checkMemoryLimit,
@@ -184,3 +185,37 @@ testCheck('GPU memory', checkGpuMemory, [
   ['is not needed without a GPU', {}, having('ok', 'no GPU in use')],
   ['is not needed without a layer on the GPU', gpu(10, { gpuLayers: 0 }), having('ok', 'no GPU in use')],
 ]);
+
+describe('what a model can do', () => {
+  const running = { tryListen: async () => 'EADDRINUSE', getText: async () => 'LMServ is running.' };
+  const listed = {
+    ...{ id: 'm', state: 'loaded', context_length: 4_096, quantization: 'Q4_0', parameters: 2.5e9 },
+    capabilities: ['chat', 'tools'],
+  };
+
+  it.each<[string, object, object]>([
+    [
+      'is shown while LMServ runs',
+      {},
+      { level: 'ok', found: 'what a model can do is shown while LMServ runs' },
+    ],
+    [
+      'is what a running LMServ says',
+      { ...running, getJson: async () => ({ data: [{ id: 'other' }, listed] }) },
+      { level: 'ok', found: 'm: loaded; 2.5 billion parameters; Q4_0; 4096 tokens; chat, tools' },
+    ],
+    [
+      'is to be looked at for a model that failed',
+      { ...running, getJson: async () => ({ data: [{ id: 'm', state: 'failed', context_length: null }] }) },
+      { level: 'warn', found: 'm: failed' },
+    ],
+    [
+      'is not known for another key',
+      { ...running, getJson: async () => undefined },
+      { level: 'ok', found: 'what a model can do is shown while LMServ runs' },
+    ],
+  ])('%s', async (_, probe, finding) => {
+    const found = await checkCapabilities(facts({ server: { models: [checkedModel({ id: 'm' })] }, probe }));
+    expect([found].flat()).toEqual([expect.objectContaining(finding)]);
+  });
+});

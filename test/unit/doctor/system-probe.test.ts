@@ -65,6 +65,14 @@ test('getText reads the beginning of an endless response', async () => {
   expect(await probe.getText(`${url}/`)).toMatch(/^LMServ is running\.x/);
 });
 
+test('getJson reads JSON for a key, and nothing where that is refused', async () => {
+  const url = await serve((request, response) => {
+    response.writeHead(request.headers['x-api-key'] === 'good' ? 200 : 401).end('{"a":1}');
+  });
+  expect(await probe.getJson(`${url}/v1/models`, 'good')).toEqual({ a: 1 });
+  expect(await probe.getJson(`${url}/v1/models`, 'bad')).toBeUndefined();
+});
+
 test('getText does not wait for a server that says nothing', async () => {
   expect(await probe.getText(`${await serve(createServer())}/`)).toBeUndefined();
 });

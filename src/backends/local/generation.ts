@@ -1,0 +1,234 @@
+import type { GenerateContext, GenerateRequest, Sink } from '../../contract.js';
+import { LMServError } from '../../errors.js';
+import type { Logger } from '../../observe/logger.js';
+import type { PoolObserver } from '../../observe/pool-observer.js';
+import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
+import type { Worker } from '../../../workers/worker.js';
+import type { Chunk } from '../chunk.js';
+import type { ReplyReader } from '../reply-reader.js';
+import { toChildRequest, type ChildRequest } from './child-request.js';
+import { continuationOf } from './continuation.js';
+import { demandOf, formFor, UNMET, type Demand, type Form, type ToolFunction } from './demand.js';
+import {
+  argumentsPrefix,
+  ArgumentsReader,
+  CallMissing,
+  CallOrSchema,
+  CallWatch,
+  NAME_PREFIX,
+  namesSchema,
+  noRoom,
+} from './forced-call.js';
+import { rawRequest, renderPrompt } from './rendered.js';
+import { hasImage, type ReplySoFar } from './reply-so-far.js';
+import type { Adapted } from './shaping/adapt.js';
+import { isMismatch, templateSentence } from './shaping/template-error.js';
+import type { Template } from './shaping/template.js';
+import { refuseSpecialTokens } from './special-tokens.js';
+
+export interface GenerationOptions {
+  /** false: workers evaluate each prompt from the start, so that timing reveals nothing about other callers' prompts. */
+  readonly promptCache?: boolean;
+  /** Client text that contains control tokens of the model is refused. */
+  readonly rejectSpecialTokens?: boolean;
+  /** Conversations are adapted to what the model's chat template accepts. */
+  readonly messageShaping?: boolean;
+  readonly observer?: PoolObserver | undefined;
+}
+
+export interface GenerationParts {
+  /** Of the model. */
+  readonly name: string;
+  /** As the client sent it. */
+  readonly request: GenerateRequest;
+  readonly reply: ReplySoFar;
+  readonly reader: ReplyReader;
+  readonly context: GenerateContext;
+  readonly sink: Sink;
+  readonly template: Template;
+  readonly options: GenerationOptions;
+  readonly logger: Logger;
+}
+
+const NO_IMAGES = 'messages: this model does not take images';
+
+/**
+ * One reply, however many workers it takes: fits its conversation to the model's template, and chooses the form in which
+ * it is put to a worker. A form that turns out not to do is replaced by another.
+ */
+export class Generation {
+  readonly #parts: GenerationParts;
+  readonly #demand: Demand | undefined;
+  #form: Form = 'chat';
+  #prepared = false;
+  /** The conversation is adapted as far as possible. */
+  #flat = false;
+  /** Tokens of the reply before the current worker. */
+  tokensBefore = 0;
+
+  constructor(parts: GenerationParts) {
+    this.#parts = parts;
+    this.#demand = parts.request.kind === 'chat' ? demandOf(parts.request.body) : undefined;
+  }
+
+  /**
+   * Runs the reply to its end on a worker.
+   *
+   * @throws ChildRefusal, BadReply, WorkerFailure, LMServError, or the signal's reason.
+   */
+  async run(worker: Worker): Promise<void> {
+    const { request, reply, reader, context, options } = this.#parts;
+    const { signal, flow } = context;
+    if (hasImage(request.body) && !worker.supportsImages) throw new LMServError('invalid_value', NO_IMAGES);
+    if (options.rejectSpecialTokens === true && !reply.begun)
+      await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
+    if (!this.#prepared) await this.#prepare();
+    for (let again = true; again;) {
+      const { child, chunks } = await this.#inForm(worker);
+      if (reply.full) {
+        if (this.#demand?.kind === 'call' && !reader.calling) throw noRoom();
+        return reader.event({ type: 'finish', index: 0, reason: 'length' });
+      }
+      this.tokensBefore = reply.tokens;
+      again = await worker.generate(child.path, this.#settings(child), { signal, flow, reply: chunks }).then(
+        () => false,
+        (error: unknown) => this.#recover(error),
+      );
+    }
+    reader.checkFinished();
+  }
+
+  /** The reason for the client why the worker refused the request. */
+  refusal(error: ChildRefusal): LMServError | undefined {
+    const { name, context, logger } = this.#parts;
+    const sentence = templateSentence(error.message);
+    if (sentence === undefined) return undefined;
+    const line = { event: 'template_refused', requestId: context.requestId, model: name, sentence };
+    logger.info(line, 'the chat template refused a conversation');
+    const message = `messages: the chat template of this model says: ${sentence}`;
+    return new LMServError('invalid_value', message, { param: 'messages', cause: error });
+  }
+
+  /** Fits the request to what is known of the model's template. */
+  async #prepare(): Promise<void> {
+    const { request, template, options } = this.#parts;
+    this.#prepared = true;
+    if (options.messageShaping === true) this.#fit(await template.fit(request));
+    const demand = this.#demand;
+    const handler = demand && (await template.learn()).handler;
+    if (handler) this.#form = formFor(demand, handler);
+  }
+
+  #settings({ body }: ChildRequest): object {
+    return this.#parts.options.promptCache === false ? { ...body, cache_prompt: false } : body;
+  }
+
+  /** Continues with an adapted conversation. */
+  #fit({ body, kinds }: Adapted): void {
+    const { name, request, reply, context, options, logger } = this.#parts;
+    reply.request = { ...request, body };
+    if (kinds.length === 0) return;
+    const line = { event: 'conversation_adapted', requestId: context.requestId, model: name, kinds };
+    logger.debug(line, 'the conversation was adapted to the chat template');
+    for (const kind of kinds) options.observer?.adapted({ model: name, kind });
+  }
+
+  /** Builds the request for the worker and what reads its reply. */
+  async #inForm(worker: Worker): Promise<{ child: ChildRequest; chunks: ChunkSink }> {
+    const { reply, reader, context } = this.#parts;
+    const demand = this.#demand;
+    if (this.#form === 'chat') {
+      const child = reply.begun
+        ? await continuationOf(reply, worker, context.signal)
+        : toChildRequest(reply.request);
+      if (demand?.kind === 'schema' && demand.mayCall) return { child, chunks: new CallOrSchema(reader) };
+      if (demand?.kind !== 'call') return { child, chunks: reader };
+      // A call has a schema of its own.
+      delete child.body.response_format;
+      return { child, chunks: new CallWatch(reader, Number(child.body.max_tokens ?? Infinity)) };
+    }
+    const next = reply.next();
+    const prompt = await this.#prompt(worker);
+    if (this.#form === 'text') return { child: toChildRequest(rawRequest(next, { prompt })), chunks: reader };
+    if (demand?.kind === 'schema')
+      return {
+        child: toChildRequest(rawRequest(next, { prompt, json_schema: demand.schema })),
+        chunks: reader,
+      };
+    const tool = await this.#chooseTool(worker, prompt);
+    const fields = { prompt: prompt + argumentsPrefix(tool.name), json_schema: tool.parameters ?? {} };
+    return {
+      child: toChildRequest(rawRequest(next, fields)),
+      chunks: new ArgumentsReader(reader, tool.name),
+    };
+  }
+
+  /** The conversation so far as the model reads it, with an end that invites a plain reply. */
+  async #prompt(worker: Worker): Promise<string> {
+    const { request, reply, context } = this.#parts;
+    if (hasImage(request.body)) throw unmet('image');
+    const { body } = reply.next();
+    const { chat_template_kwargs: given } = body;
+    const unthinking = { ...(given as object | undefined), enable_thinking: false };
+    const asked = this.#form === 'text' ? body : { ...body, chat_template_kwargs: unthinking };
+    return renderPrompt(asked, worker, context.signal);
+  }
+
+  /** Has the model choose one of the tools that it may call. */
+  async #chooseTool(worker: Worker, prompt: string): Promise<ToolFunction> {
+    const { reply, context } = this.#parts;
+    const { tools } = this.#demand as Extract<Demand, { kind: 'call' }>;
+    if (tools.length === 1) return tools[0]!;
+    const fields = { prompt: prompt + NAME_PREFIX, json_schema: namesSchema(tools), max_tokens: MAX_NAME };
+    const child = toChildRequest(rawRequest(reply.next(), fields));
+    const { signal, flow } = context;
+    let text = '';
+    const name = { chunk: (chunk: Chunk) => void (text += chunk.choices?.[0]?.text ?? '') };
+    await worker.generate(child.path, this.#settings(child), { signal, flow, reply: name });
+    const chosen = tools.find(({ name }) => JSON.stringify(name) === text.trim());
+    if (!chosen) throw unmet('call');
+    return chosen;
+  }
+
+  /** Decides whether to go on in another form after an error, which is thrown if not. */
+  #recover(error: unknown): true {
+    if (error instanceof CallMissing && this.#form === 'chat') return this.#switchTo(this.#demand!.kind);
+    if (!(error instanceof ChildRefusal)) throw error;
+    if (templateSentence(error.message) !== undefined) return this.#flatten(error);
+    if (!isMismatch(error.message) || this.#form !== 'chat') throw error;
+    const { reply, reader, sink } = this.#parts;
+    const kind = this.#demand?.kind;
+    if (kind === 'call' && !reader.calling) return this.#switchTo('call');
+    if (kind === 'schema' && !reply.begun) return this.#switchTo('schema');
+    // Half a call cannot be taken back.
+    if (kind !== undefined || reader.calling) throw unmet(kind ?? 'format', error);
+    sink.event({ type: 'unparsed' });
+    return this.#switchTo('text');
+  }
+
+  #switchTo(form: Form): true {
+    const { context, logger } = this.#parts;
+    const line = { event: 'reply_form', requestId: context.requestId, model: this.#parts.name, form };
+    logger.debug(line, 'the reply is generated in another form');
+    this.#form = form;
+    return true;
+  }
+
+  /** Adapts a conversation that the template refused as far as possible. */
+  #flatten(refusal: ChildRefusal): true {
+    const { request, reply, template, options } = this.#parts;
+    const possible = options.messageShaping === true && !this.#flat && !reply.begun;
+    const adapted = possible ? template.flatten(request.body) : undefined;
+    if (!adapted) throw refusal;
+    this.#flat = true;
+    this.#fit(adapted);
+    return true;
+  }
+}
+
+/** Max tokens of the name of a tool; it has at most 64 characters. */
+const MAX_NAME = 80;
+
+function unmet(kind: keyof typeof UNMET, cause?: Error): LMServError {
+  return new LMServError('invalid_response', UNMET[kind], { cause });
+}

@@ -1,0 +1,46 @@
+import type { Backend, ModelDetails, ModelFacts, ModelState } from '../contract.js';
+import type { TokenLimits } from './generate.js';
+
+/** A model of a group, or the only one. */
+interface Listed {
+  readonly model: string;
+  readonly backend: Backend;
+  readonly maxTokens: TokenLimits;
+}
+
+/** What is known of a backend that does not tell. */
+const UNTOLD: ModelFacts = { capabilities: ['chat', 'completion'] };
+
+/** The details of a model, or of a group, which claims only what all of its members can do. */
+export function modelDetails(listed: readonly Listed[], isGroup: boolean): ModelDetails {
+  const facts = listed.map(({ backend }) => backend.facts?.() ?? UNTOLD);
+  const [first = UNTOLD] = facts;
+  const contextLength = least(facts.map((each) => each.contextLength));
+  const common = {
+    state: stateOf(listed.map(({ backend }) => backend)),
+    capabilities: first.capabilities.filter((each) =>
+      facts.every((fact) => fact.capabilities.includes(each)),
+    ),
+    contextLength,
+    maxOutputTokens: least([...listed.map(({ maxTokens }) => known(maxTokens.cap)), contextLength]),
+  };
+  return isGroup ? { ...common, members: listed.map(({ model }) => model) } : { ...first, ...common };
+}
+
+function stateOf(backends: readonly Backend[]): ModelState {
+  const states = backends.map((backend) => backend.status());
+  if (states.some(({ ready }) => ready)) return 'loaded';
+  return states.some(({ starting }) => starting) ? 'loading' : 'failed';
+}
+
+/** The smallest of the values that are known. */
+function least(values: readonly (number | undefined)[]): number | undefined {
+  const numbers = values.filter((value) => value !== undefined);
+  return numbers.length > 0 ? Math.min(...numbers) : undefined;
+}
+
+/** The largest number stands for "no limit". */
+const known = (cap: number): number | undefined => (cap === NO_CAP ? undefined : cap);
+
+/** A limit on tokens that is none: the largest number llama.cpp reads. */
+export const NO_CAP = 2_147_483_647;

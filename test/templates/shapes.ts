@@ -1,0 +1,140 @@
+import type { JsonObject } from '../../src/contract.js';
+
+/** Conversations as clients send them. Each word that begins with `zq` is one that the model must get to read. */
+
+const system = (content: string) => ({ role: 'system', content });
+const user = (content: unknown) => ({ role: 'user', content });
+const assistant = (content: string) => ({ role: 'assistant', content });
+const call = (id: string, text: string, name = 'look') => ({
+  id,
+  type: 'function',
+  function: { name, arguments: text },
+});
+const calls = (content: string | null, ...list: object[]) => ({
+  role: 'assistant',
+  content,
+  tool_calls: list,
+});
+const result = (id: string, content: string) => ({ role: 'tool', tool_call_id: id, content });
+
+export const TOOLS = ['look', 'listen'].map((name) => ({
+  type: 'function',
+  function: {
+    name,
+    description: `zqdesc${name}`,
+    parameters: { type: 'object', properties: { at: { type: 'string' } }, required: ['at'] },
+  },
+}));
+const tools = TOOLS;
+
+const ID = 'call_8d1c0a6e5f';
+const OTHER = 'call_77aa01bc42';
+const one = call(ID, '{"at":"zqv"}');
+const other = call(OTHER, '{"at":"zqw"}', 'listen');
+
+/** Requests whose reply may be anything, by what is special about them. */
+export const CONVERSATIONS = {
+  'system messages': {
+    'a system message': { messages: [system('zqs'), user('zqa')] },
+    'two system messages': { messages: [system('zqs'), system('zqt'), user('zqa')] },
+    'nothing but a system message': { messages: [system('zqs')] },
+    'a later system message': {
+      messages: [system('zqs'), user('zqa'), assistant('zqb'), system('zqt'), user('zqc')],
+    },
+    'a last system message': { messages: [user('zqa'), assistant('zqb'), user('zqc'), system('zqs')] },
+  },
+  'turns in a row': {
+    'a question': { messages: [user('zqa')] },
+    'two user turns': { messages: [user('zqa'), user('zqb')] },
+    'two user turns of parts': {
+      messages: [user([{ type: 'text', text: 'zqa' }]), user([{ type: 'text', text: 'zqb' }])],
+    },
+    'two assistant turns': { messages: [user('zqa'), assistant('zqb'), assistant('zqc'), user('zqd')] },
+    'a reply to continue': { messages: [user('zqa'), assistant('zqb')] },
+    'reasoning in the history': {
+      messages: [user('zqa'), { ...assistant('zqb'), reasoning_content: 'thoughts' }, user('zqc')],
+    },
+  },
+  'assistant first': {
+    'assistant first': { messages: [assistant('zqa'), user('zqb')] },
+    'assistant first after the system': { messages: [system('zqs'), assistant('zqa'), user('zqb')] },
+    'nothing but a reply to continue': { messages: [assistant('zqb')] },
+  },
+  tools: {
+    tools: { messages: [user('zqa')], tools },
+    'tools and a system message': { messages: [system('zqs'), user('zqa')], tools },
+    'tools, none to be used': { messages: [user('zqa')], tools, tool_choice: 'none' },
+  },
+  'calls and results': {
+    'a call and its result': { messages: [user('zqa'), calls(null, one), result(ID, 'zqr')], tools },
+    'a call without tools': { messages: [user('zqa'), calls(null, one), result(ID, 'zqr')] },
+    'a call beside text': { messages: [user('zqa'), calls('zqb', one), result(ID, 'zqr')], tools },
+    'two calls': {
+      messages: [user('zqa'), calls(null, one, other), result(ID, 'zqr'), result(OTHER, 'zqx')],
+      tools,
+    },
+    'two steps': {
+      messages: [
+        user('zqa'),
+        calls('zqb', one),
+        result(ID, 'zqr'),
+        calls('zqc', other),
+        result(OTHER, 'zqx'),
+      ],
+      tools,
+    },
+    'steps, a reply and a question': {
+      messages: [user('zqa'), calls('zqb', one), result(ID, 'zqr'), assistant('zqd'), user('zqe')],
+      tools,
+    },
+    'a question after a result': {
+      messages: [user('zqa'), calls(null, one), result(ID, 'zqr'), user('zqb')],
+      tools,
+    },
+    'a system message after a result': {
+      messages: [user('zqa'), calls(null, one), result(ID, 'zqr'), system('zqs')],
+      tools,
+    },
+    'an empty result': { messages: [user('zqa'), calls(null, one), result(ID, '')], tools },
+  },
+  'odd calls': {
+    'a result without its call': { messages: [user('zqa'), result(ID, 'zqr')], tools },
+    'a call without its result': { messages: [user('zqa'), calls(null, one), user('zqb')], tools },
+    'arguments that are no object': {
+      messages: [user('zqa'), calls(null, call(ID, '"zqv"')), result(ID, 'zqr')],
+      tools,
+    },
+  },
+  'everything at once': {
+    'everything at once': {
+      messages: [
+        ...[system('zqs'), assistant('zqa'), user('zqb'), user('zqc'), calls('zqd', one, other)],
+        ...[result(OTHER, 'zqx'), result(ID, 'zqr'), system('zqt'), user('zqe')],
+        ...[assistant('zqf'), assistant('zqg'), user('zqh')],
+      ],
+      tools,
+    },
+  },
+} as unknown as Readonly<Record<string, Readonly<Record<string, JsonObject>>>>;
+
+export const SCHEMA = {
+  type: 'object',
+  properties: { colour: { enum: ['red', 'green'] } },
+  required: ['colour'],
+  additionalProperties: false,
+};
+
+const schema = { type: 'json_schema', json_schema: { name: 'colour', schema: SCHEMA } };
+const messages = [user('Name a colour')];
+
+/** Requests whose reply must have the form of SCHEMA. */
+export const FORMS: Readonly<Record<string, JsonObject>> = {
+  'a schema': { messages, response_format: schema },
+  'a schema beside tools': { messages, tools, response_format: schema },
+} as unknown as Record<string, JsonObject>;
+
+/** Requests whose reply must call a tool. */
+export const DEMANDS: Readonly<Record<string, JsonObject>> = {
+  'a call of any tool': { messages, tools, tool_choice: 'required' },
+  'a call of one tool': { messages, tools, tool_choice: { type: 'function', function: { name: 'listen' } } },
+} as unknown as Record<string, JsonObject>;

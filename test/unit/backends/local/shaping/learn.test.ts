@@ -1,0 +1,86 @@
+import { STRICTEST } from '../../../../../src/backends/local/shaping/facts.js';
+import { learnHandler, learnTemplate } from '../../../../../src/backends/local/shaping/learn.js';
+import type { JsonObject } from '../../../../../src/contract.js';
+import { ChildRefusal } from '../../../../../workers/child-http.js';
+
+type Turn = { role: string; content: unknown };
+type Render = (messages: Turn[], asked: JsonObject) => string;
+
+const refuse = (): never => {
+  throw new ChildRefusal(400, 'invalid_request_error', 'no');
+};
+
+/** A worker whose template is a function. */
+const learn = (render: Render) =>
+  learnTemplate(async (_, asked) => ({ prompt: render(asked.messages as unknown as Turn[], asked) }));
+
+const everything: Render = (_, asked) => JSON.stringify(asked);
+
+test('a template that shows every word takes everything', async () => {
+  const facts = await learn(everything);
+  expect(Object.keys(facts!)).toEqual(Object.keys(STRICTEST));
+  expect(new Set(Object.values(facts!))).toEqual(new Set([true]));
+});
+
+test.each<[fact: string, render: Render]>([
+  [
+    'repeatedUser',
+    (turns, asked) =>
+      turns.some((turn, at) => turn.role === 'user' && turns[at + 1]?.role === 'user')
+        ? refuse()
+        : everything(turns, asked),
+  ],
+  ['tools', (turns) => JSON.stringify(turns)],
+  [
+    'longCallIds',
+    (turns, asked) => (JSON.stringify(turns).includes('call_0') ? refuse() : everything(turns, asked)),
+  ],
+  [
+    'laterSystem',
+    (turns, asked) =>
+      JSON.stringify([
+        turns.filter((turn, at) => at === 0 || turns[at - 1]!.role === 'system' || turn.role !== 'system'),
+        asked.tools,
+      ]),
+  ],
+])('a template that refuses or drops something lacks %s alone', async (fact, render) => {
+  const facts = Object.entries((await learn(render))!);
+  expect(facts.filter(([, has]) => !has).map(([name]) => name)).toEqual([fact]);
+});
+
+test.each<[title: string, post: () => Promise<unknown>]>([
+  ['has no such route', async () => refuse()],
+  ['replies something else', async () => ({})],
+  ['shows not even a question', async () => ({ prompt: '' })],
+])('nothing is known of a worker that %s', async (_, post) => {
+  expect(await learnTemplate(post)).toBeUndefined();
+});
+
+test('a worker that fails while it is asked is no proof', async () => {
+  const lost = new Error('lost');
+  await expect(learnTemplate(() => Promise.reject(lost))).rejects.toBe(lost);
+});
+
+test.each<[title: string, settings: (asked: JsonObject) => object | undefined, facts: object | undefined]>([
+  [
+    'a grammar enforces',
+    () => ({ grammar: 'root ::= zqfield | look', grammar_lazy: false }),
+    { schema: true, calls: true, reasoning: false },
+  ],
+  [
+    'a lazy grammar or none does not',
+    (asked) => (asked.tools ? { grammar: 'root ::= zqfield | look', grammar_lazy: true } : { grammar: '' }),
+    { schema: false, calls: false, reasoning: false },
+  ],
+  [
+    'a refusal is no proof',
+    (asked) => (asked.tools ? refuse() : { grammar: 'root ::= zqfield | look' }),
+    { schema: true, calls: false, reasoning: false },
+  ],
+  ['nothing is known of a worker that does not tell', () => undefined, undefined],
+])('of handlers: %s', async (_, settings, facts) => {
+  const post = async (_path: string, asked: JsonObject) => ({
+    __verbose: { generation_settings: settings(asked) },
+  });
+  expect(await learnHandler(post)).toEqual(facts);
+});
