@@ -114,7 +114,7 @@ class Asked {
     return adapted ? 'adapted' : 'ok';
   }
 
-  /** Who enforces schemas and calls; and whether the model's replies can be read at all. */
+  /** What enforces schemas and calls, and whether the replies of the model can be read at all. */
   async enforcers(): Promise<string[]> {
     const { handler } = await this.#template.learn();
     const { schema, calls } = handler!;

@@ -49,7 +49,7 @@ describe('generate with lan', () => {
     [
       'cut at max_tokens',
       completion(null, 'length'),
-      ['the answer is empty, finish_reason length: raise maxTokens'],
+      ['the reply is empty, finish_reason length: raise maxTokens'],
     ],
     ['finished', completion(''), []],
   ])(
