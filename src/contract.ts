@@ -286,7 +286,7 @@ export interface ModelFacts {
   readonly parameters?: number | undefined;
 }
 
-export type ModelState = 'loaded' | 'loading' | 'unloaded' | 'failed';
+export type ModelState = 'loaded' | 'loading' | 'failed';
 
 export interface ModelDetails extends ModelFacts {
   readonly state: ModelState;

@@ -13,7 +13,7 @@ import { ConfigError, type Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
 import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
 import { LMServError } from '../errors.js';
-import { NO_CAP } from '../generate/model-details.js';
+import { NO_CAP } from '../generate/generate.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';

@@ -9,7 +9,7 @@ import type {
   WorkerInfo,
 } from '../contract.js';
 import { LMServError } from '../errors.js';
-import { BadReply } from './bad-reply.js';
+import { BadReply } from '../wire/bad-reply.js';
 import { InUse } from './in-use.js';
 import { opening } from './opening.js';
 import { ReplyReader } from './reply-reader.js';

@@ -7,9 +7,11 @@ import type {
   ToolCallDelta,
   Usage,
 } from '../contract.js';
-import { readFinishReason, strongerReason } from '../wire/finish-reason.js';
-import { BadReply, check, malformed, shown } from './bad-reply.js';
-import { readChoice, readUsage, type Chunk, type Counts, type RawChoice } from './chunk.js';
+import { readContent, readText } from '../wire/content.js';
+import { FINISH_REASONS, readFinishReason, strongerReason } from '../wire/finish-reason.js';
+import { isObject } from '../wire/json-shape.js';
+import { BadReply, check, malformed, shown } from '../wire/bad-reply.js';
+import { readUsage, type Chunk, type Counts, type RawChoice, type RawMessage } from './chunk.js';
 import { estimatePromptTokens } from './prompt-estimate.js';
 import { ToolCalls, type RawToolCall } from './tool-calls.js';
 
@@ -112,7 +114,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     if (progress) this.#prefill(progress.total);
     const choices = chunk.choices ?? [];
     check(Array.isArray(choices));
-    const choice = this.#ownChoice(choices.filter(isObject));
+    const choice = this.#ownChoice(choices.filter((one) => isObject(one)) as RawChoice[]);
     if (choice) this.#choice(choice);
     const usage = readUsage(chunk, choice);
     if (usage) this.#usage = merged(this.#usage, usage);
@@ -130,7 +132,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
       case 'tool_call':
         return this.#toolCall(event.call);
       case 'finish':
-        check(FINISH_REASONS.has(event.reason));
+        check(FINISH_REASONS.includes(event.reason));
         return this.#finish(event.reason);
       case 'prefill':
         return this.#prefill(event.promptTokens);
@@ -274,6 +276,40 @@ export class ReplyReader implements Sink<ReplyEvent> {
   }
 }
 
+/** What one choice of a chunk adds to a reply. */
+interface Piece {
+  readonly text: string;
+  readonly reasoning: string;
+  readonly calls: readonly RawToolCall[] | undefined;
+}
+
+/**
+ * Reads a choice. A message counts where there is no delta: with both, it repeats the reply so far.
+ *
+ * @param empty nothing has come yet, so that a message beside an empty delta is the reply.
+ * @throws BadReply for content that would be lost.
+ */
+function readChoice(choice: RawChoice, empty: boolean): Piece {
+  const { delta, message } = choice;
+  const useMessage = message && (!delta || (empty && Object.keys(delta).length === 0));
+  const from = (useMessage ? message : delta) ?? {};
+  const content = from.content ?? choice.text;
+  const { text, reasoning } =
+    typeof content === 'string' ? { text: content, reasoning: '' } : readContent(content, 'text');
+  return {
+    text: text + readText(from.refusal),
+    reasoning: readThoughts(from) + reasoning,
+    calls: from.tool_calls ?? (from.function_call ? [{ function: from.function_call }] : undefined),
+  };
+}
+
+/** The first of the names that has something: servers in transition send the same text under two of them. */
+function readThoughts(from: RawMessage): string {
+  const { reasoning_content: first, reasoning: second, thinking: third, reasoning_text: fourth } = from;
+  const { text, reasoning } = readContent(first || second || third || fourth, 'reasoning');
+  return text + reasoning;
+}
+
 /** Takes the counts that a server has sent last. */
 function merged(before: Counts | undefined, now: Counts): Counts {
   return {
@@ -288,13 +324,7 @@ function numberOf({ index }: RawChoice): number {
   return Number.isSafeInteger(number) ? number : 0;
 }
 
-function isObject(choice: RawChoice | null): choice is RawChoice {
-  return typeof choice === 'object' && choice !== null;
-}
-
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
-
-const FINISH_REASONS: ReadonlySet<unknown> = new Set(['stop', 'length', 'tool_calls', 'content_filter']);
 
 function areLogprobs(values: unknown): boolean {
   return (

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Json, JsonObject, ToolCallDelta } from '../contract.js';
-import { BadReply, check } from './bad-reply.js';
+import { BadReply, check } from '../wire/bad-reply.js';
 
 /** Max tool calls of a reply. */
 const MAX_CALLS = 128;
@@ -153,7 +153,7 @@ export class ToolCalls {
   #open(call: Call): void {
     call.opened = true;
     // Some templates' parsers give a call no id, and clients need one to answer it.
-    const id = call.id === '' || this.#ids.has(call.id) ? newId() : call.id;
+    const id = call.id === '' || this.#ids.has(call.id) ? newCallId() : call.id;
     this.#ids.add(id);
     this.#pass({ index: call.number, id, name: call.name, arguments: call.text.value });
   }
@@ -268,6 +268,7 @@ function isBlank(text: string): boolean {
   return text.trim() === '';
 }
 
-function newId(): string {
+/** An id for a call that has none. */
+export function newCallId(): string {
   return `call_${randomUUID().replaceAll('-', '')}`;
 }

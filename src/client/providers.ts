@@ -1,5 +1,6 @@
 /** How each kind of server is spoken to. */
 
+import { readContent } from '../wire/content.js';
 import { readFinishReason } from '../wire/finish-reason.js';
 import { DONE, decodeSse } from '../wire/sse.js';
 import {
@@ -120,25 +121,17 @@ function parse(data: string): unknown {
 type Choice = Readonly<Record<string, unknown>> | undefined;
 
 function piece(target: Target, response: Response, choice: Choice, message: unknown): Piece {
-  const text = textOf(record(message)['content']);
-  if (text === undefined) throw invalidResponse(target, response, 'the answer has content that is not text');
+  const text = readText(target, response, record(message)['content']);
   return { text, finishReason: readReason(target, response, choice?.['finish_reason']) };
 }
 
-/** The text of a content, which may be a list of parts with reasoning among them; undefined for anything else. */
-function textOf(content: unknown): string | undefined {
-  if (typeof content === 'string') return content;
-  if (content === null || content === undefined) return '';
-  if (!Array.isArray(content)) return undefined;
-  const texts = content.map(textOfPart);
-  return texts.includes(undefined) ? undefined : texts.join('');
-}
-
-function textOfPart(part: unknown): string | undefined {
-  if (typeof part === 'string') return part;
-  const { type, text } = record(part);
-  if (type === 'thinking' || type === 'reasoning') return '';
-  return typeof text === 'string' ? text : undefined;
+/** Reasoning among the parts of a content is left out. */
+function readText(target: Target, response: Response, content: unknown): string {
+  try {
+    return readContent(content, 'text').text;
+  } catch {
+    throw invalidResponse(target, response, 'the answer has content that is not text');
+  }
 }
 
 /** @throws BrokenStreamError for an unknown one, such as `abort`: the reply may be half of one. */

@@ -1,5 +1,5 @@
 import type { Backend, ModelDetails, ModelFacts, ModelState } from '../contract.js';
-import type { TokenLimits } from './generate.js';
+import { NO_CAP, type TokenLimits } from './generate.js';
 
 /** A model of a group, or the only one. */
 interface Listed {
@@ -39,8 +39,4 @@ function least(values: readonly (number | undefined)[]): number | undefined {
   return numbers.length > 0 ? Math.min(...numbers) : undefined;
 }
 
-/** The largest number stands for "no limit". */
 const known = (cap: number): number | undefined => (cap === NO_CAP ? undefined : cap);
-
-/** A limit on tokens that is none: the largest number llama.cpp reads. */
-export const NO_CAP = 2_147_483_647;

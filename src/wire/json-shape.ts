@@ -1,7 +1,8 @@
+import type { JsonObject } from '../contract.js';
 import { LMServError } from '../errors.js';
 
 /** No legitimate request nests deeper than this; 100,000 levels crash a worker. */
-export const MAX_DEPTH = 100;
+const MAX_DEPTH = 100;
 
 /**
  * Max list items and object members in a body, all of which are visited several times without a pause. More than the
@@ -119,4 +120,18 @@ function duplicateKey(position: number): LMServError {
     'invalid_json',
     `The body has a duplicate key in one object, at character ${position}`,
   );
+}
+
+/** Whether a JSON value is an object. */
+export function isObject(value: unknown): value is JsonObject {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+/** The value of a JSON text; a text that is not JSON is itself the value. */
+export function jsonOrText(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
 }

@@ -18,7 +18,7 @@ import { WorkerFailure } from '../../../workers/failure.js';
 import { Generation, type GenerationOptions } from './generation.js';
 import { ReplySoFar } from './reply-so-far.js';
 import { Template } from './shaping/template.js';
-import { BadReply } from '../bad-reply.js';
+import { BadReply } from '../../wire/bad-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';

@@ -1,4 +1,5 @@
-import type { Json, JsonObject } from '../../contract.js';
+import type { JsonObject } from '../../contract.js';
+import { isObject } from '../../wire/json-shape.js';
 import type { HandlerFacts } from './shaping/facts.js';
 
 /**
@@ -42,9 +43,6 @@ export function formFor(demand: Demand, handler: HandlerFacts): Form {
   if (demand.kind === 'call') return handler.calls ? 'chat' : 'call';
   return handler.schema || demand.mayCall ? 'chat' : 'schema';
 }
-
-const isObject = (value: Json | undefined): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Why a reply is not what the request demands. */
 export const UNMET = {

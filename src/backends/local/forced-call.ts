@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import type { Chunk } from '../chunk.js';
 import type { ReplyReader } from '../reply-reader.js';
+import { newCallId } from '../tool-calls.js';
 import type { ToolFunction } from './demand.js';
 
 /** Max tokens of text before a call that was demanded: a model that has said more will hardly make one. */
@@ -91,9 +91,7 @@ export class ArgumentsReader {
     const { choices, ...others } = chunk;
     const { text, finish_reason: reason } = choices?.[0] ?? {};
     if (text) {
-      const first = this.#reader.calling
-        ? {}
-        : { id: `call_${randomUUID().replaceAll('-', '')}`, name: this.#name };
+      const first = this.#reader.calling ? {} : { id: newCallId(), name: this.#name };
       this.#reader.event({ type: 'tool_call', index: 0, call: { index: 0, ...first, arguments: text } });
     }
     if (reason)

@@ -1,4 +1,5 @@
 import type { Json, JsonObject } from '../../contract.js';
+import { isObject } from '../../wire/json-shape.js';
 
 /** Max values in one result; a recursive schema, or one with nested lists, would otherwise never end. */
 const MAX_VALUES = 1000;
@@ -72,8 +73,4 @@ function lookUp(ref: string, root: Json): Json | undefined {
     found = isObject(found) && Object.hasOwn(found, key) ? found[key] : undefined;
   }
   return found;
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

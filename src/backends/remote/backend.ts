@@ -10,7 +10,7 @@ import type {
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
-import { BadReply } from '../bad-reply.js';
+import { BadReply } from '../../wire/bad-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';

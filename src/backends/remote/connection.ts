@@ -2,7 +2,7 @@ import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import type { Flow } from '../../contract.js';
 import { Pace } from '../../wire/pace.js';
 import { DONE, SseDecoder } from '../../wire/sse.js';
-import { BadReply } from '../bad-reply.js';
+import { BadReply } from '../../wire/bad-reply.js';
 import type { RemoteOptions } from './options.js';
 import { readRetryAfter } from './retry-policy.js';
 import type { Refusal } from './failure.js';

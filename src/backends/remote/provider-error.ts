@@ -1,3 +1,5 @@
+import { isObject, jsonOrText } from '../../wire/json-shape.js';
+
 /** What a provider says in an error, whatever its form. */
 export interface ProviderError {
   /** Its words, as it sent them; empty if there are none. */
@@ -21,26 +23,11 @@ const MAX_WORDS = 16 * 1024;
 
 /** Fields that hold the words, or an object with more of them. */
 const WORDS = [
-  'error',
-  'errors',
-  'message',
-  'msg',
-  'detail',
-  'details',
-  'description',
-  'error_description',
-  'error_message',
-  'error_msg',
-  'reason',
-  // MiniMax
-  'base_resp',
-  'status_msg',
-  // OpenRouter: the provider's own error
-  'metadata',
-  'raw',
-  // Google
-  'fieldViolations',
-] as const;
+  ...['error', 'errors', 'message', 'msg', 'detail', 'details', 'description', 'reason'],
+  ...['error_description', 'error_message', 'error_msg'],
+  // MiniMax; OpenRouter: the provider's own error; Google.
+  ...['base_resp', 'status_msg', 'metadata', 'raw', 'fieldViolations'],
+];
 
 const TAGS = ['type', 'code', 'status', 'error_type', 'reason'] as const;
 const STATUSES = ['code', 'status', 'status_code', 'statusCode'] as const;
@@ -49,7 +36,7 @@ const STATUSES = ['code', 'status', 'status_code', 'statusCode'] as const;
 export function readProviderError(body: unknown): ProviderError {
   const found: Found = { words: [], tags: [], status: undefined, fields: [] };
   // A server may send even a refusal as an event.
-  read(typeof body === 'string' ? parsedOr(body.trim().replace(/^data:\s*/, '')) : body, found, 0);
+  read(typeof body === 'string' ? jsonOrText(body.trim().replace(/^data:\s*/, '')) : body, found, 0);
   const words = [...new Set(found.words)].join('; ').slice(0, MAX_WORDS);
   return { words, tags: found.tags, status: found.status, fields: found.fields };
 }
@@ -65,13 +52,12 @@ function read(value: unknown, found: Found, nesting: number): void {
   if (nesting > MAX_NESTING) return;
   if (typeof value === 'string') readText(value.trim(), found, nesting);
   else if (Array.isArray(value)) value.slice(0, MAX_ITEMS).forEach((item) => read(item, found, nesting + 1));
-  else if (typeof value === 'object' && value !== null)
-    readObject(value as Record<string, unknown>, found, nesting);
+  else if (isObject(value)) readObject(value, found, nesting);
 }
 
 /** A text, which may be the JSON of another error. A proxy's HTML page is of no use to a client. */
 function readText(text: string, found: Found, nesting: number): void {
-  const inner = nesting > 0 && text.startsWith('{') ? parsedOr(text) : text;
+  const inner = nesting > 0 && text.startsWith('{') ? jsonOrText(text) : text;
   if (typeof inner !== 'string') read(inner, found, nesting + 1);
   else if (text !== '' && !text.startsWith('<')) found.words.push(text);
 }
@@ -99,14 +85,6 @@ function readStatus(raw: unknown): number | undefined {
   return Number.isInteger(status) && (status as number) >= 400 && (status as number) < 600
     ? (status as number)
     : undefined;
-}
-
-function parsedOr(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
 }
 
 function isText(value: unknown): value is string {

@@ -12,38 +12,19 @@ const OWN = ['stream_options', 'return_progress', 'sse_ping_interval', 'cache_pr
 const DISPENSABLE: ReadonlySet<string> = new Set([
   ...OWN,
   // Tuning of the sampler.
-  'temperature',
-  'top_p',
-  'top_k',
-  'min_p',
-  'typical_p',
-  'top_n_sigma',
-  'xtc_probability',
-  'xtc_threshold',
-  'dynatemp_range',
-  'dynatemp_exponent',
-  'repeat_penalty',
-  'repeat_last_n',
-  'frequency_penalty',
-  'presence_penalty',
-  'dry_multiplier',
-  'dry_base',
-  'dry_allowed_length',
-  'dry_penalty_last_n',
-  'mirostat',
-  'mirostat_tau',
-  'mirostat_eta',
+  ...'temperature top_p top_k min_p typical_p top_n_sigma xtc_probability xtc_threshold'.split(' '),
+  ...'dynatemp_range dynatemp_exponent repeat_penalty repeat_last_n frequency_penalty presence_penalty'.split(
+    ' ',
+  ),
+  ...'dry_multiplier dry_base dry_allowed_length dry_penalty_last_n mirostat mirostat_tau mirostat_eta'.split(
+    ' ',
+  ),
   // A best effort everywhere.
   'seed',
   // How long a model thinks, and whether its calls may come together, is a wish that many models ignore anyway.
-  'reasoning_effort',
-  'chat_template_kwargs',
-  'parallel_tool_calls',
+  ...['reasoning_effort', 'chat_template_kwargs', 'parallel_tool_calls'],
   // Accounting at the provider.
-  'user',
-  'service_tier',
-  'store',
-  'metadata',
+  ...['user', 'service_tier', 'store', 'metadata'],
 ]);
 
 /** How long a server's rejection is remembered, milliseconds; it may be updated. */

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { checkShape } from '../../wire/json-shape.js';
+import { checkShape, isObject } from '../../wire/json-shape.js';
 import { compact } from '../../compact.js';
 import { text } from '../shared/fields.js';
-import { isObject, filled, list, optional } from '../shared/validate.js';
+import { filled, list, optional } from '../shared/validate.js';
 
 /**
  * OpenAI's chat messages, reduced to allowed fields. They are read as clients and agents store them, in the spellings of

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Json, JsonObject } from '../../contract.js';
-import { filled, isObject, list, map, optional } from './validate.js';
+import { isObject } from '../../wire/json-shape.js';
+import { filled, list, map, optional } from './validate.js';
 
 /** Max value of llama.cpp's 32-bit integers. */
 const INT32 = 2_147_483_647;

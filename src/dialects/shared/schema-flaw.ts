@@ -1,7 +1,7 @@
 import type { Json, JsonObject } from '../../contract.js';
+import { isObject } from '../../wire/json-shape.js';
 import { jsonObject } from './fields.js';
 import { schemaProblem } from './schema-size.js';
-import { isObject } from './validate.js';
 
 /** Any JSON schema of a client, as a worker reads it. */
 export const anySchema = jsonObject.transform(withoutTrue);

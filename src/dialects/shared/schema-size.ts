@@ -1,6 +1,6 @@
 import type { Json, JsonObject } from '../../contract.js';
 import { grammarParts, isSmallGrammar } from './grammar-size.js';
-import { isObject } from './validate.js';
+import { isObject } from '../../wire/json-shape.js';
 
 /**
  * Limits on the size of a JSON schema. A worker converts it to a grammar before the first token, which cannot be

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { isObject } from '../../wire/json-shape.js';
 
 /** Max characters of a field's path in an error; clients choose the keys, which may be as long as the body. */
 const MAX_PATH = 128;
@@ -89,11 +90,6 @@ export function map<T extends z.ZodType>(key: RegExp, keyMessage: string, value:
       }
       return Object.fromEntries(parsed);
     });
-}
-
-/** Whether a JSON value is an object. */
-export function isObject(value: unknown): value is JsonObject {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
 function fail(context: z.core.$RefinementCtx, at: PropertyKey, error: z.ZodError): never {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Adaptation, Json, JsonObject } from '../../../contract.js';
+import { isObject, jsonOrText } from '../../../wire/json-shape.js';
 import type { TemplateFacts } from './facts.js';
 import { callText, resultText, toolsText } from './tool-text.js';
 
@@ -113,31 +114,17 @@ function callsAsText(message: Message): Message {
 function wrapArguments(messages: Message[]): Message[] {
   return changed(messages, (message) => {
     const calls = callsOf(message);
-    if (calls.every((call) => isObjectText(call.function.arguments))) return message;
+    if (calls.every((call) => isObject(jsonOrText(call.function.arguments)))) return message;
     const wrapped = calls.map((call) => {
       const { arguments: text } = call.function;
-      if (isObjectText(text)) return call;
+      if (isObject(jsonOrText(text))) return call;
       return {
         ...call,
-        function: { ...call.function, arguments: JSON.stringify({ arguments: valueOf(text) }) },
+        function: { ...call.function, arguments: JSON.stringify({ arguments: jsonOrText(text) }) },
       };
     });
     return withCalls(message, wrapped);
   });
-}
-
-/** What a JSON text says; one that is not JSON, such as arguments that were cut, says itself. */
-function valueOf(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
-}
-
-function isObjectText(text: string): boolean {
-  const value = valueOf(text);
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Call, result, call, result: one call in each turn. */

@@ -1,4 +1,4 @@
-import type { GenerateRequest, JsonObject, ModelFacts } from '../../../contract.js';
+import type { Capability, GenerateRequest, JsonObject, ModelFacts } from '../../../contract.js';
 import { LMServError } from '../../../errors.js';
 import type { Logger } from '../../../observe/logger.js';
 import { WorkerFailure } from '../../../../workers/failure.js';
@@ -6,7 +6,6 @@ import type { Worker } from '../../../../workers/worker.js';
 import { adapt, type Adapted } from './adapt.js';
 import { STRICTEST, type HandlerFacts, type TemplateFacts } from './facts.js';
 import { learnHandler, learnTemplate } from './learn.js';
-import { readFacts } from './model-facts.js';
 
 /** Max time for learning, milliseconds; a question takes a few. */
 const LEARN_MS = 10_000;
@@ -85,4 +84,50 @@ export class Template {
     this.#logger.info(line, 'what the chat template does not take, and its handler does not enforce');
     return this.#known;
   }
+}
+
+/** What a worker knows of its model, with what was learned of its template. @throws as `Worker.fetch`. */
+async function readFacts(
+  worker: Worker,
+  template: TemplateFacts | undefined,
+  handler: HandlerFacts | undefined,
+  signal: AbortSignal,
+): Promise<ModelFacts> {
+  const { data } = (await worker.fetch('GET', '/v1/models', undefined, signal)) as Models;
+  const { n_params: parameters, size, ftype } = data?.[0]?.meta ?? {};
+  return {
+    capabilities: capabilitiesOf(template, handler, worker.supportsImages),
+    contextLength: worker.options.ctxSize,
+    sizeBytes: size,
+    quantization: ftype,
+    parameters,
+  };
+}
+
+/** What llama.cpp says about its model. */
+interface Models {
+  readonly data?: readonly { readonly meta?: Meta | null }[];
+}
+
+interface Meta {
+  readonly n_params?: number;
+  readonly size?: number;
+  readonly ftype?: string;
+}
+
+/** Only what is proven: a model calls tools if its template shows them and its handler reads the calls. */
+function capabilitiesOf(
+  template: TemplateFacts | undefined,
+  handler: HandlerFacts | undefined,
+  images: boolean,
+): Capability[] {
+  const capable: Record<Capability, boolean> = {
+    chat: true,
+    completion: true,
+    tools: template?.toolTurns === true && handler?.calls === true,
+    json_schema: handler !== undefined,
+    reasoning: handler?.reasoning === true,
+    images,
+  };
+  return (Object.keys(capable) as Capability[]).filter((capability) => capable[capability]);
 }
