@@ -2,7 +2,7 @@
  * Four suites, from fast to real: unit (pure logic), http (the app over a fake backend), process (the pool over a
  * fake llama), live (everything over real llama.cpp and the demo model).
  */
-const suite = (name, extra = {}) => ({
+export const suite = (name, extra = {}) => ({
   displayName: name,
   testEnvironment: 'node',
   testMatch: [`<rootDir>/test/${name}/**/*.test.ts`],

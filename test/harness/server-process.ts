@@ -1,8 +1,9 @@
-import type { Serializable } from 'node:child_process';
+import { execFile, type Serializable } from 'node:child_process';
 import { EventEmitter, on } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { ROOT } from '../../src/config/root.js';
 import { UserError } from '../../src/errors.js';
 import { isAlive } from './processes.js';
@@ -14,6 +15,11 @@ export const DEMO_MODEL = join(ROOT, 'models/lmserv-demo.gguf');
 
 /** The command line of this checkout, compiled. */
 export const CLI = join(ROOT, 'dist/src/cli.js');
+
+/** Compiles what is not compiled yet: seconds, unless the machine is busy. */
+export async function compile(): Promise<void> {
+  await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
+}
 
 export interface LogLine {
   readonly level: number;

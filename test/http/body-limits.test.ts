@@ -1,9 +1,8 @@
 import { once } from 'node:events';
-import { createServer, request as httpRequest, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { request, type IncomingMessage } from 'node:http';
 import { gzipSync } from 'node:zlib';
-import request from 'supertest';
-import { KEY, testApp } from '../support/app.js';
+import { KEY, post, testApp } from '../support/app.js';
+import { serve } from '../support/fake-server.js';
 
 /** A body may be large because of its images, not because of its text. */
 
@@ -12,8 +11,7 @@ const image = (length: number) => `data:image/jpeg;base64,${'A'.repeat(length)}`
 const asking = (...content: object[]) => ({ messages: [{ role: 'user', content }] });
 const words = (length: number) => ({ type: 'text', text: 'x'.repeat(length) });
 const CHAT = '/v1/chat/completions';
-const send = (body: object, path = CHAT) =>
-  request(testApp(limits)).post(path).set('X-API-Key', KEY).send(body);
+const send = (body: object, path = CHAT) => post(path, body, limits);
 
 test.each<[string, object]>([
   ['an object', { type: 'image_url', image_url: { url: image(50_000) } }],
@@ -45,12 +43,10 @@ test.each<[string, Record<string, string>, (json: string) => Buffer | string]>([
 ])(
   'a body %s has the limit of text, because its size is not known beforehand',
   async (_name, headers, pack) => {
-    const server = createServer(testApp(limits)).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
+    const url = await serve(testApp(limits));
     const status = async (length: number) => {
       const all = { 'X-API-Key': KEY, 'Content-Type': 'application/json', ...headers };
-      const sent = httpRequest({ port, path: CHAT, method: 'POST', headers: all, agent: false });
+      const sent = request(url + CHAT, { method: 'POST', headers: all, agent: false });
       sent.write(pack(JSON.stringify(asking({ type: 'image_url', image_url: image(length) }))));
       sent.end();
       const [reply] = (await once(sent, 'response')) as [IncomingMessage];
@@ -58,7 +54,5 @@ test.each<[string, Record<string, string>, (json: string) => Buffer | string]>([
       return reply.statusCode;
     };
     expect([await status(5_000), await status(20_000)]).toEqual([200, 413]);
-    server.close();
-    await once(server, 'close');
   },
 );

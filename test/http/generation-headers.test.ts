@@ -1,6 +1,6 @@
 import type { Generate } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
-import { events, post, saying, testApp } from '../support/app.js';
+import { events, post, saying } from '../support/app.js';
 import { scripted } from '../support/pulled.js';
 
 /** What a client may set for a generation by header, and the headers that report its wait. */
@@ -17,7 +17,7 @@ const ROUTES: [string, object][] = [
 ];
 
 const ask = (generate: Generate, path: string, body: object, headers: Record<string, string> = {}) =>
-  post(path, body, testApp({ generate })).set(headers);
+  post(path, body, { generate }).set(headers);
 
 /** Waited in the queue, then says hello. */
 const waited = (position?: number): Generate =>

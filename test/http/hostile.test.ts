@@ -8,7 +8,7 @@ import { connection, serving, textUntil } from './serving.js';
 const MIB = 2 ** 20;
 
 const send = (path: string, body: object | string, options: Partial<TestOptions> = {}) =>
-  post(path, body, testApp({ maxBodyBytes: MIB, ...options }));
+  post(path, body, { maxBodyBytes: MIB, ...options });
 
 const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 const CHAT = '/v1/chat/completions';

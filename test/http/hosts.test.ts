@@ -1,9 +1,10 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import request from 'supertest';
 import { fullName } from '../../src/http/host-check.js';
 import { testApp } from '../support/app.js';
+import { emptyFolder } from '../support/folder.js';
 
 const own = hostname();
 const allowedHosts = ['*.ts.net', 'Lmserv', 'full.example.', 'bücher.lan'];
@@ -13,34 +14,16 @@ const app = testApp({
 });
 
 test.each([
-  'host.docker.internal:8000',
-  'gateway.docker.internal',
-  'host.containers.internal',
-  'localhost.',
-  'localhost.:8000',
-  `${own}.`,
-  `${own}.local.`,
-  'lmserv:8000',
-  'box.tailnet.ts.net',
-  'box.ts.net.',
-  'full.example',
-  'xn--bcher-kva.lan',
+  ...'host.docker.internal:8000 gateway.docker.internal host.containers.internal localhost.'.split(' '),
+  ...`localhost.:8000 ${own}. ${own}.local. lmserv:8000 box.tailnet.ts.net box.ts.net.`.split(' '),
+  ...'full.example xn--bcher-kva.lan'.split(' '),
 ])('Host %s is served', async (host) => {
   await request(app).get('/health').set('Host', host).expect(200);
 });
 
 test.each([
-  'host.docker.internal.evil.example',
-  'evil.docker.internal',
-  'docker.internal',
-  'localhost..',
-  '.',
-  `${own}.evil.example`,
-  `evil.${own}`,
-  'ts.net',
-  '.ts.net',
-  'evilts.net',
-  'box.ts.net.evil.example',
+  ...'host.docker.internal.evil.example evil.docker.internal docker.internal localhost.. .'.split(' '),
+  ...`${own}.evil.example evil.${own} ts.net .ts.net evilts.net box.ts.net.evil.example`.split(' '),
   'lmserv.evil.example',
 ])('Host %s is 421, and the message names ALLOWED_HOSTS', async (host) => {
   const response = await request(app).get('/health').set('Host', host).expect(421);
@@ -70,9 +53,7 @@ test.each([
 });
 
 describe('the full name of this machine', () => {
-  let folder: string;
-  beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-name-'))));
-  afterEach(() => rmSync(folder, { recursive: true }));
+  const folder = emptyFolder();
 
   test.each([
     ['is what the system says', 'test "$1" = -f && echo box.corp.example', ['box.corp.example']],

@@ -1,10 +1,10 @@
 import type { ReplyEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
-import { events, failing, playing, post, saying, testApp } from '../support/app.js';
+import { events, failing, playing, post, saying } from '../support/app.js';
 import { sseData } from '../support/exchange.js';
 
 const ask = (generate: ReturnType<typeof playing>, body: object | string, path = '/v1/chat/completions') =>
-  post(path, body, testApp({ generate, maxBodyBytes: 1_000_000 }));
+  post(path, body, { generate, maxBodyBytes: 1_000_000 });
 
 const messages = [{ role: 'user', content: 'hi' }];
 

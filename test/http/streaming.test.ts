@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
 import { jest } from '@jest/globals';
 import type { GenerateEvent } from '../../src/contract.js';
 import { LMServError } from '../../src/errors.js';
@@ -24,8 +24,6 @@ async function start(options: Partial<TestOptions>) {
     begin(url + path, { headers: { 'X-API-Key': KEY }, body });
   return { url, taken, post };
 }
-
-const textOf = async (response: IncomingMessage): Promise<string> => (await response.toArray()).join('');
 
 const half: GenerateEvent = { type: 'text', index: 0, text: 'half' };
 const breaking = () => failing(new LMServError('generation_failed'), half);

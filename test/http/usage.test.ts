@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
 import { Metrics } from '../../src/observe/metrics/metrics.js';
 import { accounting, get, KEY, keptLog, post, recording, saying, testApp } from '../support/app.js';
 import { begin } from '../support/exchange.js';
@@ -34,8 +34,6 @@ function endless() {
   };
   return { pieces, left };
 }
-
-const textOf = async (response: IncomingMessage): Promise<string> => (await response.toArray()).join('');
 
 test('a report is written no faster than its client reads', async () => {
   let longest = 0;

@@ -1,10 +1,7 @@
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { figuresOf, passed } from '../chaos/figures.js';
 import { parseChaosArgs, type ChaosOptions } from '../chaos/options.js';
 import { runChaos } from '../chaos/run.js';
-import { ROOT } from '../../src/config/root.js';
+import { compile } from '../harness/server-process.js';
 
 /** A small chaos run: its own checks, and that what it breaks is really broken. */
 
@@ -19,7 +16,7 @@ const asked = parseChaosArgs([
 const QUESTIONS = 110;
 
 test('every request ends in a way that its client can handle while workers are killed and clients leave', async () => {
-  await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
+  await compile();
   const found = await runChaos(
     { ...asked, burstEvery: 100 },
     { questions: QUESTIONS, signal: new AbortController().signal },

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
 import OpenAI, { BadRequestError } from 'openai';
 import { ROOT } from '../../src/config/root.js';
-import { Exchange, exchange, json } from '../support/exchange.js';
+import { json } from '../support/exchange.js';
 import { demoModel, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import * as requests from './requests.js';
+import { begun, CHAT, killWorkers, user } from './requests.js';
 
 /** Chat templates of real models on the demo model, by OpenAI's client: `npm run test:templates` has all of them. */
 
@@ -47,11 +49,7 @@ const tool = (name: string) =>
   }) as const;
 const tools = [tool('get_weather'), tool('get_time')];
 
-const post = (body: object, server = live) =>
-  exchange(`${server.url}/v1/chat/completions`, {
-    headers: { 'X-API-Key': LIVE_KEY },
-    body: { max_tokens: 64, temperature: 0, ...body },
-  });
+const post = (body: object) => requests.post(live, CHAT, { max_tokens: 64, temperature: 0, ...body });
 
 /** What agents send every day, and gemma-2's template refuses in five ways. */
 const conversation: OpenAI.ChatCompletionMessageParam[] = [
@@ -142,7 +140,7 @@ test.each<[title: string, more: object]>([
   ['as a stream', { stream: true }],
 ])('a schema that the handler of Kimi K2 ignores is enforced: %s', async (_, more) => {
   const reply = await post({
-    ...{ model: 'kimi', messages: [{ role: 'user', content: 'Name a colour' }], ...more },
+    ...{ model: 'kimi', ...user('Name a colour'), ...more },
     response_format: { type: 'json_schema', json_schema: { name: 'colour', schema: colour } },
   });
   expect(reply.status).toBe(200);
@@ -159,13 +157,8 @@ const streamed = (text: string): string =>
 test.each(['required', { type: 'function', function: { name: 'get_time' } }])(
   'a call that Mistral Nemo puts off by talking is made: %j',
   async (tool_choice) => {
-    const ask = {
-      model: 'nemo',
-      messages: [{ role: 'user', content: 'What time is it?' }],
-      tools,
-      tool_choice,
-    };
-    const { choices } = json(await post({ ...ask, max_tokens: 128 }));
+    const ask = { model: 'nemo', ...user('What time is it?'), tools, tool_choice, max_tokens: 128 };
+    const { choices } = json(await post(ask));
     expect(choices[0].finish_reason).toBe('tool_calls');
     const [call] = choices[0].message.tool_calls;
     expect(call.function.name).toMatch(
@@ -175,7 +168,7 @@ test.each(['required', { type: 'function', function: { name: 'get_time' } }])(
   },
 );
 
-const hello = { model: 'oss', messages: [{ role: 'user', content: 'Hello' }] };
+const hello = { model: 'oss', ...user('Hello') };
 
 test('a reply that does not have the form of its template is delivered as text, and says so', async () => {
   const whole = await post(hello);
@@ -202,12 +195,8 @@ test('and is an error if a call was asked for that it has no room for', async ()
 test('a reply to an adapted conversation is resumed by another worker', async () => {
   const ask = { model: 'gemma', messages: conversation, max_tokens: 200, temperature: 0, stream: true };
   const whole = await post(ask);
-  const reply = new Exchange(`${live.url}/v1/chat/completions`, {
-    headers: { 'X-API-Key': LIVE_KEY },
-    body: ask,
-  });
-  await reply.firstChunk();
-  for (const pid of live.workerPids()) process.kill(pid, 'SIGKILL');
+  const reply = await begun(live, CHAT, ask);
+  killWorkers(live);
   expect(streamed((await reply.reply).text)).toBe(streamed(whole.text));
   expect(streamed(whole.text)).not.toBe('');
 });

@@ -1,35 +1,30 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ROOT } from '../../src/config/root.js';
 import { Exchange, get, json } from '../support/exchange.js';
 import {
+  CLI,
   compile,
   ENDLESS,
   LIVE_KEY,
   LiveProcess,
   LiveServer,
   llamaServer,
-  newFolder,
   processSettings,
 } from '../support/live.js';
+import { emptyFolder } from '../support/folder.js';
 import { isAlive } from '../support/pool.js';
 import { childrenOf } from '../harness/processes.js';
 
 /** The ends of LMServ's process and of its workers' processes, on real llama.cpp. */
 
-let folder: string;
+const folder = emptyFolder();
 let server: LiveProcess | undefined;
-
-beforeEach(() => {
-  folder = newFolder();
-});
 
 afterEach(async () => {
   await server?.kill();
   server = undefined;
-  rmSync(folder, { recursive: true });
 });
 
 async function start(env: Record<string, string> = {}): Promise<LiveProcess> {
@@ -175,7 +170,7 @@ describe('a start that cannot succeed', () => {
     const cwd = join(folder, 'work');
     mkdirSync(cwd);
     const env = { ...processSettings(folder), LLM_BIN_PATH: path() };
-    const ended = await promisify(execFile)(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
+    const ended = await promisify(execFile)(process.execPath, [CLI, 'serve'], {
       cwd,
       env,
     }).catch((error: { code: number; stdout: string; stderr: string }) => error);

@@ -1,22 +1,21 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, rmSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { Agent, request, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { execa } from 'execa';
-import { ROOT } from '../../src/config/root.js';
 import { Exchange, get, json, type Reply } from '../support/exchange.js';
 import {
+  CLI,
   compile,
   ENDLESS,
   LIVE_KEY,
   LiveProcess,
   LiveServer,
-  newFolder,
   processSettings,
 } from '../support/live.js';
+import { emptyFolder } from '../support/folder.js';
 import { descriptorsOf } from '../harness/processes.js';
 
 /** What LMServ does when a resource of its own runs out, on real llama.cpp. */
@@ -33,13 +32,7 @@ async function openReply(url: string, tokens: number): Promise<Exchange> {
   return reply;
 }
 
-let folder: string;
-
-beforeEach(() => {
-  folder = newFolder();
-});
-
-afterEach(() => rmSync(folder, { recursive: true }));
+const folder = emptyFolder();
 
 describe('with all slots in use and a full queue', () => {
   let server: LiveServer;
@@ -203,7 +196,7 @@ describe('when the log cannot be written', () => {
 
     static async start(stdout: number | 'pipe'): Promise<Unlogged> {
       await compile();
-      const server = spawn(process.execPath, [join(ROOT, 'dist/src/cli.js'), 'serve'], {
+      const server = spawn(process.execPath, [CLI, 'serve'], {
         cwd: folder,
         // The open routes are logged at debug.
         env: { ...processSettings(folder), LLM_EXTRA_ARGS: ENDLESS, LOG_LEVEL: 'DEBUG' },

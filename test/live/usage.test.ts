@@ -1,17 +1,10 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { addKey } from '../../src/accounts/keys/manage.js';
 import { chunkTexts, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
-import {
-  demoModel,
-  ENDLESS,
-  killWorkersUntil,
-  LIVE_KEY,
-  LiveProcess,
-  newFolder,
-  writeConfig,
-} from '../support/live.js';
+import { newFolder } from '../support/folder.js';
+import { demoModel, ENDLESS, killWorkersUntil, LIVE_KEY, LiveProcess, writeConfig } from '../support/live.js';
 
 /** What a thousand clients counted is what GET /usage says, and it is still there after kill -9. On real llama.cpp. */
 
@@ -211,10 +204,7 @@ beforeAll(async () => {
   server = await start();
 });
 
-afterAll(async () => {
-  await server.kill();
-  rmSync(folder, { recursive: true });
-});
+afterAll(() => server.kill());
 
 /** Runs jobs, so many at a time. */
 async function inParallel(width: number, jobs: (() => Promise<void>)[]): Promise<void> {

@@ -84,9 +84,9 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
 /** GET with the key. */
 export const get = (path: string, app: Express = testApp()) => supertest(app).get(path).set('X-API-Key', KEY);
 
-/** POST with the key; an object is sent as JSON, a string or bytes as they are. */
-export const post = (path: string, body: object | string, app: Express = testApp()) =>
-  supertest(app)
+/** POST with the key, to an app or one with these options; an object is sent as JSON, a string or bytes as they are. */
+export const post = (path: string, body: object | string, to: Express | Partial<TestOptions> = {}) =>
+  supertest(typeof to === 'function' ? to : testApp(to))
     .post(path)
     .set({ 'X-API-Key': KEY, 'Content-Type': 'application/json' })
     .serialize((data: unknown) => (Buffer.isBuffer(data) ? data : JSON.stringify(data)) as string)

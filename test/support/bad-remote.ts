@@ -1,6 +1,5 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { HttpServer } from '../harness/http-server.js';
 
 /** How a server of another's can fail before its first token. */
 export type Fault = 'refuses' | 'fails' | 'limits' | 'hangs' | 'dies';
@@ -11,23 +10,22 @@ const ROLE = { choices: [{ index: 0, delta: { role: 'assistant', content: '' }, 
 export class BadRemote {
   /** The keys that came with the requests, by fault. */
   readonly asked: Record<Fault, string[]> = { refuses: [], fails: [], limits: [], hangs: [], dies: [] };
-  readonly #server: Server = createServer((request, response) => this.#answer(request, response));
+  #server!: HttpServer;
 
   async start(): Promise<this> {
-    await once(this.#server.listen(0, '127.0.0.1'), 'listening');
+    this.#server = await HttpServer.start((request, response) => this.#answer(request, response));
     return this;
   }
 
-  async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+  stop(): Promise<void> {
+    return this.#server.stop();
   }
 
   /** What a configuration has as `baseUrl`. */
   url(fault: Fault): string {
     // Nobody listens on port 1.
     if (fault === 'refuses') return 'http://127.0.0.1:1';
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/${fault}/v1`;
+    return `${this.#server.url}/${fault}/v1`;
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {

@@ -100,7 +100,7 @@ export const get = (url: string, headers: Record<string, string> = {}): Promise<
 export const json = (reply: Reply): any => JSON.parse(reply.text);
 
 /** The lines of an NDJSON reply; every one of them is whole. */
-export const lines = (reply: Reply): any[] =>
+export const lines = (reply: Pick<Reply, 'text'>): any[] =>
   reply.text
     .split('\n')
     .slice(0, -1)

@@ -1,41 +1,23 @@
-import { once } from 'node:events';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type RequestListener,
-  type ServerResponse,
-} from 'node:http';
-import { createServer as createTcpServer, Server, type AddressInfo, type Socket } from 'node:net';
+import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Server } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { HttpServer } from '../harness/http-server.js';
 
-const running = new Map<Server, Set<Socket>>();
-afterEach(() => Promise.all([...running.keys()].map(stop)));
+const running: HttpServer[] = [];
+afterEach(() => Promise.all(running.splice(0).map((server) => server.stop())));
 
-/** Starts a server on a free port, until the end of the test at the latest; its address. */
-export async function serve(handler: RequestListener | Server): Promise<string> {
-  const server = handler instanceof Server ? handler : createServer(handler);
-  const sockets = new Set<Socket>();
-  running.set(server, sockets);
-  server.on('connection', (socket: Socket) => sockets.add(socket));
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-/** Stops a server and cuts its connections. */
-export async function stop(server: Server): Promise<void> {
-  const closed = new Promise((resolve) => server.close(resolve));
-  for (const socket of running.get(server) ?? []) socket.destroy();
-  running.delete(server);
-  await closed;
+/** Starts a server on a free port, until the end of the test; its address. */
+export async function serve(server: RequestListener | Server): Promise<string> {
+  const started = await HttpServer.start(server);
+  running.push(started);
+  return started.url;
 }
 
 /** An address where nothing listens: its port was free a moment ago. */
 export async function deadUrl(): Promise<string> {
-  const server = createTcpServer();
-  const url = await serve(server);
-  await stop(server);
-  return url;
+  const server = await HttpServer.start(() => undefined);
+  await server.stop();
+  return server.url;
 }
 
 export interface Received {

@@ -1,14 +1,14 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { createServer, type CreateServerOptions } from '../../src/app/create-server.js';
 import { ROOT } from '../../src/config/root.js';
 import type { LMServ } from '../../src/app/server.js';
 import { resolveBinary } from '../../workers/binary.js';
 import {
+  CLI,
+  compile,
   DEMO_MODEL,
   DEMO_SETTINGS,
   KEY,
@@ -17,9 +17,7 @@ import {
   ServerProcess,
 } from '../harness/server-process.js';
 
-export { DEMO_MODEL, KEY as LIVE_KEY, serverEnvironment as processSettings };
-
-export const newFolder = (): string => mkdtempSync(join(tmpdir(), 'lmserv-live-'));
+export { CLI, compile, DEMO_MODEL, KEY as LIVE_KEY, serverEnvironment as processSettings };
 
 /** Writes a configuration file the way editors do, whole or not at all, and returns its path. */
 export function writeConfig(folder: string, config: object | string): string {
@@ -53,7 +51,7 @@ type Settings = Readonly<Record<string, string>>;
 /** A whole LMServ on real llama.cpp and the demo model, in this process, on a free port. */
 export class LiveServer extends LoggedServer {
   readonly server: LMServ;
-  readonly dataDir = newFolder();
+  readonly dataDir = mkdtempSync(join(tmpdir(), 'lmserv-live-'));
 
   /** @param env settings, or what makes them of the server's own folder, which goes with it. */
   constructor(env: Settings | ((folder: string) => Settings) = {}, options: CreateServerOptions = {}) {
@@ -116,11 +114,6 @@ export async function killWorkersUntil<T>(server: LiveServer | LiveProcess, repl
     for (const pid of server.workerPids()) process.kill(pid, 'SIGKILL');
     await exit;
   }
-}
-
-/** Compiles what is not compiled yet. */
-export async function compile(): Promise<void> {
-  await promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']);
 }
 
 /** A whole LMServ as its users run it: a process, from the compiled code. */

@@ -1,7 +1,7 @@
 import type { FinishReason, ReplyEvent } from '../../../src/contract.js';
 import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
-import { events, failing, playing, saying } from '../../support/app.js';
-import { ndjson, post } from './post.js';
+import { events, failing, playing, post, saying } from '../../support/app.js';
+import { lines } from '../../support/exchange.js';
 
 const messages = [{ role: 'user', content: 'Hello' }];
 const asked = { model: 'quality', messages, tenant_id: 'acme' };
@@ -26,7 +26,7 @@ const UNAVAILABLE = (Object.keys(ERRORS) as ErrorCode[]).filter(
 describe('POST /complete', () => {
   test('replies with the text, the requested model and the real usage', async () => {
     const generate = saying('Hi', ' there');
-    const response = await post('/complete', asked, generate).expect(200);
+    const response = await post('/complete', asked, { generate }).expect(200);
     expect(response.body).toEqual({
       content: 'Hi there',
       model: 'quality',
@@ -45,7 +45,7 @@ describe('POST /complete', () => {
 
   test('replies with tool calls only, in OpenAI’s form', async () => {
     const generate = playing(calling);
-    const response = await post('/complete', { ...asked, tools }, generate).expect(200);
+    const response = await post('/complete', { ...asked, tools }, { generate }).expect(200);
     expect(response.body).toEqual({
       content: '',
       model: 'quality',
@@ -59,49 +59,55 @@ describe('POST /complete', () => {
   });
 
   test('leaves out reasoning and says when there is no text after it', async () => {
-    const response = await post(
-      '/complete',
-      asked,
-      playing([
+    const response = await post('/complete', asked, {
+      generate: playing([
         { type: 'reasoning', index: 0, text: 'Hmm' },
         { type: 'finish', index: 0, reason: 'length' },
       ]),
-    );
+    });
     expect(response.body).toMatchObject({ content: '', tool_calls: [], finish_reason: 'length' });
   });
 
   test('accepts the other fields of chat completions, but only one choice', async () => {
     const generate = saying('x');
-    await post('/complete', { ...asked, max_tokens: 5, n: 3, stream: true, tools: null }, generate).expect(
-      200,
-    );
+    await post(
+      '/complete',
+      { ...asked, max_tokens: 5, n: 3, stream: true, tools: null },
+      { generate },
+    ).expect(200);
     expect(generate.requests[0]).toMatchObject({ n: 1, body: { messages, max_tokens: 5 } });
   });
 
   test('without tenant_id charges the key’s own tenant', async () => {
     const generate = saying('x');
-    await post('/complete', { model: 'fast', messages, tenant_id: null }, generate).expect(200);
+    await post('/complete', { model: 'fast', messages, tenant_id: null }, { generate }).expect(200);
     expect(generate.requests[0]!.tenant).toBeUndefined();
   });
 
   test.each(UNAVAILABLE)('%s is 503 and the one sentence that its clients know', async (code) => {
-    const response = await post('/complete', asked, failing(new LMServError(code, 'inner'))).expect(503);
+    const response = await post('/complete', asked, {
+      generate: failing(new LMServError(code, 'inner')),
+    }).expect(503);
     expect(response.body).toEqual({ error: 'All providers unavailable' });
   });
 
   test('a failure during the reply is an error without text', async () => {
     const broken = failing(new LMServError('generation_failed'), events('Hi')[1]!);
-    const response = await post('/complete', asked, broken).expect(503);
+    const response = await post('/complete', asked, { generate: broken }).expect(503);
     expect(response.body).toEqual({ error: 'All providers unavailable' });
   });
 
   test('a used-up budget is 429 budget_exceeded', async () => {
-    const response = await post('/complete', asked, failing(new LMServError('budget_exceeded'))).expect(429);
+    const response = await post('/complete', asked, {
+      generate: failing(new LMServError('budget_exceeded')),
+    }).expect(429);
     expect(response.body.error).toMatchObject({ code: 'budget_exceeded', type: 'insufficient_quota' });
   });
 
   test('an internal error is 500, not an unavailable provider', async () => {
-    const response = await post('/complete', asked, failing(new TypeError('secret'))).expect(500);
+    const response = await post('/complete', asked, { generate: failing(new TypeError('secret')) }).expect(
+      500,
+    );
     expect(response.body.error).toEqual({
       message: 'Internal error',
       type: 'server_error',
@@ -133,9 +139,9 @@ describe.each(['/complete', '/complete/stream'])('a body that is wrong, %s', (pa
 describe('POST /complete/stream', () => {
   test('sends a line for each piece of text, then done', async () => {
     const generate = saying('Hi', ' there\n');
-    const response = await post('/complete/stream', asked, generate).expect(200);
+    const response = await post('/complete/stream', asked, { generate }).expect(200);
     expect(response.headers['content-type']).toBe('application/x-ndjson');
-    expect(ndjson(response.text)).toEqual([
+    expect(lines(response)).toEqual([
       { type: 'chunk', text: 'Hi' },
       { type: 'chunk', text: ' there\n' },
       { type: 'done' },
@@ -146,37 +152,41 @@ describe('POST /complete/stream', () => {
   test.each<FinishReason>(['length', 'content_filter'])(
     'has the finish reason %s in its last line',
     async (reason) => {
-      const response = await post('/complete/stream', asked, playing([{ type: 'finish', index: 0, reason }]));
-      expect(ndjson(response.text)).toEqual([{ type: 'done', finish_reason: reason }]);
+      const response = await post('/complete/stream', asked, {
+        generate: playing([{ type: 'finish', index: 0, reason }]),
+      });
+      expect(lines(response)).toEqual([{ type: 'done', finish_reason: reason }]);
     },
   );
 
   test('leaves out reasoning', async () => {
     const thinking = playing([{ type: 'reasoning', index: 0, text: 'Hmm' }, ...events('Hi')]);
-    const response = await post('/complete/stream', asked, thinking);
-    expect(ndjson(response.text)).toEqual([{ type: 'chunk', text: 'Hi' }, { type: 'done' }]);
+    const response = await post('/complete/stream', asked, { generate: thinking });
+    expect(lines(response)).toEqual([{ type: 'chunk', text: 'Hi' }, { type: 'done' }]);
   });
 
   test.each(UNAVAILABLE)('%s before the first token is an error line with status 200', async (code) => {
-    const response = await post('/complete/stream', asked, failing(new LMServError(code, 'inner'))).expect(
-      200,
-    );
+    const response = await post('/complete/stream', asked, {
+      generate: failing(new LMServError(code, 'inner')),
+    }).expect(200);
     expect(response.headers['content-type']).toBe('application/x-ndjson');
-    expect(ndjson(response.text)).toEqual([{ type: 'error', message: 'All providers unavailable' }]);
+    expect(lines(response)).toEqual([{ type: 'error', message: 'All providers unavailable' }]);
   });
 
   test('a failure during the stream ends with an error line and no done', async () => {
     const broken = failing(new LMServError('generation_failed'), ...events('Hi').slice(0, 2));
-    const response = await post('/complete/stream', asked, broken).expect(200);
-    expect(ndjson(response.text)).toEqual([
+    const response = await post('/complete/stream', asked, { generate: broken }).expect(200);
+    expect(lines(response)).toEqual([
       { type: 'chunk', text: 'Hi' },
       { type: 'error', message: 'All providers unavailable' },
     ]);
   });
 
   test('a client error keeps its message and code', async () => {
-    const response = await post('/complete/stream', asked, failing(new LMServError('budget_exceeded')));
-    expect(ndjson(response.text)).toEqual([
+    const response = await post('/complete/stream', asked, {
+      generate: failing(new LMServError('budget_exceeded')),
+    });
+    expect(lines(response)).toEqual([
       { type: 'error', message: ERRORS.budget_exceeded.message, code: 'budget_exceeded' },
     ]);
   });

@@ -1,5 +1,4 @@
-import { saying } from '../../support/app.js';
-import { post } from './post.js';
+import { post, saying } from '../../support/app.js';
 
 /** A field that constrains the form of a reply is applied or refused, never ignored. */
 
@@ -42,10 +41,10 @@ test.each<[object, { chat: object; raw: object }]>([
   [{ structured_outputs: { choice: ['yes', 'no "\\\n'] } }, { chat: asChoice, raw: asChoice }],
 ])('%j is applied to chats, raw prompts and /execute', async (fields, { chat, raw }) => {
   const generate = saying('{}');
-  await post(CHAT, { messages, ...fields }, generate).expect(200);
-  await post('/complete', { model: 'm', messages, ...fields }, generate).expect(200);
-  await post(RAW, { prompt: 'a', ...fields }, generate).expect(200);
-  await post('/execute', { prompt: 'hi', config: { model_params: fields } }, generate).expect(200);
+  await post(CHAT, { messages, ...fields }, { generate }).expect(200);
+  await post('/complete', { model: 'm', messages, ...fields }, { generate }).expect(200);
+  await post(RAW, { prompt: 'a', ...fields }, { generate }).expect(200);
+  await post('/execute', { prompt: 'hi', config: { model_params: fields } }, { generate }).expect(200);
   const [a, b, c, d] = generate.requests.map(({ body }) => body);
   expect(a).toEqual({ messages, ...chat });
   expect(b).toEqual({ messages, ...chat });
@@ -84,7 +83,7 @@ test.each<[string, object]>([
     [RAW, { prompt: 'a' }],
   ] as const) {
     const generate = saying('x');
-    const { body: reply } = await post(path, { ...body, ...fields }, generate).expect(400);
+    const { body: reply } = await post(path, { ...body, ...fields }, { generate }).expect(400);
     expect(reply.error).toMatchObject({ code: 'invalid_value', param });
     expect(generate.requests).toEqual([]);
   }
@@ -96,7 +95,7 @@ test.each<[string, object]>([
 describe('next to tools', () => {
   const sent = async (fields: object) => {
     const generate = saying('x');
-    await post(CHAT, { messages, tools, ...fields }, generate).expect(200);
+    await post(CHAT, { messages, tools, ...fields }, { generate }).expect(200);
     return generate.requests[0]!.body;
   };
   const forms = [{ response_format: format }, OBJECT, { json_schema: schema }, { guided_json: schema }];
@@ -196,7 +195,7 @@ describe('a schema that nobody can read is 400 and names the tool', () => {
   ])('and %j is taken', async (parameters, kept = parameters) => {
     const generate = saying('x');
     const list = [{ type: 'function', function: { name: 'f', parameters } }];
-    await post(CHAT, { messages, tools: list }, generate).expect(200);
+    await post(CHAT, { messages, tools: list }, { generate }).expect(200);
     const [tool] = generate.requests[0]!.body.tools as any[];
     expect(tool.function.parameters ?? {}).toEqual(kept);
   });

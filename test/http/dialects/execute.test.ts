@@ -1,9 +1,8 @@
 import { ERRORS, LMServError, type ErrorCode } from '../../../src/errors.js';
 import request from 'supertest';
-import { events, failing, KEY, playing, saying, testApp } from '../../support/app.js';
+import { events, failing, KEY, playing, post, saying, testApp } from '../../support/app.js';
 import { routes } from '../../../src/http/routes.js';
 import { loadConfig } from '../../../src/config/load.js';
-import { post } from './post.js';
 
 const asked = { prompt: 'Hello' };
 
@@ -46,7 +45,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
 describe('POST /execute', () => {
   test('serves a prompt alone with all defaults', async () => {
     const generate = saying('Hi', ' there');
-    const response = await post('/execute', asked, generate).expect(200);
+    const response = await post('/execute', asked, { generate }).expect(200);
     expect(response.body).toEqual({
       content: 'Hi there',
       model: 'test-model',
@@ -82,7 +81,7 @@ describe('POST /execute', () => {
         max_tokens: 9,
       },
     };
-    const response = await post('/execute', { prompt: 'Hello', config }, generate).expect(200);
+    const response = await post('/execute', { prompt: 'Hello', config }, { generate }).expect(200);
     expect(response.body.metadata).toEqual({ max_depth: 0 });
     expect(generate.requests[0]).toMatchObject({ model: 'fast', deadlineMs: 1500 });
     expect(generate.requests[0]!.body).toEqual({
@@ -97,12 +96,12 @@ describe('POST /execute', () => {
 
   test('leaves out reasoning and returns the finish reason', async () => {
     const thinking = failing(new LMServError('generation_failed'));
-    await post('/execute', asked, thinking).expect(500);
+    await post('/execute', asked, { generate: thinking }).expect(500);
     const silent = playing([
       { type: 'reasoning', index: 0, text: 'Hmm' },
       { type: 'finish', index: 0, reason: 'length' },
     ]);
-    const response = await post('/execute', asked, silent);
+    const response = await post('/execute', asked, { generate: silent });
     expect(response.body).toMatchObject({ content: '', finish_reason: 'length' });
   });
 });
@@ -114,7 +113,7 @@ describe('a server with profiles', () => {
   test('serves the built-in profile', async () => {
     const generate = saying('x');
     const body = { ...asked, config: { model_name: 'custodian-triage-balanced', temperature: 0 } };
-    const response = await post('/execute', body, generate, { routes: strict }).expect(200);
+    const response = await post('/execute', body, { generate, routes: strict }).expect(200);
     expect(response.body.metadata).toEqual({ max_depth: 2 });
     expect(generate.requests[0]).toMatchObject({
       provider: 'openrouter',
@@ -125,7 +124,7 @@ describe('a server with profiles', () => {
 
   test('that are strict refuses other names with 500 unknown_profile', async () => {
     const body = { ...asked, config: { model_name: 'gpt-5' } };
-    const response = await post('/execute', body, saying('x'), { routes: strict }).expect(500);
+    const response = await post('/execute', body, { generate: saying('x'), routes: strict }).expect(500);
     expect(response.body).toEqual({
       error: 'unknown_profile',
       message: 'There is no such profile or model',
@@ -180,7 +179,7 @@ describe('errors', () => {
 
   test.each(Object.entries(MAPPING))('%s', async (code, [status, error, type]) => {
     const failure = new LMServError(code as ErrorCode);
-    const response = await post('/execute', asked, failing(failure)).expect(status);
+    const response = await post('/execute', asked, { generate: failing(failure) }).expect(status);
     expect(response.body).toEqual({ error, message: failure.message, type });
     const retryAfter = status === 503 ? '1' : undefined;
     expect(response.headers['retry-after']).toBe(retryAfter);
@@ -188,21 +187,23 @@ describe('errors', () => {
 
   test('include the provider’s own status', async () => {
     const failure = new LMServError('provider_api_error', undefined, { providerStatus: 418 });
-    const response = await post('/execute', asked, failing(failure)).expect(502);
+    const response = await post('/execute', asked, { generate: failing(failure) }).expect(502);
     expect(response.body.provider_status).toBe(418);
   });
 
   test('contain no credentials', async () => {
     const message =
       'GET https://x.example/v1?key=CANARY1&b=1 with Authorization: Bearer CANARY2 said sk-CANARY3CANARY3';
-    const response = await post('/execute', asked, failing(new LMServError('provider_api_error', message)));
+    const response = await post('/execute', asked, {
+      generate: failing(new LMServError('provider_api_error', message)),
+    });
     expect(response.text).not.toContain('CANARY');
     expect(response.body.message).toContain('?key=[redacted]&b=1');
   });
 
   test('are returned for a failure during the reply, instead of a shorter text', async () => {
     const broken = failing(new LMServError('provider_timeout'), ...events('Hi').slice(0, 2));
-    const response = await post('/execute', asked, broken).expect(504);
+    const response = await post('/execute', asked, { generate: broken }).expect(504);
     expect(response.body).not.toHaveProperty('content');
   });
 });

@@ -1,6 +1,5 @@
-import { playing, saying } from '../../support/app.js';
+import { playing, post, saying } from '../../support/app.js';
 import { sseData } from '../../support/exchange.js';
-import { post } from './post.js';
 
 /** Values at the ends of their ranges, and those that mean "not set" or "off" in one API or another. */
 
@@ -63,7 +62,7 @@ const EMPTIES: [string, unknown][] = [
 describe.each(ROUTES)('%s', (path, body, plain) => {
   test.each(EMPTIES)('%s: %j is not set', async (name, value) => {
     const generate = saying('x');
-    await post(path, { ...body, [name]: value }, generate).expect(200);
+    await post(path, { ...body, [name]: value }, { generate }).expect(200);
     expect(generate.requests[0]!.body).toEqual(plain);
   });
 
@@ -110,7 +109,7 @@ describe.each(ROUTES)('%s', (path, body, plain) => {
     ],
   ])('%s: %j is taken', async (name, value, kept = value) => {
     const generate = saying('x');
-    await post(path, { ...body, [name]: value }, generate).expect(200);
+    await post(path, { ...body, [name]: value }, { generate }).expect(200);
     expect(generate.requests[0]!.body).toEqual({ ...plain, [name]: kept });
   });
 
@@ -169,7 +168,7 @@ describe('chat completions', () => {
     ['prediction', null],
   ])('%s: %j is not set', async (name, value) => {
     const generate = saying('x');
-    await post(CHAT, { messages, [name]: value }, generate).expect(200);
+    await post(CHAT, { messages, [name]: value }, { generate }).expect(200);
     expect(generate.requests[0]).toEqual({ kind: 'chat', n: 1, body: { messages } });
   });
 
@@ -177,9 +176,9 @@ describe('chat completions', () => {
     'the effort %s reaches the model, also from /execute',
     async (effort) => {
       const generate = saying('x');
-      await post(CHAT, { messages, reasoning_effort: effort }, generate).expect(200);
+      await post(CHAT, { messages, reasoning_effort: effort }, { generate }).expect(200);
       const config = { model_params: { reasoning_effort: effort } };
-      await post('/execute', { prompt: 'hi', config }, generate).expect(200);
+      await post('/execute', { prompt: 'hi', config }, { generate }).expect(200);
       for (const { body } of generate.requests) expect(body.reasoning_effort).toBe(effort);
     },
   );
@@ -196,8 +195,8 @@ describe('chat completions', () => {
       [2, 2],
     ] as const) {
       const asked = { messages, logprobs: true, top_logprobs: tops };
-      const { body } = await post(CHAT, asked, script).expect(200);
-      const chunks = sseData((await post(CHAT, { ...asked, stream: true }, script)).text);
+      const { body } = await post(CHAT, asked, { generate: script }).expect(200);
+      const chunks = sseData((await post(CHAT, { ...asked, stream: true }, { generate: script })).text);
       for (const { logprobs } of [body.choices[0], chunks[1].choices[0]])
         expect(logprobs.content[0].top_logprobs).toEqual(top_logprobs.slice(0, count));
     }
@@ -214,7 +213,7 @@ describe('chat completions', () => {
   test('tools need no type and no parameters', async () => {
     const generate = saying('x');
     const bare = [{ function: { name: 'f', parameters: [], description: null } }];
-    await post(CHAT, { messages, tools: bare }, generate).expect(200);
+    await post(CHAT, { messages, tools: bare }, { generate }).expect(200);
     expect(generate.requests[0]!.body.tools).toEqual([{ type: 'function', function: { name: 'f' } }]);
   });
 });
@@ -230,20 +229,22 @@ describe('completions', () => {
     ['model', ''],
   ])('%s: %j is not set', async (name, value) => {
     const generate = saying('x');
-    await post('/v1/completions', { prompt: 'a', [name]: value }, generate).expect(200);
+    await post('/v1/completions', { prompt: 'a', [name]: value }, { generate }).expect(200);
     expect(generate.requests[0]).toEqual({ kind: 'raw', n: 1, body: { prompt: 'a' } });
   });
 
   test('best_of may be n', async () => {
     const script = playing([0, 1].map((index) => ({ type: 'finish', index, reason: 'stop' })));
-    await post('/v1/completions', { prompt: 'a', n: 2, best_of: 2 }, script).expect(200);
-    await post('/v1/completions', { prompt: 'a', n: 2, best_of: 3 }, script).expect(400);
+    await post('/v1/completions', { prompt: 'a', n: 2, best_of: 2 }, { generate: script }).expect(200);
+    await post('/v1/completions', { prompt: 'a', n: 2, best_of: 3 }, { generate: script }).expect(400);
   });
 
   test('logprobs: 0 gives the tokens’ own, without alternatives', async () => {
     const logprobs = [{ token: 'a', logprob: -1, top_logprobs: [{ token: 'b', logprob: -2 }] }];
     const script = playing([{ type: 'text', index: 0, text: 'a', logprobs }]);
-    const { body } = await post('/v1/completions', { prompt: 'x', logprobs: 0 }, script).expect(200);
+    const { body } = await post('/v1/completions', { prompt: 'x', logprobs: 0 }, { generate: script }).expect(
+      200,
+    );
     expect(body.choices[0].logprobs).toMatchObject({
       tokens: ['a'],
       token_logprobs: [-1],
@@ -263,7 +264,7 @@ test.each([
   const generate = saying('x');
   const withTokens = (value: unknown) => {
     const field = { max_tokens: value };
-    return post(path, 'config' in body ? { ...body, config: field } : { ...body, ...field }, generate);
+    return post(path, 'config' in body ? { ...body, config: field } : { ...body, ...field }, { generate });
   };
   await withTokens(null).expect(200);
   expect(generate.requests[0]!.body.max_tokens).toBe(limit);
@@ -301,11 +302,11 @@ test.each<[string, object]>([
   ],
   ['/complete', { model: 'm', messages, tenant_id: null, tools: [], tool_choice: null, functions: null }],
 ])('%s takes unset fields: %j', async (path, body) => {
-  await post(path, body, saying('x')).expect(200);
+  await post(path, body, { generate: saying('x') }).expect(200);
 });
 
 test('an unset field of the tools is no constraint', async () => {
   const generate = saying('x');
-  await post(CHAT, { messages, tools, tool_choice: null }, generate).expect(200);
+  await post(CHAT, { messages, tools, tool_choice: null }, { generate }).expect(200);
   expect(generate.requests[0]!.body).toEqual({ messages, tools });
 });

@@ -1,5 +1,4 @@
-import { saying } from '../../support/app.js';
-import { post } from './post.js';
+import { post, saying } from '../../support/app.js';
 
 /** What clients and agents keep of a conversation and send again: each shape is served, and no word of it is lost. */
 
@@ -17,7 +16,7 @@ const calling = (...calls: object[]) => ({ role: 'assistant', content: null, too
 /** The messages that reach the backend. */
 async function sent(...messages: object[]): Promise<any[]> {
   const generate = saying('x');
-  await post(CHAT, { messages }, generate).expect(200);
+  await post(CHAT, { messages }, { generate }).expect(200);
   return generate.requests[0]!.body.messages as any[];
 }
 
@@ -213,8 +212,8 @@ test.each(['a\0b', 'a\ud83d', '\udc00b'])(
 
 test('/complete takes back its own reply', async () => {
   const asked = { model: 'm', messages: [user] };
-  const { body } = await post('/complete', asked, saying('Hi')).expect(200);
+  const { body } = await post('/complete', asked, { generate: saying('Hi') }).expect(200);
   const { content, tool_calls } = body as { content: string; tool_calls: [] };
   const turn = { role: 'assistant', content, tool_calls };
-  await post('/complete', { ...asked, messages: [user, turn, user] }, saying('x')).expect(200);
+  await post('/complete', { ...asked, messages: [user, turn, user] }, { generate: saying('x') }).expect(200);
 });

@@ -1,7 +1,6 @@
 import type { FinishReason } from '../../../src/contract.js';
 import { LMServError } from '../../../src/errors.js';
-import { failing, playing, saying } from '../../support/app.js';
-import { post } from './post.js';
+import { failing, playing, post, saying } from '../../support/app.js';
 
 const email = { task: 'classify_email', input: { subject: 'Offer', body: 'Buy now' } };
 const schema = {
@@ -20,7 +19,7 @@ const saysAndEnds = (text: string, reason: FinishReason) =>
 describe('the prompt form of POST /llm', () => {
   test('sends the prompt unchanged, with the defaults', async () => {
     const generate = saying('a', 'b');
-    const response = await post('/llm', { prompt: 'Once upon' }, generate).expect(200);
+    const response = await post('/llm', { prompt: 'Once upon' }, { generate }).expect(200);
     expect(response.body.completion).toBe('ab');
     expect(generate.requests[0]).toEqual({
       kind: 'raw',
@@ -32,7 +31,7 @@ describe('the prompt form of POST /llm', () => {
 
   test('a failure is 500 with the worker’s stderr', async () => {
     const failure = new LMServError('generation_failed', undefined, { stderr: 'out of memory' });
-    const response = await post('/llm', { prompt: 'x' }, failing(failure)).expect(500);
+    const response = await post('/llm', { prompt: 'x' }, { generate: failing(failure) }).expect(500);
     expect(response.body.error).toMatchObject({ code: 'generation_failed', stderr: 'out of memory' });
   });
 });
@@ -50,7 +49,7 @@ describe('the task form of POST /llm', () => {
       schema: null,
       priority: null,
     };
-    const response = await post('/llm', body, generate).expect(200);
+    const response = await post('/llm', body, { generate }).expect(200);
     expect(response.body).toEqual({
       task: 'chat_completion',
       provider: 'local',
@@ -68,7 +67,7 @@ describe('the task form of POST /llm', () => {
 
   test('the defaults are local, temperature 0 and 800 tokens', async () => {
     const generate = saying('x');
-    const response = await post('/llm', { task: 'chat_completion', input: { prompt: 'a' } }, generate);
+    const response = await post('/llm', { task: 'chat_completion', input: { prompt: 'a' } }, { generate });
     expect(response.body.provider).toBe('local');
     expect(generate.requests[0]!.body).toMatchObject({ temperature: 0, max_tokens: 800 });
     expect(generate.requests[0]!.provider).toBeUndefined();
@@ -76,7 +75,7 @@ describe('the task form of POST /llm', () => {
 
   test('classify_email with a schema constrains the reply and parses it', async () => {
     const generate = saying('{"category":', '"spam"}');
-    const response = await post('/llm', { ...email, schema }, generate).expect(200);
+    const response = await post('/llm', { ...email, schema }, { generate }).expect(200);
     expect(response.body).toMatchObject({ task: 'classify_email', result: { category: 'spam' } });
     const { messages, response_format } = generate.requests[0]!.body as unknown as {
       messages: { role: string; content: string }[];
@@ -92,23 +91,25 @@ describe('the task form of POST /llm', () => {
   test('parse_price_list without a schema accepts any object', async () => {
     const generate = saying('```json\n{"items":[]}\n```\n');
     const body = { task: 'parse_price_list', input: { text: 'Nuts 3.50' } };
-    const response = await post('/llm', body, generate).expect(200);
+    const response = await post('/llm', body, { generate }).expect(200);
     expect(response.body.result).toEqual({ items: [] });
     expect(generate.requests[0]!.body.response_format).toEqual({ type: 'json_object' });
   });
 
   test('chat_completion with a schema returns the parsed value', async () => {
     const body = { task: 'chat_completion', input: { prompt: 'a' }, schema: { type: 'array' } };
-    const response = await post('/llm', body, saying('[1]')).expect(200);
+    const response = await post('/llm', body, { generate: saying('[1]') }).expect(200);
     expect(response.body.result).toEqual([1]);
   });
 
   test('provider cloud uses the remote with that name and is 500 configuration_error without one', async () => {
     const generate = saying('x');
     const body = { task: 'chat_completion', input: { prompt: 'a' }, provider: 'cloud' };
-    expect((await post('/llm', body, generate).expect(200)).body.provider).toBe('cloud');
+    expect((await post('/llm', body, { generate }).expect(200)).body.provider).toBe('cloud');
     expect(generate.requests[0]!.provider).toBe('cloud');
-    const response = await post('/llm', body, failing(new LMServError('configuration_error'))).expect(500);
+    const response = await post('/llm', body, {
+      generate: failing(new LMServError('configuration_error')),
+    }).expect(500);
     expect(response.body.error.code).toBe('configuration_error');
   });
 
@@ -122,7 +123,9 @@ describe('the task form of POST /llm', () => {
     [null, undefined],
   ])('priority %p is %p in the queue', async (priority, expected) => {
     const generate = saying('x');
-    await post('/llm', { task: 'chat_completion', input: { prompt: 'a' }, priority }, generate).expect(200);
+    await post('/llm', { task: 'chat_completion', input: { prompt: 'a' }, priority }, { generate }).expect(
+      200,
+    );
     expect(generate.requests[0]!.priority).toBe(expected);
   });
 
@@ -134,12 +137,16 @@ describe('the task form of POST /llm', () => {
     ['is no object, without a schema', undefined, '["spam"]'],
     ['is empty', schema, ''],
   ])('a reply that %s is 502 invalid_response', async (_name, given, text) => {
-    const response = await post('/llm', { ...email, schema: given }, saying(text)).expect(502);
+    const response = await post('/llm', { ...email, schema: given }, { generate: saying(text) }).expect(502);
     expect(response.body.error.code).toBe('invalid_response');
   });
 
   test('the error for a reply that was cut says so', async () => {
-    const response = await post('/llm', { ...email, schema }, saysAndEnds('{"categ', 'length')).expect(502);
+    const response = await post(
+      '/llm',
+      { ...email, schema },
+      { generate: saysAndEnds('{"categ', 'length') },
+    ).expect(502);
     expect(response.body.error.message).toContain('max_tokens');
   });
 
@@ -158,7 +165,7 @@ describe('the task form of POST /llm', () => {
     ['max_tokens', { ...email, max_tokens: 0 }],
   ])('an invalid %s is 400 that names it', async (param, body) => {
     const generate = saying('x');
-    const response = await post('/llm', body, generate).expect(400);
+    const response = await post('/llm', body, { generate }).expect(400);
     expect(response.body.error).toMatchObject({ code: 'invalid_value', param });
     expect(generate.requests).toHaveLength(0);
   });

@@ -1,6 +1,5 @@
-import { playing, saying } from '../../support/app.js';
+import { playing, post, saying } from '../../support/app.js';
 import { sseData } from '../../support/exchange.js';
-import { post } from './post.js';
 
 /** `prompt` of /v1/completions: one or several, as texts or token ids. */
 
@@ -16,7 +15,7 @@ test.each<[unknown, unknown]>([
   [[[1, 2]], [1, 2]],
 ])('%j is one prompt', async (prompt, sent) => {
   const generate = saying('x');
-  await post(RAW, { prompt }, generate).expect(200);
+  await post(RAW, { prompt }, { generate }).expect(200);
   expect(generate.requests).toEqual([{ kind: 'raw', n: 1, body: { prompt: sent } }]);
 });
 
@@ -32,12 +31,15 @@ test.each<[unknown[], number]>([
       { type: 'finish' as const, index, reason: 'stop' as const },
     ]).flat(),
   );
-  const { body } = await post(RAW, { prompt, n }, script).expect(200);
+  const { body } = await post(RAW, { prompt, n }, { generate: script }).expect(200);
   expect(body.choices.map((choice: any) => [choice.index, choice.text])).toEqual(
     Array.from({ length: total }, (_, index) => [index, `t${index}`]),
   );
   expect(script.requests).toEqual([{ kind: 'raw', n: total, prompts: prompt, body: {} }]);
-  const streamed = sseData((await post(RAW, { prompt, n, stream: true }, script)).text).slice(0, -1);
+  const streamed = sseData((await post(RAW, { prompt, n, stream: true }, { generate: script })).text).slice(
+    0,
+    -1,
+  );
   expect(new Set(streamed.map((chunk) => chunk.choices[0].index)).size).toBe(total);
 });
 

@@ -1,22 +1,16 @@
-import { execFile, spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { EventEmitter, on, once } from 'node:events';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
-import { ROOT } from '../../../src/config/root.js';
+import { CLI, compile } from '../../harness/server-process.js';
 import { emptyFolder } from '../../support/folder.js';
 
-export const CLI = join(ROOT, 'dist/src/cli.js');
+export { CLI };
 export const KEY = 'service-test-key';
 
 /** The working folder of the programs, and their data folder. */
 export const folder = emptyFolder();
 
-// Compiles what is not compiled yet: seconds, unless the machine is busy.
-beforeAll(
-  () => promisify(execFile)(process.execPath, [join(ROOT, 'scripts/bootstrap.mjs'), 'build']),
-  300_000,
-);
+beforeAll(compile, 300_000);
 
 const programs: Program[] = [];
 afterEach(() => Promise.all(programs.splice(0).map((program) => program.kill())));

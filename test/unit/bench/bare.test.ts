@@ -1,6 +1,6 @@
-import { createServer, type Server } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { bareServer } from '../../../bench/targets/bare-server.js';
-import { HttpServer } from '../../harness/http-server.js';
+import { serve } from '../../support/fake-server.js';
 
 const WORKER = [
   ': ping\n\n',
@@ -11,23 +11,19 @@ const WORKER = [
   'data: [DONE]\n\n',
 ].join('');
 
-const servers: HttpServer[] = [];
-afterEach(() => Promise.all(servers.splice(0).map((server) => server.stop())));
-
-async function listening(server: Server): Promise<string> {
-  servers.push(await HttpServer.start(server));
-  return `${servers.at(-1)!.url}/`;
+/** Asks bare in front of this worker. */
+async function ask(worker: RequestListener): Promise<Response> {
+  const url = await serve(bareServer(`${await serve(worker)}/`));
+  return fetch(url, { method: 'POST', body: '{"model":"m"}' });
 }
-
-const ask = (url: string) => fetch(url, { method: 'POST', body: '{"model":"m"}' });
 
 test('bare encodes each event of a worker as LMServ does, no matter where the worker’s bytes are cut', async () => {
   const bytes = Buffer.from(WORKER);
   const at = bytes.indexOf(0xc3) + 1;
-  const worker = createServer((_, response) => {
-    response.write(bytes.subarray(0, at), () => setImmediate(() => response.end(bytes.subarray(at))));
+  const response = await ask((_, worker) => {
+    worker.write(bytes.subarray(0, at), () => setImmediate(() => worker.end(bytes.subarray(at))));
   });
-  const reply = await (await ask(await listening(bareServer(await listening(worker))))).text();
+  const reply = await response.text();
   const events = reply.split('\n\n').map((event) => event.replace('data: ', ''));
   expect(events.slice(-2)).toEqual(['[DONE]', '']);
   const chunk = (delta: object, reason: string | null) => ({
@@ -45,11 +41,10 @@ test('bare encodes each event of a worker as LMServ does, no matter where the wo
 });
 
 test('bare breaks off a reply whose worker breaks off', async () => {
-  const worker = createServer((_, response) => {
-    response.write('data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n', () =>
-      response.destroy(),
+  const response = await ask((_, worker) => {
+    worker.write('data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n', () =>
+      worker.destroy(),
     );
   });
-  const response = await ask(await listening(bareServer(await listening(worker))));
   await expect(response.text()).rejects.toThrow();
 });

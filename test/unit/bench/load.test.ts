@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { runJob, tokenCounter } from '../../../bench/load/job.js';
-import { HttpServer } from '../../harness/http-server.js';
+import { serve } from '../../support/fake-server.js';
 
 const EVENT = 'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n';
 const END = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n';
@@ -8,16 +8,7 @@ const END = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}
 /** Runs a job of that many replies against a fake server. */
 async function load(answer: RequestListener, replies: number, streams: number) {
   const bodies = Array.from({ length: replies }, (_, index) => `body ${index}`);
-  return withServer(answer, (url) => runJob({ url, headers: {}, bodies, streams, format: 'sse' }));
-}
-
-async function withServer<T>(listener: RequestListener, task: (url: string) => Promise<T>): Promise<T> {
-  const server = await HttpServer.start(listener);
-  try {
-    return await task(`${server.url}/`);
-  } finally {
-    await server.stop();
-  }
+  return runJob({ url: `${await serve(answer)}/`, headers: {}, bodies, streams, format: 'sse' });
 }
 
 test('as many replies run at a time as there are streams, and each body is sent once', async () => {
@@ -51,16 +42,15 @@ test('each body is sent with its own key', async () => {
       .on('data', (text: string) => seen.push(`${text} ${String(request.headers['x-api-key'])}`));
     request.on('end', () => response.end(EVENT + END));
   };
-  await withServer(listener, (url) =>
-    runJob({
-      url,
-      headers: { 'x-api-key': 'all' },
-      bodies: ['a', 'b'],
-      keys: ['1', '2'],
-      streams: 1,
-      format: 'sse',
-    }),
-  );
+  const url = `${await serve(listener)}/`;
+  await runJob({
+    url,
+    headers: { 'x-api-key': 'all' },
+    bodies: ['a', 'b'],
+    keys: ['1', '2'],
+    streams: 1,
+    format: 'sse',
+  });
   expect(seen).toEqual(['a 1', 'b 2']);
 });
 

@@ -1,14 +1,10 @@
 import type { RequestListener } from 'node:http';
 import { exchange, type Exchange, type Manner } from '../../chaos/exchange.js';
-import { HttpServer } from '../../harness/http-server.js';
-
-let server: HttpServer;
-
-afterEach(() => server.stop());
+import { serve } from '../../support/fake-server.js';
 
 async function ask(listener: RequestListener, manner?: Manner): Promise<Exchange> {
-  server = await HttpServer.start(listener);
-  return exchange(server.port, { method: 'POST', path: '/', body: 'a body' }, manner);
+  const port = Number(new URL(await serve(listener)).port);
+  return exchange(port, { method: 'POST', path: '/', body: 'a body' }, manner);
 }
 
 const streams: RequestListener = (_, response) => {

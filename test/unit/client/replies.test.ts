@@ -11,13 +11,14 @@ import {
   sse,
   type Reply,
 } from '../../support/fake-server.js';
+import { fakeTimeouts } from '../../support/clock.js';
 import { clientOf as clientFor, collect, drain, failure } from './helpers.js';
 
 /** Also keeps the client's warnings. */
-async function clientOf(reply: Reply, timeoutSecs = 60) {
+async function clientOf(reply: Reply) {
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
-  return { ...(await clientFor(reply, { timeoutSecs, warn })), warnings };
+  return { ...(await clientFor(reply, { timeoutSecs: 60, warn })), warnings };
 }
 
 const hello = [delta('Hello'), delta(' world.')];
@@ -33,6 +34,7 @@ describe('a stream is whole', () => {
     ['without a finish reason', sse(...hello, done)],
     ['with events without data', sse('data:\n\n', hello[0]!, 'data: \n\n', hello[1]!, finish('stop'), done)],
     ['with content in parts', sse(content([{ type: 'text', text: 'Hello' }]), content([' world.']), done)],
+    ['with content that is one part', sse(content({ text: 'Hello' }), content(' world.'), done)],
     ['with reasoning among its parts', sse(content([{ type: 'thinking', thinking: [] }]), ...hello, done)],
     ['with an empty reason', sse(...hello, finish(''), finish('stop'), done)],
   ])('%s', async (_form, reply) => {
@@ -45,8 +47,13 @@ describe('a stream is whole', () => {
     const { client } = await clientOf((response) => {
       openSse(response);
       response.write(delta('Hello') + finish('stop'));
-    }, 0.05);
-    expect(await collect(client.stream('hi'))).toEqual(['Hello']);
+    });
+    const pieces = client.stream('hi')[Symbol.asyncIterator]();
+    expect(await pieces.next()).toEqual({ value: 'Hello', done: false });
+    const jest = fakeTimeouts();
+    const next = pieces.next();
+    await jest.advanceTimersByTimeAsync(60_000);
+    expect(await next).toEqual({ value: undefined, done: true });
   });
 });
 
@@ -84,7 +91,7 @@ test.each([
   expect(streamed.warnings).toEqual(expected);
 });
 
-test.each([[[{ type: 'image_url', image_url: {} }]], [{ text: 'x' }], [42]])(
+test.each([[[{ type: 'image_url', image_url: {} }]], [[{ type: 'text' }]], [42]])(
   'content %j is an error, not skipped',
   async (value) => {
     const whole = json(200, { choices: [{ message: { content: value }, finish_reason: 'stop' }] });

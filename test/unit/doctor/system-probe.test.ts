@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { systemProbe } from '../../../src/doctor/probe.js';
-import { serve, stop } from '../../support/fake-server.js';
+import { HttpServer } from '../../harness/http-server.js';
+import { serve } from '../../support/fake-server.js';
 import { newFolder } from '../../support/folder.js';
 
 const probe = systemProbe({ PATH: process.env.PATH, API_KEY: 'canary', CUDA_VISIBLE_DEVICES: '3' });
@@ -48,10 +48,10 @@ test('a device that never ends is not read', async () => {
 });
 
 test('tryListen reports a port in use and releases a free one', async () => {
-  const server = createServer();
-  const port = Number(new URL(await serve(server)).port);
+  const server = await HttpServer.start(() => undefined);
+  const { port } = server;
   expect(await probe.tryListen('127.0.0.1', port)).toBe('EADDRINUSE');
-  await stop(server);
+  await server.stop();
   expect(await probe.tryListen('127.0.0.1', port)).toBeUndefined();
   expect(await probe.tryListen('127.0.0.1', port)).toBeUndefined();
 });
@@ -74,5 +74,5 @@ test('getJson reads JSON for a key, and nothing where that is refused', async ()
 });
 
 test('getText does not wait for a server that says nothing', async () => {
-  expect(await probe.getText(`${await serve(createServer())}/`)).toBeUndefined();
+  expect(await probe.getText(`${await serve(() => undefined)}/`)).toBeUndefined();
 });

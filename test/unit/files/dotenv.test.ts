@@ -1,12 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readDotenv } from '../../../src/files/dotenv.js';
+import { emptyFolder } from '../../support/folder.js';
 
-let folder: string;
-
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-dotenv-'))));
-afterEach(() => rmSync(folder, { recursive: true }));
+const folder = emptyFolder();
 
 function read(content: string | Buffer) {
   const file = join(folder, '.env');

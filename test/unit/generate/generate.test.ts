@@ -2,7 +2,7 @@ import { LMServError } from '../../../src/errors.js';
 import { createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
 import type { ReplyEvent } from '../../../src/contract.js';
 import { pullFrom } from '../../support/pulled.js';
-import { backend as remote, FakeServer, streams } from '../backends/remote/helpers.js';
+import { answering, backend as remote, streams } from '../backends/remote/helpers.js';
 import { chat, context, fails, FakeBackend, FakeTimers, hangs, run, text } from './helpers.js';
 
 const limits = { default: 10, cap: 100 };
@@ -136,7 +136,7 @@ describe('a sink that throws', () => {
   });
 
   test('does not count against a provider', async () => {
-    const server = await FakeServer.start(streams());
+    const server = await answering(streams());
     const { backend: far, lines } = remote(server.url, { retries: { attempts: 2, budgetMs: 5_000 } });
     const member = { model: 'm', backend: far, maxTokens: limits };
     const generate = createGenerate(() => ({ members: [member] }));
@@ -146,6 +146,5 @@ describe('a sink that throws', () => {
     expect(far.status().ready).toBe(true);
     expect(lines).toEqual([]);
     expect(server.asked).toHaveLength(5);
-    await server.stop();
   });
 });

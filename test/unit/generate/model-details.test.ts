@@ -1,5 +1,6 @@
 import type { Backend, BackendStatus, Capability, ModelFacts } from '../../../src/contract.js';
-import { modelDetails, NO_CAP } from '../../../src/generate/model-details.js';
+import { NO_CAP } from '../../../src/generate/generate.js';
+import { modelDetails } from '../../../src/generate/model-details.js';
 
 const listed = (
   facts: ModelFacts | undefined,

@@ -1,11 +1,9 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheDir, CacheError, prepareCache } from '../../../src/install/early/lock.mjs';
+import { emptyFolder } from '../../support/folder.js';
 
-let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-cache-'))));
-afterEach(() => rmSync(folder, { recursive: true }));
+const folder = emptyFolder();
 
 test('LMSERV_CACHE_DIR precedes XDG_CACHE_HOME, which precedes the home folder', () => {
   expect(cacheDir({ LMSERV_CACHE_DIR: '/a', XDG_CACHE_HOME: '/b' })).toBe('/a');

@@ -1,16 +1,13 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspectModel } from '../../../src/install/models/inspect.js';
 import { ModelError } from '../../../src/install/models/spec.js';
+import { emptyFolder } from '../../support/folder.js';
 import { FILE } from '../doctor/fakes.js';
 import { gguf } from '../doctor/gguf-bytes.js';
 
-let folder: string;
+const folder = emptyFolder();
 const at = (name: string) => join(folder, name);
-
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'lmserv-inspect-'))));
-afterEach(() => rmSync(folder, { recursive: true }));
 
 const WHOLE = gguf([['general.architecture', 'string', 'llama']], { tensors: [0, 4096] });
 const whole = Buffer.concat([WHOLE, Buffer.alloc(8192)]);

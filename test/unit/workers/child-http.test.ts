@@ -1,13 +1,12 @@
 import { getEventListeners, once } from 'node:events';
-import { Agent, createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { Agent, type ServerResponse } from 'node:http';
 import { ReplyFlow } from '../../../src/generate/flow.js';
 import { postStream, type ChildChunk } from '../../../workers/child-http.js';
 import { ProgressWatch } from '../../../workers/progress.js';
+import { serve } from '../../support/fake-server.js';
 
 /** A stream as a child sends it, byte by byte under control. */
 
-let server: Server;
 let flow: ReplyFlow;
 let agent: Agent;
 
@@ -16,24 +15,17 @@ beforeEach(() => {
   agent = new Agent({ keepAlive: false });
 });
 
-afterEach(async () => {
-  server.closeAllConnections();
-  server.close();
-  await once(server, 'close');
-});
-
 /** Posts to a child that replies as `reply` says; `activity` is what its worker is judged by. */
 async function stream(
   reply: (response: ServerResponse) => void,
   onChunk: (chunk: ChildChunk) => void,
   signal: AbortSignal = new AbortController().signal,
 ) {
-  server = createServer((_request, response) => {
+  const url = await serve((_request, response) => {
     response.writeHead(200).flushHeaders();
     reply(response);
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  });
+  const port = Number(new URL(url).port);
   const activity = new ProgressWatch({ firstTokenMs: 1, tokenMs: 1 }).begin(performance.now());
   const options = { signal, flow, activity, agent, reply: { chunk: onChunk } };
   return { activity, done: postStream({ port }, '/', '{}', options) };

@@ -1,5 +1,5 @@
 import { createServer } from 'node:http';
-import { connect, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { addAbortSignal, Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { Agent, type Dispatcher } from 'undici';
@@ -7,12 +7,13 @@ import type { GenerateEvent } from '../../../../src/contract.js';
 import { LMServError } from '../../../../src/errors.js';
 import { ReplyFlow } from '../../../../src/generate/flow.js';
 import {
+  answered,
+  answering,
+  asking,
   backend,
   chat,
   context,
-  deadPort,
   diesAfter,
-  FakeServer,
   finish,
   firstToken,
   hangs,
@@ -29,27 +30,14 @@ import {
   WHOLE,
   type Answer,
 } from './helpers.js';
+import { deadUrl, serve } from '../../../support/fake-server.js';
 import { pull } from '../../../support/pulled.js';
-
-let servers: FakeServer[] = [];
-
-async function serve(...answers: Answer[]): Promise<FakeServer> {
-  const server = await FakeServer.start(...answers);
-  servers.push(server);
-  return server;
-}
-
-afterEach(async () => {
-  await Promise.all(servers.map((server) => server.stop()));
-  servers = [];
-});
 
 const retrying = { retries: { attempts: 2, budgetMs: 5_000 } };
 
 describe('a whole reply', () => {
   test('comes as events, with the usage last', async () => {
-    const server = await serve(streams());
-    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { events, thrown } = await answered(streams());
     expect(thrown).toBeUndefined();
     expect(events).toEqual([
       { type: 'prefill', promptTokens: 5 },
@@ -61,8 +49,7 @@ describe('a whole reply', () => {
   });
 
   test('is asked for as a stream, with the key, the model and the route', async () => {
-    const server = await serve(streams());
-    await run(pull(backend(server.url, { apiKey: 'the-key' }).backend, chat, context()));
+    const { server } = await answered(streams(), { apiKey: 'the-key' });
     const [{ path, headers, body }] = server.asked as [(typeof server.asked)[0]];
     expect(path).toBe('/v1/chat/completions');
     expect(headers.authorization).toBe('Bearer the-key');
@@ -76,7 +63,7 @@ describe('a whole reply', () => {
   });
 
   test('of a raw prompt is asked for below a base URL that has a path', async () => {
-    const server = await serve(
+    const server = await answering(
       streams(sse({ choices: [{ text: 'hi', finish_reason: 'length' }] }, '[DONE]')),
     );
     const raw = { kind: 'raw', n: 1, body: { prompt: 'Say' } } as const;
@@ -90,8 +77,7 @@ describe('a whole reply', () => {
   });
 
   test('without usage is counted, and its prompt estimated', async () => {
-    const server = await serve(streams(sse(token('a'), token('b'), token('c'), finish(), '[DONE]')));
-    const { events } = await run(pull(backend(server.url).backend, chat, context()));
+    const { events } = await answered(streams(sse(token('a'), token('b'), token('c'), finish(), '[DONE]')));
     expect(events.at(-1)).toEqual({
       type: 'usage',
       usage: { promptTokens: 5, completionTokens: 3, cachedTokens: 0 },
@@ -102,16 +88,13 @@ describe('a whole reply', () => {
     ['without [DONE]', streams(sse(token('a'), finish()))],
     ['with the connection cut after the finish', diesAfter(sse(token('a'), finish()))],
   ])('is whole %s', async (_, answer) => {
-    const server = await serve(answer);
-    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { events, thrown } = await answered(answer);
     expect(thrown).toBeUndefined();
     expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
 
   test('is whole when the server says nothing more after the finish', async () => {
-    const server = await serve(hangsAfter(sse(token('a'), finish())));
-    const { backend: far, clock } = backend(server.url);
-    const running = run(pull(far, chat, context()));
+    const { running, clock } = await asking(hangsAfter(sse(token('a'), finish())));
     await clock.armed(15_000);
     clock.advance(15_000);
     const { events, thrown } = await running;
@@ -121,7 +104,7 @@ describe('a whole reply', () => {
 
   test('is the same however the bytes are cut', async () => {
     const text = sse(role, token('né'), token(' 🦙'), finish(), usage(1, 2), '[DONE]');
-    const server = await serve(({ response }) => {
+    const server = await answering(({ response }) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       const send = ([first, ...rest]: readonly number[]): void => {
         if (first === undefined) response.end();
@@ -160,7 +143,7 @@ describe('a whole reply', () => {
   });
 
   test('leaves its connection to the next request, but not at a llama.cpp server', async () => {
-    const server = await serve(streams());
+    const server = await answering(streams());
     // One connection: the second request waits for the first one's to come free, or for another in its place.
     const { backend: kept } = backend(server.url, {}, { dispatcher: new Agent({ connections: 1 }) });
     await run(pull(kept, chat, context()));
@@ -173,7 +156,7 @@ describe('a whole reply', () => {
 
 describe('failures before the first token', () => {
   test('nobody listens', async () => {
-    const { backend: far } = backend(`http://127.0.0.1:${await deadPort()}`);
+    const { backend: far } = backend(await deadUrl());
     const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({
       code: 'provider_api_error',
@@ -183,7 +166,7 @@ describe('failures before the first token', () => {
   });
 
   test('no TLS where TLS is asked for', async () => {
-    const server = await serve(streams());
+    const server = await answering(streams());
     const { backend: far } = backend(server.url.replace('http:', 'https:'));
     const { thrown } = await run(pull(far, chat, context()));
     expect(thrown).toMatchObject({ code: 'provider_api_error' });
@@ -198,10 +181,8 @@ describe('failures before the first token', () => {
   });
 
   test('500, tried again after a jittered wait until it works', async () => {
-    const server = await serve(refuses(500), refuses(500), streams());
-    const { backend: far, clock } = backend(server.url, retrying);
     const its = context();
-    const running = run(pull(far, chat, its));
+    const { running, clock } = await asking([refuses(500), refuses(500), streams()], retrying, its);
     await clock.armed(100);
     clock.advance(100);
     await clock.armed(200);
@@ -211,9 +192,10 @@ describe('failures before the first token', () => {
   });
 
   test('500 for ever, given up after the attempts', async () => {
-    const server = await serve(refuses(500, { error: { message: 'out of luck' } }));
-    const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(pull(far, chat, context()));
+    const { running, clock, server } = await asking(
+      refuses(500, { error: { message: 'out of luck' } }),
+      retrying,
+    );
     await clock.armed(100);
     clock.advance(100);
     await clock.armed(200);
@@ -229,17 +211,14 @@ describe('failures before the first token', () => {
   });
 
   test('429 is waited out as long as it asks', async () => {
-    const server = await serve(refuses(429, {}, { 'retry-after': '2' }), streams());
-    const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(pull(far, chat, context()));
+    const { running, clock } = await asking([refuses(429, {}, { 'retry-after': '2' }), streams()], retrying);
     await clock.armed(2_100);
     clock.advance(2_100);
     expect(textOf((await running).events)).toBe('Hello');
   });
 
   test('429 that asks for more than the budget is passed on', async () => {
-    const server = await serve(refuses(429, {}, { 'retry-after': '60' }));
-    const { thrown } = await run(pull(backend(server.url, retrying).backend, chat, context()));
+    const { thrown, server } = await answered(refuses(429, {}, { 'retry-after': '60' }), retrying);
     expect(thrown).toMatchObject({
       code: 'provider_rate_limited',
       status: 429,
@@ -253,18 +232,13 @@ describe('failures before the first token', () => {
     ['429', refuses(429)],
     ['a full server', refuses(503, {}, { 'retry-after': '1' })],
   ])('%s is not waited for where another backend may serve', async (_, answer) => {
-    const server = await serve(answer);
-    const { thrown } = await run(
-      pull(backend(server.url, retrying).backend, chat, context({ mayFallBack: true })),
-    );
+    const { thrown, server } = await answered(answer, retrying, context({ mayFallBack: true }));
     expect(thrown).toBeInstanceOf(LMServError);
     expect(server.asked).toHaveLength(1);
   });
 
   test('silence before the headers', async () => {
-    const server = await serve(hangs);
-    const { backend: far, clock } = backend(server.url);
-    const running = run(pull(far, chat, context()));
+    const { running, clock, server } = await asking(hangs);
     const asked = await server.nth(1);
     clock.advance(59_999);
     clock.advance(1);
@@ -276,9 +250,7 @@ describe('failures before the first token', () => {
   });
 
   test('silence after the headers, pings being none', async () => {
-    const server = await serve(hangsAfter(': ping\n\n'));
-    const { backend: far, clock } = backend(server.url);
-    const running = run(pull(far, chat, context()));
+    const { running, clock, server } = await asking(hangsAfter(': ping\n\n'));
     const asked = await server.nth(1);
     await new Promise<void>((resolve) => asked.response.write(': ping\n\n', () => resolve()));
     clock.advance(60_000);
@@ -287,9 +259,7 @@ describe('failures before the first token', () => {
   });
 
   test('a cut before the first token is tried again', async () => {
-    const server = await serve(diesAfter(sse(role)), streams());
-    const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(pull(far, chat, context()));
+    const { running, clock, server } = await asking([diesAfter(sse(role)), streams()], retrying);
     await clock.armed(100);
     clock.advance(100);
     expect(textOf((await running).events)).toBe('Hello');
@@ -305,15 +275,14 @@ describe('failures before the first token', () => {
     ['content that is no text', streams(sse({ choices: [{ delta: { content: 5 } }] }))],
     ['binary', streams('\u0000\u0001\uFFFE')],
   ])('%s is a broken reply', async (_, answer) => {
-    const server = await serve(answer);
-    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { events, thrown } = await answered(answer);
     expect(events).toEqual([]);
     expect(thrown).toMatchObject({ code: 'generation_failed', retryable: true });
   });
 
   test('a redirect is an error, and where it leads is never asked', async () => {
-    const other = await serve(streams());
-    const server = await serve(
+    const other = await answering(streams());
+    const server = await answering(
       refuses(307, '', { location: `${other.url}/v1/chat/completions` }),
       refuses(302, '', { location: other.url }),
     );
@@ -329,8 +298,7 @@ describe('failures before the first token', () => {
 
 describe('a server that does not keep to the protocol', () => {
   const failure = async (answer: Answer) => {
-    const server = await serve(answer);
-    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { events, thrown, server } = await answered(answer);
     expect(events).toEqual([]);
     return { server, thrown };
   };
@@ -389,7 +357,7 @@ describe('a server that does not keep to the protocol', () => {
   });
 
   test('may send interim responses and trailing data', async () => {
-    const server = await serve(({ response }) => {
+    const server = await answering(({ response }) => {
       response.writeEarlyHints({ link: '</x>; rel=preload' });
       response.writeProcessing();
       response.writeHead(200, STREAM).end(WHOLE + sse(token('never read')));
@@ -402,9 +370,7 @@ describe('a server that does not keep to the protocol', () => {
 
 describe('failures after the first token', () => {
   test('silence ends it, and it is not tried again', async () => {
-    const server = await serve(hangsAfter(sse(token('a'))), streams());
-    const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(pull(far, chat, context()));
+    const { running, clock, server } = await asking([hangsAfter(sse(token('a'))), streams()], retrying);
     await clock.armed(15_000);
     clock.advance(15_000);
     const { events, thrown } = await running;
@@ -417,7 +383,7 @@ describe('failures after the first token', () => {
   });
 
   test('the time a slow client takes is not the server’s', async () => {
-    const server = await serve(hangsAfter(sse(token('a'))));
+    const server = await answering(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = pull(far, chat, context());
     await firstToken(events);
@@ -429,7 +395,7 @@ describe('failures after the first token', () => {
   });
 
   test('nor once the last token of a packet fills its buffers', async () => {
-    const server = await serve(hangsAfter(sse(token('a'), token('b'))));
+    const server = await answering(hangsAfter(sse(token('a'), token('b'))));
     const { backend: far, clock } = backend(server.url);
     const flow = new ReplyFlow();
     const seen: string[] = [];
@@ -450,7 +416,7 @@ describe('failures after the first token', () => {
   });
 
   test('the whole has its time too', async () => {
-    const server = await serve(hangsAfter(sse(token('a'))));
+    const server = await answering(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = pull(far, chat, context());
     await firstToken(events);
@@ -468,8 +434,7 @@ describe('failures after the first token', () => {
     ['a finish that is an error', streams(sse(token('a'), finish('error'), '[DONE]'))],
     ['a line that is no JSON', streams(`${sse(token('a'))}data: oops\n\n${sse(finish())}`)],
   ])('%s is a broken reply, and not tried again', async (_, answer) => {
-    const server = await serve(answer, streams());
-    const { events, thrown } = await run(pull(backend(server.url, retrying).backend, chat, context()));
+    const { events, thrown, server } = await answered([answer, streams()], retrying);
     expect(events).toEqual([
       { type: 'prefill', promptTokens: 5 },
       { type: 'text', index: 0, text: 'a' },
@@ -536,9 +501,7 @@ describe('refusals', () => {
     [404, '<html>nginx</html>', 'provider_api_error', 502],
     [429, error({ code: 'insufficient_quota' }), 'provider_rate_limited', 429],
   ] as const)('%i %j is %s, and not tried again', async (status, body, code, shown) => {
-    const server = await serve(refuses(status, body));
-    const { backend: far } = backend(server.url, retrying);
-    const { thrown } = await run(pull(far, chat, context()));
+    const { thrown, server, far } = await answered(refuses(status, body), retrying);
     expect(thrown).toMatchObject({ code, status: shown, providerStatus: status });
     expect(server.asked).toHaveLength(1);
     expect(far.status().ready).toBe(true);
@@ -551,8 +514,7 @@ describe('refusals', () => {
     ["images aren't supported", 'messages'],
     ['No endpoints found that support image input', 'messages'],
   ])('of what a model cannot do name the field: %s', async (message, param) => {
-    const server = await serve(refuses(400, error({ message })));
-    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { thrown } = await answered(refuses(400, error({ message })));
     expect(thrown).toMatchObject({ code: 'invalid_value', message, param });
   });
 
@@ -569,20 +531,17 @@ describe('refusals', () => {
     [{ base_resp: { status_code: 1, status_msg: 'because' } }, 'because'],
     [{ error: { details: [{ fieldViolations: [{ field: 'x', description: 'because' }] }] } }, 'because'],
   ])('of the form %j are understood', async (body, words) => {
-    const server = await serve(refuses(500, body));
-    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { thrown } = await answered(refuses(500, body));
     expect((thrown as Error).message).toBe(`The provider far answered 500: ${words}`);
   });
 
   test('name the field', async () => {
-    const server = await serve(refuses(400, error({ type: 'invalid_request_error', param: 'top_p' })));
-    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { thrown } = await answered(refuses(400, error({ type: 'invalid_request_error', param: 'top_p' })));
     expect(thrown).toMatchObject({ message: 'because', param: 'top_p' });
   });
 
   test('do not quote the client', async () => {
-    const server = await serve(refuses(400, error({ message: 'cannot parse "the secret plan"' })));
-    const { thrown } = await run(pull(backend(server.url).backend, chat, context()));
+    const { thrown } = await answered(refuses(400, error({ message: 'cannot parse "the secret plan"' })));
     expect((thrown as Error).message).toBe('The provider far answered 400: cannot parse "[prompt]"');
   });
 
@@ -591,9 +550,7 @@ describe('refusals', () => {
     ['', 'The provider far has no key: FAR_KEY is not set'],
     ['a\nb', 'The provider far has a key with characters that an HTTP header cannot contain'],
   ])('of our own: a key like %j is never sent', async (apiKey, message) => {
-    const server = await serve(streams());
-    const { backend: far } = backend(server.url, { apiKey, apiKeyEnv: 'FAR_KEY' });
-    const { thrown } = await run(pull(far, chat, context()));
+    const { thrown, server, far } = await answered(streams(), { apiKey, apiKeyEnv: 'FAR_KEY' });
     expect(thrown).toMatchObject({ code: 'configuration_error', message });
     expect(server.asked).toHaveLength(0);
     expect(far.status().ready).toBe(false);
@@ -606,10 +563,9 @@ describe('the client goes away', () => {
     ['after the headers', hangsAfter('')],
     ['after the first token', hangsAfter(sse(token('a')))],
   ])('%s: the request is cancelled at once', async (_, answer) => {
-    const server = await serve(answer);
     const client = new AbortController();
-    const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(pull(far, chat, context({ signal: client.signal })));
+    const its = context({ signal: client.signal });
+    const { running, clock, server } = await asking(answer, retrying, its);
     const asked = await server.nth(1);
     client.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
@@ -618,10 +574,9 @@ describe('the client goes away', () => {
   });
 
   test('while waiting to try again', async () => {
-    const server = await serve(refuses(500));
     const client = new AbortController();
-    const { backend: far, clock } = backend(server.url, retrying);
-    const running = run(pull(far, chat, context({ signal: client.signal })));
+    const its = context({ signal: client.signal });
+    const { running, clock } = await asking(refuses(500), retrying, its);
     await clock.armed(100);
     client.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
@@ -629,7 +584,7 @@ describe('the client goes away', () => {
   });
 
   test('while the whole reply waits for it', async () => {
-    const server = await serve(streams());
+    const server = await answering(streams());
     const client = new AbortController();
     const flow = new ReplyFlow();
     const { backend: far, clock } = backend(server.url);
@@ -647,7 +602,7 @@ describe('the client goes away', () => {
   });
 
   test('by leaving the loop', async () => {
-    const server = await serve(hangsAfter(sse(token('a'))));
+    const server = await answering(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = pull(far, chat, context());
     await firstToken(events);
@@ -659,7 +614,7 @@ describe('the client goes away', () => {
 
 describe('the circuit', () => {
   async function opened(...answers: Answer[]) {
-    const server = await serve(...Array.from({ length: 5 }, () => refuses(500)), ...answers);
+    const server = await answering(...Array.from({ length: 5 }, () => refuses(500)), ...answers);
     const made = backend(server.url);
     for (let count = 0; count < 5; count += 1) await run(pull(made.backend, chat, context()));
     return { server, ...made };
@@ -705,7 +660,7 @@ describe('the circuit', () => {
     ['cannot take such requests', refuses(500, { error: { message: 'image input is not supported' } })],
     ['has a smaller context', refuses(400, { error: { code: 'context_length_exceeded' } })],
   ])('does not open for a server that %s', async (_, answer) => {
-    const server = await serve(answer);
+    const server = await answering(answer);
     const { backend: far } = backend(server.url);
     for (let count = 0; count < 6; count += 1) await run(pull(far, chat, context()));
     expect(server.asked).toHaveLength(6);
@@ -715,7 +670,7 @@ describe('the circuit', () => {
 
 describe('stopping', () => {
   test('lets a reply finish and takes no new one', async () => {
-    const server = await serve(hangsAfter(sse(token('a'))));
+    const server = await answering(hangsAfter(sse(token('a'))));
     const { backend: far } = backend(server.url);
     const events = pull(far, chat, context());
     await firstToken(events);
@@ -728,7 +683,7 @@ describe('stopping', () => {
   });
 
   test('ends a reply when the grace is over', async () => {
-    const server = await serve(hangsAfter(sse(token('a'))));
+    const server = await answering(hangsAfter(sse(token('a'))));
     const { backend: far, clock } = backend(server.url);
     const events = pull(far, chat, context());
     await firstToken(events);
@@ -743,8 +698,8 @@ describe('stopping', () => {
 
 describe('proxies', () => {
   test('of the environment are not used', async () => {
-    const server = await serve(streams());
-    const proxy = `http://127.0.0.1:${await deadPort()}`;
+    const server = await answering(streams());
+    const proxy = await deadUrl();
     const before = { ...process.env };
     Object.assign(process.env, { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy });
     try {
@@ -756,25 +711,22 @@ describe('proxies', () => {
   });
 
   test('are used where one is configured', async () => {
-    const server = await serve(streams(WHOLE));
+    const server = await answering(streams(WHOLE));
+    const { hostname, port } = new URL(server.url);
     const tunnels: string[] = [];
     const proxy = createServer().on('connect', (request, socket) => {
       tunnels.push(request.url!);
-      const onward = connect(server.port, '127.0.0.1', () => {
+      const onward = connect(Number(port), hostname, () => {
         socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
         socket.pipe(onward).pipe(socket);
       });
       onward.on('error', () => socket.destroy());
       socket.on('error', () => onward.destroy());
     });
-    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-    const { backend: far } = backend(server.url, {
-      proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
-    });
+    const { backend: far } = backend(server.url, { proxy: await serve(proxy) });
     const { events } = await run(pull(far, chat, context()));
     expect(textOf(events)).toBe('Hello');
-    expect(tunnels).toEqual([`127.0.0.1:${server.port}`]);
+    expect(tunnels).toEqual([`${hostname}:${port}`]);
     await far.stop(0);
-    await new Promise((resolve) => proxy.close(resolve));
   });
 });

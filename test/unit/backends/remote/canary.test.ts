@@ -2,12 +2,11 @@
 
 import { inspect } from 'node:util';
 import {
+  answered,
   backend,
   chat,
   context,
-  deadPort,
   diesAfter,
-  FakeServer,
   refuses,
   run,
   sse,
@@ -16,6 +15,7 @@ import {
   type Answer,
   type Asked,
 } from './helpers.js';
+import { deadUrl } from '../../../support/fake-server.js';
 import { pull } from '../../../support/pulled.js';
 
 const CANARY = 'canary-7f3e/91+kd==x';
@@ -73,10 +73,7 @@ function expectNoCanary(what: unknown): void {
 }
 
 test.each(CASES)('%s', async (_, answer) => {
-  const server = await FakeServer.start(answer);
-  const { backend: far, lines } = backend(server.url, { apiKey: CANARY });
-  const { thrown } = await run(pull(far, chat, context()));
-  await server.stop();
+  const { thrown, server, lines, far } = await answered(answer, { apiKey: CANARY });
   expect(server.asked[0]!.headers.authorization).toBe(`Bearer ${CANARY}`);
   expect(thrown).toMatchObject({ name: 'LMServError' });
   expectNoCanary(thrown);
@@ -85,7 +82,7 @@ test.each(CASES)('%s', async (_, answer) => {
 });
 
 test('a server that is not there', async () => {
-  const { backend: far, lines } = backend(`http://127.0.0.1:${await deadPort()}`, { apiKey: CANARY });
+  const { backend: far, lines } = backend(await deadUrl(), { apiKey: CANARY });
   const { thrown } = await run(pull(far, chat, context()));
   expect(thrown).toMatchObject({ code: 'provider_api_error' });
   expectNoCanary(thrown);

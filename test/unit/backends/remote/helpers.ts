@@ -1,12 +1,14 @@
 /** Shared by the remote backend's tests: a server to misbehave, a clock to move, a log to read. */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTcpServer, type AddressInfo } from 'node:net';
+import { EventEmitter, once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
 import type { GenerateRequest, ReplyEvent } from '../../../../src/contract.js';
 import { RemoteBackend, type RemoteTools } from '../../../../src/backends/remote/backend.js';
 import type { Clock } from '../../../../src/time.js';
 import type { RemoteOptions } from '../../../../src/backends/remote/options.js';
-import { testContext } from '../../../support/pulled.js';
+import { serve } from '../../../support/fake-server.js';
+import { pull, testContext, type TestContext } from '../../../support/pulled.js';
 
 export interface Asked {
   readonly path: string;
@@ -21,67 +23,25 @@ export interface Asked {
 
 export type Answer = (asked: Asked) => void;
 
-/** A server that answers each request as the next of its answers says; the last one serves all that follow. */
-export class FakeServer {
-  readonly asked: Asked[] = [];
-  readonly #server: Server;
-  readonly #waiting: { count: number; resolve: (asked: Asked) => void }[] = [];
-
-  private constructor(answers: readonly Answer[]) {
-    this.#server = createServer((request, response) => {
-      const parts: Buffer[] = [];
-      request.on('data', (part: Buffer) => parts.push(part));
-      request.on('end', () => {
-        const asked: Asked = {
-          path: request.url!,
-          headers: request.headers,
-          body: JSON.parse(Buffer.concat(parts).toString()),
-          response,
-          closed: new Promise((resolve) => response.once('close', resolve)),
-          port: request.socket.remotePort,
-        };
-        this.asked.push(asked);
-        answers[Math.min(this.asked.length, answers.length) - 1]!(asked);
-        for (const { count, resolve } of this.#waiting) if (this.asked.length === count) resolve(asked);
-      });
-    });
-  }
-
-  static async start(...answers: Answer[]): Promise<FakeServer> {
-    const server = new FakeServer(answers);
-    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
-    return server;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`;
-  }
-
+/** A server, until the end of the test, that answers each request as the next of its answers says; the last serves all that follow. */
+export async function answering(...answers: Answer[]) {
+  const asked: Asked[] = [];
+  const events = new EventEmitter();
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const { url, headers, socket } = request;
+    const body = JSON.parse(await text(request));
+    const closed = new Promise<void>((resolve) => response.once('close', resolve));
+    asked.push({ path: url!, headers, body, response, closed, port: socket.remotePort });
+    answers[Math.min(asked.length, answers.length) - 1]!(asked.at(-1)!);
+    events.emit('asked');
+  };
+  const url = await serve((request, response) => void answer(request, response));
   /** The `count`-th request, from 1, once it has come. */
-  nth(count: number): Promise<Asked> {
-    const there = this.asked[count - 1];
-    if (there) return Promise.resolve(there);
-    return new Promise((resolve) => this.#waiting.push({ count, resolve }));
-  }
-
-  async stop(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server.close(resolve));
-    this.#server.closeAllConnections();
-    await closed;
-  }
-}
-
-/** A port nobody listens on. */
-export async function deadPort(): Promise<number> {
-  const server = createTcpServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  const nth = async (count: number): Promise<Asked> => {
+    while (asked.length < count) await once(events, 'asked');
+    return asked[count - 1]!;
+  };
+  return { url, asked, nth };
 }
 
 export const sse = (...payloads: unknown[]): string =>
@@ -237,3 +197,20 @@ export async function firstToken(events: AsyncGenerator<ReplyEvent>): Promise<Re
 
 export const textOf = (events: readonly ReplyEvent[]): string =>
   events.map((event) => (event.type === 'text' ? event.text : '')).join('');
+
+/** A backend that is asked for one chat, with what its server answers first, second and so on. */
+export async function asking(
+  answers: Answer | Answer[],
+  more: Partial<RemoteOptions> = {},
+  its: TestContext = testContext(),
+) {
+  const server = await answering(...[answers].flat());
+  const { backend: far, clock, lines } = backend(server.url, more);
+  return { server, far, clock, lines, running: run(pull(far, chat, its)) };
+}
+
+/** The same, once the reply has ended. */
+export async function answered(...args: Parameters<typeof asking>) {
+  const asked = await asking(...args);
+  return { ...asked, ...(await asked.running) };
+}

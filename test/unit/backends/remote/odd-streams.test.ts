@@ -1,8 +1,7 @@
 /** Streams as real servers send them: what is whole is read, what is cut or unknown is an error. */
 
 import type { ReplyEvent } from '../../../../src/contract.js';
-import { backend, chat, context, FakeServer, finish, role, run, sse, token, type Answer } from './helpers.js';
-import { pull } from '../../../support/pulled.js';
+import { answered, finish, role, sse, token, type Answer } from './helpers.js';
 
 const JSON_TYPE = 'application/json';
 
@@ -10,15 +9,6 @@ const sends =
   (text: string | Buffer, type: string | undefined = 'text/event-stream', status = 200): Answer =>
   ({ response }) =>
     response.writeHead(status, type === undefined ? {} : { 'content-type': type }).end(text);
-
-async function answered(answer: Answer, body: object = {}) {
-  const server = await FakeServer.start(answer);
-  const { backend: far, lines } = backend(server.url);
-  const request = { ...chat, body: { ...chat.body, ...body } };
-  const { events, thrown } = await run(pull(far, request, context()));
-  await server.stop();
-  return { events, thrown, lines, far };
-}
 
 /** A reply in short: its reasoning in brackets, its text, its calls and its finish reason. */
 function told(events: readonly ReplyEvent[]): string {
@@ -41,7 +31,12 @@ function told(events: readonly ReplyEvent[]): string {
 
 const HELLO = [token('Hello'), token(' world.')];
 const WHOLE = sse(...HELLO, finish(), '[DONE]');
-const calls = (...tool_calls: unknown[]) => ({ choices: [{ delta: { tool_calls } }] });
+const saying = (delta: object, finish_reason?: null) => ({
+  choices: [{ delta, logprobs: null, finish_reason }],
+});
+const NULLS = { tool_calls: null, refusal: null, function_call: null };
+const THOUGHT = { type: 'thinking', thinking: [{ type: 'text', text: 'hm' }] };
+const calls = (...tool_calls: unknown[]) => saying({ tool_calls });
 const call = { index: 0, id: 'a', function: { name: 'f', arguments: '{"a":1}' } };
 const completion = (message: object, finish_reason: unknown = 'stop') => ({
   id: 'x',
@@ -52,10 +47,10 @@ const completion = (message: object, finish_reason: unknown = 'stop') => ({
 const json = (value: unknown) => JSON.stringify(value);
 
 describe('a whole reply', () => {
-  test.each<[string, Answer, string]>([
-    ['whose [DONE] has no finish reason before it', sends(sse(...HELLO, '[DONE]')), 'Hello world. stop'],
+  test.each<[string, Answer, string?]>([
+    ['whose [DONE] has no finish reason before it', sends(sse(...HELLO, '[DONE]'))],
     ['of calls without a finish reason', sends(sse(calls(call), '[DONE]')), 'f({"a":1}) tool_calls'],
-    ['without [DONE]', sends(sse(...HELLO, finish())), 'Hello world. stop'],
+    ['without [DONE]', sends(sse(...HELLO, finish()))],
     ['with a reason of Anthropic’s', sends(sse(...HELLO, finish('max_tokens'))), 'Hello world. length'],
     [
       'with a reason in each chunk',
@@ -65,105 +60,61 @@ describe('a whole reply', () => {
           '[DONE]',
         ),
       ),
-      'Hello world. stop',
     ],
-    ['whose last event has no blank line', sends(WHOLE.slice(0, -2)), 'Hello world. stop'],
-    ['whose last event has no line end', sends(sse(...HELLO, finish()).slice(0, -2)), 'Hello world. stop'],
-    [
-      'with empty data',
-      sends(`data:\n\n${sse(HELLO[0])}data: \n\ndata:   \n\n${sse(HELLO[1], finish())}`),
-      'Hello world. stop',
-    ],
-    ['with data without a space', sends(WHOLE.replaceAll('data: ', 'data:')), 'Hello world. stop'],
-    ['with [DONE] and blanks', sends(`${sse(...HELLO, finish())}data:  [DONE] \n\n`), 'Hello world. stop'],
-    [
-      'with comments',
-      sends(`: OPENROUTER PROCESSING\n\n${WHOLE.replaceAll('data', ':\ndata')}`),
-      'Hello world. stop',
-    ],
-    ['with lines that end with CR LF', sends(WHOLE.replaceAll('\n', '\r\n')), 'Hello world. stop'],
-    ['with lines that end with CR', sends(WHOLE.replaceAll('\n', '\r')), 'Hello world. stop'],
-    ['with a byte order mark', sends(`\ufeff${WHOLE}`), 'Hello world. stop'],
-    ['with blank lines before it', sends(`\n\r\n \n${WHOLE}`), 'Hello world. stop'],
-    [
-      'with ids and retry times',
-      sends(`retry: 5\n\n${WHOLE.replaceAll('data', 'id: 7\ndata')}`),
-      'Hello world. stop',
-    ],
-    ['with event types', sends(WHOLE.replaceAll('data', 'event: message\ndata')), 'Hello world. stop'],
-    [
-      'with pings that have data',
-      sends(`event: ping\ndata: {"type":"ping","message":"x"}\n\n${WHOLE}`),
-      'Hello world. stop',
-    ],
-    [
-      'with pings in plain text',
-      sends(`event: heartbeat\ndata: x\n\n${sse('ping')}${WHOLE}`),
-      'Hello world. stop',
-    ],
+    ['whose last event has no blank line', sends(WHOLE.slice(0, -2))],
+    ['whose last event has no line end', sends(sse(...HELLO, finish()).slice(0, -2))],
+    ['with empty data', sends(`data:\n\n${sse(HELLO[0])}data: \n\ndata:   \n\n${sse(HELLO[1], finish())}`)],
+    ['with data without a space', sends(WHOLE.replaceAll('data: ', 'data:'))],
+    ['with [DONE] and blanks', sends(`${sse(...HELLO, finish())}data:  [DONE] \n\n`)],
+    ['with comments', sends(`: OPENROUTER PROCESSING\n\n${WHOLE.replaceAll('data', ':\ndata')}`)],
+    ['with lines that end with CR LF', sends(WHOLE.replaceAll('\n', '\r\n'))],
+    ['with lines that end with CR', sends(WHOLE.replaceAll('\n', '\r'))],
+    ['with a byte order mark', sends(`\ufeff${WHOLE}`)],
+    ['with blank lines before it', sends(`\n\r\n \n${WHOLE}`)],
+    ['with ids and retry times', sends(`retry: 5\n\n${WHOLE.replaceAll('data', 'id: 7\ndata')}`)],
+    ['with event types', sends(WHOLE.replaceAll('data', 'event: message\ndata'))],
+    ['with pings that have data', sends(`event: ping\ndata: {"type":"ping","message":"x"}\n\n${WHOLE}`)],
+    ['with pings in plain text', sends(`event: heartbeat\ndata: x\n\n${sse('ping')}${WHOLE}`)],
     [
       'with chunks that keep it alive',
       sends(sse(role, role, { choices: [] }, { choices: null }, {}) + WHOLE),
-      'Hello world. stop',
     ],
-    [
-      'with Azure’s first chunk',
-      sends(sse({ choices: [], prompt_filter_results: [] }) + WHOLE),
-      'Hello world. stop',
-    ],
+    ['with Azure’s first chunk', sends(sse({ choices: [], prompt_filter_results: [] }) + WHOLE)],
     [
       'with null for what is not there',
       sends(
         sse(
-          {
-            choices: [
-              {
-                delta: { content: 'Hello', tool_calls: null, refusal: null, function_call: null },
-                logprobs: null,
-                finish_reason: null,
-              },
-            ],
-            usage: null,
-            error: null,
-          },
+          { ...saying({ content: 'Hello', ...NULLS }, null), usage: null, error: null },
           HELLO[1],
           finish(),
-          '[DONE]',
         ),
       ),
-      'Hello world. stop',
     ],
     [
       'with two finish reasons',
       sends(sse(...HELLO, finish('length'), finish('stop'), '[DONE]')),
       'Hello world. length',
     ],
-    ['without a content type', sends(WHOLE, undefined), 'Hello world. stop'],
-    ['as plain text', sends(WHOLE, 'text/plain; charset=utf-8'), 'Hello world. stop'],
-    ['as JSON, though it is a stream', sends(WHOLE, JSON_TYPE), 'Hello world. stop'],
-    ['with status 201', sends(WHOLE, undefined, 201), 'Hello world. stop'],
-    ['in one piece', sends(json(completion({ content: 'Hello world.' })), JSON_TYPE), 'Hello world. stop'],
-    [
-      'in one piece, as an event stream',
-      sends(json(completion({ content: 'Hello world.' }))),
-      'Hello world. stop',
-    ],
+    ['without a content type', sends(WHOLE, undefined)],
+    ['as plain text', sends(WHOLE, 'text/plain; charset=utf-8')],
+    ['as JSON, though it is a stream', sends(WHOLE, JSON_TYPE)],
+    ['with status 201', sends(WHOLE, undefined, 201)],
+    ['in one piece', sends(json(completion({ content: 'Hello world.' })), JSON_TYPE)],
+    ['in one piece, as an event stream', sends(json(completion({ content: 'Hello world.' })))],
     [
       'in one piece, laid out and with a mark',
       sends(`\ufeff\n${JSON.stringify(completion({ content: 'Hello world.' }), null, 2)}\n`, JSON_TYPE),
-      'Hello world. stop',
     ],
     [
       'in one piece without a finish reason',
       sends(json(completion({ content: 'Hello world.' }, null)), JSON_TYPE),
-      'Hello world. stop',
     ],
     [
       'in one piece with reasoning and calls',
       sends(json(completion({ content: null, reasoning_content: 'hm', tool_calls: [call] })), JSON_TYPE),
       '[hm]f({"a":1}) tool_calls',
     ],
-    ['in one event', sends(sse(completion({ content: 'Hello world.' }), '[DONE]')), 'Hello world. stop'],
+    ['in one event', sends(sse(completion({ content: 'Hello world.' }), '[DONE]'))],
     [
       'of calls in messages',
       sends(sse({ choices: [{ message: { tool_calls: [call] } }] }, finish('stop'), '[DONE]')),
@@ -173,8 +124,8 @@ describe('a whole reply', () => {
       'of older function calls',
       sends(
         sse(
-          { choices: [{ delta: { function_call: { name: 'f', arguments: '{"a"' } } }] },
-          { choices: [{ delta: { function_call: { arguments: ':1}' } } }] },
+          saying({ function_call: { name: 'f', arguments: '{"a"' } }),
+          saying({ function_call: { arguments: ':1}' } }),
           finish('function_call'),
           '[DONE]',
         ),
@@ -188,33 +139,11 @@ describe('a whole reply', () => {
     ],
     [
       'of Mistral’s parts',
-      sends(
-        sse(
-          {
-            choices: [
-              {
-                delta: {
-                  content: [
-                    { type: 'thinking', thinking: [{ type: 'text', text: 'hm' }] },
-                    { type: 'text', text: 'Hello' },
-                  ],
-                },
-              },
-            ],
-          },
-          HELLO[1],
-          finish(),
-          '[DONE]',
-        ),
-      ),
+      sends(sse(saying({ content: [THOUGHT, { type: 'text', text: 'Hello' }] }), HELLO[1], finish())),
       '[hm]Hello world. stop',
     ],
-    [
-      'with an error after its end',
-      sends(sse(...HELLO, finish(), { error: { message: 'too late' } })),
-      'Hello world. stop',
-    ],
-  ])('%s', async (_, answer, expected) => {
+    ['with an error after its end', sends(sse(...HELLO, finish(), { error: { message: 'too late' } }))],
+  ])('%s', async (_, answer, expected = 'Hello world. stop') => {
     const { events, thrown, far } = await answered(answer);
     expect(thrown).toBeUndefined();
     expect(told(events)).toBe(expected);
@@ -246,6 +175,8 @@ describe('a whole reply', () => {
 });
 
 describe('a reply that is not whole is an error', () => {
+  const OOM = 'out of memory';
+  const ENDED = 'ended its reply before it was finished';
   const cut: Answer = ({ response }) => {
     response.writeHead(200, { 'content-length': 10_000 }).write(sse(...HELLO), () => response.destroy());
   };
@@ -269,17 +200,12 @@ describe('a reply that is not whole is an error', () => {
       '',
       '"cancelled"',
     ],
-    [
-      'end without [DONE] and reason',
-      sends(sse(...HELLO)),
-      'Hello world.',
-      'ended its reply before it was finished',
-    ],
+    ['end without [DONE] and reason', sends(sse(...HELLO)), 'Hello world.', ENDED],
     [
       'end with usage alone',
       sends(sse(...HELLO, { choices: [], usage: { prompt_tokens: 1, completion_tokens: 2 } })),
       'Hello world.',
-      'ended its reply before it was finished',
+      ENDED,
     ],
     ['cut', cut, 'Hello world.', 'broke off its reply'],
     [
@@ -288,18 +214,18 @@ describe('a reply that is not whole is an error', () => {
       'Hello world.',
       'sent something that is not part of a reply',
     ],
-    ['[DONE] alone', sends(sse('[DONE]')), '', 'ended its reply before it was finished'],
+    ['[DONE] alone', sends(sse('[DONE]')), '', ENDED],
     [
       '[DONE] after half a call',
       sends(sse(calls({ ...call, function: { name: 'f', arguments: '{"a"' } }), '[DONE]')),
       'f({"a")',
-      'ended its reply before it was finished',
+      ENDED,
     ],
     [
       '[DONE] after thoughts alone',
       sends(sse({ choices: [{ delta: { reasoning: 'hm' } }] }, '[DONE]')),
       '[hm]',
-      'ended its reply before it was finished',
+      ENDED,
     ],
     [
       'part of an unknown type',
@@ -313,16 +239,16 @@ describe('a reply that is not whole is an error', () => {
       '',
       'sent a web page instead of a reply; check its baseUrl',
     ],
-    ['empty body', sends('', JSON_TYPE), '', 'ended its reply before it was finished'],
-    ['204', sends('', undefined, 204), '', 'ended its reply before it was finished'],
-    ['empty object', sends('{}', JSON_TYPE), '', 'ended its reply before it was finished'],
+    ['empty body', sends('', JSON_TYPE), '', ENDED],
+    ['204', sends('', undefined, 204), '', ENDED],
+    ['empty object', sends('{}', JSON_TYPE), '', ENDED],
     [
       'half a JSON text',
       sends('{"choices":[{"message":{"content":"Hel', JSON_TYPE),
       '',
       'sent something that is not part of a reply',
     ],
-    ['plain text', sends('The model is loading', 'text/plain'), '', 'ended its reply before it was finished'],
+    ['plain text', sends('The model is loading', 'text/plain'), '', ENDED],
     [
       'error event',
       sends(`${sse(token('a'))}event: error\ndata: {"code":"x"}\n\n${sse('[DONE]')}`),
@@ -332,36 +258,6 @@ describe('a reply that is not whole is an error', () => {
     [
       'error event in plain text',
       sends(`${sse(token('a'))}event: error\ndata: out of memory\n\n`),
-      'a',
-      'broke off its reply: out of memory',
-    ],
-    [
-      'error as a text',
-      sends(sse(token('a'), { error: 'out of memory' }, '[DONE]')),
-      'a',
-      'broke off its reply: out of memory',
-    ],
-    [
-      'nested error',
-      sends(sse(token('a'), { error: { error: { message: 'out of memory' } } })),
-      'a',
-      'broke off its reply: out of memory',
-    ],
-    [
-      'error in a choice',
-      sends(sse(token('a'), { choices: [{ delta: {}, error: { message: 'out of memory' } }] })),
-      'a',
-      'broke off its reply: out of memory',
-    ],
-    [
-      'vLLM’s older error',
-      sends(sse(token('a'), { object: 'error', message: 'out of memory', code: 'x' }, '[DONE]')),
-      'a',
-      'broke off its reply: out of memory',
-    ],
-    [
-      'FastAPI’s error',
-      sends(sse(token('a'), { detail: 'out of memory' }, '[DONE]')),
       'a',
       'broke off its reply: out of memory',
     ],
@@ -381,6 +277,18 @@ describe('a reply that is not whole is an error', () => {
       '',
       'broke off its reply: out of memory',
     ],
+    ...Object.entries({
+      'error as a text': { error: OOM },
+      'nested error': { error: { error: { message: OOM } } },
+      'error in a choice': { choices: [{ delta: {}, error: { message: OOM } }] },
+      'vLLM’s older error': { object: 'error', message: OOM, code: 'x' },
+      'FastAPI’s error': { detail: OOM },
+    }).map(([title, error]): [string, Answer, string, string] => [
+      title,
+      sends(sse(token('a'), error, '[DONE]')),
+      'a',
+      `broke off its reply: ${OOM}`,
+    ]),
   ])('%s', async (_, answer, before, message) => {
     const { events, thrown } = await answered(answer);
     expect(told(events)).toBe(before);

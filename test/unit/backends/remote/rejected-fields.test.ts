@@ -1,10 +1,10 @@
 import type { JsonObject } from '../../../../src/contract.js';
 import { findRejected } from '../../../../src/backends/remote/rejected-fields.js';
 import {
+  answering,
   backend,
   chat,
   context,
-  FakeServer,
   refuses,
   run,
   sse,
@@ -126,9 +126,6 @@ describe('findRejected', () => {
 });
 
 describe('a server that rejects fields', () => {
-  let server: FakeServer;
-  afterEach(() => server.stop());
-
   const MISTRAL = (field: string) => ({
     object: 'error',
     message: {
@@ -214,7 +211,7 @@ describe('a server that rejects fields', () => {
     ['plain text', 400, (field) => `unknown field: ${field}`],
     ['status 200', 200, (field) => ({ error: { code: 400, message: `Unknown parameter: '${field}'` } })],
   ])('as %s does is asked again without them, which is remembered for an hour', async (_, status, body) => {
-    server = await FakeServer.start(strict(['stream_options', 'seed'], status, body));
+    const server = await answering(strict(['stream_options', 'seed'], status, body));
     const { backend: far, clock, lines } = backend(server.url);
     const its = context();
     const { events, thrown } = await ask(far, { seed: 5, top_p: 0.5 }, its);
@@ -243,20 +240,20 @@ describe('a server that rejects fields', () => {
       loc: ['body', field],
       msg: 'Extra inputs are not permitted',
     }));
-    server = await FakeServer.start(refuses(422, { detail: both }), streams());
+    const server = await answering(refuses(422, { detail: both }), streams());
     expect(textOf((await ask(backend(server.url).backend, { seed: 5 })).events)).toBe('Hello');
     expect(server.asked[1]!.body).not.toHaveProperty('seed');
     expect(server.asked[1]!.body).not.toHaveProperty('stream_options');
   });
 
   test('is asked without them before another backend is', async () => {
-    server = await FakeServer.start(strict(['stream_options']));
+    const server = await answering(strict(['stream_options']));
     const its = context({ mayFallBack: true });
     expect(textOf((await ask(backend(server.url).backend, {}, its)).events)).toBe('Hello');
   });
 
   test('and then fails otherwise teaches nothing', async () => {
-    server = await FakeServer.start(refuses(422, MISTRAL('seed')), refuses(422, { detail: 'no' }), streams());
+    const server = await answering(refuses(422, MISTRAL('seed')), refuses(422, { detail: 'no' }), streams());
     const { backend: far } = backend(server.url);
     expect((await ask(far, { seed: 5 })).thrown).toMatchObject({ code: 'invalid_value', message: 'no' });
     await ask(far, { seed: 5 });
@@ -271,7 +268,7 @@ describe('a server that rejects fields', () => {
         param: 'temperature',
       },
     };
-    server = await FakeServer.start(refuses(400, body), streams());
+    const server = await answering(refuses(400, body), streams());
     const { backend: far } = backend(server.url);
     expect((await ask(far, { temperature: 2 })).thrown).toMatchObject({
       code: 'invalid_value',
@@ -290,7 +287,7 @@ describe('a server that rejects fields', () => {
     ['logprobs', { logprobs: true }],
     ['max_tokens', {}],
   ] as [string, JsonObject][])('is not asked without %s: 400 names it', async (field, body) => {
-    server = await FakeServer.start(strict([field]));
+    const server = await answering(strict([field]));
     const { backend: far, lines } = backend(server.url);
     for (let count = 0; count < 6; count += 1) {
       expect((await ask(far, body)).thrown).toMatchObject({
@@ -312,7 +309,7 @@ describe('a server that rejects fields', () => {
   });
 
   test('reports no usage without stream_options, so that it is counted', async () => {
-    server = await FakeServer.start(
+    const server = await answering(
       refuses(422, MISTRAL('stream_options')),
       streams(sse({ choices: [{ delta: { content: 'a' } }] }, finish(), '[DONE]')),
     );

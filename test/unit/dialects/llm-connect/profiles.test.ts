@@ -1,15 +1,12 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, loadConfig } from '../../../../src/config/load.js';
 import { Profiles } from '../../../../src/dialects/llm-connect/profiles/profiles.js';
+import { emptyFolder } from '../../../support/folder.js';
 
 const TRIAGE = 'custodian-triage-balanced';
 const PREFIX = 'LLM_CONNECT_CUSTODIAN_TRIAGE_';
-
-let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'profiles-'))));
-afterEach(() => rmSync(folder, { recursive: true }));
+const folder = emptyFolder();
 
 const load = (env: Record<string, string>) => loadConfig({}, { env, folder }).profiles;
 const json = (profiles: object) => ({ LLM_CONNECT_PROFILES_JSON: JSON.stringify(profiles) });
