@@ -114,7 +114,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     if (progress) this.#prefill(progress.total);
     const choices = chunk.choices ?? [];
     check(Array.isArray(choices));
-    const choice = this.#ownChoice(choices.filter((one) => isObject(one)) as RawChoice[]);
+    const choice = this.#ownChoice(choices.filter((one) => isObject(one)));
     if (choice) this.#choice(choice);
     const usage = readUsage(chunk, choice);
     if (usage) this.#usage = merged(this.#usage, usage);

@@ -14,6 +14,7 @@ import {
   processSettings,
 } from '../support/live.js';
 import { emptyFolder } from '../support/folder.js';
+import { gguf } from '../unit/doctor/gguf-bytes.js';
 import { isAlive } from '../support/pool.js';
 import { childrenOf } from '../harness/processes.js';
 
@@ -181,7 +182,7 @@ describe('a start that cannot succeed', () => {
 
   test('a bad model: the exit of the worker ends the wait, 503 tells why, and the log has its stderr', async () => {
     const path = join(folder, 'bad.gguf');
-    writeFileSync(path, 'GGUF and nothing of one');
+    writeFileSync(path, gguf([]));
     // Had its time-out to end the wait, this test would have none left.
     const live = new LiveServer({ LLM_MODEL_PATH: path, START_TIMEOUT_SECS: '3600' });
     try {

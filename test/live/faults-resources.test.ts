@@ -225,9 +225,9 @@ describe('when the log cannot be written', () => {
     }
   }
 
-  /** Sends so many requests of the cheapest kind on one connection, a few at a time. */
+  /** Sends so many requests of the cheapest kind on one connection, few enough at a time for one connection. */
   async function askMany(url: string, count: number): Promise<void> {
-    const batch = 50;
+    const batch = 10;
     const socket = connect(Number(new URL(url).port), '127.0.0.1').setEncoding('utf8');
     const send = () => socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(batch));
     const end = 'LMServ is running.';

@@ -1,3 +1,4 @@
+import { gguf } from '../unit/doctor/gguf-bytes.js';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
@@ -182,11 +183,18 @@ test('an image for a model without image support is 400, not a failure of the se
   expect((await post(live, CHAT, user(content))).status).toBe(400);
 });
 
-test('a truncated model is reported as such', async () => {
+test('a truncated model is refused at the start', async () => {
   const whole = readFileSync(DEMO_MODEL);
   const cut = join(folder, 'cut.gguf');
   writeFileSync(cut, whole.subarray(0, whole.length / 2));
   own = new LiveServer({ LLM_MODEL_PATH: cut });
+  await expect(own.server.start()).rejects.toThrow(`${cut} is cut`);
+});
+
+test('a model that llama.cpp cannot load is reported as such', async () => {
+  const path = join(folder, 'empty.gguf');
+  writeFileSync(path, gguf([]));
+  own = new LiveServer({ LLM_MODEL_PATH: path });
   await own.server.start();
   await own.until('worker_exit');
   const reply = await chat(own);

@@ -34,6 +34,7 @@ const server = createServer((request, response) => {
     if (!has('--fake-mute')) response.end('{"status":"ok"}');
     return;
   }
+  if (request.method === 'GET') return response.writeHead(404).end('{}');
   let body = '';
   request.on('data', (data) => (body += data));
   request.on('end', () => {
