@@ -11,8 +11,10 @@ import {
 import type { Target } from './types.js';
 
 /** How much of a reply and of an error is read, in bytes after decompression (fetch decompresses by itself). */
-const MAX_ANSWER = 16 * 1024 * 1024;
+export const MAX_ANSWER = 16 * 1024 * 1024;
 const MAX_ERROR = 64 * 1024;
+
+export const TOO_LARGE = 'the answer is larger than 16 MiB';
 
 /** Characters of a request id. */
 const MAX_ID = 128;
@@ -52,7 +54,7 @@ async function readError(response: Response, deadline: Deadline): Promise<string
  */
 export async function readJson(target: Target, response: Response, deadline: Deadline): Promise<unknown> {
   const text = await reach(target, deadline, () => readText(response, deadline, MAX_ANSWER));
-  if (text === undefined) throw invalidResponse(target, response, 'the answer is larger than 16 MiB');
+  if (text === undefined) throw invalidResponse(target, response, TOO_LARGE);
   try {
     return JSON.parse(text);
   } catch {

@@ -7,6 +7,8 @@ import {
   readBytes,
   Deadline,
   invalidResponse,
+  MAX_ANSWER,
+  TOO_LARGE,
   post,
   readJson,
   requestId,
@@ -29,7 +31,10 @@ async function completeChat(target: Target, call: Call): Promise<Piece> {
   try {
     return await deadline.run(async () => {
       const response = await post(target, chatBody(target, call, false), deadline);
-      return readWhole(target, response, deadline);
+      // Some servers always stream.
+      return isStream(response)
+        ? joined(target, response, readPieces(target, response, deadline))
+        : readWhole(target, response, deadline);
     });
   } finally {
     deadline.close();
@@ -40,8 +45,9 @@ async function* streamChat(target: Target, call: Call): AsyncGenerator<Piece> {
   const deadline = new Deadline(call.timeoutMs, call.signal);
   try {
     const response = await post(target, chatBody(target, call, true), deadline);
-    if (isJson(response)) throw await noStream(target, response, deadline);
-    yield* readPieces(target, response, deadline);
+    // Some servers never stream.
+    if (isJson(response)) yield await readWhole(target, response, deadline);
+    else yield* readPieces(target, response, deadline);
   } finally {
     deadline.close();
   }
@@ -50,12 +56,19 @@ async function* streamChat(target: Target, call: Call): AsyncGenerator<Piece> {
 const isJson = (response: Response): boolean =>
   /^application\/json\b/i.test(response.headers.get('content-type') ?? '');
 
-/** Some servers report an error with status 200, as JSON in place of the stream. */
-async function noStream(target: Target, response: Response, deadline: Deadline): Promise<LLMClientError> {
-  const reply = await readJson(target, response, deadline);
-  return hasError(reply)
-    ? new ServerError(...reportedError(target, response, reply))
-    : brokenStream(response, undefined);
+const isStream = (response: Response): boolean =>
+  /^text\/event-stream\b/i.test(response.headers.get('content-type') ?? '');
+
+/** The pieces of a stream as one. */
+async function joined(target: Target, response: Response, pieces: AsyncIterable<Piece>): Promise<Piece> {
+  let text = '';
+  let finishReason: string | undefined;
+  for await (const next of pieces) {
+    text += next.text;
+    finishReason = next.finishReason ?? finishReason;
+    if (text.length > MAX_ANSWER) throw invalidResponse(target, response, TOO_LARGE);
+  }
+  return { text, finishReason };
 }
 
 async function readWhole(target: Target, response: Response, deadline: Deadline): Promise<Piece> {

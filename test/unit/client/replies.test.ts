@@ -40,6 +40,7 @@ describe('a stream is whole', () => {
   ])('%s', async (_form, reply) => {
     const { client, warnings } = await clientOf(reply);
     expect((await collect(client.stream('hi'))).join('')).toBe('Hello world.');
+    expect(await client.generate('hi')).toBe('Hello world.');
     expect(warnings).toEqual([]);
   });
 
@@ -66,6 +67,7 @@ test.each(unknown)('finish reason %j is an error, streamed and whole', async (re
   const expected = { code: 'unknown_finish_reason', message: expect.stringContaining(String(reason)) };
   for (const thrown of [
     broken,
+    await failure(streamed.client.generate('hi')),
     await failure((await clientOf(completion('Once', reason as string))).client.generate('hi')),
   ]) {
     expect(thrown).toBeInstanceOf(BrokenStreamError);

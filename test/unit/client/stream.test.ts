@@ -94,9 +94,15 @@ test('`"error": null` is not an error', async () => {
   expect(await collect(client.stream('hi'))).toEqual(['x']);
 });
 
-test('a reply that is not a stream is broken, not empty', async () => {
+test('the reply of a server that never streams is one piece', async () => {
   const { client } = await clientOf(json(200, { choices: [{ message: { content: 'x' } }] }));
-  expect(await failure(collect(client.stream('hi')))).toBeInstanceOf(BrokenStreamError);
+  expect(await collect(client.stream('hi'))).toEqual(['x']);
+});
+
+test('a reply that is neither a stream nor an answer is an error, not empty', async () => {
+  const { client } = await clientOf(json(200, { object: 'list' }));
+  const thrown = await failure(collect(client.stream('hi')));
+  expect(thrown).toMatchObject({ name: 'ServerError', code: 'invalid_response' });
 });
 
 test('the timeout applies to the headers', async () => {
