@@ -149,7 +149,7 @@ test.each([
   ['a wrong key', { apiKey: 'wrong' }, DISH, { status: 401, lc_error_code: 'MODEL_AUTHENTICATION' }],
   ['an unknown model', { model: 'nobody' }, DISH, { status: 404, lc_error_code: 'MODEL_NOT_FOUND' }],
   ['a value out of range', { temperature: 9 }, DISH, { status: 400, param: 'temperature' }],
-  ['a prompt beyond the context', {}, TOO_LONG, { status: 400, code: 'context_length_exceeded' }],
+  ['a prompt beyond the context', {}, TOO_LONG, { name: 'ContextOverflowError' }],
 ])('%s is an error of its kind', async (_case, fields, prompt, expected) => {
   await expect(chat(fields).invoke(prompt)).rejects.toMatchObject(expected);
   await expect(chat(fields).stream(prompt)).rejects.toMatchObject(expected);
