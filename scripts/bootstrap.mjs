@@ -21,12 +21,13 @@ const compiled = (file) => import(pathToFileURL(path.join(root, 'dist', file)).h
 
 /** Dependencies and compiled code; two first runs in one checkout take turns. */
 async function prepare(signal) {
-  if (isInstalled(root) && isCompiled(root)) return;
+  const folders = command === 'clients' ? [root, path.join(root, 'test/clients')] : [root];
+  if (folders.every(isInstalled) && isCompiled(root)) return;
   const onWait = (holder) =>
     say(`Another start (process ${holder}) is preparing this checkout; waiting for it.`);
   await prepareCache();
   await withLock(checkoutLock(root), { signal, onWait }, async () => {
-    if (!isInstalled(root)) await installDependencies(root, signal);
+    for (const folder of folders) if (!isInstalled(folder)) await installDependencies(folder, signal);
     if (!isCompiled(root)) await compile(root, signal);
   });
 }
@@ -47,7 +48,7 @@ async function handOver() {
 const PROGRAMS = { bench: 'bench/main.js', chaos: 'test/chaos/main.js' };
 
 /** Commands that run workers, and the tests, which do so too. */
-const NEEDS_LLAMA = ['ready', 'bench', 'chaos'];
+const NEEDS_LLAMA = ['ready', 'clients', 'bench', 'chaos'];
 
 async function run() {
   const problem = unsupportedNode(root);
@@ -57,7 +58,7 @@ async function run() {
     return !NEEDS_LLAMA.includes(command) || (await prepareLlama(signal));
   });
   if (!ready) process.exitCode = 1;
-  else if (command === 'build' || command === 'ready') return;
+  else if (['build', 'ready', 'clients'].includes(command)) return;
   else if (command in PROGRAMS) await (await compiled(PROGRAMS[command])).main(args);
   else await handOver();
 }

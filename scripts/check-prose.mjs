@@ -20,7 +20,7 @@ const CHECKED = [
   'workers',
   'bench',
 ];
-const SKIPPED = ['node_modules', 'bench/results', 'scripts/check-prose.mjs'];
+const SKIPPED = ['test/clients/node_modules', 'bench/results', 'scripts/check-prose.mjs'];
 const EXTENSIONS = /\.(md|ts|mts|mjs|json|sh|conf|service|socket|py)$|Caddyfile$/;
 
 /** Construction and what to write instead. A space also matches a line break with a comment mark. */

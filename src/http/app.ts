@@ -95,7 +95,7 @@ export function createApp(options: AppOptions): Express {
 }
 
 const NOT_FOUND =
-  "There is no such route; OpenAI's begin with /v1, and base URLs end with it: http://HOST:PORT/v1";
+  "There is no such route; OpenAI's are chat completions, completions and models, and base URLs end with /v1: http://HOST:PORT/v1";
 
 /**
  * Serves the routes however a base URL is written: with a slash too many, with `/v1` twice, or, as on llama-server, without

@@ -80,7 +80,7 @@ class ReplyWriter implements Sink<ReplyEvent> {
 
   #note(): string {
     const { unparsed } = contextOf(this.#response).trace;
-    return unparsed && this.#encoder.contentType === 'text/event-stream' ? UNPARSED : '';
+    return unparsed && this.#encoder.contentType.startsWith('text/event-stream') ? UNPARSED : '';
   }
 
   #write(text: string): void {

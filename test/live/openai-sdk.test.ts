@@ -1,5 +1,18 @@
-import OpenAI, { APIUserAbortError, AuthenticationError, BadRequestError, NotFoundError } from 'openai';
+import OpenAI, {
+  APIConnectionError,
+  APIError,
+  APIUserAbortError,
+  AuthenticationError,
+  BadRequestError,
+  InternalServerError,
+  NotFoundError,
+  RateLimitError,
+} from 'openai';
+import { LengthFinishReasonError } from 'openai/core/error';
+import { zodFunction, zodResponseFormat } from 'openai/helpers/zod';
+import { z } from 'zod';
 import { LIVE_KEY, LiveServer } from '../support/live.js';
+import { killWorkers } from './requests.js';
 
 /** The official OpenAI client against LMServ on real llama-cli. */
 
@@ -68,11 +81,67 @@ test('streams token by token, the same text, with usage', async () => {
 
 test("the SDK's own stream helper puts the message together", async () => {
   const runner = client.chat.completions.stream({ model, messages: [...dish], temperature: 0 });
+  const pieces: string[] = [];
+  let snapshot = '';
+  runner.on('content', (piece, soFar) => {
+    pieces.push(piece);
+    snapshot = soFar;
+  });
   const final = await runner.finalChatCompletion();
   expect(final.choices[0]!.message.content).toMatch(/ceviche/i);
+  expect([pieces.join(''), snapshot]).toEqual(Array(2).fill(final.choices[0]!.message.content));
+});
+
+test('a reply and an error have the request id of the log', async () => {
+  const reply = await client.chat.completions.create({ model, messages: [...dish], max_tokens: 1 });
+  expect(live.logged('request').map(({ requestId }) => requestId)).toContain(reply._request_id);
+  const refused = client.chat.completions.create({ model: 'nope', messages: [...dish] });
+  await expect(refused).rejects.toMatchObject({ requestID: expect.stringMatching(/./) });
 });
 
 describe('tools', () => {
+  test.each([false, true])(
+    'runTools calls the function and replies with its result, streamed: %s',
+    async (stream) => {
+      const calls: unknown[] = [];
+      const getWeather = (given: { city: string }) => {
+        calls.push(given);
+        return JSON.stringify({ city: given.city, temperature: 18 });
+      };
+      const request = {
+        ...{ model, messages: [...weather], temperature: 0 },
+        tools: [
+          {
+            type: 'function' as const,
+            function: {
+              name: 'get_weather',
+              description: 'Get the current weather in a city',
+              parameters: z.toJSONSchema(city) as Record<string, unknown>,
+              parse: (text: string) => city.parse(JSON.parse(text)),
+              function: getWeather,
+            },
+          },
+        ],
+      };
+      const runner = stream
+        ? client.chat.completions.runTools({ ...request, stream })
+        : client.chat.completions.runTools(request);
+      expect(await runner.finalContent()).toContain('18');
+      expect(calls).toEqual([{ city: 'Lima' }]);
+      expect(runner.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'assistant']);
+    },
+  );
+
+  const city = z.object({ city: z.string().describe('Name of the city') });
+
+  test('zodFunction has its arguments parsed', async () => {
+    const reply = await client.chat.completions.parse({
+      ...{ model, messages: [...weather], temperature: 0, tool_choice: 'required' },
+      tools: [zodFunction({ name: 'get_weather', parameters: city })],
+    });
+    expect(reply.choices[0]!.message.tool_calls![0]!.function.parsed_arguments).toEqual({ city: 'Lima' });
+  });
+
   test.each([
     ['required', 'required' as const],
     ['by name', { type: 'function' as const, function: { name: 'get_weather' } }],
@@ -134,6 +203,30 @@ test.each([false, true])('a JSON schema is kept to, streamed: %s', async (stream
   expect(value).toEqual({ name: expect.any(String), age: expect.any(Number) });
 });
 
+describe('zodResponseFormat', () => {
+  const request = {
+    model,
+    messages: [{ role: 'user' as const, content: 'Give me a JSON object with name and age' }],
+    temperature: 0,
+    response_format: zodResponseFormat(z.object({ name: z.string(), age: z.int() }), 'person'),
+  };
+
+  test('parse returns the object', async () => {
+    const reply = await client.chat.completions.parse(request);
+    expect(reply.choices[0]!.message.parsed).toEqual({ name: expect.any(String), age: expect.any(Number) });
+  });
+
+  test('the stream helper returns the object', async () => {
+    const final = await client.chat.completions.stream(request).finalChatCompletion();
+    expect(final.choices[0]!.message.parsed).toEqual({ name: expect.any(String), age: expect.any(Number) });
+  });
+
+  test('an object that is cut is LengthFinishReasonError', async () => {
+    const reply = client.chat.completions.parse({ ...request, max_tokens: 3 });
+    await expect(reply).rejects.toBeInstanceOf(LengthFinishReasonError);
+  });
+});
+
 test('each token has log probabilities', async () => {
   const reply = await client.chat.completions.create({
     ...{ model, messages: [...dish], temperature: 0, logprobs: true, top_logprobs: 2, max_tokens: 4 },
@@ -142,6 +235,12 @@ test('each token has log probabilities', async () => {
   expect(content).toHaveLength(4);
   expect(content[0]!.top_logprobs).toHaveLength(2);
   expect(content.map((entry) => entry.token).join('')).toBe(reply.choices[0]!.message.content);
+  const streamed = await client.chat.completions
+    .stream({ model, messages: [...dish], temperature: 0, logprobs: true, top_logprobs: 2, max_tokens: 4 })
+    .finalChatCompletion();
+  expect(streamed.choices[0]!.logprobs!.content!.map((entry) => entry.token)).toEqual(
+    content.map((entry) => entry.token),
+  );
 });
 
 test('stop, seed and max_tokens take effect', async () => {
@@ -219,6 +318,67 @@ test('an abort cancels the generation and frees its slot', async () => {
   expect(both).toHaveLength(2);
 });
 
+test('an abort of a reply that is not streamed cancels the generation', async () => {
+  const endless = { ignore_eos: true, max_tokens: 3_500 };
+  const controller = new AbortController();
+  const done = live.next('request');
+  const reply = client.chat.completions.create(
+    { model, messages: [...dish], ...endless },
+    { signal: controller.signal },
+  );
+  reply.catch(() => undefined);
+  await live.untilReady(({ slots }) => slots.idle < slots.total);
+  controller.abort();
+  await expect(reply).rejects.toBeInstanceOf(APIUserAbortError);
+  expect(await done).toMatchObject({ outcome: 'cancelled' });
+  await live.untilIdle();
+});
+
+describe('a server that breaks or refuses', () => {
+  let server: LiveServer;
+
+  const client = (maxRetries: number) =>
+    new OpenAI({ baseURL: `${server.url}/v1`, apiKey: LIVE_KEY, maxRetries });
+  const request = {
+    ...{ model, messages: [...dish], ignore_eos: true, max_tokens: 3_000 },
+    stream: true as const,
+  };
+
+  beforeAll(async () => {
+    server = await new LiveServer({ REPLY_RESUME: 'off', QUEUE_TIMEOUT_SECS: '0.1' }).start();
+  });
+
+  afterAll(() => server.stop());
+
+  test('503 is InternalServerError, and retried after its Retry-After', async () => {
+    const running = await client(0).chat.completions.create(request);
+    const asked = { model, messages: [...dish], temperature: 0 };
+    const refused = client(0).chat.completions.create(asked);
+    await expect(refused).rejects.toBeInstanceOf(InternalServerError);
+    await expect(refused).rejects.toMatchObject({ status: 503, code: 'queue_timeout' });
+    const again = server.next('request', ({ status }) => status === 503);
+    const reply = client(5).chat.completions.create(asked);
+    await again;
+    running.controller.abort();
+    expect((await reply).choices[0]!.message.content).toMatch(/ceviche/i);
+  });
+
+  test('a stream whose worker is killed is APIError, not an end', async () => {
+    const ready = server.next('worker_ready');
+    const read = async () => {
+      let killed = false;
+      for await (const _chunk of await client(0).chat.completions.create(request)) {
+        if (!killed) killWorkers(server);
+        killed = true;
+      }
+    };
+    const reading = read();
+    await expect(reading).rejects.toBeInstanceOf(APIError);
+    await expect(reading).rejects.toMatchObject({ code: 'generation_failed' });
+    await ready;
+  });
+});
+
 describe("errors are the SDK's own classes", () => {
   test('a bad key', async () => {
     const stranger = new OpenAI({ baseURL: `${live.url}/v1`, apiKey: 'wrong', maxRetries: 0 });
@@ -229,6 +389,23 @@ describe("errors are the SDK's own classes", () => {
     const request = client.chat.completions.create({ model, messages: [...dish], temperature: 9 });
     await expect(request).rejects.toBeInstanceOf(BadRequestError);
     await expect(request).rejects.toMatchObject({ status: 400, param: 'temperature', code: 'invalid_value' });
+  });
+
+  test('an image for a model without images', async () => {
+    const url = 'data:image/png;base64,iVBORw0KGgo=';
+    const content = [{ type: 'image_url' as const, image_url: { url } }];
+    const request = client.chat.completions.create({ model, messages: [{ role: 'user', content }] });
+    await expect(request).rejects.toBeInstanceOf(BadRequestError);
+    await expect(request).rejects.toMatchObject({ message: expect.stringMatching(/image/i) });
+  });
+
+  test('a caller above RATE_LIMIT_QPS', async () => {
+    const limited = await new LiveServer({ RATE_LIMIT_QPS: '0.001' }).start();
+    const hasty = new OpenAI({ baseURL: `${limited.url}/v1`, apiKey: LIVE_KEY, maxRetries: 0 });
+    await hasty.models.list();
+    await expect(hasty.models.list()).rejects.toBeInstanceOf(RateLimitError);
+    await limited.stop();
+    await expect(hasty.models.list()).rejects.toBeInstanceOf(APIConnectionError);
   });
 
   test('an unknown model', async () => {

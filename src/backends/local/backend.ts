@@ -259,7 +259,9 @@ function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
   const message = refusal.message.slice(0, MAX_MESSAGE);
   if (refusal.type === 'exceed_context_size_error') {
     const param = 'prompt' in body ? 'prompt' : 'messages';
-    return new LMServError('context_length_exceeded', message, { param });
+    // LangChain, among others, recognises the error by these words of OpenAI's.
+    const words = `The prompt is beyond the model's maximum context length: ${message}`;
+    return new LMServError('context_length_exceeded', words, { param });
   }
   if (refusal.status >= 400 && refusal.status < 500) return new LMServError('invalid_value', message);
   return new LMServError('generation_failed', 'The worker could not generate', { cause: refusal });

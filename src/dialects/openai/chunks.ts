@@ -8,7 +8,7 @@ type ChoiceEvent = Exclude<ReplyEvent, { type: 'usage' | 'prefill' }>;
 
 /** The frame that OpenAI's two streams share; a subclass writes the choices. */
 export abstract class OpenAiSse implements StreamEncoder {
-  readonly contentType = 'text/event-stream';
+  readonly contentType = 'text/event-stream; charset=utf-8';
   readonly ping = PING;
   readonly #info: ReplyInfo;
   readonly #includeUsage: boolean;
