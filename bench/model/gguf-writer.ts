@@ -15,10 +15,16 @@ export type GgufValue =
   | { readonly type: 'bool'; readonly value: boolean }
   | { readonly type: 'uint32' | 'float32'; readonly value: number }
   | { readonly type: 'array'; readonly of: 'string'; readonly values: readonly string[] }
-  | { readonly type: 'array'; readonly of: 'int32' | 'float32'; readonly values: readonly number[] };
+  | { readonly type: 'array'; readonly of: 'int32' | 'float32'; readonly values: readonly number[] }
+  /** As another file has it, with its type. */
+  | { readonly type: 'copied'; readonly bytes: Buffer };
 
-/** GGML's numbers for the types of tensors, with the bytes that an element takes. */
-const TENSOR = { f32: { id: 0, bytes: 4 }, f16: { id: 1, bytes: 2 } } as const;
+/** GGML's numbers for the types of tensors, with the bytes of an element; q8_0 has blocks of 32 with a scale of two bytes. */
+const TENSOR = {
+  f32: { id: 0, bytes: 4 },
+  f16: { id: 1, bytes: 2 },
+  q8_0: { id: 8, bytes: 34 / 32 },
+} as const;
 
 export interface GgufTensor {
   readonly name: string;
@@ -62,6 +68,7 @@ function scalar(type: ScalarType, value: string | number | boolean): Buffer {
 }
 
 function encode(value: GgufValue): Buffer {
+  if (value.type === 'copied') return value.bytes;
   if (value.type !== 'array')
     return Buffer.concat([uint32(TYPE[value.type]), scalar(value.type, value.value)]);
   const head = [uint32(TYPE.array), uint32(TYPE[value.of]), uint64(value.values.length)];

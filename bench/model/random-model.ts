@@ -119,7 +119,7 @@ export function randomModel(shape: Shape): RandomModel {
   };
 }
 
-function architecture(shape: Shape): Record<string, GgufValue> {
+export function architecture(shape: Shape): Record<string, GgufValue> {
   return {
     'general.architecture': string('llama'),
     'general.name': string('LMServ random'),
@@ -165,7 +165,7 @@ function withoutRows(weights: Uint8Array, rows: number, width: number): Uint8Arr
   return weights.fill(0, 0, rows * width * Uint16Array.BYTES_PER_ELEMENT);
 }
 
-function layerTensors({ layers, width, hidden }: Shape): GgufTensor[] {
+export function layerTensors({ layers, width, hidden }: Shape): GgufTensor[] {
   return Array.from({ length: layers }, (_, layer) => `blk.${layer}.`).flatMap((prefix) => [
     norm(`${prefix}attn_norm.weight`, width),
     ...['attn_q', 'attn_k', 'attn_v', 'attn_output'].map((name) =>
@@ -185,7 +185,7 @@ function matrix(name: string, inputs: number, outputs: number): GgufTensor {
   return { name, type: 'f16', shape: [inputs, outputs], data };
 }
 
-function norm(name: string, width: number): GgufTensor {
+export function norm(name: string, width: number): GgufTensor {
   return { name, type: 'f32', shape: [width], data: () => bytesOf(new Float32Array(width).fill(1)) };
 }
 

@@ -87,6 +87,11 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return this.#reason !== undefined && !this.#hasFalseEnd;
   }
 
+  /** It ended at its limit of tokens. */
+  get reachedLimit(): boolean {
+    return this.#reason === 'length';
+  }
+
   /** A call of a tool has been passed on. */
   get calling(): boolean {
     return this.#calls.count > 0;
@@ -203,7 +208,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
     this.#accept(text.length);
     if (text !== '') this.#answered = true;
     if (this.#keepsText) this.pieces.push(text);
-    if (logprobs && this.#wantsLogprobs) this.#pass({ type: 'text', index: 0, text, logprobs });
+    if (logprobs && this.#wantsLogprobs)
+      this.#pass({ type: 'text', index: 0, text, logprobs: logprobs.map(nameAlternatives) });
     else this.#pass({ type: 'text', index: 0, text });
   }
 
@@ -335,6 +341,20 @@ function areLogprobs(values: unknown): boolean {
 function areAlternatives(values: unknown): boolean {
   if (values === undefined || values === null) return true;
   return Array.isArray(values) && values.length <= MAX_ALTERNATIVES && values.every(isLogprob);
+}
+
+/** Half characters, which a server can write only as U+FFFD or not at all, are named by their bytes, as OpenAI names them. */
+function nameAlternatives(entry: TokenLogprob): TokenLogprob {
+  if (!Array.isArray(entry.top_logprobs)) return entry;
+  const named = (entry.top_logprobs as TokenLogprob[]).map((other) => {
+    const { token, bytes } = other as { token: string; bytes?: unknown };
+    if (!Array.isArray(bytes) || (token !== '' && !token.includes('\ufffd'))) return other;
+    const raw = Buffer.from(bytes as number[]);
+    return raw.equals(Buffer.from(token))
+      ? other
+      : { ...other, token: raw.toString('hex').replace(/../g, '\\x$&') };
+  });
+  return { ...entry, top_logprobs: named };
 }
 
 function isLogprob(value: unknown): value is TokenLogprob {

@@ -18,8 +18,7 @@ export async function continuationOf(
   worker: Worker,
   signal: AbortSignal,
 ): Promise<ChildRequest> {
-  const tokens = await tokenize(worker, reply.pieces, signal);
-  const ids = spells(tokens, reply.text) ? tokens.map(({ id }) => id) : undefined;
+  const ids = await idsOf(reply.pieces, worker, signal);
   if (ids) reply.recount(ids.length);
   else reply.estimate((await tokenize(worker, [reply.text], signal)).length);
   const prompt = ids && reply.isTextOnly ? await promptOf(reply, worker, signal) : undefined;
@@ -33,18 +32,50 @@ interface Token {
   readonly piece: string | readonly number[];
 }
 
-/** Tokenises each piece separately: a token's text yields that token again, which the joined text may not. */
-async function tokenize(worker: Worker, pieces: readonly string[], signal: AbortSignal): Promise<Token[]> {
-  const body = { content: [...pieces], parse_special: false, with_pieces: true };
+/** Some vocabularies put a space before each text. Behind a newline there is none, and nothing merges with it. */
+const LEADS = ['', '\n'] as const;
+
+/** The ids of the tokens that the pieces came from; undefined if no ids spell them. */
+async function idsOf(
+  pieces: readonly string[],
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<number[] | undefined> {
+  for (const lead of LEADS) {
+    const texts = lead === '' ? pieces : [lead, ...pieces.map((piece) => lead + piece)];
+    const ids = spelling(await tokenize(worker, texts, signal), pieces, lead);
+    if (ids) return ids;
+  }
+  return undefined;
+}
+
+/** Texts are tokenised separately: a token's text yields that token again, which the joined text may not. */
+async function tokenize(worker: Worker, texts: readonly string[], signal: AbortSignal): Promise<Token[]> {
+  const body = { content: [...texts], parse_special: false, with_pieces: true };
   const reply = (await worker.fetch('POST', '/tokenize', body, signal)) as { tokens: Token[] };
   return reply.tokens;
 }
 
-/** Whether the tokens reproduce the text; some vocabularies put a space before each text, which gives other ids. */
-function spells(tokens: readonly Token[], text: string): boolean {
-  const bytes = tokens.map(({ piece }) => Buffer.from(piece as string));
-  return Buffer.concat(bytes).equals(Buffer.from(text));
+/** The ids of the pieces, each of which follows the lead; undefined if the tokens do not spell them. */
+function spelling(tokens: readonly Token[], pieces: readonly string[], lead: string): number[] | undefined {
+  const all = tokens.map(({ id, piece }) => ({ id, bytes: Buffer.from(piece as string) }));
+  const before = lead === '' ? 0 : all.findIndex(({ bytes }) => bytes.equals(Buffer.from(lead))) + 1;
+  const ids: number[] = [];
+  let at = before;
+  for (const piece of pieces) {
+    if (all.slice(0, before).some(({ id }, i) => all[at + i]?.id !== id)) return undefined;
+    at += before;
+    for (let left = Buffer.from(piece); left.length > 0; at += 1) {
+      const { id, bytes } = all[at] ?? NO_TOKEN;
+      if (bytes.length === 0 || !left.subarray(0, bytes.length).equals(bytes)) return undefined;
+      ids.push(id);
+      left = left.subarray(bytes.length);
+    }
+  }
+  return at === all.length ? ids : undefined;
 }
+
+const NO_TOKEN = { id: -1, bytes: Buffer.alloc(0) };
 
 /** The original prompt as the model received it; undefined if the worker cannot return it. */
 async function promptOf(reply: ReplySoFar, worker: Worker, signal: AbortSignal): Promise<string | undefined> {

@@ -96,6 +96,30 @@ export class Generation {
       );
     }
     reader.checkFinished();
+    await this.#release(worker);
+  }
+
+  /**
+   * llama.cpp holds text back that may begin a stop string, and drops it at the limit of tokens. Generates that end
+   * again, without stop strings.
+   */
+  async #release(worker: Worker): Promise<void> {
+    const { request, reply, reader, context } = this.#parts;
+    const stops = [request.body.stop ?? []].flat() as string[];
+    if (stops.length === 0 || this.#form !== 'chat' || this.#demand !== undefined) return;
+    if (!reader.reachedLimit || !reply.resumable || !reply.limited || reply.full) return;
+    const { path, body } = await continuationOf(reply, worker, context.signal);
+    // Without the ids it is not known how many tokens are missing.
+    if (reply.full || !Array.isArray(body.prompt)) return;
+    delete body.stop;
+    reader.chunk({ usage: { completion_tokens: body.max_tokens } });
+    let text = '';
+    const end = { chunk: (chunk: Chunk) => void (text += chunk.choices?.[0]?.text ?? '') };
+    const { signal, flow } = context;
+    await worker.generate(path, this.#settings({ path, body }), { signal, flow, reply: end });
+    const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
+    const kept = text.slice(0, Math.min(text.length, ...found));
+    if (kept !== '') reader.event({ type: 'text', index: 0, text: kept });
   }
 
   /** The reason for the client why the worker refused the request. */

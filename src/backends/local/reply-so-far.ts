@@ -49,6 +49,11 @@ export class ReplySoFar {
     return this.request.kind === 'chat' || typeof body.prompt === 'string';
   }
 
+  /** It has a limit of tokens. */
+  get limited(): boolean {
+    return Number.isFinite(this.#tokensLeft());
+  }
+
   /** All requested tokens have been passed on; only the finish reason has not. */
   get full(): boolean {
     return this.#tokensLeft() <= 0;

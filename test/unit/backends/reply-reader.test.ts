@@ -168,6 +168,20 @@ test.each([
   expect(read(made, chunk)[1]).toEqual({ type: 'text', index: 0, text: 'a', ...(there ? { logprobs } : {}) });
 });
 
+test.each<[token: string, bytes: number[] | undefined, named: string]>([
+  ['', [0xf0, 0x9f], '\\xf0\\x9f'],
+  ['\ufffd', [0x80], '\\x80'],
+  ['\ufffd', [0xef, 0xbf, 0xbd], '\ufffd'],
+  ['', [], ''],
+  ['\ufffd', undefined, '\ufffd'],
+  ['é', [0xc3, 0xa9], 'é'],
+])('an alternative %j of the bytes %j is named %j', (token, bytes, named) => {
+  const made = reader({ logprobs: true });
+  const content = [{ token: 'a', logprob: -1, top_logprobs: [{ token, logprob: -2, bytes }] }];
+  const event = read(made, { choices: [{ delta: { content: 'a' }, logprobs: { content } }] })[1];
+  expect(event).toMatchObject({ logprobs: [{ top_logprobs: [{ token: named, logprob: -2 }] }] });
+});
+
 test.each([
   ['text', (text: string) => delta({ content: text })],
   ['reasoning', (text: string) => delta({ reasoning_content: text })],
