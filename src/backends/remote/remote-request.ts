@@ -48,9 +48,14 @@ export function toRemoteRequest(
   return { route, body: { ...fields, ...limit, ...STREAM, model: options.model } };
 }
 
-/** The fields that a local child would get, prefill progress included. */
+/** The fields that a local child would get, prefill progress included. @throws LMServError for a form that it would not get. */
 function llamaFields(request: GenerateRequest): JsonObject {
-  return { ...toChildRequest(request).body, return_progress: true };
+  const { body } = toChildRequest(request);
+  if (request.body.response_format !== undefined && body.response_format === undefined) {
+    const message = "response_format: this model's server cannot apply it next to tools";
+    throw new LMServError('invalid_value', message, { param: 'response_format' });
+  }
+  return { ...body, return_progress: true };
 }
 
 function openAiFields(body: JsonObject): JsonObject {

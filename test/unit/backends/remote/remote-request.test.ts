@@ -103,3 +103,13 @@ test.each([
 ])('below %s the route is %s', (base, url) => {
   expect(routeUrl(base, '/completions').href).toBe(url);
 });
+
+test('llama: a form next to tools that may be called is refused, because the server would not apply it', () => {
+  const response_format = { type: 'json_object' };
+  const tools = [{ type: 'function', function: { name: 'f' } }];
+  expect(() => asked(chat({ tools, response_format }), 'llama')).toThrow('response_format: this model');
+  expect(asked(chat({ tools, response_format, tool_choice: 'none' }), 'llama')).toMatchObject({
+    response_format,
+  });
+  expect(asked(chat({ tools, response_format }), 'openai')).toMatchObject({ tools, response_format });
+});
