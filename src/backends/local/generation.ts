@@ -113,10 +113,7 @@ export class Generation {
     if (reply.full || !Array.isArray(body.prompt)) return;
     delete body.stop;
     reader.chunk({ usage: { completion_tokens: body.max_tokens } });
-    let text = '';
-    const end = { chunk: (chunk: Chunk) => void (text += chunk.choices?.[0]?.text ?? '') };
-    const { signal, flow } = context;
-    await worker.generate(path, this.#settings({ path, body }), { signal, flow, reply: end });
+    const text = await this.#textOf(worker, { path, body });
     const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
     const kept = text.slice(0, Math.min(text.length, ...found));
     if (kept !== '') reader.event({ type: 'text', index: 0, text: kept });
@@ -167,8 +164,6 @@ export class Generation {
         : toChildRequest(reply.request);
       if (demand?.kind === 'schema' && demand.mayCall) return { child, chunks: new CallOrSchema(reader) };
       if (demand?.kind !== 'call') return { child, chunks: reader };
-      // A call has a schema of its own.
-      delete child.body.response_format;
       return { child, chunks: new CallWatch(reader, Number(child.body.max_tokens ?? Infinity)) };
     }
     const next = reply.next();
@@ -200,18 +195,23 @@ export class Generation {
 
   /** Has the model choose one of the tools that it may call. */
   async #chooseTool(worker: Worker, prompt: string): Promise<ToolFunction> {
-    const { reply, context } = this.#parts;
+    const { reply } = this.#parts;
     const { tools } = this.#demand as Extract<Demand, { kind: 'call' }>;
     if (tools.length === 1) return tools[0]!;
     const fields = { prompt: prompt + NAME_PREFIX, json_schema: namesSchema(tools), max_tokens: MAX_NAME };
-    const child = toChildRequest(rawRequest(reply.next(), fields));
-    const { signal, flow } = context;
-    let text = '';
-    const name = { chunk: (chunk: Chunk) => void (text += chunk.choices?.[0]?.text ?? '') };
-    await worker.generate(child.path, this.#settings(child), { signal, flow, reply: name });
+    const text = await this.#textOf(worker, toChildRequest(rawRequest(reply.next(), fields)));
     const chosen = tools.find(({ name }) => JSON.stringify(name) === text.trim());
     if (!chosen) throw unmet('call');
     return chosen;
+  }
+
+  /** Generates a raw reply that is not passed on. */
+  async #textOf(worker: Worker, child: ChildRequest): Promise<string> {
+    const { signal, flow } = this.#parts.context;
+    let text = '';
+    const reply = { chunk: (chunk: Chunk) => void (text += chunk.choices?.[0]?.text ?? '') };
+    await worker.generate(child.path, this.#settings(child), { signal, flow, reply });
+    return text;
   }
 
   /** Decides whether to go on in another form after an error, which is thrown if not. */
