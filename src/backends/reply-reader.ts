@@ -49,6 +49,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #reason: FinishReason | undefined;
   /** Content came after a finish reason, which therefore does not mean the end. */
   #hasFalseEnd = false;
+  /** Content came without a finish reason, so its server does not send one with each chunk. */
+  #hasOpenContent = false;
   /** Text or a call has come. */
   #answered = false;
   /** The number of the choice that is read, as the server numbers it. */
@@ -85,6 +87,11 @@ export class ReplyReader implements Sink<ReplyEvent> {
   /** The finish reason has come: the reply is complete, whatever happens next. */
   get finished(): boolean {
     return this.#reason !== undefined && !this.#hasFalseEnd;
+  }
+
+  /** Nothing but usage can follow: the finish reason has come, after content that had none. */
+  get ended(): boolean {
+    return this.finished && this.#hasOpenContent;
   }
 
   /** It ended at its limit of tokens. */
@@ -194,6 +201,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     if (text || logprobs) this.#text(text, logprobs);
     if (calls) this.#readCalls(calls);
     if (reason) this.#finish(reason);
+    else if (text || reasoning || calls?.length) this.#hasOpenContent = true;
   }
 
   #prefill(promptTokens: number): void {

@@ -20,7 +20,7 @@ import { BrokenStreamError, LLMClientError, ServerError, type ErrorInfo } from '
 import { OPENAI_BASE } from './target.js';
 import type { Call, Piece, Provider, Target } from './types.js';
 
-/** How long a server may take to close a stream after `[DONE]`, milliseconds; then we close it. */
+/** How long a server may take to close a stream after the end of its reply, milliseconds; then we close it. */
 const CLOSE_MS = 1000;
 
 /** Providers `lan` and `openai`: `POST /v1/chat/completions`, whole or as server-sent events. */
@@ -85,6 +85,8 @@ async function* readPieces(target: Target, response: Response, deadline: Deadlin
   let done = false;
   // After its finish reason a reply is whole, whether `[DONE]` arrives or not.
   let finished = false;
+  // Text came without a finish reason: some servers send one with each chunk.
+  let hasOpenText = false;
   try {
     for await (const data of decodeSse(readBytes(response, deadline))) {
       // An event without data is a sign of life.
@@ -93,7 +95,9 @@ async function* readPieces(target: Target, response: Response, deadline: Deadlin
       if (done) deadline.endWithin(CLOSE_MS);
       else {
         const next = readChunk(target, response, data);
-        finished ||= next.finishReason !== undefined;
+        if (next.finishReason === undefined) hasOpenText ||= next.text !== '';
+        else finished = true;
+        if (finished && hasOpenText) deadline.endWithin(CLOSE_MS);
         yield next;
       }
       deadline.signal.throwIfAborted();

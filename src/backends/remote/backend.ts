@@ -22,6 +22,7 @@ import {
   createDispatcher,
   isEncoded,
   drainAndRelease,
+  END_MS,
   post,
   readEvents,
   readRefusal,
@@ -337,9 +338,10 @@ export class RemoteBackend implements Backend {
       regular = await readEvents(reply, {
         flow: call.context.flow,
         onData: (data, event) => {
+          const { ended } = reader;
           reader.chunk(parseChunk(provider, data, event));
-          // If the event filled the client's buffers, the deadline does not run.
-          if (!call.context.flow.held) this.#armNext(limit, reader);
+          // If the event filled the client's buffers, the deadline does not run. Nothing extends the time after the end.
+          if (!call.context.flow.held && !ended) this.#armNext(limit, reader);
         },
         onHeld: (held) => (held ? limit.disarm() : this.#armNext(limit, reader)),
       });
@@ -366,11 +368,14 @@ export class RemoteBackend implements Backend {
   }
 
   #armNext(limit: TimeLimit, reader: ReplyReader): void {
-    if (reader.begun) limit.arm(this.#options.timeouts.tokenMs, this.#noNextToken);
+    if (reader.ended) limit.arm(END_MS, this.#noEnd);
+    else if (reader.begun) limit.arm(this.#options.timeouts.tokenMs, this.#noNextToken);
     else this.#armFirstToken(limit);
   }
 
   readonly #noFirstToken = () => this.#timedOut(this.#options.timeouts.firstTokenMs, 'sent no token');
+
+  readonly #noEnd = () => this.#timedOut(END_MS, 'did not end its reply');
 
   readonly #noNextToken = () => this.#timedOut(this.#options.timeouts.tokenMs, 'sent no further token');
 

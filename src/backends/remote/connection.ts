@@ -12,8 +12,8 @@ export type Reply = Dispatcher.ResponseData;
 /** Max bytes read of an error reply. */
 const MAX_ERROR_BODY = 64 * 1024;
 
-/** Max time for a server to end a finished reply, milliseconds; after that the connection is not reused. */
-const END_MS = 1_000;
+/** Max time for a server to send the usage and the end of a finished reply, milliseconds. */
+export const END_MS = 1_000;
 
 /** The pool of connections to one server. It follows no redirects and reads no proxy from the environment. */
 export function createDispatcher({ timeouts, proxy }: Pick<RemoteOptions, 'timeouts' | 'proxy'>): Dispatcher {

@@ -127,8 +127,20 @@ test('the timeout applies between two pieces', async () => {
   }
 });
 
-test('a server that leaves the connection open after [DONE] does not break the reply', async () => {
-  const { client } = await clientOf((response) => openSse(response, delta('all') + done));
+test.each([
+  ['[DONE]', done],
+  ['its finish reason', finish('stop')],
+])('a server that leaves the connection open after %s does not break the reply', async (_, end) => {
+  const { client } = await clientOf((response) => openSse(response, delta('all') + end));
+  expect(await collect(client.stream('hi'))).toEqual(['all']);
+});
+
+test('signs of life do not make a reply longer that has its finish reason', async () => {
+  const { client } = await clientOf((response) => {
+    openSse(response, delta('all') + finish('stop'));
+    const beat = () => response.write(': ping\n\n', () => setImmediate(beat));
+    beat();
+  });
   expect(await collect(client.stream('hi'))).toEqual(['all']);
 });
 

@@ -93,13 +93,27 @@ describe('a whole reply', () => {
     expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
   });
 
-  test('is whole when the server says nothing more after the finish', async () => {
-    const { running, clock } = await asking(hangsAfter(sse(token('a'), finish())));
-    await clock.armed(15_000);
-    clock.advance(15_000);
+  test.each([
+    ['nothing more', ''],
+    ['only signs of life', ': ping\n\n'.repeat(3) + sse({ choices: [] }, role)],
+  ])('is whole a second after the finish when the server says %s', async (_, more) => {
+    const { running, clock } = await asking(hangsAfter(sse(token('a'), finish()) + more));
+    await clock.armed(1_000);
+    clock.advance(1_000);
     const { events, thrown } = await running;
     expect(thrown).toBeUndefined();
     expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
+  });
+
+  test('is waited for when each chunk has a finish reason', async () => {
+    const chunk = { choices: [{ ...token('a').choices[0], finish_reason: 'stop' }] };
+    const { running, clock, server } = await asking(hangsAfter(sse(chunk)));
+    await clock.armed(15_000);
+    clock.advance(14_000);
+    (await server.nth(1)).response.end(sse(token('b'), '[DONE]'));
+    const { events, thrown } = await running;
+    expect(thrown).toBeUndefined();
+    expect(textOf(events)).toBe('ab');
   });
 
   test('is the same however the bytes are cut', async () => {
