@@ -1,4 +1,4 @@
-import type { Generate, GenerateRequest, JsonObject, Sink } from '../contract.js';
+import type { Generate, GenerateRequest, Sink } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { runChoices } from './choices.js';
@@ -87,10 +87,9 @@ function overdue(ms: number): LMServError {
 
 /** Without any limit the field is left out, because the largest number is more than some providers accept. */
 function limited(request: GenerateRequest, limits: TokenLimits): GenerateRequest {
-  const body: JsonObject = request.body;
-  const requested = typeof body.max_tokens === 'number' ? body.max_tokens : limits.default;
-  if (requested === undefined && limits.cap === NO_CAP) return request;
-  return { ...request, body: { ...body, max_tokens: Math.min(requested ?? NO_CAP, limits.cap) } };
+  const { max_tokens: requested = limits.default ?? NO_CAP, ...others } = request.body;
+  const limit = Math.min(requested as number, limits.cap);
+  return { ...request, body: limit === NO_CAP ? others : { ...others, max_tokens: limit } };
 }
 
 function choicesOfPrompt({ n, prompts }: GenerateRequest): number {

@@ -65,33 +65,43 @@ export function parsePriority(parsed: ChatRequestBody): { priority?: number } {
 export function chatFields(parsed: ChatRequestBody): JsonObject {
   const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...remaining } =
     withoutConstraints(parsed);
-  const { service_tier, functions: _, function_call, tools: toolList, tool_choice, ...others } = remaining;
+  const { service_tier, functions: _, function_call, tools: __, tool_choice, ...others } = remaining;
   return compact({
     ...others,
     max_tokens: requestedTokens({ max_tokens, max_completion_tokens, n_predict }),
-    ...(toolList ? { tools: toolList, tool_choice } : {}),
+    ...toolFields(parsed),
     ...constraintFields(parsed),
     // With 0 a worker would send no log probability at all; the alternatives are left out later.
     top_logprobs: parsed.logprobs === true ? Math.max(1, parsed.top_logprobs ?? 0) : undefined,
   }) as JsonObject;
 }
 
+/** A tool that must be called is named as OpenAI names it; of several that may be, the others are left out. */
+function toolFields({ tools: all, tool_choice: choice }: ChatRequestBody) {
+  if (!all) return {};
+  if (!choice?.names) return { tools: all, tool_choice: choice?.mode };
+  const { mode, names } = choice;
+  if (mode === 'required' && names.length === 1)
+    return { tools: all, tool_choice: { type: 'function', function: { name: names[0]! } } };
+  return { tools: all.filter((tool) => names.includes(tool.function.name)), tool_choice: mode };
+}
+
 /** A turn that must be a call has no other form; where the model may choose, the backend decides about the two. */
 function constraintFields(parsed: ChatRequestBody): JsonObject {
   const constraint = constraintOf(parsed, 'chat');
-  const { tools: toolList, tool_choice: choice = 'auto' } = parsed;
+  const { tools: toolList, tool_choice: { mode } = { mode: 'auto' } } = parsed;
   if (!constraint) return {};
-  if (!toolList || choice === 'none') return constraint.body;
+  if (!toolList || mode === 'none') return constraint.body;
   if ('grammar' in constraint.body) throw conflict(constraint.field, 'tools');
-  return choice === 'auto' ? constraint.body : {};
+  return mode === 'auto' ? constraint.body : {};
 }
 
 function checkToolChoice({ tools: toolList = [], tool_choice: choice }: ChatRequestBody): void {
-  const names = toolList.map((tool) => tool.function.name);
+  const known = toolList.map((tool) => tool.function.name);
   const fail = (message: string): never => {
     throw new LMServError('invalid_value', `tool_choice: ${message}`, { param: 'tool_choice' });
   };
-  if (choice === 'required' && names.length === 0) fail('required without any tools');
-  if (typeof choice === 'object' && !names.includes(choice.function.name))
-    fail('names a function that is not in tools');
+  const unknown = choice?.names?.find((name) => !known.includes(name));
+  if (unknown !== undefined) fail(`names a function that is not in tools: ${unknown}`);
+  if (choice?.mode === 'required' && known.length === 0) fail('required without any tools');
 }

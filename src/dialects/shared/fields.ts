@@ -6,19 +6,21 @@ import { filled, list, map, optional } from './validate.js';
 /** Max value of llama.cpp's 32-bit integers. */
 const INT32 = 2_147_483_647;
 
-const int = (min: number, max = INT32) => optional(z.int().min(min).max(max));
+const int = (min: number, max: number) => optional(z.int().min(min).max(max));
 const number = (min: number, max: number) => optional(z.number().min(min).max(max));
+
+/** Any whole number, also one beyond the safe integers: clients send the largest number that they have for "all". */
+const whole = z.number().refine(Number.isInteger, 'must be a whole number');
+
+/** A whole number that is lowered to `max`. */
+const upTo = (min: number, max: number) => whole.min(min).transform((value) => Math.min(value, max));
 
 /** Tokens; the worker allocates memory for this many. */
 const MAX_LOOK_BACK = 1_048_576;
 
 /** -1 is llama.cpp's name for the whole context; its server refuses it, so it becomes the maximum. */
 const lookBack = optional(
-  z
-    .int()
-    .min(-1)
-    .max(MAX_LOOK_BACK)
-    .transform((tokens) => (tokens === -1 ? MAX_LOOK_BACK : tokens)),
+  upTo(-1, MAX_LOOK_BACK).transform((tokens) => (tokens === -1 ? MAX_LOOK_BACK : tokens)),
 );
 
 /** Far above any useful value; a larger one could become infinite as the worker's 32-bit float. */
@@ -42,16 +44,19 @@ function hasValidStrings(value: Json): boolean {
   return Object.entries(value).every(([name, part]) => hasValidStrings(name) && hasValidStrings(part));
 }
 
-export const maxTokens = optional(z.int().min(1).max(INT32));
+/** Tokens; no context has as many, so from here on a limit is none. */
+const BEYOND_ANY_CONTEXT = 1_000_000_000;
 
-/** A limit where the context is the default: -1 means no limit, as in llama.cpp. */
+/** A limit that is none becomes the largest number, which is not sent to a backend. */
+const tokens = whole.transform((limit) => (limit < BEYOND_ANY_CONTEXT ? limit : INT32));
+
+export const maxTokens = optional(tokens.pipe(z.number().min(1)));
+
+/** A limit where the context is the default: -1 and -2 mean no limit, as in llama.cpp. */
 const tokenLimit = optional(
-  z
-    .int()
-    .min(-1)
-    .max(INT32)
-    .refine((tokens) => tokens !== 0, 'must be at least 1, or -1 for no limit')
-    .transform((tokens) => (tokens === -1 ? undefined : tokens)),
+  tokens
+    .refine((limit) => limit >= 1 || limit === -1 || limit === -2, 'must be at least 1, or -1 for no limit')
+    .transform((limit) => (limit < 0 ? undefined : limit)),
 );
 
 export const temperature = number(0, 2);
@@ -73,7 +78,7 @@ export const sampling = {
   temperature,
   top_p: topP,
   // -1 and 0 both turn it off.
-  top_k: int(-1),
+  top_k: optional(upTo(-1, INT32)),
   min_p: number(0, 1),
   typical_p: number(0, 1),
   top_n_sigma: number(-1, MAX_FLOAT),
@@ -87,7 +92,7 @@ export const sampling = {
   presence_penalty: number(-2, 2),
   dry_multiplier: number(0, MAX_FLOAT),
   dry_base: number(0, MAX_FLOAT),
-  dry_allowed_length: int(0),
+  dry_allowed_length: optional(upTo(0, INT32)),
   dry_penalty_last_n: lookBack,
   mirostat: int(0, 2),
   mirostat_tau: number(0, MAX_FLOAT),

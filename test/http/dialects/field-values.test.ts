@@ -52,7 +52,10 @@ const EMPTIES: [string, unknown][] = [
     ['service_tier', value ?? null],
   ]),
   ...[...LIMITS, ...NUMBERS].map((name): [string, unknown] => [name, null]),
-  ...LIMITS.map((name): [string, unknown] => [name, -1]),
+  ...LIMITS.flatMap((name): [string, unknown][] => [
+    [name, -1],
+    [name, -2],
+  ]),
   ['seed', -1],
   ['seed', 4_294_967_295],
   ['stop', ['']],
@@ -90,8 +93,12 @@ describe.each(ROUTES)('%s', (path, body, plain) => {
     ['xtc_threshold', 1],
     ['dynatemp_range', 0],
     ['dry_multiplier', 0],
+    ['top_k', 1e12, 2_147_483_647],
+    ['repeat_last_n', 2_147_483_647, 1_048_576],
+    ['dry_penalty_last_n', 1e20, 1_048_576],
+    ['dry_allowed_length', 1e12, 2_147_483_647],
     ['max_tokens', 1],
-    ['max_tokens', 2_147_483_647],
+    ['max_tokens', 999_999_999],
     ['seed', 0],
     ['seed', -9_223_372_036_854_775_808, expect.any(Number)],
     ['seed', 18_446_744_073_709_551_615, expect.any(Number)],
@@ -113,17 +120,28 @@ describe.each(ROUTES)('%s', (path, body, plain) => {
     expect(generate.requests[0]!.body).toEqual({ ...plain, [name]: kept });
   });
 
+  test.each(
+    LIMITS.flatMap((name) => [1e9, 2 ** 31 - 1, 2 ** 31, 2 ** 63, 1e300].map((value) => [name, value])),
+  )('%s: %d is no limit', async (name, value) => {
+    const generate = saying('x');
+    await post(path, { ...body, [name]: value }, { generate }).expect(200);
+    expect(generate.requests[0]!.body).toEqual({ ...plain, max_tokens: 2_147_483_647 });
+  });
+
   test.each<[string, unknown]>([
     ...LIMITS.flatMap((name): [string, unknown][] => [
       [name, 0],
-      [name, -2],
+      [name, -3],
+      [name, -2_147_483_648],
       [name, 1.5],
       [name, '5'],
       [name, ''],
     ]),
     ['top_k', -2],
     ['repeat_last_n', -2],
-    ['dry_penalty_last_n', 1_048_577],
+    ['dry_penalty_last_n', -2],
+    ['dry_allowed_length', -1],
+    ['top_k', 1.5],
     ['seed', 1.5],
     ['seed', 1e20],
     ['temperature', '0.5'],
@@ -268,8 +286,9 @@ test.each([
   };
   await withTokens(null).expect(200);
   expect(generate.requests[0]!.body.max_tokens).toBe(limit);
-  await withTokens(-1).expect(400);
-  await withTokens(0).expect(400);
+  for (const value of [-1, -2, 0, 1.5]) await withTokens(value).expect(400);
+  await withTokens(2 ** 40).expect(200);
+  expect(generate.requests.at(-1)!.body.max_tokens).toBe(2_147_483_647);
 });
 
 test.each<[string, object]>([
