@@ -1,4 +1,5 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
+import { LMServError } from '../../errors.js';
 
 /** The path and body to post to a llama.cpp child. */
 export interface ChildRequest {
@@ -15,6 +16,18 @@ export function toChildRequest(request: GenerateRequest): ChildRequest {
     path: '/v1/chat/completions',
     body: { ...body, ...namedTool(body), ...continuationFields(body), ...common },
   };
+}
+
+/**
+ * llama.cpp refuses log probabilities in a stream next to tools: it would lose those of text that may begin a call.
+ *
+ * @throws LMServError `invalid_value`.
+ */
+export function refuseLogprobsNextToTools({ tools, logprobs }: JsonObject): void {
+  if (tools === undefined || logprobs !== true) return;
+  throw new LMServError('invalid_value', 'logprobs: this model has none next to tools', {
+    param: 'logprobs',
+  });
 }
 
 /** llama.cpp enforces a form from the first token, so that a model which may call a tool never could. */

@@ -6,7 +6,7 @@ import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
 import type { ReplyReader } from '../reply-reader.js';
-import { toChildRequest, type ChildRequest } from './child-request.js';
+import { refuseLogprobsNextToTools, toChildRequest, type ChildRequest } from './child-request.js';
 import { continuationOf } from './continuation.js';
 import { demandOf, formFor, UNMET, type Demand, type Form, type ToolFunction } from './demand.js';
 import {
@@ -79,6 +79,7 @@ export class Generation {
   async run(worker: Worker): Promise<void> {
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
+    refuseLogprobsNextToTools(request.body);
     if (hasImage(request.body) && !worker.supportsImages) throw new LMServError('invalid_value', NO_IMAGES);
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
@@ -162,18 +163,15 @@ export class Generation {
       const child = reply.begun
         ? await continuationOf(reply, worker, context.signal)
         : toChildRequest(reply.request);
-      if (demand?.kind === 'schema' && demand.mayCall) return { child, chunks: new CallOrSchema(reader) };
+      if (demand?.kind === 'form' && demand.mayCall) return { child, chunks: new CallOrSchema(reader) };
       if (demand?.kind !== 'call') return { child, chunks: reader };
       return { child, chunks: new CallWatch(reader, Number(child.body.max_tokens ?? Infinity)) };
     }
     const next = reply.next();
     const prompt = await this.#prompt(worker);
     if (this.#form === 'text') return { child: toChildRequest(rawRequest(next, { prompt })), chunks: reader };
-    if (demand?.kind === 'schema')
-      return {
-        child: toChildRequest(rawRequest(next, { prompt, json_schema: demand.schema })),
-        chunks: reader,
-      };
+    if (demand?.kind === 'form')
+      return { child: toChildRequest(rawRequest(next, { prompt, ...demand.field })), chunks: reader };
     const tool = await this.#chooseTool(worker, prompt);
     const fields = { prompt: prompt + argumentsPrefix(tool.name), json_schema: tool.parameters ?? {} };
     return {
@@ -223,9 +221,9 @@ export class Generation {
     const { reply, reader, sink } = this.#parts;
     const kind = this.#demand?.kind;
     if (kind === 'call' && !reader.calling) return this.#switchTo('call');
-    if (kind === 'schema' && !reply.begun) return this.#switchTo('schema');
+    if (kind === 'form' && !reply.begun) return this.#switchTo('form');
     // Half a call cannot be taken back.
-    if (kind !== undefined || reader.calling) throw unmet(kind ?? 'format', error);
+    if (kind !== undefined || reader.calling) throw unmet(kind ?? 'template', error);
     sink.event({ type: 'unparsed' });
     return this.#switchTo('text');
   }

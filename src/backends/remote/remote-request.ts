@@ -1,6 +1,6 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { toChildRequest } from '../local/child-request.js';
+import { refuseLogprobsNextToTools, toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
 
 /** The route and body to post to a remote server. */
@@ -48,8 +48,9 @@ export function toRemoteRequest(
   return { route, body: { ...fields, ...limit, ...STREAM, model: options.model } };
 }
 
-/** The fields that a local child would get, prefill progress included. @throws LMServError for a form that it would not get. */
+/** The fields that a local child would get, prefill progress included. @throws LMServError for those that it would not take. */
 function llamaFields(request: GenerateRequest): JsonObject {
+  refuseLogprobsNextToTools(request.body);
   const { body } = toChildRequest(request);
   if (request.body.response_format !== undefined && body.response_format === undefined) {
     const message = "response_format: this model's server cannot apply it next to tools";

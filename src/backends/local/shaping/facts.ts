@@ -38,6 +38,8 @@ export interface TemplateFacts {
 export interface HandlerFacts {
   /** The schema of a reply. */
   readonly schema: boolean;
+  /** A client's grammar. */
+  readonly grammar: boolean;
   /** That a tool is called. */
   readonly calls: boolean;
   /** It knows reasoning and tells it from the reply. */

@@ -131,6 +131,8 @@ const SCHEMA = {
   json_schema: { name: 'field', schema: { type: 'object', properties: { zqfield: { type: 'string' } } } },
 };
 
+const GRAMMAR = 'root ::= "zqgrammar"';
+
 const TOOLS = [{ type: 'function', function: TOOL }];
 
 /**
@@ -142,9 +144,12 @@ const TOOLS = [{ type: 'function', function: TOOL }];
 export async function learnHandler(post: Post): Promise<HandlerFacts | undefined> {
   const schema = await token(post, { response_format: SCHEMA });
   if (schema !== undefined && schema.grammar === undefined) return undefined;
+  const grammar = await token(post, { grammar: GRAMMAR });
   const call = await token(post, { tools: TOOLS, tool_choice: 'required' });
   return {
     schema: schema?.grammar?.includes('zqfield') ?? false,
+    // Behind the opening of a reasoning block the reply would become reasoning.
+    grammar: grammar?.reasons === false && grammar.grammar?.includes('zqgrammar') === true,
     calls: call?.grammar?.includes(TOOL.name) ?? false,
     reasoning: (schema?.reasons ?? false) || (await accepts(post, REASONING)),
   };

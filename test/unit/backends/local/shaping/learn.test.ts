@@ -61,26 +61,40 @@ test('a worker that fails while it is asked is no proof', async () => {
   await expect(learnTemplate(() => Promise.reject(lost))).rejects.toBe(lost);
 });
 
-test.each<[title: string, settings: (asked: JsonObject) => object | undefined, facts: object | undefined]>([
+interface Token {
+  readonly settings?: object;
+  readonly reasons?: boolean;
+}
+
+const ENFORCING = { grammar: 'root ::= zqfield | look | zqgrammar', grammar_lazy: false };
+
+test.each<[title: string, token: (asked: JsonObject) => Token, facts: object | undefined]>([
   [
     'a grammar enforces',
-    () => ({ grammar: 'root ::= zqfield | look', grammar_lazy: false }),
-    { schema: true, calls: true, reasoning: false },
+    () => ({ settings: ENFORCING }),
+    { schema: true, grammar: true, calls: true, reasoning: false },
   ],
   [
     'a lazy grammar or none does not',
-    (asked) => (asked.tools ? { grammar: 'root ::= zqfield | look', grammar_lazy: true } : { grammar: '' }),
-    { schema: false, calls: false, reasoning: false },
+    (asked) => ({ settings: asked.tools ? { ...ENFORCING, grammar_lazy: true } : { grammar: '' } }),
+    { schema: false, grammar: false, calls: false, reasoning: false },
   ],
   [
     'a refusal is no proof',
-    (asked) => (asked.tools ? refuse() : { grammar: 'root ::= zqfield | look' }),
-    { schema: true, calls: false, reasoning: false },
+    (asked) => (asked.tools || asked.grammar ? refuse() : { settings: ENFORCING }),
+    { schema: true, grammar: false, calls: false, reasoning: false },
   ],
-  ['nothing is known of a worker that does not tell', () => undefined, undefined],
-])('of handlers: %s', async (_, settings, facts) => {
-  const post = async (_path: string, asked: JsonObject) => ({
-    __verbose: { generation_settings: settings(asked) },
-  });
+  [
+    'what a grammar enforces is not the reply where it becomes reasoning',
+    () => ({ settings: ENFORCING, reasons: true }),
+    { schema: true, grammar: false, calls: true, reasoning: true },
+  ],
+  ['nothing is known of a worker that does not tell', () => ({}), undefined],
+])('of handlers: %s', async (_, token, facts) => {
+  const post = async (_path: string, asked: JsonObject) => {
+    const { settings, reasons } = token(asked);
+    const message = reasons === true ? { reasoning_content: 'hm' } : {};
+    return { choices: [{ message }], __verbose: { generation_settings: settings } };
+  };
   expect(await learnHandler(post)).toEqual(facts);
 });
