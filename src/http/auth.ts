@@ -30,8 +30,7 @@ const anonymous = (request: IncomingMessage, admin: boolean): Caller => ({
 export function keyAuth({ lookup, open, keyless }: KeyAuthOptions): Authenticate {
   return (request) => {
     if (open) return anonymous(request, true);
-    const key = presentedKey(request);
-    const caller = key === undefined ? undefined : lookup(key);
+    const [caller] = presentedKeys(request).flatMap((key) => lookup(key) ?? []);
     // Clients that cannot do without a key send any text, so an unknown key counts as none there.
     return caller ?? (isKeyless(request, keyless) ? anonymous(request, false) : undefined);
   };
@@ -52,11 +51,10 @@ export function requireCaller(authenticate: Authenticate): RequestHandler {
   };
 }
 
-function presentedKey(request: IncomingMessage): string | undefined {
-  const header = request.headers['x-api-key'];
-  if (typeof header === 'string') return header;
-  const bearer = /^Bearer +(.+)$/i.exec(request.headers.authorization ?? '');
-  return bearer?.[1];
+/** Some clients and proxies fill only one of the headers that they send. */
+function presentedKeys({ headers }: IncomingMessage): string[] {
+  const bearer = /^Bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
+  return [headers['x-api-key'], bearer].filter((key) => typeof key === 'string' && key !== '') as string[];
 }
 
 function isKeyless(request: IncomingMessage, keyless: BlockList): boolean {

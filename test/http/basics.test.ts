@@ -75,6 +75,16 @@ describe('keys', () => {
     await request(testApp()).get('/v1/models').set('Authorization', `bearer ${KEY}`).expect(200);
   });
 
+  test.each(['', 'other'])('a key counts beside %j in the other header', async (other) => {
+    const both = (key: string, bearer: string) =>
+      request(testApp())
+        .get('/v1/models')
+        .set({ 'X-API-Key': key, Authorization: `Bearer ${bearer}` });
+    await both(other, KEY).expect(200);
+    await both(KEY, other).expect(200);
+    await both(other, other).expect(401);
+  });
+
   test('a client of a keyless network needs no key, and any text in place of one does no harm', async () => {
     const app = testApp({ authenticate: keyed(undefined, '127.0.0.0') });
     await request(app).get('/v1/models').expect(200);

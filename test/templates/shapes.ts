@@ -105,6 +105,59 @@ export const CONVERSATIONS = {
       tools,
     },
   },
+  'odd conversations': {
+    'an empty question': { messages: [user('')] },
+    'an empty system message': { messages: [system(''), user('zqa')] },
+    'an empty reply to continue': { messages: [user('zqa'), assistant('')] },
+    'reasoning to continue': { messages: [user('zqa'), { ...assistant(''), reasoning_content: 'hm' }] },
+    'a system message and tools alone': { messages: [system('zqs')], tools },
+    'a call that no question led to': {
+      messages: [system('zqs'), calls(null, one), result(ID, 'zqr')],
+      tools,
+    },
+    'a result alone': { messages: [result(ID, 'zqr')], tools },
+    'two results of a call': {
+      messages: [user('zqa'), calls(null, one), result(ID, 'zqr'), result(ID, 'zqx')],
+      tools,
+    },
+    'reasoning beside a call': {
+      messages: [
+        user('zqa'),
+        { ...calls('zqb', one), reasoning_content: 'hm' },
+        result(ID, 'zqr'),
+        assistant('zqc'),
+        user('zqd'),
+      ],
+      tools,
+    },
+    'a call of a tool that is gone': {
+      messages: [user('zqa'), calls(null, call(ID, '{"at":"zqv"}', 'gone')), result(ID, 'zqr'), user('zqb')],
+      tools,
+    },
+    'a tool without description and parameters': {
+      messages: [user('zqa')],
+      tools: [{ type: 'function', function: { name: 'mcp__a-b.c' } }],
+    },
+    'nested and foreign arguments': {
+      messages: [
+        user('zqa'),
+        calls(null, call(ID, '{"at":{"a":[1,null,true,"zqv"],"é\\"<":"zqw"}}')),
+        result(ID, '{"a": "zqr", "b": [1, {"c": null}]}'),
+      ],
+      tools,
+    },
+    'words of templates': {
+      messages: [
+        system('zqs {{ raise }} {% if x %} </think>'),
+        user('zqa {{ messages }} {% endif %} <|im_end|> [INST] <tool_call>'),
+        assistant('</think> zqb [TOOL_CALLS] <|channel|>final'),
+        user('zqc'),
+      ],
+    },
+    'forty turns': {
+      messages: Array.from({ length: 41 }, (_, at) => (at % 2 ? assistant('zqb') : user('zqa'))),
+    },
+  },
   'everything at once': {
     'everything at once': {
       messages: [
@@ -127,10 +180,14 @@ export const SCHEMA = {
 const schema = { type: 'json_schema', json_schema: { name: 'colour', schema: SCHEMA } };
 const messages = [user('Name a colour')];
 
-/** Requests whose reply must have the form of SCHEMA. */
+export const CHOICES = ['dark red', 'green'];
+
+/** Requests whose reply must have the form of SCHEMA, or be one of CHOICES. */
 export const FORMS: Readonly<Record<string, JsonObject>> = {
   'a schema': { messages, response_format: schema },
   'a schema beside tools': { messages, tools, response_format: schema },
+  'a choice': { messages, guided_choice: CHOICES },
+  'a choice beside tools': { messages, tools, tool_choice: 'none', guided_choice: CHOICES },
 } as unknown as Record<string, JsonObject>;
 
 /** Requests whose reply must call a tool. */

@@ -15,7 +15,7 @@ import { resolveBinary } from '../../workers/binary.js';
 import { DEMO_MODEL } from '../support/live.js';
 import { TestPool } from '../support/pool.js';
 import { pull, testContext } from '../support/pulled.js';
-import { CONVERSATIONS, DEMANDS, FORMS, SCHEMA } from './shapes.js';
+import { CHOICES, CONVERSATIONS, DEMANDS, FORMS, SCHEMA } from './shapes.js';
 
 /**
  * Every shape of conversation on the chat templates of real models, which llama.cpp's source brings. They run on the demo
@@ -117,8 +117,8 @@ class Asked {
   /** What enforces schemas and calls, and whether the replies of the model can be read at all. */
   async enforcers(): Promise<string[]> {
     const { handler } = await this.#template.learn();
-    const { schema, calls } = handler!;
-    const by = [schema, calls].map((enforced) => (enforced ? 'llama.cpp' : 'LMServ'));
+    const { schema, grammar, calls } = handler!;
+    const by = [schema, grammar, calls].map((enforced) => (enforced ? 'llama.cpp' : 'LMServ'));
     return [...by, this.#unparsed ? 'as text' : ''];
   }
 
@@ -126,6 +126,7 @@ class Asked {
     const { choice, error, unparsed } = await this.#reply(asRequest(body, 200));
     if (!choice) return statusOf(error!);
     const { text, finishReason } = choice;
+    if (body.guided_choice) return CHOICES.includes(text) && !unparsed ? 'ok' : `free text ${text}`;
     if (finishReason === 'length') return /^\s*($|\{|```)/.test(text) ? 'cut' : `free text ${text}`;
     return isColour(JSON.parse(text)) && !unparsed ? 'ok' : `free text ${text}`;
   }
@@ -180,7 +181,7 @@ function wordsOf(messages: unknown): string[] {
 
 /** The matrix in Markdown, as docs/models.md has it. */
 function asTable(): string {
-  const columns = ['schemas by', 'calls by', 'replies of the demo model'];
+  const columns = ['schemas by', 'grammars by', 'calls by', 'replies of the demo model'];
   const head = ['template', ...Object.keys(CONVERSATIONS), ...columns];
   return [head, head.map(() => '---'), ...matrix].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

@@ -254,7 +254,7 @@ interface Attempt {
   worker?: string;
 }
 
-/** llama.cpp's messages for a 400 name the field and contain no client text, so they are passed on unchanged. */
+/** llama.cpp's messages for a 400 contain no client text, so they are passed on, with the field that they are about. */
 function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
   const message = refusal.message.slice(0, MAX_MESSAGE);
   if (refusal.type === 'exceed_context_size_error') {
@@ -263,8 +263,23 @@ function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
     const words = `The prompt is beyond the model's maximum context length: ${message}`;
     return new LMServError('context_length_exceeded', words, { param });
   }
-  if (refusal.status >= 400 && refusal.status < 500) return new LMServError('invalid_value', message);
+  if (refusal.status >= 400 && refusal.status < 500) {
+    const param = fieldOf(message, body);
+    return new LMServError('invalid_value', param === undefined ? message : `${param}: ${message}`, {
+      param,
+    });
+  }
   return new LMServError('generation_failed', 'The worker could not generate', { cause: refusal });
+}
+
+/** Fields of which llama.cpp makes a grammar. */
+const OF_GRAMMARS = ['grammar', 'response_format', 'json_schema', 'tools'];
+
+function fieldOf(message: string, body: JsonObject): string | undefined {
+  const named = /^Field '([\w.]+)'/.exec(message)?.[1];
+  if (named !== undefined) return named;
+  if (message.includes('invalid tokens')) return 'prompt';
+  return message.includes('grammar') ? OF_GRAMMARS.find((field) => body[field] !== undefined) : undefined;
 }
 
 function toFailure(failure: WorkerFailure, body: JsonObject): LMServError {

@@ -19,15 +19,21 @@ export function toChildRequest(request: GenerateRequest): ChildRequest {
 }
 
 /**
- * llama.cpp refuses log probabilities in a stream next to tools: it would lose those of text that may begin a call.
+ * Refuses what llama.cpp would refuse in words that name no field: log probabilities in a stream next to tools, where it
+ * would lose those of text that may begin a call, and a last turn that calls a tool, which it takes for one to be continued.
  *
  * @throws LMServError `invalid_value`.
  */
-export function refuseLogprobsNextToTools({ tools, logprobs }: JsonObject): void {
-  if (tools === undefined || logprobs !== true) return;
-  throw new LMServError('invalid_value', 'logprobs: this model has none next to tools', {
-    param: 'logprobs',
-  });
+export function checkChildRequest({ kind, body }: GenerateRequest): void {
+  if (kind === 'raw') return;
+  if (body.tools !== undefined && body.logprobs === true)
+    throw new LMServError('invalid_value', 'logprobs: this model has none next to tools', {
+      param: 'logprobs',
+    });
+  if ((body.messages as JsonObject[]).at(-1)?.tool_calls !== undefined) {
+    const message = 'messages: the last turn calls a tool; the result of the call must follow';
+    throw new LMServError('invalid_value', message, { param: 'messages' });
+  }
 }
 
 /** llama.cpp enforces a form from the first token, so that a model which may call a tool never could. */

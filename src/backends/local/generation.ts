@@ -6,7 +6,7 @@ import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
 import type { ReplyReader } from '../reply-reader.js';
-import { refuseLogprobsNextToTools, toChildRequest, type ChildRequest } from './child-request.js';
+import { checkChildRequest, toChildRequest, type ChildRequest } from './child-request.js';
 import { continuationOf } from './continuation.js';
 import { demandOf, formFor, UNMET, type Demand, type Form, type ToolFunction } from './demand.js';
 import {
@@ -79,7 +79,7 @@ export class Generation {
   async run(worker: Worker): Promise<void> {
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
-    refuseLogprobsNextToTools(request.body);
+    checkChildRequest(request);
     if (hasImage(request.body) && !worker.supportsImages) throw new LMServError('invalid_value', NO_IMAGES);
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));

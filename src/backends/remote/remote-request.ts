@@ -1,6 +1,6 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { refuseLogprobsNextToTools, toChildRequest } from '../local/child-request.js';
+import { checkChildRequest, toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
 
 /** The route and body to post to a remote server. */
@@ -50,7 +50,7 @@ export function toRemoteRequest(
 
 /** The fields that a local child would get, prefill progress included. @throws LMServError for those that it would not take. */
 function llamaFields(request: GenerateRequest): JsonObject {
-  refuseLogprobsNextToTools(request.body);
+  checkChildRequest(request);
   const { body } = toChildRequest(request);
   if (request.body.response_format !== undefined && body.response_format === undefined) {
     const message = "response_format: this model's server cannot apply it next to tools";

@@ -69,10 +69,12 @@ const typed = z.discriminatedUnion(
     z.object({ type: z.literal(MODES) }).transform(({ type }) => choose(type)),
     z
       .looseObject({ type: z.literal(['function', 'tool']) })
+      .transform((given): unknown => given)
       .pipe(functionNamed)
       .transform((name): ToolChoice => ({ mode: 'required', names: [name] })),
     z
       .looseObject({ type: z.literal('allowed_tools') })
+      .transform((given): unknown => given)
       .pipe(
         z.union([allowed, z.object({ allowed_tools: allowed }).transform((given) => given.allowed_tools)]),
       ),

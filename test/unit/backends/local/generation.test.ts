@@ -321,6 +321,13 @@ test('log probabilities next to tools are refused before a worker is asked', asy
   }
 });
 
+test('a last turn that calls a tool is refused before a worker is asked', async () => {
+  const turn = { role: 'assistant', content: null, tool_calls: [{ id: 'c', ...tool('f') }] };
+  const { asked, thrown } = await run({ messages: [...messages, turn] }, []);
+  expect(thrown).toMatchObject({ code: 'invalid_value', param: 'messages', message: /result of the call/ });
+  expect(asked).toEqual([]);
+});
+
 test('an image is refused by a model that takes none', async () => {
   expect((await run({ messages: image }, [])).thrown).toMatchObject({ code: 'invalid_value' });
 });

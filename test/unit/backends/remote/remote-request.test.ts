@@ -113,3 +113,15 @@ test('llama: a form next to tools that may be called is refused, because the ser
   });
   expect(asked(chat({ tools, response_format }), 'openai')).toMatchObject({ tools, response_format });
 });
+
+test('llama: what the server would refuse without naming a field is refused by name', () => {
+  const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } };
+  const messages = [
+    { role: 'user', content: 'hi' },
+    { role: 'assistant', content: null, tool_calls: [call] },
+  ];
+  expect(() => asked(chat({ messages }), 'llama')).toThrow('messages: the last turn calls a tool');
+  const tools = [{ type: 'function', function: { name: 'f' } }];
+  expect(() => asked(chat({ tools, logprobs: true }), 'llama')).toThrow('logprobs: this model');
+  expect(asked(chat({ messages, tools, logprobs: true }), 'openai')).toMatchObject({ messages, tools });
+});
