@@ -80,7 +80,8 @@ export class Generation {
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
-    if (hasImage(request.body) && !worker.supportsImages) throw new LMServError('invalid_value', NO_IMAGES);
+    if (hasImage(request.body) && !worker.supportsImages)
+      throw new LMServError('invalid_value', NO_IMAGES, { param: 'messages' });
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
     if (!this.#prepared) await this.#prepare();

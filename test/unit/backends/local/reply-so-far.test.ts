@@ -54,6 +54,12 @@ test('the token limit shrinks, and with none left there is nothing to resume', (
   expect(after(chat(), text('a')).full).toBe(false);
 });
 
+test('a call is not resumed, whatever became of the tools in the conversation', () => {
+  const call = { index: 0, id: 'c', name: 'f', arguments: '{' };
+  expect(after(chat(), { type: 'tool_call', index: 0, call }).resumable).toBe(false);
+  expect(after(chat(), text('Let me call.')).resumable).toBe(true);
+});
+
 test('one event may have brought several tokens', () => {
   const reply = after(chat({ max_tokens: 9 }), text('a b c'));
   reply.recount(3);
