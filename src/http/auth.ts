@@ -54,7 +54,8 @@ export function requireCaller(authenticate: Authenticate): RequestHandler {
 
 function presentedKey(request: IncomingMessage): string | undefined {
   const header = request.headers['x-api-key'];
-  if (typeof header === 'string') return header;
+  // Clients with a field for it send it empty.
+  if (typeof header === 'string' && header !== '') return header;
   const bearer = /^Bearer +(.+)$/i.exec(request.headers.authorization ?? '');
   return bearer?.[1];
 }
