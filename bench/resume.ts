@@ -51,9 +51,7 @@ async function measureModel(model: BenchModel, { options, signal }: BenchContext
     own({ stop: () => pool.stop() });
     await pool.firstReady;
     const steps = own(countSteps(`breaking replies of ${model.name}`, PROMPTS.length * count));
-    const backend = new LocalBackend('resume', pool, SILENT, {
-      resume: { enabled: true, timeoutMs: 60_000 },
-    });
+    const backend = new LocalBackend('resume', pool, SILENT, { resume: true });
     const cuts = await allCuts(backend, pool, tokens, count, signal, () => steps.step());
     return PROMPTS.map((_, prompt) => rowOf(model.name, prompt, cuts));
   });
@@ -78,6 +76,7 @@ function poolOf(modelPath: string, binary: ResolvedBinary): Pool {
     gpus: [],
     queueLimit: 8,
     queueTimeoutMs: 60_000,
+    resumeTimeoutMs: 60_000,
     env: process.env,
     logger: SILENT,
   });

@@ -51,6 +51,8 @@ export interface StreamOptions {
   readonly flow: Flow;
   /** Records the arrival of events. */
   readonly activity: Activity;
+  /** What lets the replies that are held back go on. */
+  readonly held: Set<() => void>;
   readonly reply: ChunkSink;
 }
 
@@ -72,21 +74,26 @@ export async function postStream(
 }
 
 /** Listens to the response instead of iterating it: this runs once per token. */
-function readStream(response: IncomingMessage, { flow, activity, reply }: StreamOptions): Promise<void> {
+function readStream(
+  response: IncomingMessage,
+  { flow, activity, held, reply }: StreamOptions,
+): Promise<void> {
   const events = new SseDecoder();
-  const detach = flow.attach({
-    pause: () => {
-      activity.held = true;
-      response.pause();
-    },
-    resume: () => {
-      activity.held = false;
-      activity.awaitedSince = performance.now();
-      response.resume();
-    },
-  });
+  const goOn = () => {
+    held.delete(goOn);
+    activity.held = false;
+    activity.awaitedSince = performance.now();
+    response.resume();
+  };
+  const pause = () => {
+    held.add(goOn);
+    activity.held = true;
+    response.pause();
+  };
+  const detach = flow.attach({ pause, resume: goOn });
   return new Promise<void>((resolve, reject) => {
     let settled = false;
+    let readAt = 0;
     const fail = (error: Error) => {
       settled = true;
       reject(error);
@@ -96,7 +103,7 @@ function readStream(response: IncomingMessage, { flow, activity, reply }: Stream
     };
     const onData = (data: string) => {
       if (settled) return;
-      activity.progressAt = performance.now();
+      activity.progressAt = readAt;
       if (data === DONE) {
         settled = true;
         return resolve();
@@ -108,8 +115,10 @@ function readStream(response: IncomingMessage, { flow, activity, reply }: Stream
     };
     const pace = new Pace(response, () => activity.held);
     response.on('data', (bytes: Buffer) => {
+      readAt = performance.now();
       try {
-        pace.run(() => events.push(bytes, onData));
+        events.push(bytes, onData);
+        pace.note(readAt);
       } catch (error) {
         fail(error as Error);
       }
@@ -117,7 +126,10 @@ function readStream(response: IncomingMessage, { flow, activity, reply }: Stream
     response.once('error', (error) => lost('the stream from the worker broke', error));
     response.once('end', () => lost('the stream from the worker ended before it was finished'));
     response.once('close', () => lost('the stream from the worker ended before it was finished'));
-  }).finally(detach);
+  }).finally(() => {
+    detach();
+    held.delete(goOn);
+  });
 }
 
 /** @throws ChildRefusal for an error that the child reports in its stream, ConnectionLost for one that is not JSON. */

@@ -4,7 +4,7 @@ import { devNull, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { findSetpriv, guardGroup, withDeathSignal } from './death-signal.js';
-import { buildArgs, buildEnv, type Endpoint, type WorkerOptions } from './options.js';
+import { buildArgs, buildEnv, type Endpoint, type ChildOptions } from './options.js';
 import { StderrTail } from './stderr-tail.js';
 
 /** How a child exited. */
@@ -43,7 +43,7 @@ export class LlamaChild {
   #giveUp: ((cause: ExitStatus) => void) | undefined;
 
   /** Never throws: a failure to start is reported as the exit. */
-  constructor(options: WorkerOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
+  constructor(options: ChildOptions, env: NodeJS.ProcessEnv, onLine: (line: string) => void) {
     this.stderr = new StderrTail(onLine);
     try {
       // If descriptors run out during a spawn, Node leaks some and throws where nothing can catch it.

@@ -1,7 +1,5 @@
-import type { ProgressLimits } from './progress.js';
-
-/** The options of a worker. Plain values, because this folder never reads the environment or the configuration. */
-export interface WorkerOptions {
+/** The options of a child. Plain values, because this folder never reads the environment or the configuration. */
+export interface ChildOptions {
   readonly binary: { readonly path: string; readonly kind: 'llama-cli' | 'llama-server' };
   readonly modelPath: string;
   /** Number of sequences that the child decodes at once. */
@@ -16,12 +14,6 @@ export interface WorkerOptions {
   /** Size of llama.cpp's prompt cache in main memory, MiB; 0 disables it. */
   readonly cacheRamMb: number;
   readonly extraArgs: readonly string[];
-  readonly timeouts: WorkerTimeouts;
-}
-
-export interface WorkerTimeouts extends ProgressLimits {
-  /** While the model loads; every log line is progress. */
-  readonly startMs: number;
 }
 
 /** The address that a child listens on. */
@@ -34,7 +26,7 @@ const BATCH = 128;
 const GPU_BATCH = 512;
 
 /** Builds the child's arguments. For a llama-server, `listen` is its socket. */
-export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined): string[] {
+export function buildArgs(options: ChildOptions, listen: Endpoint | undefined): string[] {
   const usual = (options.gpuLayers ?? 0) > 0 || options.gpu !== undefined ? GPU_BATCH : BATCH;
   // Each slot decodes a token of the batch: llama.cpp aborts when there are more slots than that.
   const batch = String(Math.max(usual, options.slots));
@@ -63,7 +55,7 @@ const INHERITED =
 /** Builds the child's environment, without LMServ's keys, HF_TOKEN, and LLAMA_ARG_ variables that would change it silently. */
 export function buildEnv(
   parent: Readonly<Record<string, string | undefined>>,
-  options: WorkerOptions,
+  options: ChildOptions,
   listen: Endpoint | undefined,
 ): Record<string, string> {
   const env: Record<string, string> = {};

@@ -12,24 +12,17 @@ export interface Activity {
   held: boolean;
 }
 
-/** Max times without progress, milliseconds. */
-export interface ProgressLimits {
-  /** Until the first token; every prefill batch is progress. */
-  readonly firstTokenMs: number;
-  /** Between tokens. */
-  readonly tokenMs: number;
-}
-
 /**
  * Judges whether a worker still makes progress. Progress on any of its slots counts for all of them, because they are
  * decoded together; a request whose client does not read is not awaited. Pure: the clock is passed in, milliseconds.
  */
 export class ProgressWatch {
-  readonly #limits: ProgressLimits;
+  readonly #limits: Readonly<Record<Phase, number>>;
   readonly #activities = new Set<Activity>();
   #progressAt = -Infinity;
 
-  constructor(limits: ProgressLimits) {
+  /** @param limits max times without progress, milliseconds; in the prefill, every batch is progress. */
+  constructor(limits: Readonly<Record<Phase, number>>) {
     this.#limits = limits;
   }
 
@@ -57,7 +50,7 @@ export class ProgressWatch {
     for (const activity of this.#activities) progressAt = Math.max(progressAt, activity.progressAt);
     let due = Infinity;
     for (const { phase, awaitedSince, held } of this.#activities) {
-      const limit = phase === 'prefill' ? this.#limits.firstTokenMs : this.#limits.tokenMs;
+      const limit = this.#limits[phase];
       due = Math.min(due, held ? limit : Math.max(awaitedSince, progressAt) + limit - now);
     }
     return due;
@@ -68,6 +61,6 @@ export class ProgressWatch {
    * phase may change meanwhile and tokens reset no timer.
    */
   delay(dueMs: number): number {
-    return Math.max(1, Math.min(dueMs, this.#limits.firstTokenMs, this.#limits.tokenMs));
+    return Math.max(1, Math.min(dueMs, this.#limits.prefill, this.#limits.decode));
   }
 }

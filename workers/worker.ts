@@ -5,12 +5,26 @@ import { LivenessProbe } from './liveness-probe.js';
 import { LlamaChild, type ExitStatus } from './child.js';
 import { describeExit, classifyExit, isIntended, type WorkerExit } from './exit.js';
 import { WorkerFailure } from './failure.js';
-import type { Endpoint, WorkerOptions } from './options.js';
+import type { ChildOptions, Endpoint } from './options.js';
 import { ProgressWatch } from './progress.js';
 import { areSlotsAdvancing } from './slot-progress.js';
 import { ConnectionLost, fetchJson, postStream, type StreamOptions } from './child-http.js';
 
 export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
+
+export interface WorkerOptions extends ChildOptions {
+  readonly timeouts: WorkerTimeouts;
+}
+
+/** Max times without progress, milliseconds. */
+export interface WorkerTimeouts {
+  /** While the model loads; every log line is progress. */
+  readonly startMs: number;
+  /** Until the first token; every batch of the prompt is progress. */
+  readonly firstTokenMs: number;
+  /** Between tokens, and for a reply without any. */
+  readonly tokenMs: number;
+}
 
 /** Events for the pool, which logs and counts; a worker has no logger. */
 export interface WorkerEvents {
@@ -61,6 +75,8 @@ export class Worker {
   readonly #probe: LivenessProbe;
   #watchTimer: NodeJS.Timeout | undefined;
   readonly #watch: ProgressWatch;
+  /** Lets the replies go on that clients hold back. */
+  readonly #held = new Set<() => void>();
   /** Owns the connections of all replies; each has its own. */
   readonly #agent = new Agent({ keepAlive: false });
 
@@ -71,9 +87,10 @@ export class Worker {
     events: WorkerEvents,
   ) {
     this.#events = events;
-    this.#watch = new ProgressWatch(options.timeouts);
+    const { firstTokenMs, tokenMs } = options.timeouts;
+    this.#watch = new ProgressWatch({ prefill: firstTokenMs, decode: tokenMs });
     this.#probe = new LivenessProbe({
-      timeoutMs: Math.min(LONGEST_CHECK_MS, options.timeouts.tokenMs),
+      timeoutMs: Math.min(LONGEST_CHECK_MS, tokenMs),
       onChange: () => events.onChange(this),
       onLost: () => this.kill('hung', 'hung: it does not reply to probes'),
     });
@@ -191,7 +208,7 @@ export class Worker {
   async generate(
     path: string,
     body: object,
-    { signal, flow, reply }: Omit<StreamOptions, 'activity' | 'agent'>,
+    { signal, flow, reply }: Omit<StreamOptions, 'activity' | 'agent' | 'held'>,
   ): Promise<void> {
     const endpoint = this.#endpoint;
     const mark = this.child.stderr.position();
@@ -200,7 +217,14 @@ export class Worker {
     this.#armWatch();
     try {
       const text = JSON.stringify({ ...body, stream: true, return_progress: true });
-      await postStream(endpoint, path, text, { signal, flow, reply, activity, agent: this.#agent });
+      await postStream(endpoint, path, text, {
+        signal,
+        flow,
+        reply,
+        activity,
+        held: this.#held,
+        agent: this.#agent,
+      });
     } catch (error) {
       if (!(error instanceof ConnectionLost)) throw error;
       throw await this.#failure(error, mark);
@@ -300,6 +324,8 @@ export class Worker {
     this.#probe.end();
     // Connections to a process that survived SIGKILL would stay open; others may still deliver the last events.
     if (status.survived) this.#agent.destroy();
+    // What the process has sent is read at once, so that its end is noticed before the clients have read all of it.
+    for (const goOn of [...this.#held]) goOn();
     // A worker to be recycled that exits before its last reply is finished was not ended by LMServ.
     const early = this.#cause === 'recycled' && this.#leased > 0;
     const classified = this.#wasReady ? classifyExit(status) : 'start_failed';

@@ -10,7 +10,7 @@ import {
   withOwned,
 } from '../benchmark.js';
 import { barChart, type Panel } from '../chart.js';
-import { goalsTable, judge, type Row, rowsOf } from './result.js';
+import { goalsTable, judge, type Load, type Pairing, type Row, rowsOf } from './result.js';
 import { LoadClient, measure, repliesFor, type Sample } from '../measure.js';
 import { type BenchModel, type ModelName, obtainModel } from '../model/models.js';
 import { memoryMib } from '../../test/harness/processes.js';
@@ -61,15 +61,6 @@ async function startTargets(
   return { direct: direct(server), others, missing };
 }
 
-/** One kind of load for every target. */
-export interface Load {
-  readonly streams: number;
-  /** Tokens of each reply. */
-  readonly tokens: number;
-  /** Min events of one measurement. */
-  readonly events: number;
-}
-
 /** What is measured with one model. */
 interface Plan {
   readonly loads: readonly Load[];
@@ -91,13 +82,6 @@ function planFor(model: ModelName, { quick, ...options }: BenchOptions): Plan {
     loads: [...replies, { streams: 1, tokens: 1, events: requests * share }],
     rounds: options.rounds ?? (quick ? 2 : 5),
   };
-}
-
-/** The samples of a target, and those of the worker's own endpoint from the same rounds. */
-export interface Pairing {
-  readonly target: Target;
-  readonly samples: Sample[];
-  readonly beside: Sample[];
 }
 
 function measureTarget(

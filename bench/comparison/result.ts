@@ -1,8 +1,24 @@
-import type { Load, Pairing } from './benchmark.js';
 import { cpuPerRequest, cpuPerToken, errorCount, type Sample } from '../measure.js';
 import type { ModelName } from '../model/models.js';
 import { figure, formatTable } from '../report.js';
 import { quantile, ratios, spread, type Spread, sum } from '../statistics.js';
+import type { Target } from '../targets/target.js';
+
+/** One kind of load for every target. */
+export interface Load {
+  readonly streams: number;
+  /** Tokens of each reply. */
+  readonly tokens: number;
+  /** Min events of one measurement. */
+  readonly events: number;
+}
+
+/** The samples of a target, and those of the worker's own endpoint from the same rounds. */
+export interface Pairing {
+  readonly target: Target;
+  readonly samples: Sample[];
+  readonly beside: Sample[];
+}
 
 /** A row of the table: medians of the rounds. Times are milliseconds. */
 export interface Row {

@@ -345,13 +345,14 @@ async function makeLocal(
     recycling: config.recycling,
     queueLimit: config.queueLimit,
     queueTimeoutMs: config.queueTimeoutMs,
+    resumeTimeoutMs: config.resumeTimeoutMs,
     env,
     logger,
     observer,
   });
   logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
   const backend = new LocalBackend(name, pool, logger, {
-    resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
+    resume: config.replyResume,
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',

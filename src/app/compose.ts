@@ -69,7 +69,6 @@ export interface Parts {
  * @throws BinaryError, ConfigError, KeyFileError or UsageFileError.
  */
 export async function compose({ config, extensions, logger, output }: ComposeOptions): Promise<Parts> {
-  const ownName = fullName();
   const metrics = new Metrics({
     version: VERSION,
     models: () => backends.served(),
@@ -98,8 +97,9 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
   const inFlight = new InFlight();
   const stalls = stallMonitor(metrics, logger);
   const app = createApp({
-    settings: { ...config, allowedHosts: [...config.allowedHosts, config.host, ...(await ownName)] },
+    settings: { ...config, allowedHosts: [...config.allowedHosts, config.host] },
     version: VERSION,
+    ownNames: fullName(),
     generate: observedGenerate(backends, metrics, logger),
     backends,
     accounting,
@@ -167,11 +167,13 @@ function stallMonitor(metrics: Metrics, logger: Logger): StallMonitor {
 function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger): Generate {
   return createGenerate((...name) => backends.registry.resolve(...name), {
     logger,
-    onFailure: ({ error, ...failure }) => {
-      metrics.backendFailed({ model: failure.model, error });
+    onFailure: ({ error, refusal, ...member }) => {
+      metrics.backendFailed({ model: member.model, error });
       // Errors that the operator must fix are logged in full; other messages may quote a remote server.
       const reason = error.code === 'configuration_error' ? error.message : undefined;
-      logger.warn({ event: 'backend_failed', ...failure, error: error.code, reason }, 'a backend failed');
+      const line = { ...member, error: error.code, reason };
+      if (refusal) logger.info({ event: 'backend_refused', ...line }, 'a backend refused a request');
+      else logger.warn({ event: 'backend_failed', ...line }, 'a backend failed');
     },
   });
 }

@@ -141,7 +141,7 @@ function takeFallback(plan: Plan, failure: unknown): Target {
   const { call, fallback, first } = plan;
   if (call.signal?.aborted) throw call.signal.reason;
   if (fallback === undefined) throw failure;
-  plan.warn(`${first.provider} failed (${describe(failure)}); ${fallback.provider} answers instead`);
+  plan.warn(`${first.provider} failed (${describe(failure)}); ${fallback.provider} replies instead`);
   return fallback;
 }
 

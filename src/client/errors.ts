@@ -77,14 +77,14 @@ export class TimeoutError extends LLMClientError {
   override readonly name = 'TimeoutError';
 }
 
-/** No answer at all: refused, unknown host, reset before the answer was whole, or a redirect (never followed). */
+/** No reply at all: refused, unknown host, reset before the reply was whole, or a redirect (never followed). */
 export class ConnectionError extends LLMClientError {
   override readonly name = 'ConnectionError';
 }
 
 /**
- * An answer that is not whole: a stream that ended without `[DONE]` and finish reason or with an error event, or any
- * answer whose finish reason is unknown, such as `abort`.
+ * A reply that is not whole: a stream that ended without `[DONE]` and finish reason or with an error event, or any
+ * reply whose finish reason is unknown, such as `abort`.
  */
 export class BrokenStreamError extends LLMClientError {
   override readonly name = 'BrokenStreamError';

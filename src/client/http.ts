@@ -11,10 +11,10 @@ import {
 import type { Target } from './types.js';
 
 /** How much of a reply and of an error is read, in bytes after decompression (fetch decompresses by itself). */
-export const MAX_ANSWER = 16 * 1024 * 1024;
+export const MAX_REPLY = 16 * 1024 * 1024;
 const MAX_ERROR = 64 * 1024;
 
-export const TOO_LARGE = 'the answer is larger than 16 MiB';
+export const TOO_LARGE = 'the reply is larger than 16 MiB';
 
 /** Characters of a request id. */
 const MAX_ID = 128;
@@ -53,12 +53,12 @@ async function readError(response: Response, deadline: Deadline): Promise<string
  * @throws ConnectionError when it is cut; ServerError `invalid_response` when it is not JSON or larger than 16 MiB.
  */
 export async function readJson(target: Target, response: Response, deadline: Deadline): Promise<unknown> {
-  const text = await reach(target, deadline, () => readText(response, deadline, MAX_ANSWER));
+  const text = await reach(target, deadline, () => readText(response, deadline, MAX_REPLY));
   if (text === undefined) throw invalidResponse(target, response, TOO_LARGE);
   try {
     return JSON.parse(text);
   } catch {
-    throw invalidResponse(target, response, 'the answer is not JSON');
+    throw invalidResponse(target, response, 'the reply is not JSON');
   }
 }
 
@@ -101,10 +101,7 @@ function networkError(target: Target, thrown: unknown): LLMClientError {
   if (code !== undefined && FETCH_TIMEOUTS.includes(code)) {
     return new TimeoutError(`${target.origin} sent nothing for 300 s, the most that fetch waits`, info);
   }
-  return new ConnectionError(
-    `no answer from ${target.origin}${code === undefined ? '' : ` (${code})`}`,
-    info,
-  );
+  return new ConnectionError(`no reply from ${target.origin}${code === undefined ? '' : ` (${code})`}`, info);
 }
 
 /** The system's code, such as ECONNREFUSED, which Node puts in the cause of `fetch failed`. */
@@ -312,7 +309,7 @@ export class Deadline {
 }
 
 function timeoutError(ms: number): TimeoutError {
-  return new TimeoutError(`no answer within ${ms / 1000} s (LLM_TIMEOUT_SECS)`, { code: 'timeout' });
+  return new TimeoutError(`no reply within ${ms / 1000} s (LLM_TIMEOUT_SECS)`, { code: 'timeout' });
 }
 
 /**

@@ -7,7 +7,7 @@ import {
   readBytes,
   Deadline,
   invalidResponse,
-  MAX_ANSWER,
+  MAX_REPLY,
   TOO_LARGE,
   post,
   readJson,
@@ -66,7 +66,7 @@ async function joined(target: Target, response: Response, pieces: AsyncIterable<
   for await (const next of pieces) {
     text += next.text;
     finishReason = next.finishReason ?? finishReason;
-    if (text.length > MAX_ANSWER) throw invalidResponse(target, response, TOO_LARGE);
+    if (text.length > MAX_REPLY) throw invalidResponse(target, response, TOO_LARGE);
   }
   return { text, finishReason };
 }
@@ -76,7 +76,7 @@ async function readWhole(target: Target, response: Response, deadline: Deadline)
   if (hasError(reply)) throw new ServerError(...reportedError(target, response, reply));
   const choice = firstChoice(reply);
   const message = choice?.['message'];
-  if (message === undefined) throw invalidResponse(target, response, 'the answer holds no message');
+  if (message === undefined) throw invalidResponse(target, response, 'the reply holds no message');
   return piece(target, response, choice, message);
 }
 
@@ -147,7 +147,7 @@ function readText(target: Target, response: Response, content: unknown): string 
   try {
     return readContent(content, 'text').text;
   } catch {
-    throw invalidResponse(target, response, 'the answer has content that is not text');
+    throw invalidResponse(target, response, 'the reply has content that is not text');
   }
 }
 
@@ -186,7 +186,7 @@ function reportedError(
 function brokenStream(response: Response, cause: unknown): LLMClientError {
   if (cause instanceof LLMClientError) return cause;
   const info = { status: response.status, code: 'stream_cut', requestId: requestId(response), cause };
-  return new BrokenStreamError('the stream ended before the answer was whole', info);
+  return new BrokenStreamError('the stream ended before the reply was whole', info);
 }
 
 function chatBody(target: Target, call: Call, streamed: boolean): object {
@@ -232,19 +232,19 @@ function rawBody(call: Call): object {
 }
 
 /** The stub's whole reply, the same for every prompt. */
-export const STUB_ANSWER = '[stub] No language model was asked; this text stands in for its answer.';
+export const STUB_REPLY = '[stub] No language model was asked; this text stands in for its reply.';
 
 /** Provider `stub`: says at once, without any network, that no model was asked. */
 export const stub: Provider = { complete: completeStub, stream: streamStub };
 
 async function completeStub(_target: Target, call: Call): Promise<Piece> {
   call.signal?.throwIfAborted();
-  return { text: STUB_ANSWER, finishReason: 'stop' };
+  return { text: STUB_REPLY, finishReason: 'stop' };
 }
 
 /** Word by word, so that people trying out streaming see a stream. */
 async function* streamStub(_target: Target, call: Call): AsyncGenerator<Piece> {
-  for (const text of STUB_ANSWER.split(/(?<= )/)) {
+  for (const text of STUB_REPLY.split(/(?<= )/)) {
     call.signal?.throwIfAborted();
     yield { text };
   }

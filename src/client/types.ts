@@ -1,7 +1,7 @@
 /** What callers of the client library hand in and get back. Types only. */
 
 /**
- * Who answers: `lan` an LMServ, `openai` OpenAI's API or anything that speaks it, `local` the raw `/llm` route of an
+ * Who replies: `lan` an LMServ, `openai` OpenAI's API or anything that speaks it, `local` the raw `/llm` route of an
  * LMServ (no chat template), `stub` a canned text without any network.
  */
 export type ProviderName = 'lan' | 'openai' | 'local' | 'stub';
@@ -27,7 +27,7 @@ export interface ClientOptions extends TargetOptions {
    */
   readonly fallback?: ProviderName | 'none' | TargetOptions | undefined;
   /**
-   * Seconds, above 0; default 60. `generate` has it for the whole answer; a stream for the first byte, and again for
+   * Seconds, above 0; default 60. `generate` has it for the whole reply; a stream for the first byte, and again for
    * each next one.
    */
   readonly timeoutSecs?: number | undefined;
@@ -42,7 +42,7 @@ export interface GenerateOptions {
   /** Tokens to generate at most, 1 or more; the server's default when left out. */
   readonly maxTokens?: number | undefined;
   readonly provider?: ProviderName | undefined;
-  /** Aborting it stops the generation; the call then throws the signal's reason, and no fallback answers. */
+  /** Aborting it stops the generation; the call then throws the signal's reason, and no fallback replies. */
   readonly signal?: AbortSignal | undefined;
   /** The system message. `local` has no chat template, so there it is put before the prompt. */
   readonly system?: string | undefined;
@@ -54,21 +54,21 @@ export interface GenerateOptions {
 
 export interface Client {
   /**
-   * The whole answer to a prompt.
+   * The whole reply to a prompt.
    *
    * @throws LLMClientError when the provider and its fallback failed; the signal's reason when it was aborted.
    */
   generate(prompt: string, options?: GenerateOptions): Promise<string>;
   /**
    * The reply in pieces as they arrive. Nothing is sent before the first piece is requested; leaving the loop early
-   * stops the generation. The fallback answers only while nothing has been yielded.
+   * stops the generation. The fallback replies only while nothing has been yielded.
    *
-   * @throws LLMClientError, `BrokenStreamError` when the answer was cut; the signal's reason when it was aborted.
+   * @throws LLMClientError, `BrokenStreamError` when the reply was cut; the signal's reason when it was aborted.
    */
   stream(prompt: string, options?: GenerateOptions): AsyncIterable<string>;
 }
 
-/** A part of an answer; the last one of a chat names why it ended (`stop`, `length`, …) where the server said so. */
+/** A part of a reply; the last one of a chat names why it ended (`stop`, `length`, …) where the server said so. */
 export interface Piece {
   readonly text: string;
   readonly finishReason?: string | undefined;

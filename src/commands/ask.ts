@@ -11,7 +11,7 @@ import {
 } from '../client/errors.js';
 import type { ClientOptions, Target } from '../client/types.js';
 import { abortable } from '../client/http.js';
-import { processEnv } from '../config/load.js';
+import { DEFAULT_KEY, DEFAULT_PORT, processEnv, readAddress } from '../config/load.js';
 import { connectUrl } from '../wire/address.js';
 
 export interface AskOptions {
@@ -24,7 +24,7 @@ export interface AskOptions {
   readonly signal?: AbortSignal | undefined;
   /** The three below are the process's own by default, and `env` its environment with the additions of `.env`. */
   readonly stdin?: PromptInput | undefined;
-  readonly stdout?: AnswerOutput | undefined;
+  readonly stdout?: ReplyOutput | undefined;
   readonly stderr?: { write(text: string): unknown } | undefined;
   readonly env?: Env | undefined;
 }
@@ -53,13 +53,13 @@ export async function runAsk(prompt: string | undefined, options: AskOptions = {
   const { stdin = process.stdin, stdout = process.stdout, stderr = process.stderr } = options;
   const { env = processEnv(), signal } = options;
   const report = (message: string): void => void stderr.write(`lmserv ask: ${message}\n`);
-  const writer = new AnswerWriter(stdout, signal);
+  const writer = new ReplyWriter(stdout, signal);
   let plan: Plan | undefined;
   try {
     const client = { ...clientOptionsForAsk(env), warn: report };
     checkOptions(client);
     plan = makePlan(client, await readPrompt(prompt, stdin, signal), options);
-    const reason = await writeAnswer(plan, writer);
+    const reason = await writeReply(plan, writer);
     if (reason !== undefined && reason !== 'stop') report(`the reply ended early: finish_reason ${reason}`);
     return ASK_EXIT.ok;
   } catch (failure) {
@@ -72,7 +72,7 @@ export async function runAsk(prompt: string | undefined, options: AskOptions = {
 }
 
 /** Returns the finish reason, where the server gave one. */
-async function writeAnswer(plan: Plan, writer: AnswerWriter): Promise<string | undefined> {
+async function writeReply(plan: Plan, writer: ReplyWriter): Promise<string | undefined> {
   let reason: string | undefined;
   for await (const piece of pieces(plan)) {
     reason = piece.finishReason ?? reason;
@@ -81,10 +81,6 @@ async function writeAnswer(plan: Plan, writer: AnswerWriter): Promise<string | u
   await writer.end();
   return reason;
 }
-
-/** The server's own defaults, for when it runs from the same folder and `.env` as this command. */
-const SERVER_PORT = '8000';
-const SERVER_KEY = 'changeme';
 
 /**
  * As the client library reads the LLM_* variables, without a fallback. Where they name no server, it is the one of this
@@ -95,16 +91,12 @@ export function clientOptionsForAsk(env: Env): ClientOptions {
   const elsewhere =
     options.baseUrl !== undefined || options.url !== undefined || options.provider === 'openai';
   if (elsewhere) return options;
-  return { ...options, baseUrl: ownServer(env), apiKey: options.apiKey ?? env['API_KEY'] ?? SERVER_KEY };
+  return { ...options, baseUrl: ownServer(env), apiKey: options.apiKey ?? env['API_KEY'] ?? DEFAULT_KEY };
 }
 
 function ownServer(env: Env): string {
-  const value = (...names: string[]) => names.map((name) => env[name]?.trim()).find(Boolean);
-  const port = value('PORT', 'LLM_CONNECT_PORT');
-  return connectUrl(
-    value('HOST', 'LLM_CONNECT_HOST') ?? 'localhost',
-    port && port !== '0' ? port : SERVER_PORT,
-  );
+  const { host = 'localhost', port } = readAddress(env);
+  return connectUrl(host, port || DEFAULT_PORT);
 }
 
 /** A stdin: the process's own or a test's stream. */
@@ -150,16 +142,16 @@ async function collect(stdin: PromptInput): Promise<string> {
 }
 
 /** A stdout: the process's own or a test's stream. */
-type AnswerOutput = NodeJS.WritableStream & { readonly isTTY?: boolean };
+type ReplyOutput = NodeJS.WritableStream & { readonly isTTY?: boolean };
 
 /** Writes a reply's pieces at the pace of the output, and knows whether a line is open. */
-class AnswerWriter {
-  readonly #out: AnswerOutput;
+class ReplyWriter {
+  readonly #out: ReplyOutput;
   readonly #signal: AbortSignal | undefined;
   #lineOpen = false;
   #closed = false;
 
-  constructor(out: AnswerOutput, signal: AbortSignal | undefined) {
+  constructor(out: ReplyOutput, signal: AbortSignal | undefined) {
     this.#out = out;
     this.#signal = signal;
     // A reader that went away (`| head -1`) is an error event, which without a listener ends the process with a trace.

@@ -59,6 +59,7 @@ type Ingredient =
 export interface Config extends Omit<Settings, keyof Derived | Ingredient>, Derived {}
 
 export const DEFAULT_KEY = 'changeme';
+export const DEFAULT_PORT = 8000;
 const DEFAULT_MODEL = 'models/gemma-2b-it-q4_0.gguf';
 const DEMO_MODEL = 'models/lmserv-demo.gguf';
 const DEFAULT_CONFIG_FILE = 'lmserv.config.json';
@@ -140,6 +141,20 @@ export function keysFilePath(env: Env = process.env, folder = process.cwd()): st
   throw new ConfigError({ variable: 'API_KEYS_FILE', message });
 }
 
+/** What HOST and PORT, or the variables in their place, say of a server with this environment; invalid values count as not set. */
+export function readAddress(env: Env): Address {
+  return addressOf(readVariables(env).settings);
+}
+
+interface Address {
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+}
+
+function addressOf({ host, connectHost, port, connectPort }: Settings): Address {
+  return { host: host ?? connectHost, port: port ?? connectPort };
+}
+
 /** The environment with the additions of `.env`, for variables named by the configuration and for workers. */
 export function processEnv(folder = process.cwd()): NodeJS.ProcessEnv {
   return { ...readDotenv(join(folder, '.env')), ...process.env };
@@ -154,8 +169,7 @@ interface Reading {
 
 /** The default key is well known, so only this machine may use it. */
 function decideAccess(settings: Settings, { report, problems, notes }: Reading) {
-  const port = settings.port ?? settings.connectPort ?? 8000;
-  const host = settings.host ?? settings.connectHost;
+  const { host, port = DEFAULT_PORT } = addressOf(settings);
   const isWrong = (variable: string) => problems.some((problem) => problem.variable === variable);
   // The well-known default key is ignored once a key file is configured.
   const defaultKey = settings.keysFile === undefined ? DEFAULT_KEY : '';

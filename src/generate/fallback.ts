@@ -9,12 +9,14 @@ export interface Member {
   readonly backend: Backend;
 }
 
-/** One member failed before its first token. */
+/** One member failed or refused the request before its first token. */
 export interface MemberFailure {
   readonly requestId: string;
   readonly model: string;
   readonly backend: string;
   readonly error: LMServError;
+  /** It is in order, but full, or cannot serve this request: too long for it, or with what it does not take. */
+  readonly refusal: boolean;
 }
 
 export interface FallbackOptions {
@@ -66,7 +68,8 @@ export async function openFirst<M extends Member>(
         const error = toLMServError(late.signal.aborted ? late.signal.reason : thrown);
         if (isFinal(error)) throw error;
         failures.push(error);
-        options.onFailure?.({ requestId: context.requestId, model, backend: backend.name, error });
+        const refusal = MEMBERS_OWN.has(error.code) || BUSY.has(error.code);
+        options.onFailure?.({ requestId: context.requestId, model, backend: backend.name, error, refusal });
         if (late.signal.aborted) break;
       }
     }
@@ -102,15 +105,16 @@ function noFirstToken(ms: number): LMServError {
   return new LMServError('provider_timeout', `No backend sent a first token within ${ms / 1000} s`);
 }
 
-/** Codes that only mean "not now", which is less informative than a real failure. */
-const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+/** Codes of a member that is in order and has no slot now. */
+const BUSY: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'queue_full',
   'queue_timeout',
   'starting',
   'draining',
-  'unavailable',
-  'provider_rate_limited',
 ]);
+
+/** Codes that only mean "not now", which is less informative than a real failure. */
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([...BUSY, 'unavailable', 'provider_rate_limited']);
 
 /** If all members refused the request: that it is too long, which clients can act on, or else what names a field. */
 function tellingRefusal(failures: readonly LMServError[]): LMServError | undefined {

@@ -30,6 +30,8 @@ export interface HttpSettings extends BodyLimits {
 export interface AppOptions {
   readonly settings: HttpSettings;
   readonly version: string;
+  /** More names of this machine, once they are known. */
+  readonly ownNames?: Promise<readonly string[]>;
   readonly generate: Generate;
   readonly backends: read.ModelSource;
   readonly accounting: Admission & read.UsageSource;
@@ -56,7 +58,7 @@ export function createApp(options: AppOptions): Express {
   app.use(
     // Only the proxy that terminates TLS can decide whether a host must be reached over TLS.
     helmet({ strictTransportSecurity: false }),
-    hostCheck(settings.allowedHosts),
+    hostCheck(settings.allowedHosts, options.ownNames),
     crossOrigin(settings.corsOrigins),
   );
 

@@ -30,8 +30,12 @@ export async function fullName(program = 'hostname'): Promise<string[]> {
  * (DNS rebinding). Addresses are always accepted, because rebinding needs a name. HTTP/1.1 without the header gets 400.
  *
  * @param allowed further names; `*.example` accepts all below it, and `*` any.
+ * @param found names that are still being found out; a request with an unknown one waits for them.
  */
-export function hostCheck(allowed: readonly string[]): RequestHandler {
+export function hostCheck(
+  allowed: readonly string[],
+  found: Promise<readonly string[]> = Promise.resolve([]),
+): RequestHandler {
   const own = hostname().toLowerCase();
   const names = new Set([
     'localhost',
@@ -39,8 +43,9 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
     `${own}.local`,
     `${own}.lan`,
     ...VIRTUAL_HOSTS,
-    ...allowed.map((name) => withoutFinalDot(domainToASCII(name) || name.toLowerCase())),
+    ...allowed.map(plainName),
   ]);
+  const complete = found.then((more) => more.forEach((name) => names.add(plainName(name))));
   const any = names.has('*');
   const domains = [...names].filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
   const isBelow = (host: string, domain: string) => host.endsWith(domain) && host.length > domain.length;
@@ -49,10 +54,9 @@ export function hostCheck(allowed: readonly string[]): RequestHandler {
     if (request.headers.host === undefined && request.httpVersion === '1.1')
       throw new LMServError('invalid_http', 'HTTP/1.1 requires a Host header');
     const host = bareHost(request.headers.host ?? '');
-    const served =
-      any || isIP(host) !== 0 || names.has(host) || domains.some((domain) => isBelow(host, domain));
-    if (!served) throw new LMServError('misdirected_request');
-    next();
+    if (any || isIP(host) !== 0 || names.has(host) || domains.some((domain) => isBelow(host, domain)))
+      return next();
+    void complete.then(() => next(names.has(host) ? undefined : new LMServError('misdirected_request')));
   };
 }
 
@@ -70,5 +74,7 @@ function bareHost(header: string): string {
   const match = /^(?:\[([^\]]+)\]|([^:]*))(?::\d+)?$/.exec(header.toLowerCase());
   return match?.[1] ?? withoutFinalDot(match?.[2] ?? '');
 }
+
+const plainName = (name: string): string => withoutFinalDot(domainToASCII(name) || name.toLowerCase());
 
 const withoutFinalDot = (name: string): string => name.replace(/\.$/, '');

@@ -15,6 +15,8 @@ export interface PoolOptions extends SupervisorOptions {
   readonly queueLimit: number;
   /** Max wait for a slot, milliseconds. */
   readonly queueTimeoutMs: number;
+  /** Max wait of a request that lost its worker, milliseconds. */
+  readonly resumeTimeoutMs: number;
 }
 
 export interface LeaseOptions {
@@ -24,8 +26,6 @@ export interface LeaseOptions {
   readonly priority?: number;
   /** false: the request is refused at once if it would have to wait. Default: true. */
   readonly mayWait?: boolean;
-  /** Max wait, milliseconds. Default: the pool's `queueTimeoutMs`. */
-  readonly timeoutMs?: number;
   /** The request lost its worker: it goes ahead of all others and may wait even when the queue is full. */
   readonly resumed?: boolean;
   /** Shared by the choices of one request, which take a single place in the queue. */
@@ -178,7 +178,8 @@ export class Pool {
     const key = this.#buildKey(body);
     const wait = new AbortController();
     this.#waiting.add(wait);
-    const cancelTimeout = startQueueTimeout(options.timeoutMs ?? this.#options.queueTimeoutMs, slots, () =>
+    const { queueTimeoutMs, resumeTimeoutMs } = this.#options;
+    const cancelTimeout = startQueueTimeout(resumed ? resumeTimeoutMs : queueTimeoutMs, slots, () =>
       wait.abort(this.#queueError('queue_timeout', caller, priority)),
     );
     const onAbort = () => wait.abort(signal.reason);

@@ -40,7 +40,10 @@ export function readContent(content: unknown, kind: 'text' | 'reasoning', nestin
   if (SILENT_PARTS.has(type)) return NONE;
   if (type === 'refusal') return { ...NONE, text: readText(refusal) };
   if (REASONING_PARTS.has(type)) {
-    return readContent(thinking ?? reasoning ?? text ?? summary ?? inner, 'reasoning', nesting + 1);
+    const read = [thinking, reasoning, text, inner, summary].map((part) =>
+      readContent(part, 'reasoning', nesting + 1),
+    );
+    return read.find(({ text: words, reasoning: thought }) => words + thought !== '') ?? NONE;
   }
   if (!TEXT_PARTS.has(type))
     throw new BadReply(`sent content of a type that is not known here, ${shown(type)}`);

@@ -27,11 +27,9 @@ export class Pace {
     this.#isHeld = isHeld;
   }
 
-  /** Runs the work on one chunk. */
-  run(work: () => void): void {
-    const began = performance.now();
+  /** A chunk has been read. @param began when that began, of `performance.now()`. */
+  note(began: number): void {
     if (began - this.#endedAt > GAP_MS) this.#spentMs = 0;
-    work();
     this.#endedAt = performance.now();
     this.#spentMs += this.#endedAt - began;
     if (this.#spentMs > BUDGET_MS && !this.#resting) this.#rest();

@@ -33,6 +33,17 @@ test.each([
   });
 });
 
+test('a request with a name that is still being found out waits for it', async () => {
+  let found!: (names: string[]) => void;
+  const ownNames = new Promise<string[]>((resolve) => (found = resolve));
+  const starting = testApp({ ownNames });
+  await request(starting).get('/health').expect(200);
+  const early = request(starting).get('/health').set('Host', 'Box.corp.example.').expect(200);
+  const strange = request(starting).get('/health').set('Host', 'evil.example').expect(421);
+  setImmediate(() => found(['box.corp.example']));
+  await Promise.all([early, strange]);
+});
+
 test.each([
   ['app://obsidian.md', true],
   ['https://a.example.lan', true],

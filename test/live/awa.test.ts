@@ -1,5 +1,5 @@
 import * as library from '../../src/client/index.js';
-import { STUB_ANSWER } from '../../src/client/providers.js';
+import { STUB_REPLY } from '../../src/client/providers.js';
 import { exchange, get, json, type Reply } from '../support/exchange.js';
 import { demoModel, ENDLESS, killWorkersUntil, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
 
@@ -235,7 +235,7 @@ describe('the client library', () => {
     return all;
   };
 
-  test.each(['lan', 'openai'] as const)('%s: generate and stream give the same answer', async (provider) => {
+  test.each(['lan', 'openai'] as const)('%s: generate and stream give the same reply', async (provider) => {
     const model = 'lmserv-demo';
     const whole = await client({ provider, model }).generate(dish, { temperature: 0 });
     expect(whole).toMatch(/ceviche/i);
@@ -255,14 +255,14 @@ describe('the client library', () => {
   });
 
   test('stub: no network at all', async () => {
-    expect(await client({ provider: 'stub', baseUrl: DEAD }).generate(dish)).toBe(STUB_ANSWER);
+    expect(await client({ provider: 'stub', baseUrl: DEAD }).generate(dish)).toBe(STUB_REPLY);
   });
 
   test.each([
-    ['by default the stub', {}, STUB_ANSWER],
+    ['by default the stub', {}, STUB_REPLY],
     ['another server', { fallback: 'live' }, /ceviche/i],
   ])(
-    'when the first fails the fallback answers and a warning is emitted: %s',
+    'when the first fails the fallback replies and a warning is emitted: %s',
     async (_name, more, answer) => {
       const fallback =
         'fallback' in more ? { provider: 'lan' as const, baseUrl: live.url, apiKey: LIVE_KEY } : undefined;

@@ -104,6 +104,12 @@ test.each([
   if (status === 400) expect(json(reply).error.code).toBe('context_length_exceeded');
 });
 
+test('a member that only refuses a request has not failed', () => {
+  const small = ({ backend: name }: { backend: string }) => name === 'small';
+  expect(live.logged('backend_refused').filter(small)).toHaveLength(2);
+  expect(live.logged('backend_failed').filter(small)).toEqual([]);
+});
+
 test('an image that no member takes is 400', async () => {
   const content = [{ type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }];
   const reply = await ask('/v1/chat/completions', {

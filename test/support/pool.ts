@@ -4,7 +4,7 @@ import { pino, type Logger } from 'pino';
 import type { GenerateEvent, GenerateRequest, JsonObject } from '../../src/contract.js';
 import { LocalBackend } from '../../src/backends/local/backend.js';
 import { Pool, type PoolOptions } from '../../src/pool/pool.js';
-import type { WorkerOptions } from '../../workers/options.js';
+import type { WorkerOptions } from '../../workers/worker.js';
 import { pull, testContext } from './pulled.js';
 
 export { isAlive } from '../harness/processes.js';
@@ -46,6 +46,7 @@ export class TestPool {
       gpus: [],
       queueLimit: 64,
       queueTimeoutMs: 60_000,
+      resumeTimeoutMs: 30_000,
       env: process.env,
       logger,
       ...options,
@@ -60,9 +61,7 @@ export class TestPool {
         ...worker,
       },
     });
-    this.backend = new LocalBackend('fake', this.pool, logger, {
-      resume: { enabled: true, timeoutMs: 30_000 },
-    });
+    this.backend = new LocalBackend('fake', this.pool, logger, { resume: true });
   }
 
   /** The next log line of an event. */

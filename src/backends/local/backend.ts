@@ -37,16 +37,9 @@ const LOG_LINES = 4;
 /** Max characters of a worker's message that are passed on. */
 const MAX_MESSAGE = 500;
 
-export interface ResumeOptions {
-  /** Another worker resumes a reply whose worker fails. */
-  readonly enabled: boolean;
-  /** Max wait for that worker, milliseconds. */
-  readonly timeoutMs: number;
-}
-
 export interface LocalOptions extends GenerationOptions {
-  /** If absent, a broken reply is not resumed. */
-  readonly resume?: ResumeOptions;
+  /** Another worker resumes a reply whose worker fails. */
+  readonly resume?: boolean;
 }
 
 /** A model served by a pool of llama.cpp processes on this machine. */
@@ -170,7 +163,7 @@ export class LocalBackend implements Backend {
   }
 
   #mayContinue(reply: ReplySoFar): boolean {
-    return !reply.begun || (this.#options.resume?.enabled === true && reply.resumable);
+    return !reply.begun || (this.#options.resume === true && reply.resumable);
   }
 
   #leaseOptions({ request, context, sink, again }: Attempt, onWait: () => void): LeaseOptions {
@@ -186,10 +179,7 @@ export class LocalBackend implements Backend {
         sink.event({ type: 'queued', position });
       },
     };
-    if (!again) return { ...common, mayWait: mayFallBack !== true };
-    const { timeoutMs } = this.#options.resume ?? {};
-    const wait = timeoutMs === undefined ? {} : { timeoutMs };
-    return { ...common, ...wait, resumed: true };
+    return again ? { ...common, resumed: true } : { ...common, mayWait: mayFallBack !== true };
   }
 
   #logFailure(error: WorkerFailure, { request, reply, context, worker }: Attempt): void {

@@ -11,7 +11,7 @@ export interface ChildRequest {
 export function toChildRequest(request: GenerateRequest): ChildRequest {
   const common: JsonObject = { stream_options: { include_usage: true }, sse_ping_interval: -1 };
   if (request.kind === 'raw') return { path: '/v1/completions', body: { ...request.body, ...common } };
-  const body = withoutFormNextToTools(request.body);
+  const body = withoutDroppedForm(request.body);
   return {
     path: '/v1/chat/completions',
     body: { ...body, ...namedTool(body), ...continuationFields(body), ...common },
@@ -36,9 +36,13 @@ export function checkChildRequest({ kind, body }: GenerateRequest): void {
   }
 }
 
-/** llama.cpp enforces a form from the first token, so that a model which may call a tool never could. */
-function withoutFormNextToTools(body: JsonObject): JsonObject {
-  if (body.tools === undefined || body.tool_choice === 'none') return body;
+/** Whether a form next to tools is left out: llama.cpp enforces it from the first token, so that no tool could be called. */
+export function dropsForm(body: JsonObject): boolean {
+  return body.response_format !== undefined && body.tools !== undefined && body.tool_choice !== 'none';
+}
+
+function withoutDroppedForm(body: JsonObject): JsonObject {
+  if (!dropsForm(body)) return body;
   const { response_format: _, ...others } = body;
   return others;
 }

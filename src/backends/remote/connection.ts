@@ -133,8 +133,10 @@ export function readEvents({ body }: Reply, { flow, onData, onHeld }: ReadOption
     const events = new ReplyDecoder(take);
     const run = (work: () => void) => {
       if (settled) return;
+      const began = performance.now();
       try {
-        pace.run(work);
+        work();
+        pace.note(began);
       } catch (error) {
         settled = true;
         reject(error);

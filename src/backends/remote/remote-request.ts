@@ -1,6 +1,6 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
-import { checkChildRequest, toChildRequest } from '../local/child-request.js';
+import { checkChildRequest, dropsForm, toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
 
 /** The route and body to post to a remote server. */
@@ -51,12 +51,11 @@ export function toRemoteRequest(
 /** The fields that a local child would get, prefill progress included. @throws LMServError for those that it would not take. */
 function llamaFields(request: GenerateRequest): JsonObject {
   checkChildRequest(request);
-  const { body } = toChildRequest(request);
-  if (request.body.response_format !== undefined && body.response_format === undefined) {
+  if (dropsForm(request.body)) {
     const message = "response_format: this model's server cannot apply it next to tools";
     throw new LMServError('invalid_value', message, { param: 'response_format' });
   }
-  return { ...body, return_progress: true };
+  return { ...toChildRequest(request).body, return_progress: true };
 }
 
 function openAiFields(body: JsonObject): JsonObject {

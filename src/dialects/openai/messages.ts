@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { BadReply } from '../../wire/bad-reply.js';
+import { readContent } from '../../wire/content.js';
 import { checkShape, isObject } from '../../wire/json-shape.js';
 import { compact } from '../../compact.js';
 import { text } from '../shared/fields.js';
@@ -207,18 +209,13 @@ function withoutThinking(parts: string | readonly Part[]) {
   return plain.length > 0 ? plain : '';
 }
 
-/** The text of a part with reasoning, in the fields of Anthropic, Mistral, OpenAI and others. */
-function thoughts({
-  thinking,
-  text: words,
-  reasoning,
-  summary,
-  content: inner,
-}: Record<string, unknown>): string {
-  const textOf = (value: unknown): string => {
-    if (typeof value === 'string') return value;
-    if (Array.isArray(value)) return value.map(textOf).join('');
-    return isObject(value) ? textOf(value.text ?? value.thinking) : '';
-  };
-  return [thinking, words, reasoning, inner, summary].map(textOf).find((found) => found !== '') ?? '';
+/** The text of a part with reasoning; nothing where it has no form that is known. */
+function thoughts(part: Record<string, unknown>): string {
+  try {
+    const { text: words, reasoning } = readContent(part, 'reasoning');
+    return words + reasoning;
+  } catch (error) {
+    if (!(error instanceof BadReply)) throw error;
+    return '';
+  }
 }

@@ -107,9 +107,7 @@ test.each([
 });
 
 test('a reply is visibly broken when resuming is turned off', async () => {
-  const off = new LocalBackend('fake', fake.pool, pino({ level: 'silent' }), {
-    resume: { enabled: false, timeoutMs: 0 },
-  });
+  const off = new LocalBackend('fake', fake.pool, pino({ level: 'silent' }), { resume: false });
   const { context } = fake.ask('x');
   const body = { messages: [{ role: 'user', content: dieOnce() }] };
   const reply = textOf(pull(off, { kind: 'chat', n: 1, body }, context));

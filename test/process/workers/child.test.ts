@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { jest } from '@jest/globals';
 import { LlamaChild } from '../../../workers/child.js';
-import type { WorkerOptions } from '../../../workers/options.js';
+import type { ChildOptions } from '../../../workers/options.js';
 import { fakeTimeouts } from '../../support/clock.js';
 import { emptyFolder } from '../../support/folder.js';
 import { isAlive } from '../../support/pool.js';
@@ -38,18 +38,17 @@ const script = (text: string): string => writeProgram(join(folder, 'program'), t
 
 function start(
   path: string,
-  kind: WorkerOptions['binary']['kind'] = 'llama-cli',
+  kind: ChildOptions['binary']['kind'] = 'llama-cli',
   onLine = (text: string): void => void events.emit('line', text),
   { extraArgs = [], TMPDIR = tmpdir() }: { extraArgs?: string[]; TMPDIR?: string } = {},
 ): LlamaChild {
-  const options: WorkerOptions = {
+  const options: ChildOptions = {
     binary: { path, kind },
     modelPath: '/models/fake.gguf',
     slots: 1,
     ctxSize: 1024,
     cacheRamMb: 0,
     extraArgs,
-    timeouts: { startMs: 1, firstTokenMs: 1, tokenMs: 1 },
   };
   const child = new LlamaChild(options, { ...process.env, TMPDIR }, onLine);
   started.push(child);

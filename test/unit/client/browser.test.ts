@@ -27,7 +27,7 @@ test('the client streams and reads no environment', async () => {
 test('the client warns on the console when the fallback replies', async () => {
   const { client, logged } = await loadInBrowser();
   await client.createClient({ baseUrl: await deadUrl() }).generate('hi');
-  expect(logged).toEqual([expect.stringMatching(/^lmserv\/client: lan failed .* stub answers instead$/)]);
+  expect(logged).toEqual([expect.stringMatching(/^lmserv\/client: lan failed .* stub replies instead$/)]);
 });
 
 test('errors have the exported types', async () => {

@@ -79,7 +79,7 @@ test('an address where nothing listens is a ConnectionError that names it', asyn
   const baseUrl = await deadUrl();
   for (const error of await failures(createClient({ baseUrl, apiKey: KEY, fallback: 'none' }))) {
     expect(error).toBeInstanceOf(ConnectionError);
-    const message = `no answer from ${baseUrl} (ECONNREFUSED)`;
+    const message = `no reply from ${baseUrl} (ECONNREFUSED)`;
     expect(error).toMatchObject({ code: 'ECONNREFUSED', status: undefined, message });
   }
 });
@@ -102,7 +102,7 @@ test('a server that does not reply in time is a TimeoutError', async () => {
   const client = await clientOf(() => undefined, 0.05);
   const error = await failure(client.generate('hi'));
   expect(error).toBeInstanceOf(TimeoutError);
-  expect(error).toMatchObject({ code: 'timeout', message: 'no answer within 0.05 s (LLM_TIMEOUT_SECS)' });
+  expect(error).toMatchObject({ code: 'timeout', message: 'no reply within 0.05 s (LLM_TIMEOUT_SECS)' });
 });
 
 test('a body that hangs after its headers is a TimeoutError', async () => {

@@ -5,7 +5,7 @@ import {
   createClient,
   type ClientOptions,
 } from '../../../src/client/index.js';
-import { STUB_ANSWER } from '../../../src/client/providers.js';
+import { STUB_REPLY } from '../../../src/client/providers.js';
 import {
   completion,
   cutAfter,
@@ -29,9 +29,9 @@ const clientOf = (options: ClientOptions) =>
 
 test('the stub replies when nothing listens, and a warning names the failure', async () => {
   const baseUrl = await deadUrl();
-  expect(await clientOf({ baseUrl }).generate('hi')).toBe(STUB_ANSWER);
-  expect((await collect(clientOf({ baseUrl }).stream('hi'))).join('')).toBe(STUB_ANSWER);
-  const warning = `lan failed (ConnectionError ECONNREFUSED: no answer from ${baseUrl} (ECONNREFUSED)); stub answers instead`;
+  expect(await clientOf({ baseUrl }).generate('hi')).toBe(STUB_REPLY);
+  expect((await collect(clientOf({ baseUrl }).stream('hi'))).join('')).toBe(STUB_REPLY);
+  const warning = `lan failed (ConnectionError ECONNREFUSED: no reply from ${baseUrl} (ECONNREFUSED)); stub replies instead`;
   expect(warnings).toEqual([warning, warning]);
 });
 
@@ -44,7 +44,7 @@ test.each<[string, Reply]>([
 ])('the fallback replies to a stream after %s, without the key in the warning', async (_, reply) => {
   const { url } = await fakeServer(reply);
   const client = clientOf({ baseUrl: url, timeoutSecs: 0.2 });
-  expect((await collect(client.stream('hi'))).join('')).toBe(STUB_ANSWER);
+  expect((await collect(client.stream('hi'))).join('')).toBe(STUB_REPLY);
   expect(warnings).toHaveLength(1);
   expect(warnings[0]).not.toContain(KEY);
 });
@@ -53,7 +53,7 @@ test('the warning gives the request id, so that the server’s log can be search
   const { url } = await fakeServer(json(500, errorBody('generation_failed', 'It broke')));
   await clientOf({ baseUrl: url }).generate('hi');
   expect(warnings).toEqual([
-    'lan failed (ServerError generation_failed: It broke, request req-1); stub answers instead',
+    'lan failed (ServerError generation_failed: It broke, request req-1); stub replies instead',
   ]);
 });
 
@@ -142,5 +142,5 @@ test('Node emits warnings that no option takes', async () => {
   } finally {
     process.emitWarning = emitWarning;
   }
-  expect(emitted).toEqual([[expect.stringContaining('stub answers instead'), 'LLMClientWarning']]);
+  expect(emitted).toEqual([[expect.stringContaining('stub replies instead'), 'LLMClientWarning']]);
 });

@@ -1,5 +1,5 @@
 import { createClient, ServerError, type ClientOptions } from '../../../src/client/index.js';
-import { STUB_ANSWER } from '../../../src/client/providers.js';
+import { STUB_REPLY } from '../../../src/client/providers.js';
 import { completion, fakeServer, json } from '../../support/fake-server.js';
 import { clientOf, collect, failure, failures } from './helpers.js';
 
@@ -119,10 +119,10 @@ describe('the stub', () => {
   const client = createClient({ provider: 'stub' });
 
   test('replies without any network', async () => {
-    expect(await client.generate('hi')).toBe(STUB_ANSWER);
+    expect(await client.generate('hi')).toBe(STUB_REPLY);
     const pieces = await collect(client.stream('hi'));
     expect(pieces.length).toBeGreaterThan(3);
-    expect(pieces.join('')).toBe(STUB_ANSWER);
+    expect(pieces.join('')).toBe(STUB_REPLY);
   });
 
   test('obeys an aborted signal', async () => {

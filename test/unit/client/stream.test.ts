@@ -99,7 +99,7 @@ test('the reply of a server that never streams is one piece', async () => {
   expect(await collect(client.stream('hi'))).toEqual(['x']);
 });
 
-test('a reply that is neither a stream nor an answer is an error, not empty', async () => {
+test('a reply that is neither a stream nor a reply is an error, not empty', async () => {
   const { client } = await clientOf(json(200, { object: 'list' }));
   const thrown = await failure(collect(client.stream('hi')));
   expect(thrown).toMatchObject({ name: 'ServerError', code: 'invalid_response' });

@@ -115,7 +115,7 @@ describe('a failure is one line on stderr', () => {
     expect(await askAt(url, 'hi')).toEqual({
       code: ASK_EXIT.failed,
       out: '',
-      err: `lmserv ask: no answer from ${url} (ECONNREFUSED); start a server with "lmserv serve", or set LLM_BASE_URL to the address of a running server\n`,
+      err: `lmserv ask: no reply from ${url} (ECONNREFUSED); start a server with "lmserv serve", or set LLM_BASE_URL to the address of a running server\n`,
     });
   });
 
@@ -149,7 +149,7 @@ describe('a failure is one line on stderr', () => {
       cutAfter(delta('par')),
       failed,
       'par\n',
-      'the reply is incomplete: the stream ended before the answer was whole (request req-1)',
+      'the reply is incomplete: the stream ended before the reply was whole (request req-1)',
     ],
     [
       'an error event',

@@ -1,6 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, keysFilePath, loadConfig, modelId } from '../../../src/config/load.js';
+import { ROOT } from '../../../src/config/root.js';
+import { SECTIONS, type Row } from '../../../src/config/variables.js';
 import { thrownBy } from '../../support/errors.js';
 import { emptyFolder } from '../../support/folder.js';
 
@@ -43,6 +45,21 @@ describe('the server listens', () => {
     expect([host, port]).toEqual(['127.0.0.1', 9]);
     expect(load({ LLM_CONNECT_PORT: '9', PORT: '8' }).port).toBe(8);
   });
+});
+
+test('every variable is used somewhere', () => {
+  const table = ['variables.ts', 'documents.ts'].map((name) => join('config', name));
+  const files = ['src', 'workers'].flatMap((top) =>
+    readdirSync(join(ROOT, top), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') && !table.includes(name))
+      .map((name) => readFileSync(join(ROOT, top, name), 'utf8')),
+  );
+  const rows: Record<string, Row> = Object.assign({}, ...Object.values(SECTIONS));
+  const unused = Object.entries(rows).filter(([, { key }]) => {
+    const use = new RegExp(`\\b${key.split('.').at(-1)}\\b`);
+    return !files.some((text) => use.test(text));
+  });
+  expect(unused).toEqual([]);
 });
 
 test('the command line takes precedence over the environment, and that over .env', () => {

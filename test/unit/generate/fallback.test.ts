@@ -56,13 +56,21 @@ describe('goes on to the next member', () => {
   test('and tells of each failure', async () => {
     const told: MemberFailure[] = [];
     const onFailure = (failure: MemberFailure) => told.push(failure);
-    const backends = [failing('a', 'starting'), failing('b', 'provider_timeout'), new FakeBackend('c')];
-    await run(serve(backends, context(), { onFailure }));
+    const failures = [
+      failing('a', 'starting'),
+      failing('b', 'provider_timeout'),
+      failing('c', 'invalid_value'),
+    ];
+    await run(serve([...failures, new FakeBackend('d')], context(), { onFailure }));
     expect(
-      told.map(({ requestId, model, backend, error }) => [requestId, model, backend, error.code]),
+      told.map(({ requestId, model, backend, error, refusal }) => [
+        ...[requestId, model, backend, error.code],
+        refusal,
+      ]),
     ).toEqual([
-      ['r1', 'model-a', 'a', 'starting'],
-      ['r1', 'model-b', 'b', 'provider_timeout'],
+      ['r1', 'model-a', 'a', 'starting', true],
+      ['r1', 'model-b', 'b', 'provider_timeout', false],
+      ['r1', 'model-c', 'c', 'invalid_value', true],
     ]);
   });
 

@@ -26,6 +26,11 @@ test('who has a key is known by it, wherever it comes from', async () => {
   expect(await authenticate(from('10.0.0.1', { 'x-api-key': 'k' }))).toEqual(known);
 });
 
+test('an empty X-API-Key does not hide a bearer key', async () => {
+  const headers = { 'x-api-key': '', authorization: 'Bearer k' };
+  expect(await authenticate(from('192.168.1.5', headers))).toEqual(known);
+});
+
 test('when keys are off everybody may do everything, each in its own turn', async () => {
   const open = keyAuth({ lookup: () => undefined, open: true, keyless: new BlockList() });
   expect(await open(from('192.168.1.5'))).toEqual({ name: 'anonymous', admin: true, address: '192.168.1.5' });

@@ -26,8 +26,8 @@ async function stream(
     reply(response);
   });
   const port = Number(new URL(url).port);
-  const activity = new ProgressWatch({ firstTokenMs: 1, tokenMs: 1 }).begin(performance.now());
-  const options = { signal, flow, activity, agent, reply: { chunk: onChunk } };
+  const activity = new ProgressWatch({ prefill: 1, decode: 1 }).begin(performance.now());
+  const options = { signal, flow, activity, agent, held: new Set<() => void>(), reply: { chunk: onChunk } };
   return { activity, done: postStream({ port }, '/', '{}', options) };
 }
 

@@ -1,13 +1,12 @@
-import { buildArgs, buildEnv, type WorkerOptions } from '../../../workers/options.js';
+import { buildArgs, buildEnv, type ChildOptions } from '../../../workers/options.js';
 
-const options: WorkerOptions = {
+const options: ChildOptions = {
   binary: { path: '/x/llama-cli', kind: 'llama-cli' },
   modelPath: '/m.gguf',
   slots: 4,
   ctxSize: 1000,
   cacheRamMb: 0,
   extraArgs: [],
-  timeouts: { startMs: 1, firstTokenMs: 1, tokenMs: 1 },
 };
 
 const valueOf = (args: string[], name: string) => args[args.indexOf(name) + 1];

@@ -1,6 +1,6 @@
 import { ProgressWatch, type Activity } from '../../../workers/progress.js';
 
-const watch = () => new ProgressWatch({ firstTokenMs: 60, tokenMs: 15 });
+const watch = () => new ProgressWatch({ prefill: 60, decode: 15 });
 
 /** Its stream notes an event. */
 const note = (activity: Activity, phase: Activity['phase'], progressAt: number) =>
