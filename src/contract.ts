@@ -286,7 +286,8 @@ export interface ModelFacts {
   readonly parameters?: number | undefined;
 }
 
-export type ModelState = 'loaded' | 'loading' | 'failed';
+/** `unloaded`: not in memory, and loaded by the first request for it. */
+export type ModelState = 'loaded' | 'loading' | 'unloaded' | 'failed';
 
 export interface ModelDetails extends ModelFacts {
   readonly state: ModelState;
@@ -335,3 +336,39 @@ export type Adaptation =
   | 'parallel_calls'
   | 'call_ids'
   | 'call_arguments';
+
+/** A local model and its place in memory. */
+export interface ModelMemory {
+  readonly id: string;
+  readonly state: ModelState;
+  /** Stays in memory once it is loaded. */
+  readonly pinned: boolean;
+  /** Serves a request, or has one waiting. */
+  readonly busy: boolean;
+  /** What it needs or holds; absent while nothing is known. */
+  readonly bytes?: number;
+  /** `bytes` is an estimate from its file, because it has not been loaded yet. */
+  readonly estimated: boolean;
+  /** Unix time of its last request, milliseconds. */
+  readonly lastUsed?: number;
+  /** How long its last load took, milliseconds. */
+  readonly loadMs?: number;
+  /** Why it cannot be loaded. */
+  readonly error?: string;
+}
+
+/**
+ * An operator's hold on which local models are in memory. Ids are exact, never aliases.
+ *
+ * @throws LMServError: `model_not_found`, `unavailable` for what cannot be loaded, `draining`.
+ */
+export interface ModelControl {
+  models(): ModelMemory[];
+  /** Loads a model as a request for it would; resolves when it can serve. */
+  load(id: string): Promise<void>;
+  /** Unloads a model when its replies are finished; resolves once its memory is free. A later request loads it again. */
+  unload(id: string): Promise<void>;
+  /** Keeps a model in memory from now on, and loads it if it is not there. */
+  pin(id: string): void;
+  unpin(id: string): void;
+}
