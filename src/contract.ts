@@ -96,6 +96,10 @@ export type ProgressEvent =
   | { readonly type: 'attempt'; readonly model: string; readonly backend: string; readonly again: boolean }
   /** The request has to wait for a slot; `position` is its position in the queue, 1 being next. */
   | { readonly type: 'queued'; readonly position: number }
+  /** The state of the model when the request reached it. */
+  | { readonly type: 'model'; readonly state: ModelState }
+  /** The model that the request waits for is being loaded; `percent` is an estimate, absent without a load to compare. */
+  | { readonly type: 'loading'; readonly percent?: number | undefined }
   /** The wait is over, with or without a slot. */
   | { readonly type: 'dequeued' }
   /** A worker has the request; `expectedPrefix` is how many leading characters of the prompt its cache should hold. */
@@ -106,6 +110,9 @@ export type ProgressEvent =
   | { readonly type: 'unparsed' };
 
 export type GenerateEvent = ReplyEvent | ProgressEvent;
+
+/** What a client may be told while it waits. */
+export type WaitEvent = Extract<ProgressEvent, { readonly type: 'queued' | 'loading' }>;
 
 /** Receives the events of a generation. */
 export interface Sink<E extends GenerateEvent = GenerateEvent> {
@@ -147,6 +154,8 @@ export interface Trace {
   queueMs?: number;
   /** Position in the queue when it began to wait, 1 being next; absent if it did not wait. */
   queuePosition?: number;
+  /** The state of the first local model that it reached, on arrival. */
+  modelState?: ModelState;
   /** Milliseconds from the start of the generation to its first token. */
   firstTokenMs?: number;
   /** Milliseconds from the first token to the last. */
@@ -190,6 +199,8 @@ export interface RequestScope extends GenerateContext {
   readonly trace: Trace;
   /** Aborts `signal` and with it everything done for the request. */
   readonly abort: (reason: unknown) => void;
+  /** Told while the request waits. Called synchronously; must not throw. */
+  readonly onWait?: ((event: WaitEvent) => void) | undefined;
 }
 
 /**
@@ -245,6 +256,8 @@ export interface BackendStatus {
   readonly ready: boolean;
   /** Has not been ready yet and may still become so. */
   readonly starting: boolean;
+  /** Of a local model. */
+  readonly state?: ModelState;
   readonly workers: { total: number; idle: number; busy: number; starting: number; dead: number };
   readonly slots: { total: number; idle: number };
   readonly queue: { waiting: number; limit: number };
@@ -336,6 +349,9 @@ export type Adaptation =
   | 'parallel_calls'
   | 'call_ids'
   | 'call_arguments';
+
+/** Why a model was unloaded: nobody used it, others needed its memory, an operator said so, its workers kept failing. */
+export type UnloadReason = 'idle' | 'evicted' | 'operator' | 'failed';
 
 /** A local model and its place in memory. */
 export interface ModelMemory {
