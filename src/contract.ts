@@ -281,6 +281,38 @@ export interface WorkerInfo {
   readonly requests: number;
   /** Unix time, milliseconds. */
   readonly startedAt: number;
+  /** The llama.cpp that it runs. */
+  readonly binary?: string | undefined;
+  /** The only GPU that it may use, as LLM_GPUS names it. */
+  readonly gpu?: string | undefined;
+  /** What its model takes, by device; empty until it is loaded. */
+  readonly memory?: readonly DeviceMemory[] | undefined;
+  /** Its layers on GPUs; undefined until it is loaded. */
+  readonly offload?: Offload | undefined;
+}
+
+/** Memory that a worker's model takes in one place, as llama.cpp reports it, bytes. */
+export interface DeviceMemory {
+  /** `host`, which is main memory, or a device as llama.cpp names it, with the number that LLM_GPUS takes: `CUDA1`. */
+  readonly device: string;
+  /** Weights, with those of adapters and projectors. */
+  readonly model: number;
+  /** The part of `model` that is mapped from the file, which all workers of a model share. */
+  readonly mapped: number;
+  /** The cache of all slots. */
+  readonly context: number;
+  readonly compute: number;
+}
+
+/** A worker's layers on GPUs. */
+export interface Offload {
+  readonly offloaded: number;
+  /** Layers of the model, output layer included; undefined if llama.cpp did not say. */
+  readonly total: number | undefined;
+  /** As configured; undefined leaves it to llama.cpp. */
+  readonly requested: number | undefined;
+  /** Fewer than requested, although the model has them, or none on a GPU that LLM_GPUS names. */
+  readonly lacking: boolean;
 }
 
 /** What can be asked of a model. */

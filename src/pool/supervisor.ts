@@ -206,7 +206,16 @@ export class Supervisor {
     this.#everReady = this.#loaded = true;
     this.#startFailure = undefined;
     const ms = Math.round(performance.now() - worker.startedAt);
-    this.#logger.info({ event: 'worker_ready', worker: worker.id, pid: worker.pid, ms }, 'worker ready');
+    const { id, pid, memory, offload } = worker;
+    this.#logger.info(
+      { event: 'worker_ready', worker: id, pid, ms, memory, layers: offload },
+      'worker ready',
+    );
+    if (offload?.lacking)
+      this.#logger.warn(
+        { event: 'worker_lacks_gpu', worker: id, pid, layers: offload },
+        'a worker computes on the CPU although layers on a GPU were requested; lmserv doctor shows the devices',
+      );
     this.#options.observer?.workerReady({ model: this.#options.name, ms });
     if (worker === this.#recycling?.successor) this.#handOver(this.#recycling.old);
     this.#events.onReady();
