@@ -72,6 +72,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
   const metrics = new Metrics({
     version: VERSION,
     models: () => backends.served(),
+    memoryFigures: () => backends.memoryFigures,
     droppedLogLines: () => output.droppedInAll,
     usageBacklog: () => usage.backlog,
   });

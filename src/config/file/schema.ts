@@ -37,6 +37,8 @@ const modelSchema = z
     ),
     binPath: text.optional().describe('llama-cli or llama-server; default: LLM_BIN_PATH.'),
     ...modelFields,
+    preload: z.boolean().optional().describe('Loaded at the start, as the default model is.'),
+    pin: z.boolean().optional().describe('Loaded at the start and never unloaded.'),
     ...common,
   })
   .describe('A model served by llama.cpp on this machine.');
