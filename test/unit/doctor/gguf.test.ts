@@ -57,11 +57,27 @@ describe('a GGUF header', () => {
     expect([facts.trainedContext, facts.bytesPerToken]).toContain(undefined);
   });
 
-  it('gives the minimum length of the file', () => {
+  it('gives the length of the file and how many numbers it holds', () => {
     const header = gguf([], { tensors: [64, 4096, 128] });
-    expect(parseGguf(header)!.tensorsEnd).toBe(Math.ceil(header.length / 32) * 32 + 4096 + 1);
+    const begin = Math.ceil(header.length / 32) * 32;
+    expect(parseGguf(header)).toMatchObject({ tensors: 3, parameters: 3, tensorsEnd: begin + 4096 + 4 });
     const aligned = gguf([['general.alignment', 'u32', 1024]], { tensors: [0] });
-    expect(parseGguf(aligned)!.tensorsEnd).toBe(1024 + 1);
+    expect(parseGguf(aligned)!.tensorsEnd).toBe(1024 + 4);
+  });
+
+  it.each([
+    ['Q4_K', 12, [512, 3], 6 * 144],
+    ['MXFP4', 39, [64, 1], 2 * 17],
+    ['BF16', 30, [3, 5, 7], 105 * 2],
+    ['an unknown type, of which one byte must be there', 999, [512], 1],
+  ])('counts the bytes of a tensor of %s', (_, type, dimensions, bytes) => {
+    const header = gguf([], { tensors: [{ offset: 32, type, dimensions }] });
+    expect(parseGguf(header)!.tensorsEnd).toBe(Math.ceil(header.length / 32) * 32 + 32 + bytes);
+  });
+
+  it('gives the length of a list of texts', () => {
+    const header = gguf([['tokenizer.ggml.tokens', 'strings', ['a', 'b', 'c']]]);
+    expect(parseGguf(header)!.fields.get('tokenizer.ggml.tokens')).toBe(3);
   });
 });
 
