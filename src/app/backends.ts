@@ -11,7 +11,7 @@ import { remoteOptions } from '../config/file/remote-options.js';
 import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
 import { ConfigError, type Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
-import type { Backend, BackendStatus, CustomBackend } from '../contract.js';
+import type { Backend, BackendStatus, CustomBackend, RequestDefaults } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { NO_CAP } from '../generate/generate.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
@@ -282,7 +282,10 @@ function specs({ models, remotes }: ConfigFile): BackendSpec[] {
 }
 
 /** Settings that only the registry uses, so a change to them keeps the running backend. */
-const REGISTRY_SETTINGS = ['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider'];
+const REGISTRY_SETTINGS = [
+  ...['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider'],
+  ...['sampling', 'system'],
+];
 
 function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
   const [left, right] = [a, b].map(({ kind, name, settings }) => {
@@ -400,11 +403,13 @@ function unixTime(): number {
 
 function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, config: Config): RegistryEntry {
   const { name, kind, settings } = spec;
-  const { aliases, price } = settings;
+  const { aliases, price, sampling, system } = settings;
   const cap = kind === 'local' ? settings.context : NO_CAP;
   return {
     ...baseEntry(name, record),
-    aliases,
+    aliases: aliases.map((alias) => alias.name),
+    defaults: { sampling, system },
+    aliasDefaults: aliasDefaults(settings),
     maxTokens: {
       default: settings.maxTokens ?? file.maxTokens ?? config.maxTokens,
       cap: settings.maxTokensCap ?? file.maxTokensCap ?? config.maxTokensCap ?? cap,
@@ -413,6 +418,20 @@ function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, con
     providers: kind === 'local' ? ['local'] : ['cloud', settings.provider ?? name],
     upstream: kind === 'remote' ? settings.model : undefined,
   };
+}
+
+/** An alias has the model's defaults where it has none of its own. */
+function aliasDefaults({
+  aliases,
+  ...model
+}: ModelSettings | RemoteSettings): ReadonlyMap<string, RequestDefaults> {
+  const own = aliases.filter(({ sampling, system }) => sampling !== undefined || system !== undefined);
+  return new Map(
+    own.map(({ name, sampling, system = model.system }) => [
+      name,
+      { sampling: { ...model.sampling, ...sampling }, system },
+    ]),
+  );
 }
 
 function baseEntry(name: string, { backend, created }: BackendRecord) {
