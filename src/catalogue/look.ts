@@ -162,6 +162,7 @@ class Walk {
       else if (isGguf) this.unusable.push({ shown, reason: 'not a regular file' });
     } catch (error) {
       if (isGguf) this.unusable.push({ shown, reason: unreadable(error) });
+      else if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.unreadable.push(path);
     }
   }
 }
