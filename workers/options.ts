@@ -71,10 +71,15 @@ export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined):
   if (options.mmproj !== undefined && !options.extraArgs.some((arg) => PROJECTOR_ARG.test(arg)))
     args.push(['--mmproj', options.mmproj]);
   for (const { path, scale } of options.lora ?? [])
-    args.push(scale === 1 ? ['--lora', path] : ['--lora-scaled', `${path}:${scale}`]);
+    args.push(scale === 1 ? ['--lora', quoted(path)] : ['--lora-scaled', quoted(`${path}:${scale}`)]);
   if (options.binary.kind === 'llama-cli') args.push(['--simple-io']);
   if (listen && 'socketPath' in listen) args.push(['--host', listen.socketPath, '--no-ui']);
   return [...args.flat(), ...options.extraArgs];
+}
+
+/** As a field of a comma-separated list, which llama.cpp takes. */
+function quoted(text: string): string {
+  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** The variables that a child inherits: those that the loader and the GPU runtimes need, and no secrets. */

@@ -45,22 +45,22 @@ export function merge(
     if (own && !servedAs.has(own.identity)) servedAs.set(own.identity, name);
   }
   for (const model of found.filter(({ offered }) => offered)) {
-    const { shown } = model;
+    const refuse = (reason: string) => void reasons.push({ shown: model.shown, reason });
     const name = safeName(model.stem);
     const other = servedAs.get(model.identity);
-    if (other === undefined && model.path === options.demo)
-      reasons.push({ shown, reason: 'the demo model, which is served by default or when it is configured' });
-    else if (name === undefined) reasons.push({ shown, reason: 'its name has no letters and digits' });
-    else if (other === undefined && taken.has(name))
-      reasons.push({ shown, reason: `the name ${name} is in use` });
+    if (model.path === options.demo) {
+      if (other === undefined) refuse('the demo model, which is served by default or when it is configured');
+    } else if (name === undefined) refuse('not served: its name has no letters and digits');
+    else if (other === undefined && taken.has(name)) refuse(`not served: the name ${name} is in use`);
     else if (other === undefined) {
       models[name] = withFile({ aliases: [], path: model.path, ...fitting(options.settings, model) }, model);
       servedAs.set(model.identity, name);
+      taken.add(name);
     } else if (!taken.has(name)) {
       models[other] = { ...models[other]!, aliases: [...models[other]!.aliases, { name }] };
-      reasons.push({ shown, reason: `served as ${other}, whose file it is` });
+      refuse(`served as ${other}, whose file it is`);
+      taken.add(name);
     }
-    if (name !== undefined) taken.add(name);
   }
   return { file: { ...file, models, default: file.default ?? firstName(file) }, unusable: reasons };
 }

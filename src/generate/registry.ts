@@ -81,6 +81,11 @@ export class Registry {
     return this.#byName.has(name);
   }
 
+  /** Ids of the models that a name means; none if there is no such name. */
+  modelsOf(name: string): string[] {
+    return this.#byName.get(name)?.resolved.members.map(({ model }) => model) ?? [];
+  }
+
   /** @throws LMServError `model_not_found`; `configuration_error` for a provider without models. */
   readonly resolve: Resolve = (model, unknownModel, provider) => {
     const lenient = (unknownModel ?? this.#unknownModel) === 'default';

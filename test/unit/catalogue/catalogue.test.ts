@@ -131,7 +131,7 @@ describe('model files in the folder', () => {
     });
     const catalogue = await open(file, { reserved: ['own'] });
     expect(names(catalogue)).toEqual(['free']);
-    expect(reasons(catalogue)['other.gguf']).toBe('the name other is in use');
+    expect(reasons(catalogue)['other.gguf']).toBe('not served: the name other is in use');
   });
 
   test('of configured models are not served twice: they give their name as an alias', async () => {
@@ -162,7 +162,9 @@ describe('model files in the folder', () => {
     const catalogue = await open();
     expect(names(catalogue)).toEqual([]);
     expect(reasons(catalogue)['demo.gguf']).toContain('the demo model');
-    expect(names(await open(parse({ models: { it: { path: at('demo.gguf') } } })))).toEqual(['it']);
+    const configured = await open(parse({ models: { it: { path: at('demo.gguf') } } }));
+    expect(configured.file.models).toMatchObject({ it: { aliases: [] } });
+    expect(configured.unusable).toEqual([]);
   });
 
   test('may be none', async () => {
