@@ -106,6 +106,10 @@ export type ProgressEvent =
   | { readonly type: 'attempt'; readonly model: string; readonly backend: string; readonly again: boolean }
   /** The request has to wait for a slot; `position` is its position in the queue, 1 being next. */
   | { readonly type: 'queued'; readonly position: number }
+  /** The state of the model when the request reached it. */
+  | { readonly type: 'model'; readonly state: ModelState }
+  /** The model that the request waits for is being loaded; `percent` is an estimate, absent without a load to compare. */
+  | { readonly type: 'loading'; readonly percent?: number | undefined }
   /** The wait is over, with or without a slot. */
   | { readonly type: 'dequeued' }
   /** A worker has the request; `expectedPrefix` is how many leading characters of the prompt its cache should hold. */
@@ -116,6 +120,9 @@ export type ProgressEvent =
   | { readonly type: 'unparsed' };
 
 export type GenerateEvent = ReplyEvent | ProgressEvent;
+
+/** What a client may be told while it waits. */
+export type WaitEvent = Extract<ProgressEvent, { readonly type: 'queued' | 'loading' }>;
 
 /** Receives the events of a generation. */
 export interface Sink<E extends GenerateEvent = GenerateEvent> {
@@ -157,6 +164,8 @@ export interface Trace {
   queueMs?: number;
   /** Position in the queue when it began to wait, 1 being next; absent if it did not wait. */
   queuePosition?: number;
+  /** The state of the first local model that it reached, on arrival. */
+  modelState?: ModelState;
   /** Milliseconds from the start of the generation to its first token. */
   firstTokenMs?: number;
   /** Milliseconds from the first token to the last. */
@@ -200,6 +209,8 @@ export interface RequestScope extends GenerateContext {
   readonly trace: Trace;
   /** Aborts `signal` and with it everything done for the request. */
   readonly abort: (reason: unknown) => void;
+  /** Told while the request waits. Called synchronously; must not throw. */
+  readonly onWait?: ((event: WaitEvent) => void) | undefined;
 }
 
 /**
@@ -255,6 +266,8 @@ export interface BackendStatus {
   readonly ready: boolean;
   /** Has not been ready yet and may still become so. */
   readonly starting: boolean;
+  /** Of a local model. */
+  readonly state?: ModelState;
   readonly workers: { total: number; idle: number; busy: number; starting: number; dead: number };
   readonly slots: { total: number; idle: number };
   readonly queue: { waiting: number; limit: number };
@@ -278,6 +291,38 @@ export interface WorkerInfo {
   readonly requests: number;
   /** Unix time, milliseconds. */
   readonly startedAt: number;
+  /** The llama.cpp that it runs. */
+  readonly binary?: string | undefined;
+  /** The only GPU that it may use, as LLM_GPUS names it. */
+  readonly gpu?: string | undefined;
+  /** What its model takes, by device; empty until it is loaded. */
+  readonly memory?: readonly DeviceMemory[] | undefined;
+  /** Its layers on GPUs; undefined until it is loaded. */
+  readonly offload?: Offload | undefined;
+}
+
+/** Memory that a worker's model takes in one place, as llama.cpp reports it, bytes. */
+export interface DeviceMemory {
+  /** `host`, which is main memory, or a device as llama.cpp names it, with the number that LLM_GPUS takes: `CUDA1`. */
+  readonly device: string;
+  /** Weights, with those of adapters and projectors. */
+  readonly model: number;
+  /** The part of `model` that is mapped from the file, which all workers of a model share. */
+  readonly mapped: number;
+  /** The cache of all slots. */
+  readonly context: number;
+  readonly compute: number;
+}
+
+/** A worker's layers on GPUs. */
+export interface Offload {
+  readonly offloaded: number;
+  /** Layers of the model, output layer included; undefined if llama.cpp did not say. */
+  readonly total: number | undefined;
+  /** As configured; undefined leaves it to llama.cpp. */
+  readonly requested: number | undefined;
+  /** Fewer than requested, although the model has them, or none on a GPU that LLM_GPUS names. */
+  readonly lacking: boolean;
 }
 
 /** What can be asked of a model. */
@@ -346,6 +391,9 @@ export type Adaptation =
   | 'parallel_calls'
   | 'call_ids'
   | 'call_arguments';
+
+/** Why a model was unloaded: nobody used it, others needed its memory, an operator said so, its workers kept failing. */
+export type UnloadReason = 'idle' | 'evicted' | 'operator' | 'failed';
 
 /** A local model and its place in memory. */
 export interface ModelMemory {

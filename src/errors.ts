@@ -82,6 +82,7 @@ export const ERRORS = {
   queue_full: row(503, UNAVAILABLE, true, 'All slots are in use and the queue is full'),
   queue_timeout: row(503, UNAVAILABLE, true, 'Timed out waiting for a free slot'),
   unavailable: row(503, UNAVAILABLE, true, 'No backend can serve this request now'),
+  insufficient_memory: row(503, UNAVAILABLE, true, 'The model does not fit into memory'),
   provider_timeout: row(504, SERVER, true, 'The provider did not reply in time'),
 } as const satisfies Record<string, ErrorRow>;
 
@@ -90,8 +91,8 @@ export type ErrorCode = keyof typeof ERRORS;
 export interface ErrorDetails {
   /** The invalid field of the request, as a path such as `messages.0.content`. */
   readonly param?: string | undefined;
-  /** Seconds after which the client may retry. */
-  readonly retryAfter?: number | undefined;
+  /** Seconds after which the client may retry; null if waiting does not help. */
+  readonly retryAfter?: number | null | undefined;
   /** The last lines of the worker's stderr, without secrets and paths; only /llm returns them. */
   readonly stderr?: string | undefined;
   /** The HTTP status of a remote provider's reply. */
@@ -127,7 +128,8 @@ export class LMServError extends Error {
     this.retryable = retryable;
     this.param = details.param;
     // Without Retry-After, clients retry at once; one second is often enough for a slot or a new worker.
-    this.retryAfter = details.retryAfter ?? (status === 503 ? 1 : undefined);
+    const retryAfter = details.retryAfter === undefined && status === 503 ? 1 : details.retryAfter;
+    this.retryAfter = retryAfter ?? undefined;
     this.stderr = details.stderr;
     this.providerStatus = details.providerStatus;
   }

@@ -36,6 +36,8 @@ export class LlamaChild {
   readonly stderr: StderrTail;
   /** Resolves when the process has exited or could not be started; never rejects. */
   readonly exited: Promise<ExitStatus>;
+  /** Resolves when no process is left, which is later if it survived SIGKILL; only then its memory is free. */
+  readonly gone: Promise<unknown>;
   /** The address of a llama-server; a llama-cli chooses a port and logs it. */
   readonly listen: Endpoint | undefined;
   #socketFolder: string | undefined;
@@ -56,10 +58,11 @@ export class LlamaChild {
         : [options.binary.path, args];
       const launched = launch(file, argv, buildEnv(env, options, this.listen));
       this.pid = launched.pid;
+      this.gone = launched.catch(() => undefined);
       this.exited = this.#follow(launched);
     } catch (error) {
       this.#removeSocket();
-      this.exited = Promise.resolve({ code: null, signal: null, spawnError: describe(error) });
+      this.gone = this.exited = Promise.resolve({ code: null, signal: null, spawnError: describe(error) });
     }
   }
 

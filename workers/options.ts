@@ -62,8 +62,8 @@ export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined):
     ['-c', String(options.ctxSize * options.slots)],
     ['-b', batch, '-ub', batch],
     ['--cache-ram', String(options.cacheRamMb)],
-    // At this level llama.cpp logs its address.
-    ['-lv', '3'],
+    // At this level llama.cpp logs its address and what it loads to where.
+    ['-lv', '4'],
     ['--offline'],
   ];
   if (options.threads !== undefined) args.push(['-t', String(options.threads)]);
@@ -86,21 +86,37 @@ function quoted(text: string): string {
 const INHERITED =
   /^(PATH|HOME|LANG|LC_ALL|TMPDIR|LD_LIBRARY_PATH|DYLD_\w+|CUDA_\w+|NVIDIA_\w+|GGML_\w+|VK_\w+|HIP_\w+|HSA_\w+|ROCR_\w+|OMP_\w+)$/;
 
+/**
+ * The variables that a llama.cpp program gets from the parent's.
+ *
+ * @param gpus ids of the only GPUs that it may use; none leaves it to llama.cpp.
+ */
+export function runtimeEnv(
+  parent: Readonly<Record<string, string | undefined>>,
+  gpus: readonly string[],
+): Record<string, string> {
+  // Without it CUDA numbers the fastest GPU first, which is not the order of nvidia-smi.
+  const env: Record<string, string> = { CUDA_DEVICE_ORDER: 'PCI_BUS_ID' };
+  for (const [name, value] of Object.entries(parent)) {
+    if (value !== undefined && INHERITED.test(name)) env[name] = value;
+  }
+  if (gpus.length === 0) return env;
+  const visible = gpus.join(',');
+  return {
+    ...env,
+    CUDA_VISIBLE_DEVICES: visible,
+    HIP_VISIBLE_DEVICES: visible,
+    GGML_VK_VISIBLE_DEVICES: visible,
+  };
+}
+
 /** Builds the child's environment, without LMServ's keys, HF_TOKEN, and LLAMA_ARG_ variables that would change it silently. */
 export function buildEnv(
   parent: Readonly<Record<string, string | undefined>>,
   options: WorkerOptions,
   listen: Endpoint | undefined,
 ): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(parent)) {
-    if (value !== undefined && INHERITED.test(name)) env[name] = value;
-  }
-  if (options.gpu !== undefined) {
-    env.CUDA_VISIBLE_DEVICES = options.gpu;
-    env.HIP_VISIBLE_DEVICES = options.gpu;
-    env.GGML_VK_VISIBLE_DEVICES = options.gpu;
-  }
+  const env = runtimeEnv(parent, options.gpu === undefined ? [] : [options.gpu]);
   // Passed in the environment, because everybody on the machine can read a command line.
   if (listen && 'apiKey' in listen) env.LLAMA_API_KEY = listen.apiKey;
   return env;

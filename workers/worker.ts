@@ -1,10 +1,11 @@
 import { Agent } from 'node:http';
-import type { WorkerExitCause } from '../src/contract.js';
+import type { DeviceMemory, Offload, WorkerExitCause } from '../src/contract.js';
 import { within } from '../src/time.js';
 import { LivenessProbe } from './liveness-probe.js';
 import { LlamaChild, type ExitStatus } from './child.js';
 import { describeExit, classifyExit, isIntended, type WorkerExit } from './exit.js';
 import { WorkerFailure } from './failure.js';
+import { LoadReport } from './load-report.js';
 import type { Endpoint, WorkerOptions } from './options.js';
 import { ProgressWatch } from './progress.js';
 import { areSlotsAdvancing } from './slot-progress.js';
@@ -54,6 +55,7 @@ export class Worker {
   #served = 0;
   #wasReady = false;
   #supportsImages = false;
+  readonly #load = new LoadReport();
   #cause: WorkerExitCause | undefined;
   #reason: string | undefined;
   #exit: WorkerExit | undefined;
@@ -87,6 +89,7 @@ export class Worker {
     this.child = new LlamaChild(options, env, (line) => {
       if (this.#state !== 'starting') return;
       resetSilence();
+      this.#load.add(line);
       const match = LISTENING.exec(line);
       const endpoint = match && (this.child.listen ?? (match[1] ? { port: Number(match[1]) } : undefined));
       if (endpoint) foundEndpoint(endpoint);
@@ -96,7 +99,7 @@ export class Worker {
     const died = this.child.exited.then((status) => {
       throw new WorkerFailure(
         'start_failed',
-        `the worker did not start: ${this.#reason ?? describeExit(status)}`,
+        `the worker did not start: ${this.#reason ?? this.#describe(status)}`,
         this.child.stderr.since(0, STDERR_SNIPPET),
       );
     });
@@ -116,6 +119,16 @@ export class Worker {
   /** Whether the model has a projector for images. */
   get supportsImages(): boolean {
     return this.#supportsImages;
+  }
+
+  /** What its model takes, by device; empty until it is loaded, or if llama.cpp does not say. */
+  get memory(): readonly DeviceMemory[] {
+    return this.#load.memory(this.options.gpu);
+  }
+
+  /** Its layers on GPUs; undefined until it is loaded, or if llama.cpp does not say. */
+  get offload(): Offload | undefined {
+    return this.#wasReady ? this.#load.offload(this.options) : undefined;
   }
 
   /** Slots in use. */
@@ -304,9 +317,14 @@ export class Worker {
     const early = this.#cause === 'recycled' && this.#leased > 0;
     const classified = this.#wasReady ? classifyExit(status) : 'start_failed';
     const cause = early ? classified : (this.#cause ?? classified);
-    const reason = this.#reason ?? (isIntended(cause) ? cause : describeExit(status));
+    const reason = this.#reason ?? (isIntended(cause) ? cause : this.#describe(status));
     this.#exit = { status, cause, reason };
     this.#events.onExit(this, this.#exit);
+  }
+
+  #describe(status: ExitStatus): string {
+    const shortage = this.#wasReady ? undefined : this.#load.shortage(this.options.gpu);
+    return shortage ?? describeExit(status);
   }
 
   /** The connection breaks just before the exit is known, so this waits for the exit to learn the cause. */

@@ -1,27 +1,21 @@
-import { statSync } from 'node:fs';
-import { freemem } from 'node:os';
-import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { resolveBinary } from '../../workers/binary.js';
-import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { PulledBackend } from '../backends/custom.js';
-import { LocalBackend } from '../backends/local/backend.js';
+import type { LocalBackend } from '../backends/local/backend.js';
 import { MockBackend } from '../backends/mock/backend.js';
 import { remoteOptions } from '../config/file/remote-options.js';
 import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
 import { ConfigError, type Config } from '../config/load.js';
-import { isOnHub } from '../config/model-path.js';
-import type { Backend, BackendStatus, CustomBackend, RequestDefaults } from '../contract.js';
+import type { Backend, BackendStatus, CustomBackend, ModelControl, RequestDefaults } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { NO_CAP } from '../generate/generate.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
+import type { Amounts } from '../memory/amounts.js';
+import { FixedBudget, MachineBudget } from '../memory/budget.js';
+import { ModelMemoryControl, type ModelSettings as Residence, type SleepingPool } from '../memory/control.js';
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
-import { Pool } from '../pool/pool.js';
-import { ROOT } from '../config/root.js';
-import { inspectModel } from '../install/models/inspect.js';
-import { ModelError } from '../install/models/spec.js';
+import { makeLocalModel } from './local-model.js';
 
 export interface BackendsOptions {
   readonly config: Config;
@@ -47,6 +41,8 @@ export interface BackendRecord {
   readonly created: number;
   /** The version of llama.cpp that the workers run. */
   readonly llamaCpp?: string;
+  /** What a pool will hold in memory, before llama.cpp has said so. */
+  readonly estimate?: Amounts;
 }
 
 /** Makes a backend without starting it. @param workers of all local models together. */
@@ -73,6 +69,7 @@ export class Backends {
   readonly #options: BackendsOptions;
   readonly #make: MakeBackend;
   readonly #own: readonly NamedBackend[];
+  readonly #memory: ModelMemoryControl;
   /** All backends that have not ended, including those of former configurations. */
   readonly #alive = new Set<BackendRecord>();
   #serving: Serving = { file: NO_FILE, registry: new Registry([], '404'), backends: [] };
@@ -82,6 +79,7 @@ export class Backends {
     this.#options = options;
     this.#make = make;
     this.#own = ownBackends(options);
+    this.#memory = controlMemory(options);
     for (const { record } of this.#own) this.#alive.add(record);
   }
 
@@ -95,7 +93,7 @@ export class Backends {
     make: MakeBackend = (spec, workers) => makeBackend(spec, workers, options),
   ): Promise<Backends> {
     const backends = new Backends(options, make);
-    backends.#serving = await backends.#prepare(options.config.file);
+    backends.#serve(await backends.#prepare(options.config.file));
     return backends;
   }
 
@@ -108,20 +106,26 @@ export class Backends {
     return this.#serving.file;
   }
 
-  /** Starts all backends; each serves as soon as it is ready. */
-  start(): void {
-    for (const { record } of this.#serving.backends) record.backend.start();
+  /** Which local models are in memory. */
+  get memory(): ModelControl {
+    return this.#memory;
   }
 
-  /** Resolves when the first worker takes requests; at once if there are no workers. */
+  /** Starts all backends; each serves as soon as it is ready. */
+  start(): void {
+    for (const { record } of this.#serving.backends) if (!record.local) record.backend.start();
+    this.#memory.start();
+  }
+
+  /** Resolves when the first worker takes requests; at once if no model is loaded at the start. */
   get ready(): Promise<void> {
-    const locals = this.#locals().map((local) => local.ready);
+    const locals = this.#loadedAtStart().map((local) => local.ready);
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
-  /** Resolves when the first model has started or failed to start; at once if there are no workers. */
+  /** Resolves when the first model has started or failed to start; at once if none is loaded at the start. */
   get started(): Promise<unknown> {
-    const locals = this.#locals().map((local) => local.started);
+    const locals = this.#loadedAtStart().map((local) => local.started);
     return locals.length === 0 ? Promise.resolve() : Promise.race(locals);
   }
 
@@ -136,12 +140,12 @@ export class Backends {
     const next = await this.#prepare(file);
     const added = missingFrom(previous, next);
     try {
-      await this.#startBeside(added);
+      await this.#startBeside(added, residences(next));
     } catch (error) {
       await this.#end(added, 0);
       throw error;
     }
-    this.#serving = next;
+    this.#serve(next);
     void this.#end(missingFrom(next, previous), this.#options.config.shutdownGraceMs);
   }
 
@@ -158,22 +162,31 @@ export class Backends {
 
   /** Of each model, for the metrics. */
   served(): ServedModel[] {
+    const memory = new Map(this.#memory.models().map((model) => [model.id, model]));
     return this.#serving.backends.map(({ entry, record: { backend, llamaCpp } }) => ({
       model: entry.info.id,
       status: backend.status(),
       workers: backend.workers?.() ?? [],
       llamaCpp,
+      memoryBytes: memory.get(entry.info.id)?.bytes,
     }));
+  }
+
+  /** What local models may hold together, and what those in memory hold, bytes. */
+  get memoryFigures(): { readonly budget: number; readonly held: number } {
+    return this.#memory.figures;
   }
 
   /** Ends all backends, including those of former configurations. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#memory.stop();
     await Promise.all([...this.#alive].map(({ backend }) => backend.stop(0)));
   }
 
   /** Ends all workers at once. */
   kill(): void {
+    this.#memory.stop();
     for (const local of this.#locals()) local.kill();
   }
 
@@ -186,14 +199,27 @@ export class Backends {
     return [...this.#alive].flatMap(({ local }) => local ?? []);
   }
 
+  #loadedAtStart(): LocalBackend[] {
+    return this.#locals().filter(({ pool }) => this.#memory.isLoadedAtStart(pool));
+  }
+
+  #serve(next: Serving): void {
+    this.#serving = next;
+    this.#memory.configure(residences(next));
+  }
+
   /** Makes the backends that a configuration needs and keeps the current ones that it does not change. */
   async #prepare(file: ConfigFile): Promise<Serving> {
     const { config } = this.#options;
-    const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
+    // Models whose files were found do not all run at once.
+    const configured = Object.values(file.models).filter((model) => model.found !== true);
+    const workers = configured.reduce((sum, model) => sum + model.workers, 0);
     const made: BackendRecord[] = [];
     const make = async (spec: BackendSpec) => {
       const record = await this.#make(spec, workers);
       this.#alive.add(record);
+      const { local, estimate = {} } = record;
+      if (local) this.#memory.add({ id: local.name, pool: local.pool, estimate });
       made.push(record);
       return record;
     };
@@ -217,12 +243,18 @@ export class Backends {
     return this.#serving.backends.find((named) => named.spec && isSameBackend(named.spec, spec))?.record;
   }
 
-  /** Starts new backends while the old ones still serve, so that no request reaches a model that is still loading. */
-  async #startBeside(added: readonly BackendRecord[]): Promise<void> {
+  /**
+   * Starts new backends while the old ones still serve. What was in memory stays there where its successor fits beside
+   * it, so that no request waits for a load.
+   */
+  async #startBeside(
+    added: readonly BackendRecord[],
+    settings: ReadonlyMap<SleepingPool, Residence>,
+  ): Promise<void> {
     if (this.#stopping) throw new LMServError('draining');
-    for (const { backend } of added) backend.start();
+    for (const { backend, local } of added) if (!local) backend.start();
     for (const { local } of added) {
-      if (local && !(await local.started))
+      if (local && !(await this.#memory.prepare(local.pool, settings.get(local.pool)!)))
         throw new ConfigError({
           variable: `models.${local.name}`,
           message: 'its worker did not start; see its last lines in the log',
@@ -232,7 +264,12 @@ export class Backends {
 
   /** Stops backends; their replies have `graceMs` milliseconds to finish. Never rejects. */
   async #end(records: readonly BackendRecord[], graceMs: number): Promise<void> {
-    await Promise.allSettled(records.map(({ backend }) => backend.stop(graceMs)));
+    await Promise.allSettled(
+      records.map(async ({ backend, local }) => {
+        await backend.stop(graceMs);
+        if (local) await this.#memory.remove(local.pool);
+      }),
+    );
     for (const record of records) this.#alive.delete(record);
   }
 
@@ -268,6 +305,26 @@ export class Backends {
 
 const NO_FILE: ConfigFile = { models: {}, remotes: {}, groups: {}, tenants: {} };
 
+function controlMemory({ config, logger, observer }: BackendsOptions): ModelMemoryControl {
+  const { memoryBytes, modelIdleMs: idleMs, queueTimeoutMs } = config;
+  const budget = memoryBytes > 0 ? new FixedBudget(memoryBytes) : new MachineBudget();
+  return new ModelMemoryControl({ budget, idleMs, queueTimeoutMs, logger, observer });
+}
+
+/** How the local models of a configuration stay in memory. */
+function residences({ registry, backends }: Serving): Map<SleepingPool, Residence> {
+  const { defaultId } = registry;
+  const members = defaultId === undefined ? [] : registry.resolve(undefined, undefined).members;
+  const defaults = new Set(members.map(({ backend }) => backend));
+  return new Map(
+    backends.flatMap(({ spec, record: { backend, local } }) => {
+      if (!local || spec?.kind !== 'local') return [];
+      const { pin = false, preload = false } = spec.settings;
+      return [[local.pool, { isDefault: defaults.has(backend), pin, preload }]];
+    }),
+  );
+}
+
 function missingFrom(serving: Serving, other: Serving): BackendRecord[] {
   const present = new Set(serving.backends.map(({ record }) => record));
   return other.backends.map(({ record }) => record).filter((record) => !present.has(record));
@@ -281,15 +338,18 @@ function specs({ models, remotes }: ConfigFile): BackendSpec[] {
   ];
 }
 
-/** Settings that only the registry uses, so a change to them keeps the running backend. */
+/** Settings that only the registry and the memory use, so a change to them keeps the running backend. */
 const REGISTRY_SETTINGS = [
   ...['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider'],
-  ...['sampling', 'system'],
+  ...['sampling', 'system', 'pin', 'preload', 'found'],
 ];
 
 function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
+  // The file of a model of the hub is not known before it has been fetched.
+  const known = [a, b].every(({ settings }) => 'revision' in settings);
+  const ignored = known ? REGISTRY_SETTINGS : [...REGISTRY_SETTINGS, 'revision'];
   const [left, right] = [a, b].map(({ kind, name, settings }) => {
-    const own = Object.entries(settings).filter(([field]) => !REGISTRY_SETTINGS.includes(field));
+    const own = Object.entries(settings).filter(([field]) => !ignored.includes(field));
     return { kind, name, settings: Object.fromEntries(own) };
   });
   return isDeepStrictEqual(left, right);
@@ -301,7 +361,9 @@ async function makeBackend(
   options: BackendsOptions,
 ): Promise<BackendRecord> {
   const { name, kind, settings } = spec;
-  return kind === 'local' ? makeLocal(name, settings, workers, options) : makeRemote(name, settings, options);
+  return kind === 'local'
+    ? makeLocalModel(name, settings, workers, options)
+    : makeRemote(name, settings, options);
 }
 
 async function makeRemote(
@@ -320,71 +382,6 @@ async function makeRemote(
   // Loaded only if there is a remote: its HTTP client takes several MiB.
   const { RemoteBackend } = await import('../backends/remote/backend.js');
   return { backend: new RemoteBackend(options, { logger }), created: unixTime() };
-}
-
-async function makeLocal(
-  name: string,
-  model: ModelSettings,
-  workers: number,
-  { config, env, logger, observer }: BackendsOptions,
-): Promise<BackendRecord> {
-  const configured = model.binPath ?? config.binPath;
-  const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
-  const modelPath = await modelFile(name, model.path, env);
-  const pool = new Pool({
-    name,
-    workers: model.workers,
-    worker: {
-      ...model,
-      binary,
-      modelPath,
-      slots: chooseSlots(model, workers, binary.path),
-      ctxSize: model.context,
-      threads: chooseThreads(model, workers),
-      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
-      timeouts: config.timeouts,
-    },
-    gpus: model.gpus,
-    recycling: config.recycling,
-    queueLimit: config.queueLimit,
-    queueTimeoutMs: config.queueTimeoutMs,
-    env,
-    logger,
-    observer,
-  });
-  logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
-  const backend = new LocalBackend(name, pool, logger, {
-    resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
-    promptCache: config.promptCache,
-    rejectSpecialTokens: config.specialTokens === 'reject',
-    messageShaping: config.messageShaping === 'auto',
-    observer,
-  });
-  const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
-  return { backend, local: backend, created, llamaCpp: binary.version };
-}
-
-/**
- * A model of the hub is fetched once and then found without the network.
- *
- * @throws UserError for what llama.cpp could never load, because each of its starts would fail.
- */
-async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Promise<string> {
-  if (isOnHub(path)) {
-    // Loaded only for a model of the hub, as the remotes are.
-    const { ensureModel } = await import('../install/models/ensure.js');
-    const { hubOptions } = await import('../install/models/hub.js');
-    return ensureModel(path, { modelsDir: join(ROOT, 'models'), ...hubOptions(env) });
-  }
-  await inspectModel(path).catch((error: Error) => {
-    throw new ModelError(`The model ${name}: ${error.message}; get a model with npm run model`);
-  });
-  return path;
-}
-
-/** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */
-function defaultCacheMb(): number {
-  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
 }
 
 /** The backends of the program, and the mock if it is configured. */

@@ -76,6 +76,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
   const metrics = new Metrics({
     version: VERSION,
     models: () => backends.served(),
+    memoryFigures: () => backends.memoryFigures,
     droppedLogLines: () => output.droppedInAll,
     usageBacklog: () => usage.backlog,
   });
@@ -108,6 +109,14 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     backends,
     accounting,
     metrics,
+    admin: {
+      memory: backends.memory,
+      registry: {
+        list: () => backends.registry.list(),
+        modelsOf: (name) => backends.registry.modelsOf(name),
+      },
+      unusable: () => catalogue.unusable,
+    },
     authenticate:
       extensions.authenticate ??
       keyAuth({ open: config.open, keyless: config.keyless, lookup: (key) => keyring.authenticate(key) }),

@@ -53,7 +53,8 @@ export function merge(
     } else if (name === undefined) refuse('not served: its name has no letters and digits');
     else if (other === undefined && taken.has(name)) refuse(`not served: the name ${name} is in use`);
     else if (other === undefined) {
-      models[name] = withFile({ aliases: [], path: model.path, ...fitting(options.settings, model) }, model);
+      const settings = { ...fitting(options.settings, model), found: true } as const;
+      models[name] = withFile({ aliases: [], path: model.path, ...settings }, model);
       servedAs.set(model.identity, name);
       taken.add(name);
     } else if (!taken.has(name)) {

@@ -66,7 +66,9 @@ const period = (min: number, max: number) => secondsFrom(min, max).transform(toM
 const onOff = oneOf('on', 'off').transform((value) => value === 'on');
 const textItem = z.string('must be a text');
 const gpu = textItem.regex(/^[\w:./-]+$/, 'must be the id of a GPU such as "0"');
-const mebibytes = int(1, 16_777_216).transform((mib) => mib * 2 ** 20);
+const toBytes = (mib: number) => mib * 2 ** 20;
+const mebibytes = int(1, 16_777_216).transform(toBytes);
+const allowance = int(0, 16_777_216).transform(toBytes);
 const logLevel = text.toLowerCase().pipe(oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'));
 const tokens = int(1, 16_777_216);
 
@@ -195,6 +197,15 @@ const MODEL = {
   MESSAGE_SHAPING: row('messageShaping', text, oneOf('auto', 'off').default('auto'), {
     doc: "`auto` adapts conversations to what a local model's chat template accepts; `off` passes them on unchanged.",
     more: 'See [models.md](models.md#chat-templates).',
+  }),
+  LLM_MEMORY_MB: row('memoryBytes', number, allowance.prefault(0), {
+    doc: 'Memory that all models may hold together, MiB; 0 takes what the machine has, main memory and GPUs apart.',
+    more: 'See [scaling.md](scaling.md#many-models).',
+    sample: 16_384,
+  }),
+  MODEL_IDLE_SECS: row('modelIdleMs', number, period(0, 31_536_000).prefault(600), {
+    doc: 'Time after which a model that nobody uses is unloaded; 0 is never.',
+    more: 'The default model and pinned ones stay.',
   }),
   UNKNOWN_MODEL: row('unknownModel', text, oneOf('404', 'default').default('404'), {
     doc: '`default` serves requests for an unknown model with the default model.',

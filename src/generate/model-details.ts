@@ -29,9 +29,16 @@ export function modelDetails(listed: readonly Listed[], isGroup: boolean): Model
 
 function stateOf(backends: readonly Backend[]): ModelState {
   const states = backends.map((backend) => backend.status());
-  if (states.some(({ ready }) => ready)) return 'loaded';
-  return states.some(({ starting }) => starting) ? 'loading' : 'failed';
+  const each = states.map(({ ready, starting, state }) => {
+    if (state !== undefined) return state;
+    if (ready) return 'loaded';
+    return starting ? 'loading' : 'failed';
+  });
+  return BEST_FIRST.find((state) => each.includes(state)) ?? 'failed';
 }
+
+/** A group is in the best state of its models. */
+const BEST_FIRST: readonly ModelState[] = ['loaded', 'loading', 'unloaded', 'failed'];
 
 /** The smallest of the values that are known. */
 function least(values: readonly (number | undefined)[]): number | undefined {

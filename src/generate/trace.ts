@@ -13,7 +13,9 @@ export type Log = (facts: Record<string, unknown>, message: string) => void;
 /** The log message for each step. */
 const STEPS = {
   attempt: 'trying a backend',
+  model: 'the model is known',
   queued: 'waiting for a slot',
+  loading: 'waiting for the model to load',
   dequeued: 'no longer waiting for a slot',
   started: 'a worker has the request',
   retry: 'the backend retries',
@@ -24,6 +26,7 @@ const STEPS = {
 export class Tracer implements Sink {
   readonly #trace: Trace;
   readonly #abort: (reason: unknown) => void;
+  readonly #onWait: RequestScope['onWait'];
   readonly #sink: Sink<ReplyEvent>;
   readonly #log: Log;
   readonly #began = performance.now();
@@ -35,12 +38,13 @@ export class Tracer implements Sink {
 
   /** @param log called for each step and at the end. */
   constructor(
-    { trace, abort }: Pick<RequestScope, 'trace' | 'abort'>,
+    { trace, abort, onWait }: Pick<RequestScope, 'trace' | 'abort' | 'onWait'>,
     sink: Sink<ReplyEvent>,
     log: Log = () => undefined,
   ) {
     this.#trace = trace;
     this.#abort = abort;
+    this.#onWait = onWait;
     this.#sink = sink;
     this.#log = log;
     trace.tokenGaps = this.#gaps;
@@ -102,7 +106,14 @@ export class Tracer implements Sink {
         trace.backend = event.backend;
         if (event.again) trace.attempts += 1;
         break;
+      case 'model':
+        trace.modelState ??= event.state;
+        break;
+      case 'loading':
+        this.#onWait?.(event);
+        break;
       case 'queued':
+        this.#onWait?.(event);
         trace.queuePosition ??= event.position;
         if (this.#waiting === 0) this.#waitingSince = performance.now();
         this.#waiting += 1;

@@ -66,12 +66,13 @@ export function callerKey(response: Response): string {
   return address ?? name;
 }
 
-/** How long the request waited for a slot, its position in the queue if it had to wait, and whether it is unparsed. */
+/** How long the request waited for a slot, its position if it had to, the state of its model, and whether it is unparsed. */
 export function queueHeaders(response: Response): Record<string, string> {
-  const { queueMs, queuePosition, unparsed } = contextOf(response).trace;
+  const { queueMs, queuePosition, modelState, unparsed } = contextOf(response).trace;
   return compact({
     'X-Queue-Time-Ms': queueMs?.toFixed(1),
     'X-Queue-Position': queuePosition?.toString(),
+    'X-Model-State': modelState,
     'X-Reply-Unparsed': unparsed && 'true',
   });
 }

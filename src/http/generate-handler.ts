@@ -1,13 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
-import type { Caller, Generate, GenerateRequest, ReplyEvent, Sink } from '../contract.js';
+import type { Caller, Generate, GenerateRequest } from '../contract.js';
 import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { compact } from '../compact.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { ReplyFlow } from '../generate/flow.js';
 import { callerOf, contextOf, queueHeaders } from './context.js';
-import { writeStream } from './reply.js';
+import { writeStream, type Run } from './reply.js';
 
 /** Decides which tenant pays for a request. */
 export interface Admission {
@@ -32,11 +32,12 @@ export function generateHandler(dialect: Dialect, generate: Generate, admission:
     const { requestId, signal, abort, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
     const wanted = { ...call.request, ...generationOptions(request.headers) };
+    const tellsWait = readHeader(request.headers, 'X-Queue-Events', ON_OFF) === true;
     const flow = new ReplyFlow();
-    const run = (sink: Sink<ReplyEvent>) =>
-      generate(wanted, { requestId, caller, signal, abort, trace, flow }, sink);
+    const run: Run = (sink, onWait) =>
+      generate(wanted, { requestId, caller, signal, abort, trace, flow, onWait }, sink);
     if ('stream' in call) {
-      const failure = await writeStream(response, call.stream(info), flow, run);
+      const failure = await writeStream(response, call.stream(info), flow, run, tellsWait);
       if (failure) context.error = toLMServError(failure);
     } else {
       const collector = new Collector(call.request.n);
@@ -53,7 +54,7 @@ const PRIORITIES: ReadonlyMap<string, number> = new Map([
   ['batch', -1],
 ]);
 
-const RESUME: ReadonlyMap<string, boolean> = new Map([
+const ON_OFF: ReadonlyMap<string, boolean> = new Map([
   ['on', true],
   ['off', false],
 ]);
@@ -66,7 +67,7 @@ const RESUME: ReadonlyMap<string, boolean> = new Map([
 function generationOptions(headers: IncomingHttpHeaders): Pick<GenerateRequest, 'priority' | 'resume'> {
   return compact({
     priority: readHeader(headers, 'X-Priority', PRIORITIES),
-    resume: readHeader(headers, 'X-Reply-Resume', RESUME),
+    resume: readHeader(headers, 'X-Reply-Resume', ON_OFF),
   });
 }
 

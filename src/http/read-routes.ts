@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { RequestHandler } from 'express';
-import type { BackendStatus, Caller, ModelDetails, ModelInfo } from '../contract.js';
+import type { BackendStatus, Caller, ModelDetails, ModelInfo, ModelState } from '../contract.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { callerOf, contextOf, type RequestContext } from './context.js';
 
@@ -37,6 +37,8 @@ export interface Health extends Omit<BackendStatus, 'ready' | 'starting'> {
   readonly status: 'ok' | 'starting' | 'unavailable' | 'draining';
   readonly model: string;
   readonly version: string;
+  /** Number of local models by state. */
+  readonly models: Readonly<Record<ModelState, number>>;
 }
 
 /** `GET /`. */
@@ -49,6 +51,7 @@ export function healthOf(source: ModelSource, draining: boolean, version: string
   const states = source.status();
   const sum = (pick: (state: BackendStatus) => number) =>
     states.reduce((total, state) => total + pick(state), 0);
+  const count = (wanted: ModelState) => sum(({ state }) => Number(state === wanted));
   return {
     status: draining ? 'draining' : readiness(states),
     workers: {
@@ -62,12 +65,20 @@ export function healthOf(source: ModelSource, draining: boolean, version: string
     queue: { waiting: sum(({ queue }) => queue.waiting), limit: sum(({ queue }) => queue.limit) },
     model: source.registry.defaultId ?? '',
     version,
+    models: {
+      loaded: count('loaded'),
+      loading: count('loading'),
+      unloaded: count('unloaded'),
+      failed: count('failed'),
+    },
   };
 }
 
+/** A model that can be loaded can serve, but while the server starts, a model in memory is worth waiting for. */
 function readiness(states: readonly BackendStatus[]): Health['status'] {
-  if (states.some((state) => state.ready)) return 'ok';
-  return states.some((state) => state.starting) ? 'starting' : 'unavailable';
+  if (states.some(({ ready, state = 'loaded' }) => ready && state === 'loaded')) return 'ok';
+  if (states.some(({ starting }) => starting)) return 'starting';
+  return states.some(({ ready }) => ready) ? 'ok' : 'unavailable';
 }
 
 /** `GET /health`: text for people and load balancers, JSON if the client asks for it or `format` says so. */

@@ -1,5 +1,5 @@
 import type { Response } from 'express';
-import type { ReplyEvent, Sink } from '../contract.js';
+import type { ReplyEvent, Sink, WaitEvent } from '../contract.js';
 import type { StreamEncoder } from '../dialects/shared/dialect.js';
 import { LMServError, toLMServError } from '../errors.js';
 import type { ReplyFlow } from '../generate/flow.js';
@@ -12,10 +12,14 @@ const UNPARSED =
 /** Interval between pings while there are no tokens, milliseconds. */
 const PING_MS = 15_000;
 
+/** Runs the generation into a sink; `onWait` is told while it waits. */
+export type Run = (sink: Sink<ReplyEvent>, onWait?: (event: WaitEvent) => void) => Promise<void>;
+
 /**
  * Writes the events that `generate` produces, in the encoder's form. A client that reads slowly holds the generation
  * back. Headers are sent with the first text, so that a failure before it can be thrown and get its own status.
  *
+ * @param tellsWait the client wants to know how its wait goes on, which is its first text.
  * @throws what the generation throws before anything is sent. Later failures are reported inside the stream or by
  *   cutting the connection, and returned.
  */
@@ -23,7 +27,8 @@ export async function writeStream(
   response: Response,
   encoder: StreamEncoder,
   flow: ReplyFlow,
-  generate: (sink: Sink<ReplyEvent>) => Promise<void>,
+  generate: Run,
+  tellsWait = false,
 ): Promise<LMServError | undefined> {
   if (encoder.trailers && !isChunked(response)) {
     await writeWhole(response, encoder, generate);
@@ -31,7 +36,7 @@ export async function writeStream(
   }
   const writer = new ReplyWriter(response, encoder, flow);
   try {
-    await generate(writer);
+    await generate(writer, tellsWait && isEventStream(encoder) ? writer.onWait : undefined);
     writer.finish();
     return undefined;
   } catch (thrown) {
@@ -64,6 +69,11 @@ class ReplyWriter implements Sink<ReplyEvent> {
     else if (event.type === 'prefill') this.#postponePing();
   }
 
+  /** Comments reach people and programs that look for them; parsers of events drop them. */
+  readonly onWait = (event: WaitEvent): void => {
+    if (!this.#flow.held) this.#write(`: ${describeWait(event)}\n\n`);
+  };
+
   /** The reply is complete. */
   finish(): void {
     if (!this.#open) open(this.#response, this.#encoder);
@@ -80,7 +90,7 @@ class ReplyWriter implements Sink<ReplyEvent> {
 
   #note(): string {
     const { unparsed } = contextOf(this.#response).trace;
-    return unparsed && this.#encoder.contentType.startsWith('text/event-stream') ? UNPARSED : '';
+    return unparsed && isEventStream(this.#encoder) ? UNPARSED : '';
   }
 
   #write(text: string): void {
@@ -108,6 +118,15 @@ class ReplyWriter implements Sink<ReplyEvent> {
       if (!this.#flow.held) this.#write(ping);
     }, PING_MS);
   }
+}
+
+function isEventStream({ contentType }: StreamEncoder): boolean {
+  return contentType.startsWith('text/event-stream');
+}
+
+function describeWait(event: WaitEvent): string {
+  if (event.type === 'queued') return `queued ${event.position}`;
+  return event.percent === undefined ? 'loading' : `loading ${event.percent} %`;
 }
 
 /**
@@ -141,11 +160,7 @@ function breakOff(response: Response, encoder: StreamEncoder, error: LMServError
  * Writes a text for an HTTP/1.0 client in one piece: without chunks the text ends with the connection, so a text that was
  * cut would look complete. The headers then carry what the trailers would.
  */
-async function writeWhole(
-  response: Response,
-  encoder: StreamEncoder,
-  generate: (sink: Sink<ReplyEvent>) => Promise<void>,
-): Promise<void> {
+async function writeWhole(response: Response, encoder: StreamEncoder, generate: Run): Promise<void> {
   let text = '';
   await generate({ event: (event) => (text += encoder.event(event)) });
   response.status(200).set({ 'Content-Type': encoder.contentType, ...encoder.trailers?.values() });

@@ -1,9 +1,12 @@
-import type { Adaptation, WaitOutcome, WorkerExitCause } from '../contract.js';
+import type { Adaptation, UnloadReason, WaitOutcome, WorkerExitCause } from '../contract.js';
 
 /** Receives what happens in the pools. Its methods must return at once and never throw. */
 export interface PoolObserver {
   /** A worker takes requests, `ms` milliseconds after it was spawned. */
   workerReady(event: { readonly model: string; readonly ms: number }): void;
+  /** A model came into memory, `ms` milliseconds after its load began. */
+  modelLoaded(event: { readonly model: string; readonly ms: number }): void;
+  modelUnloaded(event: { readonly model: string; readonly reason: UnloadReason }): void;
   workerExited(event: { readonly model: string; readonly cause: WorkerExitCause }): void;
   /** Another worker resumes a reply that had begun. */
   resumed(event: { readonly model: string }): void;

@@ -45,6 +45,9 @@ enum Level {
 
 const LEVELS = Level.Batch + 1;
 
+/** Of requests that have begun, the first ones first. */
+const BEGUN_LEVELS = [Level.Resumed, Level.Begun, Level.BegunBatch] as const;
+
 /** Groups of levels. Callers take turns within a line; a line runs only when the lines before it are empty. */
 enum Line {
   Resumed,
@@ -91,12 +94,25 @@ export class FairQueue implements Queue<Run, FairOptions> {
   readonly #shared = new Map<RequestSlots, Place>();
   #requests = 0;
   #turns = 0;
-  #size = 0;
+  #waiting = 0;
+  #begun = 0;
   #numbers = 0;
+  /** Only jobs of requests that have begun may run. */
+  onlyBegun = false;
+
+  /** Number of waiting jobs that may run, for p-queue. */
+  get size(): number {
+    return this.onlyBegun ? this.#begun : this.#waiting;
+  }
 
   /** Number of waiting jobs. */
-  get size(): number {
-    return this.#size;
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Number of waiting jobs of requests that have begun. */
+  get begun(): number {
+    return this.#begun;
   }
 
   /** Number of waiting requests that have not begun; these count against the queue's limit. */
@@ -116,9 +132,8 @@ export class FairQueue implements Queue<Run, FairOptions> {
 
   /** Removes and returns the next job. */
   dequeue(): Run | undefined {
-    const account = this.#next.first;
-    if (!account) return undefined;
-    const place = account.places.find((list) => list.first)!.first!;
+    const place = this.onlyBegun ? this.#firstBegun() : this.#first();
+    if (!place) return undefined;
     const job = place.jobs[0]!;
     this.#removeJob(job);
     if (place.jobs.length > 0) this.#markBegun(place);
@@ -183,6 +198,20 @@ export class FairQueue implements Queue<Run, FairOptions> {
     throw new Error('the priority of a waiting job does not change');
   }
 
+  #first(): Place | undefined {
+    return this.#next.first?.places.find((list) => list.first)!.first;
+  }
+
+  /** They are few: this looks through all callers. */
+  #firstBegun(): Place | undefined {
+    for (const level of BEGUN_LEVELS)
+      for (const { places } of this.#accounts.values()) {
+        const place = places[level]!.first;
+        if (place) return place;
+      }
+    return undefined;
+  }
+
   #placeFor(caller: string, { priority = 0, resumed = false, slots }: Partial<FairOptions>): Place {
     const shared = slots && !resumed ? this.#shared.get(slots) : undefined;
     if (shared) return shared;
@@ -230,6 +259,7 @@ export class FairQueue implements Queue<Run, FairOptions> {
     const { jobs } = place.account;
     jobs[place.level]! -= place.jobs.length;
     jobs[level]! += place.jobs.length;
+    if (!isBegun(place.level)) this.#begun += place.jobs.length;
     this.#removePlace(place);
     place.level = level;
     this.#addPlace(place);
@@ -273,7 +303,8 @@ export class FairQueue implements Queue<Run, FairOptions> {
     else this.#turnCounts[line]!.shrank(jobs);
     account.jobs[level]! += change;
     this.#lineSizes[line]! += change;
-    this.#size += change;
+    this.#waiting += change;
+    if (isBegun(level)) this.#begun += change;
   }
 
   #countRequest({ account, level }: Place, change: 1 | -1): void {
@@ -339,8 +370,12 @@ function lineOf(level: Level): Line {
   return level >= Level.BegunBatch ? Line.Batch : Line.Interactive;
 }
 
+function isBegun(level: Level): boolean {
+  return BEGUN_LEVELS.some((begun) => begun === level);
+}
+
 function isEvictable(level: Level): boolean {
-  return level === Level.Urgent || level === Level.Normal || level === Level.Batch;
+  return !isBegun(level);
 }
 
 /** The caller's least urgent request in a line, the newest of several. */

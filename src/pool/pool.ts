@@ -1,10 +1,18 @@
 import PQueue from 'p-queue';
-import type { BackendStatus, JsonObject, RequestSlots, WaitOutcome, WorkerExitCause } from '../contract.js';
+import type {
+  BackendStatus,
+  JsonObject,
+  ModelState,
+  RequestSlots,
+  WaitOutcome,
+  WorkerExitCause,
+} from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
 import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';
+import { memoryOf, type PoolMemory } from './memory.js';
 import { conversationText, prefixKey, type PrefixKey } from './prefix.js';
 import { Quarantine } from './quarantine.js';
 import { ServiceTime } from './service-time.js';
@@ -48,7 +56,46 @@ export interface Lease {
   release(served: boolean, reply?: () => string): void;
 }
 
-/** Leases the slots of the workers that the supervisor keeps alive. Requests wait in one bounded, fair queue. */
+/** Decides when the pool wakes and sleeps. Its methods return at once. */
+export interface Keeper {
+  /** Somebody waits while the pool is asleep or no longer does, the pool became ready or idle, or a worker exited. */
+  changed(): void;
+  /** What those who wait for the pool to be loaded can expect. */
+  outlook(): Outlook;
+}
+
+export interface Outlook {
+  /** How long until it is loaded, as far as that is known, milliseconds. */
+  readonly untilLoadedMs: number;
+  /** What it waits for, in a sentence; absent if its load only takes time. */
+  readonly obstacle?: string | undefined;
+  /** Why it could not be loaded the last time, in a sentence. */
+  readonly failure?: string | undefined;
+  /** Milliseconds during which nobody should try again after that failure. */
+  readonly pauseMs?: number | undefined;
+}
+
+/** What is asked of the pool at the moment. Times are of `performance.now()`. */
+export interface PoolDemand {
+  /** A reply has begun and is not finished, even if it has lost its worker. */
+  readonly running: boolean;
+  /** When the oldest request that has not begun came; undefined if none waits. */
+  readonly waitingSince: number | undefined;
+  /** When a slot was last taken or given back; undefined before that. */
+  readonly lastUsed: number | undefined;
+}
+
+/** A request in the queue. */
+interface Waiting {
+  readonly since: number;
+  readonly resumed: boolean;
+  readonly slots: RequestSlots | undefined;
+}
+
+/**
+ * Leases the slots of the workers that the supervisor keeps alive. Requests wait in one bounded, fair queue. A pool with
+ * a keeper may be asleep: it has no workers then, and requests wait until it is awake.
+ */
 export class Pool {
   readonly #options: PoolOptions;
   readonly #logger: Logger;
@@ -56,7 +103,7 @@ export class Pool {
   readonly #fair = new FairQueue();
   /** A lease is a job that lasts until its release; the concurrency is the number of held and free slots. */
   readonly #queue: PQueue<FairQueue, FairOptions>;
-  readonly #waiting = new Set<AbortController>();
+  readonly #waiting = new Map<AbortController, Waiting>();
   readonly #affinity: Affinity;
   /** Blocks that a worker's caches hold; longer keys would only evict their own beginning. */
   readonly #cacheBlocks: number;
@@ -72,6 +119,13 @@ export class Pool {
   #announceStarted!: (ready: boolean) => void;
   /** Leases that are not released. */
   #held = 0;
+  /** Replies that have had a slot and are not finished. */
+  #uses = 0;
+  #lastUsed: number | undefined;
+  #keeper: Keeper | undefined;
+  /** Requests are refused instead of waiting until the first worker is ready. */
+  #refusesEarly = true;
+  #missed = false;
   #stopping = false;
 
   constructor(options: PoolOptions) {
@@ -90,9 +144,102 @@ export class Pool {
     });
   }
 
-  /** Spawns all workers at once; the first ready worker starts serving. */
+  /** Spawns all workers at once; until the first one is ready, requests are refused with `starting`. */
   start(): void {
-    this.#supervisor.start();
+    this.#supervisor.wake();
+  }
+
+  /** From now on requests wait while the pool is asleep, and `keeper` decides when to wake it. */
+  keep(keeper: Keeper): void {
+    this.#keeper = keeper;
+  }
+
+  /** Spawns all workers at once; requests wait for them. */
+  wake(): void {
+    this.#refusesEarly = false;
+    this.#supervisor.wake();
+  }
+
+  /**
+   * Ends all workers and replaces none; requests that come now wait. Resolves when no process is left. Only an idle pool
+   * may be sent to sleep.
+   */
+  async sleep(): Promise<void> {
+    this.#refusesEarly = false;
+    const asleep = this.#supervisor.sleep();
+    this.#syncCapacity();
+    await asleep;
+  }
+
+  /** While it is held, only requests that have begun get slots, so that it becomes idle soon; the others wait. */
+  hold(on: boolean): void {
+    if (this.#fair.onlyBegun === on) return;
+    this.#fair.onlyBegun = on;
+    this.#syncCapacity();
+  }
+
+  /** Refuses the requests that wait now, because the pool cannot be woken. */
+  refuseWaiting(reason: () => LMServError): void {
+    this.#announceStarted(false);
+    this.#abortWaiting(reason);
+  }
+
+  /** Keeps the pool awake until the returned function is called: a reply may need another worker. */
+  use(): () => void {
+    this.#uses += 1;
+    return () => {
+      this.#uses -= 1;
+      this.#noteIdle();
+    };
+  }
+
+  demand(): PoolDemand {
+    const unbegun = [...this.#waiting.values()].find((wait) => !this.#awaits(wait));
+    return {
+      running: this.#held > 0 || this.#uses > 0 || this.#fair.begun > 0,
+      waitingSince: unbegun?.since,
+      lastUsed: this.#lastUsed,
+    };
+  }
+
+  /** Whether, since the last call, a request that must not wait was refused because the pool was asleep. */
+  takeMissed(): boolean {
+    const missed = this.#missed;
+    this.#missed = false;
+    return missed;
+  }
+
+  /** What its processes hold. */
+  memory(): PoolMemory {
+    return memoryOf(this.workers(), this.pids());
+  }
+
+  /** Whether it is in memory, and if not, whether it will be. */
+  get state(): ModelState {
+    if (this.#readyWorkers().length > 0) return 'loaded';
+    if (this.failure !== undefined) return 'failed';
+    return this.#supervisor.awake ? 'loading' : 'unloaded';
+  }
+
+  /** A worker has been ready since the pool was woken. */
+  get loaded(): boolean {
+    return this.#supervisor.loaded;
+  }
+
+  /** Why it cannot serve at the moment, and will not soon. */
+  get failure(): string | undefined {
+    const { awake, failure } = this.#supervisor;
+    return awake ? failure : this.#keeper?.outlook().failure;
+  }
+
+  /** How long until it is loaded, milliseconds; 0 if it is, undefined if that is not known. */
+  get untilLoadedMs(): number | undefined {
+    return this.loaded ? 0 : this.#keeper?.outlook().untilLoadedMs;
+  }
+
+  /** Whether its workers keep exiting before they have served. */
+  get inCrashLoop(): boolean {
+    return this.#supervisor.inCrashLoop;
   }
 
   /**
@@ -124,14 +271,16 @@ export class Pool {
   }
 
   status(): BackendStatus {
-    const workers = [...this.#supervisor.workers];
-    const ready = workers.filter((worker) => worker.state === 'ready' && !worker.suspected);
+    const ready = this.#readyWorkers();
     const idle = ready.filter((worker) => worker.leased === 0).length;
-    const starting = workers.filter((worker) => worker.state === 'starting').length;
-    const total = this.#options.workers;
+    const starting = this.workers().filter((worker) => worker.state === 'starting').length;
+    const { awake, everReady } = this.#supervisor;
+    const asleep = this.#keeper !== undefined && !awake;
+    const total = asleep ? 0 : this.#options.workers;
     return {
-      ready: ready.length > 0 && !this.#stopping,
-      starting: !this.#supervisor.everReady && this.#supervisor.failure === undefined,
+      ready: !this.#stopping && (ready.length > 0 || this.#canBeLoaded()),
+      starting: this.#refusesEarly && !asleep && !everReady && this.#supervisor.failure === undefined,
+      state: this.state,
       workers: {
         total,
         idle,
@@ -144,7 +293,7 @@ export class Pool {
         total: total * this.#options.worker.slots,
         idle: ready.reduce((sum, worker) => sum + worker.free, 0),
       },
-      queue: { waiting: this.#queue.size, limit: this.#options.queueLimit },
+      queue: { waiting: this.#fair.waiting, limit: this.#options.queueLimit },
     };
   }
 
@@ -166,9 +315,9 @@ export class Pool {
     this.#supervisor.kill();
   }
 
-  /** Process ids of the workers. */
+  /** Process ids of the workers, including those that have been given up but may still be there. */
   pids(): number[] {
-    return this.workers().flatMap((worker) => worker.pid ?? []);
+    return this.#supervisor.pids;
   }
 
   #lease(signal: AbortSignal, options: LeaseOptions): Promise<Lease> {
@@ -177,7 +326,7 @@ export class Pool {
     this.#admit(options);
     const key = this.#buildKey(body);
     const wait = new AbortController();
-    this.#waiting.add(wait);
+    this.#waiting.set(wait, { since: performance.now(), resumed: resumed === true, slots });
     const cancelTimeout = startQueueTimeout(options.timeoutMs ?? this.#options.queueTimeoutMs, slots, () =>
       wait.abort(this.#queueError('queue_timeout', caller, priority)),
     );
@@ -186,8 +335,9 @@ export class Pool {
     const stopWaiting = () => {
       cancelTimeout();
       signal.removeEventListener('abort', onAbort);
-      this.#waiting.delete(wait);
+      if (this.#waiting.delete(wait) && !this.loaded) this.#keeper?.changed();
     };
+    if (!this.loaded) this.#keeper?.changed();
     return new Promise<Lease>((resolve, reject) => {
       const hold = () =>
         new Promise<void>((done) => {
@@ -212,13 +362,17 @@ export class Pool {
   }: LeaseOptions): void {
     if (this.#stopping) throw new LMServError('draining');
     if (body !== undefined && this.refuses(body)) throw new LMServError('prompt_quarantined');
-    if (this.#capacity() === 0) {
+    if (this.#isAsleep()) this.#checkPause();
+    else if (this.#capacity() === 0) {
       const { failure, everReady } = this.#supervisor;
       if (failure !== undefined) throw this.#unavailable(`No worker can be started: ${failure}`);
-      if (!everReady) throw new LMServError('starting');
+      if (!everReady && this.#refusesEarly) throw new LMServError('starting');
     }
-    if (this.#free() > 0 && this.#queue.size === 0) return;
-    if (!mayWait) throw this.#queueError('queue_full', caller, priority);
+    if (this.#free() > 0 && this.#fair.waiting === 0 && !this.#fair.onlyBegun) return;
+    if (!mayWait) {
+      this.#noteMissed();
+      throw this.#queueError('queue_full', caller, priority);
+    }
     const hasPlace = resumed || (slots !== undefined && (hasBegun(slots) || this.#fair.has(slots)));
     if (!hasPlace) this.#makeRoom(caller, priority);
     onWait?.(this.#fair.positionOf(caller, priority));
@@ -234,11 +388,54 @@ export class Pool {
     return new LMServError('unavailable', message, { retryAfter: this.#supervisor.retryAfter });
   }
 
-  /** Retry-After estimates the wait of a request that would join the queue now. */
+  /** Retry-After estimates the wait of a request that would join the queue now, with what is left of a load. */
   #queueError(code: 'queue_full' | 'queue_timeout', caller: string, priority: number): LMServError {
     const position = this.#fair.positionOf(caller, priority);
-    const retryAfter = this.#serviceTime.waitFor(position, this.#capacity());
-    return new LMServError(code, undefined, { retryAfter });
+    const { workers, worker } = this.#options;
+    const { untilLoadedMs: loadMs = 0, obstacle } = this.loaded ? {} : (this.#keeper?.outlook() ?? {});
+    const slots = this.#capacity() || (loadMs > 0 ? workers * worker.slots : 0);
+    const retryAfter = this.#serviceTime.waitFor(position, slots, loadMs);
+    if (code === 'queue_full' || this.loaded) return new LMServError(code, undefined, { retryAfter });
+    if (obstacle !== undefined) return new LMServError('insufficient_memory', obstacle, { retryAfter });
+    return new LMServError(code, 'Timed out waiting for the model to load', { retryAfter });
+  }
+
+  /** A request that must not wait could have been served by a pool that is awake. */
+  #noteMissed(): void {
+    if (this.#supervisor.awake) return;
+    this.#missed = true;
+    this.#keeper?.changed();
+  }
+
+  /** @throws LMServError while nobody should try to load it again after a failure. */
+  #checkPause(): void {
+    const { failure, pauseMs = 0 } = this.#keeper!.outlook();
+    if (failure === undefined || pauseMs <= 0) return;
+    throw new LMServError('unavailable', failure, { retryAfter: Math.ceil(pauseMs / 1000) });
+  }
+
+  #noteIdle(): void {
+    if (this.#held === 0 && this.#uses === 0) this.#keeper?.changed();
+  }
+
+  /** Whether a waiting request has begun: it then needs the workers that the pool has. */
+  #awaits({ resumed, slots }: Waiting): boolean {
+    return this.#supervisor.awake && (resumed || hasBegun(slots));
+  }
+
+  #isAsleep(): boolean {
+    return this.#keeper !== undefined && !this.#supervisor.awake;
+  }
+
+  /** Whether a request would be served after a load. */
+  #canBeLoaded(): boolean {
+    if (!this.#keeper || this.failure !== undefined) return false;
+    const { awake, loaded } = this.#supervisor;
+    return !awake || (!loaded && !this.#refusesEarly);
+  }
+
+  #readyWorkers(): Worker[] {
+    return this.workers().filter((worker) => worker.state === 'ready' && !worker.suspected);
   }
 
   #take(options: LeaseOptions, key: PrefixKey, done: () => void): Lease {
@@ -254,7 +451,7 @@ export class Pool {
     const expectedPrefix = this.#affinity.expected(worker.id, key);
     this.#affinity.note(worker.id, key);
     const forgetBody = this.#trackBody(worker, body);
-    const began = performance.now();
+    const began = (this.#lastUsed = performance.now());
     let held = true;
     const release = (served: boolean, reply = () => '') => {
       if (!held) return;
@@ -264,10 +461,12 @@ export class Pool {
       giveBack(served);
       if (served) this.#onServed(worker, performance.now() - began);
       this.#held -= 1;
+      this.#lastUsed = performance.now();
       if (slots) releaseSlot(slots);
       this.#fair.finished(caller);
       this.#syncCapacity();
       done();
+      this.#noteIdle();
     };
     return { worker, expectedPrefix, release };
   }
@@ -299,6 +498,7 @@ export class Pool {
     this.#syncCapacity();
     this.#announceReady();
     this.#announceStarted(true);
+    this.#keeper?.changed();
   }
 
   #onExit(worker: Worker, cause: WorkerExitCause): void {
@@ -306,7 +506,8 @@ export class Pool {
     this.#announceStarted(false);
     if (cause === 'crashed') this.#recordCrash(worker);
     if (!this.#stopping && this.#supervisor.inCrashLoop && this.#capacity() === 0)
-      this.#abortWaiting(() => this.#unavailable());
+      this.#abortWaiting(() => this.#unavailable(`No worker can be started: ${this.#supervisor.failure}`));
+    this.#keeper?.changed();
   }
 
   /** One of the requests that the worker was serving may have crashed it. */
@@ -345,7 +546,7 @@ export class Pool {
   }
 
   #abortWaiting(reason: () => LMServError): void {
-    for (const wait of [...this.#waiting]) wait.abort(reason());
+    for (const wait of [...this.#waiting.keys()]) wait.abort(reason());
   }
 }
 

@@ -13,10 +13,13 @@ export class ServiceTime {
     this.#meanMs = this.#meanMs === undefined ? ms : this.#meanMs + WEIGHT * (ms - this.#meanMs);
   }
 
-  /** Estimates when the request at `position` gets one of `slots`, in seconds: at least 1, and 1 without any record. */
-  waitFor(position: number, slots: number): number {
-    if (this.#meanMs === undefined || slots === 0) return 1;
-    const seconds = (this.#meanMs * position) / slots / 1000;
+  /**
+   * Estimates when the request at `position` gets one of `slots` that exist after `loadMs`, in seconds: at least 1, and
+   * without any record only what the load takes.
+   */
+  waitFor(position: number, slots: number, loadMs = 0): number {
+    const waitMs = this.#meanMs === undefined || slots === 0 ? 0 : (this.#meanMs * position) / slots;
+    const seconds = (loadMs + waitMs) / 1000;
     return Math.min(MAX_WAIT_SECONDS, Math.max(1, Math.ceil(seconds)));
   }
 }

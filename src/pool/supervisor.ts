@@ -61,6 +61,11 @@ export class Supervisor {
   readonly #logger: Logger;
   readonly #workers = new Map<Worker, number>();
   readonly #respawns = new Set<NodeJS.Timeout>();
+  /** Workers whose process may still be there although they count as ended. */
+  readonly #lingering = new Set<Worker>();
+  /** Workers that were told to end and are not replaced. */
+  readonly #leaving = new WeakSet<Worker>();
+  #awake = false;
   /** The worker that is being replaced, and its successor once that is spawned. */
   #recycling: { readonly old: Worker; successor?: Worker } | undefined;
   #recycleNotBefore = 0;
@@ -68,10 +73,11 @@ export class Supervisor {
   #checkTimer: NodeJS.Timeout | undefined;
   #model: FileStamp | undefined;
   #spawned = 0;
-  #stopping = false;
   /** When the worker that exited last is replaced, on the clock of `performance.now()`. */
   #respawnAt = 0;
   #everReady = false;
+  /** A worker has been ready since the last `wake`. */
+  #loaded = false;
   #startFailure: string | undefined;
 
   constructor(options: SupervisorOptions, events: SupervisorEvents) {
@@ -90,9 +96,9 @@ export class Supervisor {
     return this.#everReady;
   }
 
-  /** Why no worker can be started; undefined while one is ready or expected soon. */
+  /** Why no worker can be started; undefined while one is ready or expected soon, or none is wanted. */
   get failure(): string | undefined {
-    return !this.#everReady || this.#policy.open ? this.#startFailure : undefined;
+    return this.#awake && (!this.#everReady || this.#policy.open) ? this.#startFailure : undefined;
   }
 
   /** Whether workers keep exiting before they have served a request. */
@@ -105,30 +111,58 @@ export class Supervisor {
     return Math.max(1, Math.ceil((this.#respawnAt - performance.now()) / 1000));
   }
 
-  /** Spawns all workers at once. */
-  start(): void {
+  /** Whether it keeps workers alive. */
+  get awake(): boolean {
+    return this.#awake;
+  }
+
+  /** Whether a worker has been ready since it was woken. */
+  get loaded(): boolean {
+    return this.#awake && this.#loaded;
+  }
+
+  /** Process ids of the workers, including those that have been given up but may still be there. */
+  get pids(): number[] {
+    return [...this.#workers.keys(), ...this.#lingering].flatMap(({ pid }) => pid ?? []);
+  }
+
+  /** Spawns all workers at once and keeps them alive until `sleep` or `stop`. */
+  wake(): void {
+    if (this.#awake) return;
+    this.#awake = true;
+    this.#loaded = false;
+    this.#startFailure = undefined;
     this.#model = fileStamp(this.#options.worker.modelPath);
     for (let position = 0; position < this.#options.workers; position += 1) this.#spawn(position);
     const interval = this.#options.checkIntervalMs ?? CHECK_INTERVAL_MS;
     this.#checkTimer = setInterval(() => this.#checkWorkers(), interval).unref();
   }
 
-  /** Stops all workers and replaces none from now on. */
+  /** Stops all workers and replaces none. Resolves when their processes have exited or are given up. */
   async stop(): Promise<void> {
-    this.halt();
+    this.#halt();
     await Promise.all([...this.#workers.keys()].map((worker) => worker.stop()));
   }
 
+  /** As `stop`, but resolves only when no process is left, because a process that is there holds its memory. */
+  async sleep(): Promise<void> {
+    await this.stop();
+    await Promise.all([...this.#lingering].map(({ child }) => child.gone));
+  }
+
   /** Stops replacing and checking workers. */
-  halt(): void {
-    this.#stopping = true;
+  #halt(): void {
+    this.#awake = false;
+    this.#recycling = undefined;
     clearInterval(this.#checkTimer);
     for (const timer of this.#respawns) clearTimeout(timer);
+    this.#respawns.clear();
+    for (const worker of this.#workers.keys()) this.#leaving.add(worker);
   }
 
   /** Kills all workers at once with SIGKILL. */
   kill(): void {
-    this.halt();
+    this.#halt();
     for (const worker of this.#workers.keys()) worker.kill('shutdown');
   }
 
@@ -169,10 +203,19 @@ export class Supervisor {
   }
 
   #onReady(worker: Worker): void {
-    this.#everReady = true;
+    this.#everReady = this.#loaded = true;
     this.#startFailure = undefined;
     const ms = Math.round(performance.now() - worker.startedAt);
-    this.#logger.info({ event: 'worker_ready', worker: worker.id, pid: worker.pid, ms }, 'worker ready');
+    const { id, pid, memory, offload } = worker;
+    this.#logger.info(
+      { event: 'worker_ready', worker: id, pid, ms, memory, layers: offload },
+      'worker ready',
+    );
+    if (offload?.lacking)
+      this.#logger.warn(
+        { event: 'worker_lacks_gpu', worker: id, pid, layers: offload },
+        'a worker computes on the CPU although layers on a GPU were requested; lmserv doctor shows the devices',
+      );
     this.#options.observer?.workerReady({ model: this.#options.name, ms });
     if (worker === this.#recycling?.successor) this.#handOver(this.#recycling.old);
     this.#events.onReady();
@@ -203,13 +246,20 @@ export class Supervisor {
     this.#logger.warn({ ...record, stderr }, 'worker ended');
   }
 
-  #onExit(worker: Worker, { cause, reason }: WorkerExit): void {
+  #onExit(worker: Worker, { status, cause, reason }: WorkerExit): void {
     const position = this.#workers.get(worker)!;
     this.#workers.delete(worker);
+    if (status.survived) this.#linger(worker);
     this.#options.observer?.workerExited({ model: this.#options.name, cause });
-    if (!this.#stopping && !this.#isSucceeded(worker, position)) this.#replace(worker, position, reason);
+    if (!this.#leaving.delete(worker) && !this.#isSucceeded(worker, position))
+      this.#replace(worker, position, reason);
     this.#events.onChange();
     this.#events.onExit(worker, cause);
+  }
+
+  #linger(worker: Worker): void {
+    this.#lingering.add(worker);
+    void worker.child.gone.then(() => this.#lingering.delete(worker));
   }
 
   #replace(worker: Worker, position: number, reason: string): void {
@@ -234,7 +284,7 @@ export class Supervisor {
 
   #considerRecycling(worker: Worker): void {
     const { recycling = {} } = this.#options;
-    if (this.#recycling || this.#stopping || worker.state !== 'ready') return;
+    if (this.#recycling || !this.#awake || worker.state !== 'ready') return;
     if (performance.now() < this.#recycleNotBefore) return;
     const ageMs = Math.round(performance.now() - worker.startedAt);
     const memoryBytes = recycling.memoryBytes === undefined ? undefined : readMemory(worker.pid!)?.anonymous;

@@ -33,7 +33,13 @@ const COUNTS = {
   queue: { waiting: 0, limit: 64 },
 };
 
-export const HEALTHY: Health = { status: 'ok', ...COUNTS, model: 'test-model', version: '1.2.3' };
+export const HEALTHY: Health = {
+  status: 'ok',
+  ...COUNTS,
+  model: 'test-model',
+  version: '1.2.3',
+  models: { loaded: 0, loading: 0, unloaded: 0, failed: 0 },
+};
 
 /** One backend with one model; by default it is ready. */
 export function fakeBackends(state: Partial<BackendStatus> = {}): ModelSource {

@@ -31,6 +31,9 @@ const RETRIES = 1;
 /** Max resumes of a reply; one that meets more failures is probably their cause. */
 const RESUMES = 8;
 
+/** Interval between reports to a client that waits for a load, milliseconds. */
+const LOADING_MS = 1_000;
+
 /** Lines of a worker's stderr logged with a failure. */
 const LOG_LINES = 4;
 
@@ -45,6 +48,8 @@ export interface ResumeOptions {
 }
 
 export interface LocalOptions extends GenerationOptions {
+  /** What its file tells, until a worker has told more. */
+  readonly facts?: ModelFacts;
   /** If absent, a broken reply is not resumed. */
   readonly resume?: ResumeOptions;
 }
@@ -64,7 +69,8 @@ export class LocalBackend implements Backend {
     this.#logger = logger;
     this.#options = options;
     const ready = () => pool.workers().find(({ state }) => state === 'ready');
-    this.#template = new Template(name, ready, logger);
+    this.#template = new Template(name, ready, logger, options.facts);
+    void pool.firstReady.then(() => this.learned());
   }
 
   /** Resolves when the first worker takes requests. */
@@ -79,7 +85,11 @@ export class LocalBackend implements Backend {
 
   start(): void {
     this.#pool.start();
-    void this.#pool.firstReady.then(() => this.#template.learn());
+  }
+
+  /** Its place in memory, for whoever decides about that. */
+  get pool(): Pool {
+    return this.#pool;
   }
 
   /** Process ids of the running workers. */
@@ -93,7 +103,9 @@ export class LocalBackend implements Backend {
 
   /** Resolves when all is learned of the model that can be; at once while no worker is ready. */
   async learned(): Promise<void> {
-    await this.#template.learn();
+    // The worker that is asked must stay in memory meanwhile.
+    const end = this.#pool.use();
+    await this.#template.learn().finally(end);
   }
 
   facts(): ModelFacts {
@@ -134,7 +146,18 @@ export class LocalBackend implements Backend {
       ...{ name: this.name, request, reply, reader, context, sink },
       ...{ template: this.#template, options: this.#options, logger: this.#logger },
     });
-    const attempt: Attempt = { request, generation, reply, context, sink, again: false };
+    const attempt: Attempt = { request, generation, reader, reply, context, sink, again: false };
+    sink.event({ type: 'model', state: this.#pool.state });
+    try {
+      await this.#runAttempts(attempt);
+    } finally {
+      attempt.end?.();
+    }
+    reader.end(reply.carried);
+  }
+
+  async #runAttempts(attempt: Attempt): Promise<void> {
+    const { request, reply, reader } = attempt;
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
@@ -158,7 +181,6 @@ export class LocalBackend implements Backend {
         this.#noteNextAttempt(attempt);
       }
     }
-    reader.end(reply.carried);
   }
 
   #noteNextAttempt(attempt: Attempt): void {
@@ -207,15 +229,35 @@ export class LocalBackend implements Backend {
   }
 
   async #lease(attempt: Attempt): Promise<Lease> {
+    let reports: NodeJS.Timeout | undefined;
     let waited = false;
+    const onWait = () => {
+      waited = true;
+      reports = this.#reportLoad(attempt.sink);
+    };
     try {
-      return await this.#pool.lease(
-        attempt.context.signal,
-        this.#leaseOptions(attempt, () => (waited = true)),
-      );
+      const lease = await this.#pool.lease(attempt.context.signal, this.#leaseOptions(attempt, onWait));
+      attempt.end ??= this.#pool.use();
+      return lease;
     } finally {
+      clearInterval(reports);
       if (waited) attempt.sink.event({ type: 'dequeued' });
     }
+  }
+
+  /** Tells a request that waits for the model to load how far that is; returns the timer that does. */
+  #reportLoad(sink: Sink): NodeJS.Timeout | undefined {
+    if (this.#pool.loaded) return undefined;
+    const began = performance.now();
+    const report = () => {
+      const left = this.#pool.untilLoadedMs;
+      if (left === 0) return;
+      const passed = performance.now() - began;
+      const percent = left === undefined ? undefined : Math.floor((100 * passed) / (passed + left));
+      sink.event({ type: 'loading', percent });
+    };
+    report();
+    return setInterval(report, LOADING_MS);
   }
 
   async #attempt(attempt: Attempt): Promise<void> {
@@ -245,6 +287,7 @@ export class LocalBackend implements Backend {
 interface Attempt {
   readonly request: GenerateRequest;
   readonly generation: Generation;
+  readonly reader: ReplyReader;
   readonly reply: ReplySoFar;
   readonly context: GenerateContext;
   readonly sink: Sink;
@@ -252,6 +295,8 @@ interface Attempt {
   again: boolean;
   /** The current or last worker. */
   worker?: string;
+  /** Tells the pool that the reply needs no worker any more; absent before the first one. */
+  end?: () => void;
 }
 
 /** llama.cpp's messages for a 400 name the field and contain no client text, so they are passed on unchanged. */

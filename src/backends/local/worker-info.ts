@@ -3,7 +3,7 @@ import type { Worker } from '../../../workers/worker.js';
 
 /** Describes a worker for the metrics. */
 export function workerInfo(model: string, worker: Worker): WorkerInfo {
-  const { id, pid, leased, startedAt, options, served } = worker;
+  const { id, pid, leased, startedAt, options, served, memory, offload } = worker;
   // `model#position.spawn`
   const position = Number(/#(\d+)\.\d+$/.exec(id)?.[1]);
   return {
@@ -12,6 +12,7 @@ export function workerInfo(model: string, worker: Worker): WorkerInfo {
     state: activityOf(worker),
     slots: options.slots,
     requests: served,
+    ...{ binary: options.binary.path, gpu: options.gpu, memory, offload },
   };
 }
 

@@ -75,6 +75,8 @@ const modelSchema = z
     binPath: text.optional().describe('llama-cli or llama-server; default: LLM_BIN_PATH.'),
     ...modelFields,
     lora: list(lora).default([]).describe('Adapters that change the model, all of them at once.'),
+    preload: z.boolean().optional().describe('Loaded at the start, as the default model is.'),
+    pin: z.boolean().optional().describe('Loaded at the start and never unloaded.'),
     ...common,
   })
   .describe('A model served by llama.cpp on this machine.');
@@ -171,6 +173,8 @@ export type ConfigFile = Omit<z.output<typeof fileSchema>, 'models'> & {
 interface FileSettings {
   /** Changes when the files were replaced. */
   readonly revision?: string;
+  /** It is in no configuration: only its file was found. */
+  readonly found?: true;
   /** Path of a projector, which gives the model images. */
   readonly mmproj?: string;
 }

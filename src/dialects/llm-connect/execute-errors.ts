@@ -48,6 +48,7 @@ const ROWS: Record<ErrorCode, Row> = {
   queue_full: api,
   queue_timeout: api,
   unavailable: api,
+  insufficient_memory: api,
   provider_timeout: { type: 'LLMTimeoutError' },
 };
 

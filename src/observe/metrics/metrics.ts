@@ -17,6 +17,8 @@ export interface MetricsOptions {
   /** Usage that has not been written to the usage file. */
   readonly usageBacklog?: (() => { readonly rows: number; readonly uncounted: number }) | undefined;
   readonly memoryOf?: ReadMemory | undefined;
+  /** What local models may hold together, and what those in memory hold, bytes. */
+  readonly memoryFigures?: (() => { readonly budget: number; readonly held: number }) | undefined;
 }
 
 /** A request that has ended; `RequestRecord` of `src/http` is one. */
@@ -68,6 +70,7 @@ export class Metrics {
     this.#served = new ServedModelMetrics(this.#registry, options.memoryOf);
     this.#addBuildInfo(options.version);
     if (options.droppedLogLines) this.#addDroppedLogLines(options.droppedLogLines);
+    if (options.memoryFigures) this.#addMemoryFigures(options.memoryFigures);
     if (options.usageBacklog) this.#addUsageBacklog(options.usageBacklog);
   }
 
@@ -101,7 +104,7 @@ export class Metrics {
     const models = this.#options.models();
     for (const { model, status } of models) {
       this.#generations.introduce(model);
-      if (status.workers.total > 0) this.#pools.introduce(model);
+      if (status.state !== undefined) this.#pools.introduce(model);
     }
     const [process] = await Promise.all([processMetrics(), this.#served.update(models)]);
     return { contentType: this.#registry.contentType, body: `${await this.#registry.metrics()}\n${process}` };
@@ -124,6 +127,26 @@ export class Metrics {
       collect() {
         this.reset();
         this.inc(dropped());
+      },
+    });
+  }
+
+  #addMemoryFigures(figures: NonNullable<MetricsOptions['memoryFigures']>): void {
+    const registers = [this.#registry];
+    new Gauge({
+      name: 'lmserv_memory_budget_bytes',
+      help: 'Memory that all local models may hold together, as last measured; 0 before the first measurement.',
+      registers,
+      collect() {
+        this.set(figures().budget);
+      },
+    });
+    new Gauge({
+      name: 'lmserv_memory_held_bytes',
+      help: 'Memory that the local models in memory hold.',
+      registers,
+      collect() {
+        this.set(figures().held);
       },
     });
   }

@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type { Adaptation, WorkerExitCause } from '../../contract.js';
+import type { Adaptation, UnloadReason, WorkerExitCause } from '../../contract.js';
 import type { PoolObserver } from '../pool-observer.js';
 import type { ModelNames } from './model-names.js';
 
@@ -16,6 +16,8 @@ const CAUSES: readonly WorkerExitCause[] = [
   'crashed',
   'start_failed',
 ];
+
+const UNLOAD_REASONS: readonly UnloadReason[] = ['idle', 'evicted', 'operator', 'failed'];
 
 const ADAPTATIONS: readonly Adaptation[] = [
   'system_message',
@@ -35,6 +37,8 @@ export class PoolMetrics implements PoolObserver {
   readonly #names: ModelNames;
   readonly #started;
   readonly #exits;
+  readonly #loads;
+  readonly #unloads;
   readonly #resumed;
   readonly #retried;
   readonly #adapted;
@@ -48,6 +52,19 @@ export class PoolMetrics implements PoolObserver {
       help: 'Time from the spawn of a worker until it takes requests.',
       labelNames: ['model'],
       buckets: START_BUCKETS,
+      registers,
+    });
+    this.#loads = new Histogram({
+      name: 'lmserv_model_load_duration_seconds',
+      help: 'Time from the decision to load a model until its first worker takes requests.',
+      labelNames: ['model'],
+      buckets: START_BUCKETS,
+      registers,
+    });
+    this.#unloads = new Counter({
+      name: 'lmserv_model_unloads_total',
+      help: 'Models that were unloaded, by reason (idle, evicted, operator, failed).',
+      labelNames: ['model', 'reason'],
       registers,
     });
     this.#exits = new Counter({
@@ -87,6 +104,7 @@ export class PoolMetrics implements PoolObserver {
   introduce(name: string): void {
     const model = this.#names.labelOf(name);
     for (const cause of CAUSES) this.#exits.inc({ model, cause }, 0);
+    for (const reason of UNLOAD_REASONS) this.#unloads.inc({ model, reason }, 0);
     for (const kind of ADAPTATIONS) this.#adapted.inc({ model, kind }, 0);
     this.#resumed.inc({ model }, 0);
     this.#retried.inc({ model }, 0);
@@ -94,6 +112,14 @@ export class PoolMetrics implements PoolObserver {
 
   workerReady({ model, ms }: Parameters<PoolObserver['workerReady']>[0]): void {
     this.#started.observe({ model: this.#names.labelOf(model) }, ms / 1000);
+  }
+
+  modelLoaded({ model, ms }: Parameters<PoolObserver['modelLoaded']>[0]): void {
+    this.#loads.observe({ model: this.#names.labelOf(model) }, ms / 1000);
+  }
+
+  modelUnloaded({ model, reason }: Parameters<PoolObserver['modelUnloaded']>[0]): void {
+    this.#unloads.inc({ model: this.#names.labelOf(model), reason });
   }
 
   workerExited({ model, cause }: Parameters<PoolObserver['workerExited']>[0]): void {

@@ -1,5 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { BackendStatus, WorkerActivity, WorkerInfo } from '../../contract.js';
+import type { BackendStatus, ModelState, WorkerActivity, WorkerInfo } from '../../contract.js';
 import { readMemory, type ProcessMemory } from '../process-memory.js';
 
 /** The current state of a model's backend. */
@@ -9,6 +9,8 @@ export interface ServedModel {
   readonly workers: readonly WorkerInfo[];
   /** The version of llama.cpp that it runs on, if any. */
   readonly llamaCpp?: string | undefined;
+  /** What a local model holds in memory, or would, bytes. */
+  readonly memoryBytes?: number | undefined;
 }
 
 /** Reads the memory of a process; undefined if it cannot be read. */
@@ -16,6 +18,8 @@ export type ReadMemory = (pid: number) => ProcessMemory | undefined | Promise<Pr
 
 /** The position of a worker in its pool, which its replacement inherits, unlike its id. */
 type Position = { readonly model: string; readonly worker: number };
+
+const STATES: readonly ModelState[] = ['loaded', 'loading', 'unloaded', 'failed'];
 
 const ACTIVITIES: readonly WorkerActivity[] = ['starting', 'idle', 'busy', 'suspected', 'draining'];
 
@@ -25,6 +29,8 @@ export class ServedModelMetrics {
   readonly #read: ReadMemory;
   readonly #gauges: Gauge[] = [];
   readonly #ready;
+  readonly #state;
+  readonly #modelMemory;
   readonly #slots;
   readonly #slotsIdle;
   readonly #waiting;
@@ -42,7 +48,14 @@ export class ServedModelMetrics {
       'lmserv_model_ready',
       'Whether a model can serve requests, now or after a wait.',
     );
-    this.#slots = this.#gauge('lmserv_slots', 'Slots of all configured workers of a model.');
+    this.#state = this.#gauge('lmserv_model_state', '1 for the state that a local model is in, else 0.', [
+      'state',
+    ]);
+    this.#modelMemory = this.#gauge(
+      'lmserv_model_memory_bytes',
+      'Memory that a local model holds while it is loaded, as far as that is known.',
+    );
+    this.#slots = this.#gauge('lmserv_slots', 'Slots of all workers of a model; none while it is unloaded.');
     this.#slotsIdle = this.#gauge('lmserv_slots_idle', 'Free slots.');
     this.#waiting = this.#gauge('lmserv_queue_waiting', 'Requests waiting for a slot.');
     this.#limit = this.#gauge('lmserv_queue_limit', 'Max requests that may wait for a slot.');
@@ -80,7 +93,7 @@ export class ServedModelMetrics {
     for (const metric of [...this.#gauges, this.#requests]) metric.reset();
     for (const served of models) {
       this.#setModel(served);
-      if (served.status.workers.total > 0) this.#setPool(served);
+      if (served.status.state !== undefined) this.#setPool(served, served.status.state);
       for (const worker of served.workers) this.#setWorker(worker, memory.get(worker));
     }
   }
@@ -103,7 +116,9 @@ export class ServedModelMetrics {
     if (llamaCpp !== undefined) this.#llamaCpp.set({ model, version: llamaCpp }, 1);
   }
 
-  #setPool({ model, status, workers }: ServedModel): void {
+  #setPool({ model, status, workers, memoryBytes }: ServedModel, current: ModelState): void {
+    for (const state of STATES) this.#state.inc({ model, state }, Number(state === current));
+    if (memoryBytes !== undefined) this.#modelMemory.inc({ model }, memoryBytes);
     this.#slots.inc({ model }, status.slots.total);
     this.#slotsIdle.inc({ model }, status.slots.idle);
     this.#waiting.inc({ model }, status.queue.waiting);

@@ -39,6 +39,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
   queue_full: [503, 'provider_api_error', 'LLMAPIError'],
   queue_timeout: [503, 'provider_api_error', 'LLMAPIError'],
   unavailable: [503, 'provider_api_error', 'LLMAPIError'],
+  insufficient_memory: [503, 'provider_api_error', 'LLMAPIError'],
   provider_timeout: [504, 'provider_timeout', 'LLMTimeoutError'],
 };
 

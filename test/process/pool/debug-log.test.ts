@@ -32,6 +32,7 @@ test('each decision about a request has a line with its id, in order, and none h
   const [first, second] = fake.logged('worker_ready');
   expect(lines).toMatchObject([
     { event: 'generation_attempt', model: 'fake', backend: 'fake', again: false },
+    { event: 'generation_model', state: 'loaded' },
     { event: 'generation_queued', position: 1 },
     { event: 'generation_dequeued' },
     { event: 'generation_started', worker: first.worker, expectedPrefix: 0 },

@@ -11,7 +11,7 @@ import { pullFrom, testContext } from '../../support/pulled.js';
 const nothing = () => undefined;
 const noObserver: PoolObserver = {
   ...{ workerReady: nothing, workerExited: nothing, resumed: nothing, retried: nothing, waited: nothing },
-  adapted: nothing,
+  ...{ adapted: nothing, modelLoaded: nothing, modelUnloaded: nothing },
 };
 
 let fake: TestPool;

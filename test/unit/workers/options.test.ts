@@ -1,4 +1,4 @@
-import { buildArgs, buildEnv, type WorkerOptions } from '../../../workers/options.js';
+import { buildArgs, buildEnv, runtimeEnv, type WorkerOptions } from '../../../workers/options.js';
 
 const options: WorkerOptions = {
   binary: { path: '/x/llama-cli', kind: 'llama-cli' },
@@ -29,9 +29,9 @@ test('a batch has room for a token of each slot', () => {
   expect([valueOf(args, '-b'), valueOf(args, '-ub')]).toEqual(['200', '200']);
 });
 
-test('the arguments log the address, bound the prompt cache and fetch nothing', () => {
+test('the arguments log the address and the load, bound the prompt cache and fetch nothing', () => {
   const args = buildArgs(options, undefined);
-  expect(valueOf(args, '-lv')).toBe('3');
+  expect(valueOf(args, '-lv')).toBe('4');
   expect(valueOf(args, '--cache-ram')).toBe('0');
   expect(args).toContain('--offline');
 });
@@ -74,7 +74,7 @@ test('a llama-server gets its socket as an argument and its key in the environme
   const args = buildArgs(server, listen);
   expect(valueOf(args, '--host')).toBe('/run/s.sock');
   expect(args.join(' ')).not.toContain('SECRET');
-  expect(buildEnv({}, server, listen)).toEqual({ LLAMA_API_KEY: 'SECRET' });
+  expect(buildEnv({}, server, listen)).toEqual({ CUDA_DEVICE_ORDER: 'PCI_BUS_ID', LLAMA_API_KEY: 'SECRET' });
 });
 
 test('a child inherits only the variables it needs', () => {
@@ -84,6 +84,16 @@ test('a child inherits only the variables it needs', () => {
   };
   expect(buildEnv(parent, { ...options, gpu: '1' }, undefined)).toEqual({
     ...{ PATH: '/bin', HOME: '/h', LD_LIBRARY_PATH: '/l', CUDA_CACHE_PATH: '/c' },
+    CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
     ...{ CUDA_VISIBLE_DEVICES: '1', HIP_VISIBLE_DEVICES: '1', GGML_VK_VISIBLE_DEVICES: '1' },
+  });
+});
+
+test('a program sees the GPUs that are named, and all where none is', () => {
+  const parent = { CUDA_VISIBLE_DEVICES: '7', CUDA_DEVICE_ORDER: 'FASTEST_FIRST' };
+  expect(runtimeEnv(parent, [])).toEqual(parent);
+  expect(runtimeEnv(parent, ['1', '0'])).toEqual({
+    CUDA_DEVICE_ORDER: 'FASTEST_FIRST',
+    ...{ CUDA_VISIBLE_DEVICES: '1,0', HIP_VISIBLE_DEVICES: '1,0', GGML_VK_VISIBLE_DEVICES: '1,0' },
   });
 });

@@ -1,0 +1,120 @@
+import { statSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { join } from 'node:path';
+import { resolveBinary } from '../../workers/binary.js';
+import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
+import { LocalBackend } from '../backends/local/backend.js';
+import { checkAdapters } from '../catalogue/adapters.js';
+import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
+import type { ModelSettings } from '../config/file/schema.js';
+import type { Config } from '../config/load.js';
+import { isOnHub } from '../config/model-path.js';
+import { ROOT } from '../config/root.js';
+import { inspectModel } from '../install/models/inspect.js';
+import { ModelError } from '../install/models/spec.js';
+import type { Amounts } from '../memory/amounts.js';
+import { HOST } from '../memory/budget.js';
+import type { Logger } from '../observe/logger.js';
+import type { PoolObserver } from '../observe/pool-observer.js';
+import { Pool } from '../pool/pool.js';
+
+export interface LocalModelOptions {
+  readonly config: Config;
+  readonly env: NodeJS.ProcessEnv;
+  readonly logger: Logger;
+  readonly observer?: PoolObserver | undefined;
+}
+
+/** A model of this machine, asleep. */
+export interface LocalModel {
+  readonly backend: LocalBackend;
+  readonly local: LocalBackend;
+  /** Unix time of its file, seconds. */
+  readonly created: number;
+  /** The version of llama.cpp that its workers run. */
+  readonly llamaCpp: string;
+  /** What its workers will take. */
+  readonly estimate: Amounts;
+}
+
+/**
+ * Makes a model's pool and backend.
+ *
+ * @param workers of all local models together.
+ * @throws BinaryError, UserError.
+ */
+export async function makeLocalModel(
+  name: string,
+  model: ModelSettings,
+  workers: number,
+  { config, env, logger, observer }: LocalModelOptions,
+): Promise<LocalModel> {
+  const configured = model.binPath ?? config.binPath;
+  const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
+  const modelPath = await modelFile(name, model.path, env);
+  await checkAdapters(modelPath, model.lora);
+  const file = await inspectModel(modelPath);
+  const pool = new Pool({
+    name,
+    workers: model.workers,
+    worker: {
+      ...model,
+      binary,
+      modelPath,
+      slots: chooseSlots(model, workers, binary.path),
+      ctxSize: model.context,
+      threads: chooseThreads(model, Math.max(workers, model.workers)),
+      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
+      timeouts: config.timeouts,
+    },
+    gpus: model.gpus,
+    recycling: config.recycling,
+    queueLimit: config.queueLimit,
+    queueTimeoutMs: config.queueTimeoutMs,
+    env,
+    logger,
+    observer,
+  });
+  logger.info({ event: 'model', model: name, binary: binary.kind, llamaCpp: binary.version }, 'model');
+  const backend = new LocalBackend(name, pool, logger, {
+    resume: { enabled: config.replyResume, timeoutMs: config.resumeTimeoutMs },
+    promptCache: config.promptCache,
+    rejectSpecialTokens: config.specialTokens === 'reject',
+    messageShaping: config.messageShaping === 'auto',
+    facts: unloadedFacts(fileFacts(file.header), file.size, model.context),
+    observer,
+  });
+  const { mtimeMs, size } = statSync(modelPath);
+  const created = Math.floor(mtimeMs / 1000);
+  return { backend, local: backend, created, llamaCpp: binary.version, estimate: estimateNeed(size, model) };
+}
+
+/**
+ * A model of the hub is fetched once and then found without the network.
+ *
+ * @throws UserError for what llama.cpp could never load, because each of its starts would fail.
+ */
+async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Promise<string> {
+  if (isOnHub(path)) {
+    // Loaded only for a model of the hub, as the remotes are.
+    const { ensureModel } = await import('../install/models/ensure.js');
+    const { hubOptions } = await import('../install/models/hub.js');
+    return ensureModel(path, { modelsDir: join(ROOT, 'models'), ...hubOptions(env) });
+  }
+  await inspectModel(path).catch((error: Error) => {
+    throw new ModelError(`The model ${name}: ${error.message}; get a model with npm run model`);
+  });
+  return path;
+}
+
+/** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */
+function defaultCacheMb(): number {
+  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
+}
+
+const GROWTH = 1.1;
+const PROCESS_BYTES = 64 * 2 ** 20;
+
+function estimateNeed(bytes: number, { workers }: ModelSettings): Amounts {
+  return { [HOST]: bytes * GROWTH + workers * PROCESS_BYTES };
+}
