@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { resolveBinary } from '../../workers/binary.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
+import { checkAdapters } from '../catalogue/adapters.js';
+import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
 import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
@@ -50,6 +52,8 @@ export async function makeLocalModel(
   const configured = model.binPath ?? config.binPath;
   const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
   const modelPath = await modelFile(name, model.path, env);
+  await checkAdapters(modelPath, model.lora);
+  const file = await inspectModel(modelPath);
   const pool = new Pool({
     name,
     workers: model.workers,
@@ -59,7 +63,7 @@ export async function makeLocalModel(
       modelPath,
       slots: chooseSlots(model, workers, binary.path),
       ctxSize: model.context,
-      threads: chooseThreads(model, workers),
+      threads: chooseThreads(model, Math.max(workers, model.workers)),
       cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
       timeouts: config.timeouts,
     },
@@ -78,6 +82,7 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
+    facts: unloadedFacts(fileFacts(file.header), file.size, model.context),
     observer,
   });
   const { mtimeMs, size } = statSync(modelPath);

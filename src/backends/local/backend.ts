@@ -41,6 +41,8 @@ const LOG_LINES = 4;
 const MAX_MESSAGE = 500;
 
 export interface LocalOptions extends GenerationOptions {
+  /** What its file tells, until a worker has told more. */
+  readonly facts?: ModelFacts;
   /** Another worker resumes a reply whose worker fails. */
   readonly resume?: boolean;
 }
@@ -60,7 +62,7 @@ export class LocalBackend implements Backend {
     this.#logger = logger;
     this.#options = options;
     const ready = () => pool.workers().find(({ state }) => state === 'ready');
-    this.#template = new Template(name, ready, logger);
+    this.#template = new Template(name, ready, logger, options.facts);
     void pool.firstReady.then(() => this.learned());
   }
 
