@@ -129,6 +129,31 @@ describe('a choice of texts', () => {
   );
 });
 
+/** As in OpenAI's own guide: parts of a page that contain others. */
+const page = {
+  type: 'object',
+  properties: {
+    type: { enum: ['div', 'form'] },
+    children: { type: 'array', items: { $ref: '#' }, maxItems: 1 },
+  },
+  required: ['type', 'children'],
+  additionalProperties: false,
+};
+const PAGE = /^\s*\{\s*"type":\s*"(div|form)",\s*"children":\s*\[\s*(\{\s*"type":|\]\s*\}$)/;
+
+test.each(['plain', 'gemma'])(
+  'a schema that contains itself holds, in a reply and in a call, on %s',
+  async (model) => {
+    const asked = { ...user('Make a page'), model, temperature: 0, max_tokens: 400 };
+    const format = { type: 'json_schema', json_schema: { name: 'page', schema: page } };
+    const inReply = json(await post(live, CHAT, { ...asked, response_format: format }));
+    expect(inReply.choices[0].message.content).toMatch(PAGE);
+    const make = { type: 'function', function: { name: 'make', parameters: page } };
+    const inCall = json(await post(live, CHAT, { ...asked, tools: [make], tool_choice: 'required' }));
+    expect(inCall.choices[0].message.tool_calls[0].function.arguments).toMatch(PAGE);
+  },
+);
+
 test.each<[string, string, object]>([
   ['grammar', CHAT, { grammar: 'root = oops' }],
   ['grammar', CHAT, { guided_grammar: 'start ::= "a"' }],

@@ -40,6 +40,8 @@ export class Vocabulary {
   isText(id: number): boolean {
     const token = this.tokens[id]!;
     if (this.#types[id] !== NORMAL || token === '' || token.includes('\ufffd')) return false;
+    // No tokenizer yields them, and no trained model says them.
+    if (/^<unused\d+>$/.test(token)) return false;
     if (!this.#isByteLevel) return true;
     const bytes = Buffer.alloc(token.length);
     for (let i = 0; i < token.length; i += 1) {

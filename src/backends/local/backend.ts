@@ -291,7 +291,7 @@ interface Attempt {
 
 /** llama.cpp's messages for a 400 contain no client text, so they are passed on, with the field that they are about. */
 function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
-  const message = refusal.message.slice(0, MAX_MESSAGE);
+  const message = refusal.message.replace(NOT_THE_TEMPLATE, '').slice(0, MAX_MESSAGE);
   if (refusal.type === 'exceed_context_size_error') {
     const param = 'prompt' in body ? 'prompt' : 'messages';
     // LangChain, among others, recognises the error by these words of OpenAI's.
@@ -310,11 +310,14 @@ function fromRefusal(refusal: ChildRefusal, body: JsonObject): LMServError {
 /** Fields of which llama.cpp makes a grammar. */
 const OF_GRAMMARS = ['grammar', 'response_format', 'json_schema', 'tools'];
 
+/** What llama.cpp puts before its reason for refusing a schema; the template is not to blame. */
+const NOT_THE_TEMPLATE =
+  /^Unable to generate parser for this template\. Automatic parser generation failed: (?=JSON schema)/;
+
 function fieldOf(message: string, body: JsonObject): string | undefined {
-  const named = /^Field '([\w.]+)'/.exec(message)?.[1];
-  if (named !== undefined) return named;
   if (message.includes('invalid tokens')) return 'prompt';
-  return message.includes('grammar') ? OF_GRAMMARS.find((field) => body[field] !== undefined) : undefined;
+  if (/grammar|JSON schema/.test(message)) return OF_GRAMMARS.find((field) => body[field] !== undefined);
+  return /^Field '([\w.]+)'/.exec(message)?.[1];
 }
 
 function toFailure(failure: WorkerFailure, body: JsonObject): LMServError {

@@ -77,10 +77,11 @@ export class ReplySoFar {
 
   /**
    * Corrects the count of tokens: one event may carry several, such as text that was held back because it might have
-   * become a stop string.
+   * become a stop string. There are never more than were requested, however the text is tokenized.
    */
   recount(tokens: number): void {
-    this.#reader.recount(tokens);
+    const max = this.request.body.max_tokens;
+    this.#reader.recount(typeof max === 'number' ? Math.min(tokens, max) : tokens);
   }
 
   /** Corrects the count by an estimate that may be slightly too high, so it always leaves one token. */

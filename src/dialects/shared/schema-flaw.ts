@@ -4,7 +4,7 @@ import { jsonObject } from './fields.js';
 import { schemaProblem } from './schema-size.js';
 
 /** Any JSON schema of a client, as a worker reads it. */
-export const anySchema = jsonObject.transform(withoutTrue);
+export const anySchema = jsonObject.transform(withoutTrue).transform(withoutWholeRefs);
 
 /** A JSON schema that a worker can use. */
 export const workerSchema = anySchema.superRefine((schema, context) => {
@@ -108,6 +108,37 @@ function withoutTrue(schema: JsonObject): JsonObject {
     return [name, Array.isArray(value) ? value.map(part) : part(value)];
   });
   return Object.fromEntries(changed);
+}
+
+/**
+ * Recursive schemas refer to the whole of themselves, `#`, which workers cannot read: such a reference becomes one to a
+ * copy among the definitions.
+ */
+function withoutWholeRefs(schema: JsonObject): JsonObject {
+  const { $defs: definitions = {}, ...whole } = schema;
+  if (!isObject(definitions) || !refersToWhole(whole, definitions)) return schema;
+  let name = 'root';
+  while (name in definitions) name += '_';
+  const change = (value: Json): Json => {
+    if (Array.isArray(value)) return value.map(change);
+    if (!isObject(value)) return value;
+    const changed = Object.entries(value).map(([key, part]): [string, Json] => {
+      if (key === '$ref' && part === WHOLE) return [key, `#/$defs/${name}`];
+      return [key, VALUES.has(key) ? part : change(part)];
+    });
+    return Object.fromEntries(changed);
+  };
+  const copy = change(whole) as JsonObject;
+  return { ...copy, $defs: { ...(change(definitions) as JsonObject), [name]: copy } };
+}
+
+const WHOLE = '#';
+
+/** Keywords whose value is not a schema, whatever it looks like. */
+const VALUES = new Set(['const', 'enum', 'default', 'examples']);
+
+function refersToWhole(...parts: readonly Json[]): boolean {
+  return JSON.stringify(parts).includes(`"$ref":"${WHOLE}"`);
 }
 
 /** Follows a pointer such as `#/$defs/item`. */

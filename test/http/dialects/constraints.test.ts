@@ -175,7 +175,25 @@ describe('a schema that nobody can read is 400 and names the tool', () => {
     [property({ type: 'string', nullable: true, format: 'email', examples: ['a'] })],
     [property({ enum: ['a', null] })],
     [property({ const: 1, type: 'any' })],
-    [property({ $ref: '#' })],
+    // Workers read references to a definition only.
+    [
+      property({ $ref: '#' }),
+      { ...property({ $ref: '#/$defs/root' }), $defs: { root: property({ $ref: '#/$defs/root' }) } },
+    ],
+    [
+      {
+        anyOf: [{ $ref: '#/$defs/root' }, { items: { $ref: '#' } }],
+        $defs: { root: { not: { $ref: '#' } } },
+      },
+      {
+        anyOf: [{ $ref: '#/$defs/root' }, { items: { $ref: '#/$defs/root_' } }],
+        $defs: {
+          root: { not: { $ref: '#/$defs/root_' } },
+          root_: { anyOf: [{ $ref: '#/$defs/root' }, { items: { $ref: '#/$defs/root_' } }] },
+        },
+      },
+    ],
+    [property({ const: { $ref: '#' } })],
     [{ ...property({ $ref: '#/$defs/a~1b' }), $defs: { 'a/b': { type: 'null' }, unused: { type: 'any' } } }],
     [{ type: 'object', properties: { type: { type: 'string' }, properties: { type: 'object' } } }],
     [{ type: 'object', additionalProperties: false }],

@@ -49,6 +49,9 @@ test('leaves the length to the backend if neither the request nor the settings l
   expect(await asked({ default: undefined, cap: 4096 })).toBe(4096);
   expect(await asked({ default: 1024, cap: NO_CAP })).toBe(1024);
   expect(await asked({ default: undefined, cap: NO_CAP }, 7)).toBe(7);
+  // A limit that is none, as clients may ask for it, is not sent either.
+  expect(await asked({ default: 1024, cap: NO_CAP }, NO_CAP)).toBeUndefined();
+  expect(await asked({ default: 1024, cap: 4096 }, NO_CAP)).toBe(4096);
 });
 
 describe('what a request leaves open', () => {

@@ -64,6 +64,9 @@ test('one event may have brought several tokens', () => {
   const reply = after(chat({ max_tokens: 9 }), text('a b c'));
   reply.recount(3);
   expect(reply.next().body.max_tokens).toBe(6);
+  reply.recount(12);
+  expect(reply.tokens).toBe(9);
+  expect(reply.full).toBe(true);
   reply.recount(1);
   expect(reply.tokens).toBe(3);
 });
