@@ -7,6 +7,7 @@ import type {
   ModelFacts,
   OpenReply,
   Sink,
+  WorkerActivity,
   WorkerInfo,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
@@ -15,6 +16,7 @@ import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
+import type { Worker } from '../../../workers/worker.js';
 import { Generation, type GenerationOptions } from './generation.js';
 import { ReplySoFar } from './reply-so-far.js';
 import { Template } from './shaping/template.js';
@@ -23,7 +25,6 @@ import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
 import { ReplyReader } from '../reply-reader.js';
-import { workerInfo } from './worker-info.js';
 
 /** Max retries of a request whose worker failed before the first token. */
 const RETRIES = 1;
@@ -267,4 +268,25 @@ function toFailure(failure: WorkerFailure, body: JsonObject): LMServError {
 /** Removes paths and the client's text from a worker's stderr. */
 function scrub(stderr: string, body: JsonObject): string {
   return withoutPaths(withoutPrompt(stderr, body));
+}
+
+/** Describes a worker for the metrics. */
+function workerInfo(model: string, worker: Worker): WorkerInfo {
+  const { id, pid, leased, startedAt, options, served } = worker;
+  // `model#position.spawn`
+  const position = Number(/#(\d+)\.\d+$/.exec(id)?.[1]);
+  return {
+    ...{ id, model, position, pid, leased },
+    startedAt: Math.round(performance.timeOrigin + startedAt),
+    state: activityOf(worker),
+    slots: options.slots,
+    requests: served,
+  };
+}
+
+function activityOf({ state, suspected, leased }: Worker): WorkerActivity {
+  if (state === 'starting') return 'starting';
+  if (state !== 'ready') return 'draining';
+  if (suspected) return 'suspected';
+  return leased > 0 ? 'busy' : 'idle';
 }

@@ -4,9 +4,10 @@ import { LMServError } from '../../errors.js';
 import { compact } from '../../compact.js';
 import { conflict, constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
 import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
-import { filled, optional, validate } from '../shared/validate.js';
+import { anySchema, workerProblem } from '../shared/schema-flaw.js';
+import { toolsProblem } from '../shared/schema-size.js';
+import { filled, list, optional, validate } from '../shared/validate.js';
 import { messages } from './messages.js';
-import { toolChoice, tools } from './tools.js';
 
 /** Fields that limit a model's reasoning; other models ignore them. */
 export const reasoning = {
@@ -14,6 +15,33 @@ export const reasoning = {
   reasoning_effort: filled(text.regex(/^[a-z]{2,32}$/i, 'must be a word such as low or high')),
   chat_template_kwargs: filled(z.object({ enable_thinking: optional(z.boolean()) })),
 };
+
+const MAX_TOOLS = 128;
+
+const functionName = z.string().regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, _, . or -');
+
+const toolFunction = z
+  .object({ name: functionName, description: optional(text), parameters: filled(anySchema) })
+  .superRefine(({ name, parameters }, context) => {
+    const problem = parameters && workerProblem(parameters);
+    const message = `the schema of ${name} ${problem}`;
+    if (problem !== undefined) context.addIssue({ code: 'custom', path: ['parameters'], message });
+  });
+
+const tool = z.object({
+  type: filled(z.literal('function')).transform((type) => type ?? 'function'),
+  function: toolFunction,
+});
+
+const tools = list(tool, { max: MAX_TOOLS }).superRefine((all, context) => {
+  const problem = toolsProblem(all.map((one) => one.function.parameters ?? {}));
+  if (problem !== undefined) context.addIssue(`together: ${problem}`);
+});
+
+const toolChoice = z.union([
+  z.enum(['none', 'auto', 'required']),
+  z.object({ type: z.literal('function'), function: z.object({ name: functionName }) }),
+]);
 
 /** Names of before tools; clients that dump all their fields send them unset. */
 const functions = filled(z.undefined('is no longer supported; use tools'));
