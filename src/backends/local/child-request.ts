@@ -1,4 +1,5 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
+import { isObject } from '../../wire/json-shape.js';
 
 /** The path and body to post to a llama.cpp child. */
 export interface ChildRequest {
@@ -31,7 +32,7 @@ function withoutDroppedForm(body: JsonObject): JsonObject {
 /** llama.cpp treats an object in tool_choice as `auto`, so this sends `required` with only that tool. */
 function namedTool(body: JsonObject): JsonObject {
   const choice = body.tool_choice;
-  if (choice === null || typeof choice !== 'object' || Array.isArray(choice)) return {};
+  if (!isObject(choice)) return {};
   const name = (choice.function as JsonObject).name;
   const tools = (body.tools as Json[]).filter(
     (tool) => ((tool as JsonObject).function as JsonObject).name === name,
