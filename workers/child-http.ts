@@ -114,10 +114,11 @@ function readStream(
       reply.chunk(chunk);
     };
     const pace = new Pace(response, () => activity.held);
-    response.on('data', (bytes: Buffer) => {
+    // Much cheaper than a TextDecoder, which decodes for whoever has bytes only.
+    response.setEncoding('utf8').on('data', (text: string) => {
       readAt = performance.now();
       try {
-        events.push(bytes, onData);
+        events.push(text, onData);
         pace.note(readAt);
       } catch (error) {
         fail(error as Error);

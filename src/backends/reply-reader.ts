@@ -12,7 +12,6 @@ import { FINISH_REASONS, readFinishReason, strongerReason } from '../wire/finish
 import { isObject } from '../wire/json-shape.js';
 import { BadReply, check, malformed, shown } from '../wire/bad-reply.js';
 import { readUsage, type Chunk, type Counts, type RawChoice, type RawMessage } from './chunk.js';
-import { estimatePromptTokens } from './prompt-estimate.js';
 import { ToolCalls, type RawToolCall } from './tool-calls.js';
 
 /** Max characters of a whole reply: text, reasoning and calls. No model writes that much in one reply. */
@@ -288,6 +287,26 @@ export class ReplyReader implements Sink<ReplyEvent> {
       cachedTokens: carried === 0 ? cachedTokens : Math.min(cachedTokens, prompt),
     };
   }
+}
+
+/** Average bytes of UTF-8 per token, in most languages. */
+const BYTES_A_TOKEN = 4;
+
+/** Estimates the tokens of a request's prompt when there is no count. Images and audio are left out. */
+function estimatePromptTokens({ prompt, messages, tools }: JsonObject): number {
+  // A list holds token ids.
+  if (Array.isArray(prompt)) return prompt.length;
+  return Math.max(1, Math.ceil(bytes([prompt, messages, tools]) / BYTES_A_TOKEN));
+}
+
+function bytes(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value);
+  if (value === null || typeof value !== 'object') return 0;
+  let sum = 0;
+  for (const [name, part] of Object.entries(value)) {
+    if (name !== 'image_url' && name !== 'input_audio') sum += bytes(part);
+  }
+  return sum;
 }
 
 /** What one choice of a chunk adds to a reply. */

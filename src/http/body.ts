@@ -1,6 +1,6 @@
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import { LMServError } from '../errors.js';
-import { checkShape } from '../wire/json-shape.js';
+import { checkShape, isObject } from '../wire/json-shape.js';
 import { callerKey } from './context.js';
 import type { Turns } from './turns.js';
 
@@ -144,9 +144,7 @@ export function parseBody(bytes: Buffer): object {
   const text = decode(bytes);
   checkShape(text);
   const value = parse(text);
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw new LMServError('invalid_json', 'The body must be a JSON object');
-  }
+  if (!isObject(value)) throw new LMServError('invalid_json', 'The body must be a JSON object');
   return value;
 }
 

@@ -118,7 +118,11 @@ const route = (name: string, form: Form, streams: boolean, body: MakeBody, read:
 
 const chatEvents = sseReply((event) => event.choices?.[0]?.delta?.content ?? '');
 const completionEvents = sseReply((event) => event.choices?.[0]?.text ?? '');
+const messageReply = jsonReply((body) => body.choices[0].message.content);
+const textsReply = jsonReply((body) => body.choices[0].text);
+const completionReply = jsonReply((body) => body.completion);
 const contentReply = jsonReply((body) => body.content);
+const configured: MakeBody = (question, max) => ({ prompt: question, config: sampled(max) });
 const AWA = { model: 'default', tenant_id: 'chaos' };
 const STREAM = { stream: true, stream_options: { include_usage: true } };
 
@@ -127,48 +131,19 @@ export const ROUTES: readonly Route[] = [
   // Its defaults are meant for a temperature above 0.
   route('/chat', 'helpful', true, asking(prompt, { top_p: 1, repeat_penalty: 1 }), textReply),
   route('/v1/chat/completions, streamed', 'helpful', true, asking(helpful, STREAM), chatEvents),
-  route(
-    '/v1/chat/completions',
-    'helpful',
-    false,
-    asking(helpful),
-    jsonReply((body) => body.choices[0].message.content),
-  ),
+  route('/v1/chat/completions', 'helpful', false, asking(helpful), messageReply),
   route('/v1/completions, streamed', 'raw', true, asking(raw, { stream: true }), completionEvents),
-  route(
-    '/v1/completions',
-    'raw',
-    false,
-    asking(raw),
-    jsonReply((body) => body.choices[0].text),
-  ),
-  route(
-    '/llm',
-    'raw',
-    false,
-    asking(raw),
-    jsonReply((body) => body.completion),
-  ),
+  route('/v1/completions', 'raw', false, asking(raw), textsReply),
+  route('/llm', 'raw', false, asking(raw), completionReply),
   route('/complete', 'helpful', false, asking(helpful, AWA), contentReply),
   route('/complete/stream', 'helpful', true, asking(helpful, AWA), ndjsonReply),
-  route(
-    '/execute',
-    'bare',
-    false,
-    (question, max) => ({ prompt: question, config: sampled(max) }),
-    contentReply,
-  ),
+  route('/execute', 'bare', false, configured, contentReply),
 ];
 
 /** Log probabilities belong to the tokens that were drawn, so no other worker can resume such a reply. */
+const BOUND = asking(helpful, { stream: true, logprobs: true });
 export const BOUND_ROUTE: Route = {
-  ...route(
-    '/v1/chat/completions, log probabilities',
-    'helpful',
-    true,
-    asking(helpful, { stream: true, logprobs: true }),
-    chatEvents,
-  ),
+  ...route('/v1/chat/completions, log probabilities', 'helpful', true, BOUND, chatEvents),
   bound: true,
 };
 

@@ -1,14 +1,16 @@
 import * as library from '../../src/client/index.js';
 import { STUB_REPLY } from '../../src/client/providers.js';
-import { exchange, get, json, type Reply } from '../support/exchange.js';
+import { exchange, get, json, outcome, refusal, type Reply } from '../support/exchange.js';
 import { demoModel, ENDLESS, killWorkersUntil, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import { CHAT, DISH as dish, killWorkers, messages } from './requests.js';
 
 /** LMServ as AWA's clients use it: Bearer, `/llm` in both forms, the OpenAI routes, the client library. On real llama.cpp. */
 
 const headers = { Accept: '*/*', Authorization: `Bearer ${LIVE_KEY}` };
-const dish = 'Name a famous Peruvian dish';
 /** Nobody listens there. */
 const DEAD = 'http://127.0.0.1:1';
+
+const cloud = { model: 'lmserv-demo', kind: 'llama', apiKeyEnv: 'LMSERV_TEST_CLOUD_KEY' };
 
 let live: LiveServer;
 /** Without a key, and with a remote server that stands for the cloud: the first one. */
@@ -24,11 +26,7 @@ beforeAll(async () => {
     (folder) => ({
       LMSERV_CONFIG: writeConfig(folder, {
         models: { demo: demoModel() },
-        remotes: {
-          'gpt-4o-mini': {
-            ...{ baseUrl: live.url, model: 'lmserv-demo', kind: 'llama', apiKeyEnv: 'LMSERV_TEST_CLOUD_KEY' },
-          },
-        },
+        remotes: { 'gpt-4o-mini': { ...cloud, baseUrl: live.url } },
       }),
     }),
     { apiKey: '' },
@@ -52,8 +50,7 @@ test('health is JSON with status ok for a client that sends Accept */*', async (
 test('Bearer is required, and is optional where API_KEY is empty', async () => {
   const body = { prompt: 'Once upon a time', max_tokens: 1 };
   const without = await exchange(`${live.url}/llm`, { body });
-  expect(without.status).toBe(401);
-  expect(json(without).error).toMatchObject({ message: 'Bad API key', code: 'invalid_api_key' });
+  expect(refusal(without)).toMatchObject({ status: 401, message: 'Bad API key', code: 'invalid_api_key' });
   expect(
     (await exchange(`${live.url}/llm`, { body, headers: { Authorization: 'Bearer wrong' } })).status,
   ).toBe(401);
@@ -69,8 +66,8 @@ test('GET /v1/models and POST /v1/chat/completions as OpenAI has them', async ()
   expect(models.data[0]).toMatchObject({
     ...{ id: 'lmserv-demo', object: 'model', created: expect.any(Number), owned_by: 'lmserv' },
   });
-  const body = { model: 'default', messages: [{ role: 'user', content: dish }], temperature: 0 };
-  const reply = json(await exchange(`${live.url}/v1/chat/completions`, { headers, body }));
+  const body = { model: 'default', messages, temperature: 0 };
+  const reply = json(await exchange(live.url + CHAT, { headers, body }));
   expect(reply).toMatchObject({ object: 'chat.completion', choices: [{ finish_reason: 'stop' }] });
   expect(reply.choices[0].message.content).toMatch(/ceviche/i);
 });
@@ -94,9 +91,7 @@ describe('the prompt form of POST /llm', () => {
     ['max_tokens 0', { prompt: 'x', max_tokens: 0 }, 'max_tokens'],
     ['a temperature out of range', { prompt: 'x', temperature: -1 }, 'temperature'],
   ])('%s: 400 naming the field', async (_name, body, param) => {
-    const reply = await llm(body);
-    expect(reply.status).toBe(400);
-    expect(json(reply).error).toMatchObject({ code: 'invalid_value', param });
+    expect(refusal(await llm(body))).toMatchObject({ status: 400, code: 'invalid_value', param });
   });
 
   test('a generation that fails is 500 with what the worker wrote, no path and no prompt in it', async () => {
@@ -123,12 +118,8 @@ describe('the prompt form of POST /llm', () => {
 describe('the task form of POST /llm', () => {
   /** As its present client sends it. */
   const sent = {
-    provider: 'local',
-    model: 'gpt-4o-mini',
-    temperature: 0,
-    max_tokens: 800,
-    schema: null,
-    priority: null,
+    ...{ provider: 'local', model: 'gpt-4o-mini', temperature: 0, max_tokens: 800 },
+    ...{ schema: null, priority: null },
   };
 
   test('chat_completion: the text; an unknown model is the default one', async () => {
@@ -147,49 +138,34 @@ describe('the task form of POST /llm', () => {
     expect(second.text).toBe(first.text);
   });
 
-  const schema = {
-    type: 'object',
-    properties: { category: { enum: ['spam', 'ham'] } },
-    required: ['category'],
-    additionalProperties: false,
-  };
+  const closed = (properties: object) => ({
+    ...{ type: 'object', properties, required: Object.keys(properties), additionalProperties: false },
+  });
+  const schema = closed({ category: { enum: ['spam', 'ham'] } });
 
   test.each(['high', 'batch', null])(
     'classify_email with a schema: the parsed object, priority %s',
     async (priority) => {
       const input = { subject: 'You have won', body: 'Send us your PIN' };
       const reply = await llm({ ...sent, task: 'classify_email', input, schema, priority });
-      expect(reply.status).toBe(200);
-      expect(json(reply)).toMatchObject({ task: 'classify_email', provider: 'local' });
+      expect(outcome(reply)).toMatchObject({ status: 200, task: 'classify_email', provider: 'local' });
       expect(['spam', 'ham']).toContain(json(reply).result.category);
     },
   );
 
   test('parse_price_list with a schema', async () => {
     const input = { text: 'Widget 3.50, Gadget 7' };
-    const prices = {
-      type: 'object',
-      properties: { currency: { enum: ['EUR', 'USD'] }, complete: { type: 'boolean' } },
-      required: ['currency', 'complete'],
-      additionalProperties: false,
-    };
+    const prices = closed({ currency: { enum: ['EUR', 'USD'] }, complete: { type: 'boolean' } });
     const reply = await llm({ ...sent, task: 'parse_price_list', input, schema: prices });
-    expect(reply.status).toBe(200);
-    expect(json(reply).result).toEqual({
-      currency: expect.stringMatching(/^(EUR|USD)$/),
-      complete: expect.any(Boolean),
-    });
+    const result = { currency: expect.stringMatching(/^(EUR|USD)$/), complete: expect.any(Boolean) };
+    expect(outcome(reply)).toMatchObject({ status: 200, result });
+    expect(Object.keys(json(reply).result)).toHaveLength(2);
   });
 
   test('without a schema the result is any object, or 502 when the model did not finish', async () => {
-    const reply = await llm({
-      ...sent,
-      task: 'parse_price_list',
-      input: { text: 'Widget 3.50' },
-      max_tokens: 1,
-    });
-    expect(reply.status).toBe(502);
-    expect(json(reply).error).toMatchObject({ code: 'invalid_response' });
+    const input = { text: 'Widget 3.50' };
+    const reply = await llm({ ...sent, task: 'parse_price_list', input, max_tokens: 1 });
+    expect(refusal(reply)).toMatchObject({ status: 502, code: 'invalid_response' });
   });
 
   test('a result that was cut and does not fit the schema is 502 invalid_response', async () => {
@@ -203,15 +179,12 @@ describe('the task form of POST /llm', () => {
 
   test('an unknown task is 400', async () => {
     const reply = await llm({ ...sent, task: 'sing', input: {} });
-    expect(reply.status).toBe(400);
-    expect(json(reply).error).toMatchObject({ code: 'invalid_value', param: 'task' });
+    expect(refusal(reply)).toMatchObject({ status: 400, code: 'invalid_value', param: 'task' });
   });
 
   test('provider cloud returns its reply, or 500 configuration_error if there is none', async () => {
     const body = { ...sent, task: 'chat_completion', input: { prompt: dish }, provider: 'cloud' };
-    const reply = await llm(body);
-    expect(reply.status).toBe(500);
-    expect(json(reply).error).toMatchObject({ code: 'configuration_error' });
+    expect(refusal(await llm(body))).toMatchObject({ status: 500, code: 'configuration_error' });
     const before = live.logged('request').length;
     expect(json(await llm(body, open))).toMatchObject({
       provider: 'cloud',
@@ -305,7 +278,7 @@ describe('the client library', () => {
     const asked = client({ baseUrl: endless.url }).stream(dish, { maxTokens: 3_000 });
     const pieces = asked[Symbol.asyncIterator]();
     expect((await pieces.next()).done).toBe(false);
-    for (const pid of endless.workerPids()) process.kill(pid, 'SIGKILL');
+    killWorkers(endless);
     const rest = (async () => {
       while (!(await pieces.next()).done);
     })();

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exchange, json, type Reply } from '../support/exchange.js';
 import { ENDLESS, killWorkersUntil, LiveServer } from '../support/live.js';
+import { CHAT } from './requests.js';
 
 /** A word of its own in each of 1,000 requests: none may turn up anywhere but in its own reply. On real llama.cpp. */
 
@@ -39,15 +40,15 @@ const ASKS: ((canary: string) => Ask)[] = [
   (prompt) => ['/execute', { prompt, config: { max_tokens: 4, task_type: prompt } }],
   (canary) => ['/complete', { model: 'quality', tenant_id: 'shared', ...said(canary) }],
   (canary) => ['/complete/stream', { model: 'fast', ...said(canary) }],
-  (canary) => ['/v1/chat/completions', { ...said(canary), user: canary, metadata: { a: canary } }],
-  (canary) => ['/v1/chat/completions', { ...said(canary), stream: true, stop: [canary], n: 2 }],
-  (canary) => ['/v1/chat/completions', { ...said(canary), tools: [tool(canary)] }],
+  (canary) => [CHAT, { ...said(canary), user: canary, metadata: { a: canary } }],
+  (canary) => [CHAT, { ...said(canary), stream: true, stop: [canary], n: 2 }],
+  (canary) => [CHAT, { ...said(canary), tools: [tool(canary)] }],
   (prompt) => ['/v1/completions', { prompt, max_tokens: 4, logprobs: 2 }],
-  (canary) => ['/v1/chat/completions', { ...said(canary), model: canary }],
-  (canary) => ['/v1/chat/completions', { ...said(canary), temperature: canary, [canary]: canary }],
-  (canary) => ['/v1/chat/completions', said(`${canary} `.repeat(600))],
+  (canary) => [CHAT, { ...said(canary), model: canary }],
+  (canary) => [CHAT, { ...said(canary), temperature: canary, [canary]: canary }],
+  (canary) => [CHAT, said(`${canary} `.repeat(600))],
   (canary) => ['/chat', { prompt: canary, max_tokens: 4, grammar: canary, system_prompt: 7 }],
-  (canary) => ['/v1/chat/completions', { ...said(canary), grammar: `root ::= ${canary}` }],
+  (canary) => [CHAT, { ...said(canary), grammar: `root ::= ${canary}` }],
   (canary) => [`/v1/${canary}?key=${canary}`, {}],
 ];
 
@@ -96,10 +97,8 @@ test('a canary appears in no other reply, error or header, nor in a log line or 
       const number = next++;
       const own = newCanary();
       const [path, body] = ASKS[number % ASKS.length]!(own);
-      const reply = await exchange(live.url + path, {
-        headers: headers(number),
-        body: { ...REACHING, ...body },
-      });
+      const ask = { headers: headers(number), body: { ...REACHING, ...body } };
+      const reply = await exchange(live.url + path, ask);
       outcomes.push({ number, own, found: canariesIn(visible(reply)), status: reply.status });
       for (const key of KEYS) expect(JSON.stringify(visible(reply))).not.toContain(key);
     }

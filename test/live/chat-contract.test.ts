@@ -1,4 +1,4 @@
-import { get, json, lines, sseData, type Reply } from '../support/exchange.js';
+import { get, json, lines, refusal, sseData, type Reply } from '../support/exchange.js';
 import { ENDLESS, LIVE_KEY, LiveServer } from '../support/live.js';
 import * as requests from './requests.js';
 import { begun, CHAT, DISH, ENDLESS_CHAT, KEY, killWorkers, messages, user } from './requests.js';
@@ -86,8 +86,7 @@ describe('open routes', () => {
     const chat = await post('/chat', dish, server);
     expect(early.status).toBe(503);
     expect(json(early)).toMatchObject({ status: 'starting', workers: { total: 1, idle: 0, starting: 1 } });
-    expect(chat.status).toBe(503);
-    expect(json(chat).error).toMatchObject({ message: 'Server is starting up', code: 'starting' });
+    expect(refusal(chat)).toMatchObject({ status: 503, message: 'Server is starting up', code: 'starting' });
     for (const { headers } of [early, chat]) expect(Number(headers['retry-after'])).toBeGreaterThan(0);
     await server.server.ready;
     expect(json(await get(`${server.url}/health`, { Accept: '*/*' }))).toMatchObject({ status: 'ok' });
@@ -98,8 +97,7 @@ describe('open routes', () => {
     await server.untilReady(({ status }) => status === 'unavailable');
     expect((await get(`${server.url}/health`)).status).toBe(503);
     const chat = await post('/chat', dish, server);
-    expect(chat.status).toBe(503);
-    expect(json(chat).error.code).toBe('unavailable');
+    expect(refusal(chat)).toMatchObject({ status: 503, code: 'unavailable' });
     expect(Number(chat.headers['retry-after'])).toBeGreaterThan(0);
   });
 
@@ -109,9 +107,7 @@ describe('open routes', () => {
     const running = await begun(server, CHAT, body);
     const stopped = server.server.stop();
     expect(json(await get(`${server.url}/ready`))).toMatchObject({ status: 'draining' });
-    const refused = await post('/chat', dish, server);
-    expect(refused.status).toBe(503);
-    expect(json(refused).error.code).toBe('draining');
+    expect(refusal(await post('/chat', dish, server))).toMatchObject({ status: 503, code: 'draining' });
     expect((await running.reply).text).toMatch(/"completion_tokens":400[\s\S]*data: \[DONE\]\n\n$/);
     await stopped;
   });
@@ -176,8 +172,7 @@ describe('POST /chat', () => {
 
   test('an unknown model is 404', async () => {
     const reply = await post('/chat', { ...dish, model: 'nobody' });
-    expect(reply.status).toBe(404);
-    expect(json(reply).error).toMatchObject({ code: 'model_not_found', param: 'model' });
+    expect(refusal(reply)).toMatchObject({ status: 404, code: 'model_not_found', param: 'model' });
   });
 });
 
@@ -243,8 +238,7 @@ describe('on every route', () => {
     const server = await serve({ RATE_LIMIT_QPS: '0.001' });
     expect((await post('/chat', { ...dish, max_tokens: 1 }, server)).status).toBe(200);
     const limited = await post('/chat', dish, server);
-    expect(limited.status).toBe(429);
-    expect(json(limited).error.code).toBe('rate_limit_exceeded');
+    expect(refusal(limited)).toMatchObject({ status: 429, code: 'rate_limit_exceeded' });
     expect(Number(limited.headers['retry-after'])).toBeGreaterThan(0);
     expect((await get(`${server.url}/health`)).status).toBe(200);
   });

@@ -1,22 +1,14 @@
-import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { Exchange, get, json } from '../support/exchange.js';
-import {
-  CLI,
-  compile,
-  ENDLESS,
-  LIVE_KEY,
-  LiveProcess,
-  LiveServer,
-  llamaServer,
-  processSettings,
-} from '../support/live.js';
+import { execa } from 'execa';
+import { get, refusal } from '../support/exchange.js';
+import { CLI, compile, ENDLESS, LiveProcess, LiveServer } from '../support/live.js';
+import { llamaServer, processSettings } from '../support/live.js';
 import { emptyFolder } from '../support/folder.js';
 import { gguf } from '../unit/doctor/gguf-bytes.js';
 import { isAlive } from '../support/pool.js';
 import { childrenOf } from '../harness/processes.js';
+import { begun, post } from './requests.js';
 
 /** The ends of LMServ's process and of its workers' processes, on real llama.cpp. */
 
@@ -33,21 +25,10 @@ async function start(env: Record<string, string> = {}): Promise<LiveProcess> {
   return server;
 }
 
-const KEY = { 'X-API-Key': LIVE_KEY };
-
-/** POST /chat, for a reply of that many tokens. */
-const chat = (tokens: number) =>
-  new Exchange(`${server!.url}/chat`, {
-    headers: KEY,
-    body: { prompt: 'Tell me a story', max_tokens: tokens },
-  });
+const story = (max_tokens: number) => ({ prompt: 'Tell me a story', max_tokens });
 
 /** A reply that is still going on. */
-async function openReply(tokens = 1_500): Promise<Exchange> {
-  const reply = chat(tokens);
-  await reply.firstChunk();
-  return reply;
-}
+const openReply = (tokens = 1_500) => begun(server!, '/chat', story(tokens));
 
 const gone = async (pids: number[]) => {
   while (pids.some(isAlive)) await new Promise(setImmediate);
@@ -100,8 +81,7 @@ describe('SIGTERM', () => {
     await server!.until('stopping');
     const health = await get(`${server!.url}/health`);
     expect([health.status, health.text]).toEqual([503, 'draining']);
-    const refused = await chat(1).reply;
-    expect([refused.status, json(refused).error.code]).toEqual([503, 'draining']);
+    expect(refusal(await post(server!, '/chat', story(1)))).toMatchObject({ status: 503, code: 'draining' });
     expect(reply.received).not.toBe('');
     expect(await reply.reply).toMatchObject({ cut: false, trailers: { 'x-finish-reason': 'length' } });
     expect(await server!.exitCode).toBe(0);
@@ -150,33 +130,24 @@ test.each([
 });
 
 describe('a start that cannot succeed', () => {
-  const notExecutable = () => {
-    const path = join(folder, 'plain');
-    writeFileSync(path, '#!/bin/sh\n');
-    chmodSync(path, 0o644);
-    return path;
-  };
-  const tooOld = () => {
-    const path = join(folder, 'old');
-    writeFileSync(path, '#!/bin/sh\necho "usage: llama-cli [options]"\n', { mode: 0o755 });
-    return path;
-  };
-
   test.each([
-    ['no binary', () => '/nonexistent/llama-cli', /there is no file .*npm run setup/],
-    ['one that is not executable', notExecutable, /not executable: run `chmod \+x/],
-    ['one that is too old', tooOld, /too old.*npm run setup/],
-  ])('%s: exit 1 before listening, one line says what to run', async (_name, path, says) => {
+    ['no binary', undefined, /there is no file .*npm run setup/],
+    ['one that is not executable', 0o644, /not executable: run `chmod \+x/],
+    ['one that is too old', 0o755, /too old.*npm run setup/],
+  ])('%s: exit 1 before listening, one line says what to run', async (_name, mode, says) => {
     await compile();
-    const cwd = join(folder, 'work');
+    const [cwd, path] = [join(folder, 'work'), join(folder, 'llama-cli')];
     mkdirSync(cwd);
-    const env = { ...processSettings(folder), LLM_BIN_PATH: path() };
-    const ended = await promisify(execFile)(process.execPath, [CLI, 'serve'], {
+    if (mode !== undefined) writeFileSync(path, '#!/bin/sh\necho "usage: llama-cli [options]"\n', { mode });
+    const env = { ...processSettings(folder), LLM_BIN_PATH: path };
+    const ended = await execa(process.execPath, [CLI, 'serve'], {
       cwd,
       env,
-    }).catch((error: { code: number; stdout: string; stderr: string }) => error);
-    expect(ended).toMatchObject({ code: 1, stderr: expect.stringMatching(says) });
-    expect(ended.stderr.trimEnd().split('\n')).toHaveLength(1);
+      extendEnv: false,
+      reject: false,
+    });
+    expect(ended).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(says) });
+    expect(ended.stderr.split('\n')).toHaveLength(1);
     expect(ended.stdout).not.toContain('"listening"');
   });
 
@@ -190,9 +161,10 @@ describe('a start that cannot succeed', () => {
       const exit = await live.until('worker_exit');
       expect(exit).toMatchObject({ code: 1, signal: null, pid: expect.any(Number), ms: expect.any(Number) });
       expect(exit.stderr.join('\n')).toMatch(/fail|error/i);
-      const reply = await live.post('/chat', { prompt: 'x' });
-      expect(reply.status).toBe(503);
-      expect(((await reply.json()) as any).error.message).toMatch(/^No worker can be started: exit code 1: /);
+      expect(refusal(await post(live, '/chat', { prompt: 'x' }))).toMatchObject({
+        status: 503,
+        message: expect.stringMatching(/^No worker can be started: exit code 1: /),
+      });
     } finally {
       await live.stop();
     }

@@ -1,36 +1,24 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
-import { Agent, request, type IncomingMessage } from 'node:http';
+import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { execa } from 'execa';
-import { Exchange, get, json, type Reply } from '../support/exchange.js';
-import {
-  CLI,
-  compile,
-  ENDLESS,
-  LIVE_KEY,
-  LiveProcess,
-  LiveServer,
-  processSettings,
-} from '../support/live.js';
+import { exchange, get, json, refusal, type Reply } from '../support/exchange.js';
+import { CLI, compile, ENDLESS, LiveProcess, LiveServer, processSettings } from '../support/live.js';
 import { emptyFolder } from '../support/folder.js';
 import { descriptorsOf } from '../harness/processes.js';
+import { begun, KEY, send } from './requests.js';
 
 /** What LMServ does when a resource of its own runs out, on real llama.cpp. */
 
-const KEY = { 'X-API-Key': LIVE_KEY };
+const story = (max_tokens: number) => ({ prompt: 'Tell me a story', max_tokens });
 
-const chat = (url: string, max_tokens: number) =>
-  new Exchange(`${url}/chat`, { headers: KEY, body: { prompt: 'Tell me a story', max_tokens } });
+const chat = (server: { url: string }, tokens: number) => send(server, '/chat', story(tokens));
 
 /** A reply that is still going on. */
-async function openReply(url: string, tokens: number): Promise<Exchange> {
-  const reply = chat(url, tokens);
-  await reply.firstChunk();
-  return reply;
-}
+const openReply = (server: { url: string }, tokens: number) => begun(server, '/chat', story(tokens));
 
 const folder = emptyFolder();
 
@@ -49,14 +37,11 @@ describe('with all slots in use and a full queue', () => {
 
   /** One that is served and two that wait; what came of those that wait. */
   async function full() {
-    const running = await openReply(server.url, 60_000);
+    const running = await openReply(server, 60_000);
     const answered: number[] = [];
     const waiting = [0, 1].map((i) => {
-      const exchange = chat(server.url, 4);
-      exchange.reply.then(
-        () => answered.push(i),
-        () => undefined,
-      );
+      const exchange = chat(server, 4);
+      exchange.reply.then(() => answered.push(i)).catch(() => undefined);
       return exchange;
     });
     await server.untilReady(({ queue }) => queue.waiting === 2);
@@ -65,7 +50,7 @@ describe('with all slots in use and a full queue', () => {
 
   test('health replies while the requests still wait', async () => {
     const { running, waiting, answered } = await full();
-    expect((await chat(server.url, 4).reply).status).toBe(503);
+    expect((await chat(server, 4).reply).status).toBe(503);
     const health = await get(`${server.url}/health`, { Accept: 'application/json' });
     expect(health.status).toBe(200);
     expect(json(health)).toMatchObject({ status: 'ok', slots: { idle: 0 }, queue: { waiting: 2 } });
@@ -91,15 +76,8 @@ describe('with all slots in use and a full queue', () => {
 
 describe('without free descriptors', () => {
   /** POST /chat on a connection that is kept open. */
-  async function post(url: string, agent: Agent): Promise<{ status: number; body: string }> {
-    const headers = { ...KEY, 'Content-Type': 'application/json' };
-    const outgoing = request(`${url}/chat`, { method: 'POST', headers, agent });
-    outgoing.end(JSON.stringify({ prompt: 'x', max_tokens: 2 }));
-    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
-    let body = '';
-    for await (const part of response.setEncoding('utf8')) body += part;
-    return { status: response.statusCode!, body };
-  }
+  const post = (url: string, agent: Agent): Promise<Reply> =>
+    exchange(`${url}/chat`, { headers: KEY, body: { prompt: 'x', max_tokens: 2 }, agent });
 
   /** A connection that the server keeps for its keep-alive time; accepted when there is a descriptor for it. */
   function open(url: string): Socket {
@@ -144,12 +122,12 @@ describe('without free descriptors', () => {
   });
 
   test('open streams continue, a request gets 503 without harm to a worker, and the server recovers', async () => {
-    const reply = await openReply(server.url, 3_000);
+    const reply = await openReply(server, 3_000);
     expect((await post(server.url, agent)).status).toBe(200);
     await leave(5);
     const { refused, sockets } = await exhaust(server.url);
-    expect(refused.status).toBe(503);
-    expect(JSON.parse(refused.body).error).toMatchObject({
+    expect(refusal(refused)).toMatchObject({
+      status: 503,
       code: 'unavailable',
       message: 'The server has no file descriptor left',
     });
@@ -182,7 +160,7 @@ describe('without free descriptors', () => {
   /** A request may meet descriptors that are not free yet. */
   async function untilServed(): Promise<void> {
     let reply: Reply | undefined;
-    while (reply?.status !== 200) reply = await chat(server.url, 2).reply.catch(() => undefined);
+    while (reply?.status !== 200) reply = await chat(server, 2).reply.catch(() => undefined);
   }
 });
 
@@ -250,7 +228,7 @@ describe('when the log cannot be written', () => {
 
   test('because the disk is full, everything is served and the shutdown is orderly', async () => {
     server = await Unlogged.start(openSync('/dev/full', 'w'));
-    expect(await chat(server.url, 8).reply).toMatchObject({ status: 200, cut: false });
+    expect(await chat(server, 8).reply).toMatchObject({ status: 200, cut: false });
     expect(await server.stop()).toBe(0);
   });
 
@@ -258,7 +236,7 @@ describe('when the log cannot be written', () => {
     server = await Unlogged.start('pipe');
     server.process.stdout!.destroy();
     await once(server.process.stdout!, 'close');
-    expect(await chat(server.url, 8).reply).toMatchObject({ status: 200, cut: false });
+    expect(await chat(server, 8).reply).toMatchObject({ status: 200, cut: false });
     expect(await server.stop()).toBe(0);
   });
 
@@ -266,7 +244,7 @@ describe('when the log cannot be written', () => {
     server = await Unlogged.start('pipe');
     // More lines than fit into the pipe and the backlog.
     await askMany(server.url, 7_500);
-    expect(await chat(server.url, 50).reply).toMatchObject({
+    expect(await chat(server, 50).reply).toMatchObject({
       cut: false,
       trailers: { 'x-finish-reason': 'length' },
     });

@@ -1,4 +1,4 @@
-import { json, sseData, type Reply } from '../support/exchange.js';
+import { json, refusal, sseData, type Reply } from '../support/exchange.js';
 import { LiveServer } from '../support/live.js';
 import * as requests from './requests.js';
 import { CHAT, user } from './requests.js';
@@ -76,8 +76,7 @@ test('text that cannot be tokenised is 400 and the worker lives', async () => {
 
 test('a prompt over the context is 400 context_length_exceeded', async () => {
   const reply = await post('/chat', { prompt: 'word '.repeat(10_000) });
-  expect(reply.status).toBe(400);
-  expect(json(reply).error.code).toBe('context_length_exceeded');
+  expect(refusal(reply)).toMatchObject({ status: 400, code: 'context_length_exceeded' });
 });
 
 test.each([
@@ -90,8 +89,7 @@ test.each([
 ])('the model name %s is looked up unchanged and is 404', async (model) => {
   for (const path of ['/chat', CHAT]) {
     const reply = await post(path, { prompt: 'hi', ...user('hi'), model });
-    expect(reply.status).toBe(404);
-    expect(json(reply).error.code).toBe('model_not_found');
+    expect(refusal(reply)).toMatchObject({ status: 404, code: 'model_not_found' });
   }
 });
 

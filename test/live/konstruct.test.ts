@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { addKey } from '../../src/accounts/keys/manage.js';
 import { BadRemote } from '../support/bad-remote.js';
-import { chunkTexts, get, json, lines, type Reply } from '../support/exchange.js';
+import { chunkTexts, get, json, lines, outcome, refusal, type Reply } from '../support/exchange.js';
 import { newFolder } from '../support/folder.js';
 import { demoModel, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
 import { begun, CHAT, DISH, killWorkers, messages, post, user } from './requests.js';
@@ -116,8 +116,7 @@ describe('POST /complete', () => {
 
   test.each(['nobody', 'broken', 'refuses'])('model %s is 503 with the fixed message', async (model) => {
     const reply = await complete({ ...acme, model });
-    expect(reply.status).toBe(503);
-    expect(json(reply)).toEqual({ error: 'All providers unavailable' });
+    expect(outcome(reply)).toEqual({ status: 503, error: 'All providers unavailable' });
     expect(reply.headers['x-request-id']).toMatch(/./);
     expect(Number(reply.headers['retry-after'] ?? 1)).toBeGreaterThan(0);
   });
@@ -137,8 +136,7 @@ describe('POST /complete', () => {
     const body = { ...quality, tenant_id: 'frugal' };
     expect((await complete(body)).status).toBe(200);
     for (const reply of [await complete(body), await completeStream(body)]) {
-      expect(reply.status).toBe(429);
-      expect(json(reply).error.code).toBe('budget_exceeded');
+      expect(refusal(reply)).toMatchObject({ status: 429, code: 'budget_exceeded' });
       expect(Number(reply.headers['retry-after'])).toBeGreaterThan(0);
     }
   });
@@ -230,8 +228,7 @@ describe('usage', () => {
   test('a key lists the tenants it may charge and read, and only an admin reads all', async () => {
     expect((await complete({ ...brief, tenant_id: 'acme' }, as(keys.acme!))).status).toBe(200);
     const foreign = await complete({ ...brief, tenant_id: 'counted' }, as(keys.acme!));
-    expect(foreign.status).toBe(403);
-    expect(json(foreign).error).toMatchObject({ code: 'forbidden', param: 'tenant_id' });
+    expect(refusal(foreign)).toMatchObject({ status: 403, code: 'forbidden', param: 'tenant_id' });
     expect((await read('?tenant=counted', keys.acme)).status).toBe(403);
     expect(new Set(await tenantsOf(keys.acme!))).toEqual(new Set(['acme']));
     expect(await tenantsOf(keys.admin!)).toEqual(expect.arrayContaining(['acme', 'csv', 'frugal']));

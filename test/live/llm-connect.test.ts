@@ -2,13 +2,13 @@ import { withoutWorkers } from '../../src/backends/status.js';
 import type { CustomBackend } from '../../src/contract.js';
 import { RoutingPolicy } from '../../src/dialects/llm-connect/routing-policy.js';
 import { BadRemote } from '../support/bad-remote.js';
-import { exchange, get, json, type Reply } from '../support/exchange.js';
+import { exchange, get, json, outcome, type Reply } from '../support/exchange.js';
+import { DISH as prompt } from './requests.js';
 import { demoModel, killWorkersUntil, LiveServer, writeConfig } from '../support/live.js';
 
 /** LMServ as llm-connect's HTTP client uses it: no key, `Accept: *\/*`, POST /execute. On real llama.cpp. */
 
 const headers = { Accept: '*/*', 'User-Agent': 'python-requests/2.32.3' };
-const prompt = 'Name a famous Peruvian dish';
 const CANARY = 'sk-canary-llm-connect-0123456789';
 
 /** Another kind of backend, with a mistake in its program. */
@@ -37,9 +37,8 @@ beforeAll(async () => {
     ...{ baseUrl: remote.url(fault), model: 'x', apiKeyEnv: 'LMSERV_TEST_CANARY', retries: { attempts: 0 } },
     timeouts: { firstTokenSecs: 86_400 },
   });
-  const claude = {
-    ...{ baseUrl: upstream.url, model: 'anthropic/claude-sonnet-4', provider: 'openrouter', kind: 'llama' },
-  };
+  const model = 'anthropic/claude-sonnet-4';
+  const claude = { baseUrl: upstream.url, model, provider: 'openrouter', kind: 'llama' };
   live = await new LiveServer(
     (folder) => ({
       LMSERV_CONFIG: writeConfig(folder, {
@@ -121,10 +120,8 @@ describe('POST /execute', () => {
 describe('profiles', () => {
   test('the built-in profile goes to its provider', async () => {
     const before = upstream.logged('request').length;
-    const reply = await execute({
-      prompt,
-      config: { model_name: 'custodian-triage-balanced', temperature: 0 },
-    });
+    const config = { model_name: 'custodian-triage-balanced', temperature: 0 };
+    const reply = await execute({ prompt, config });
     expect(json(reply)).toMatchObject({
       content: expect.stringMatching(/ceviche/i),
       model: 'claude',
@@ -176,23 +173,16 @@ describe('errors', () => {
     expect((await exchange(`${live.url}/executes`, { headers, body: { prompt } })).status).toBe(404);
   });
 
-  test('provider_rate_limited with the provider’s own status', async () => {
-    const body = await failed(on('limits'), 429, 'provider_rate_limited', 'LLMRateLimitError');
-    expect(body.provider_status).toBe(429);
-  });
-
-  test('provider_api_error with the provider’s own status', async () => {
-    const body = await failed(on('fails'), 502, 'provider_api_error', 'LLMAPIError');
-    expect(body.provider_status).toBe(500);
+  test.each([
+    ['provider_rate_limited', 'limits', 429, 'LLMRateLimitError', 429],
+    ['provider_api_error', 'fails', 502, 'LLMAPIError', 500],
+  ])('%s with the provider’s own status', async (code, model, status, type, theirs) => {
+    expect((await failed(on(model), status, code, type)).provider_status).toBe(theirs);
   });
 
   test('provider_timeout at the request’s own limit', async () => {
-    const body = await failed(
-      on('hangs', { timeout_seconds: 0.3 }),
-      504,
-      'provider_timeout',
-      'LLMTimeoutError',
-    );
+    const slow = on('hangs', { timeout_seconds: 0.3 });
+    const body = await failed(slow, 504, 'provider_timeout', 'LLMTimeoutError');
     expect(body.message).toContain('0.3 s');
   });
 
@@ -208,8 +198,7 @@ describe('errors', () => {
   test('a worker that dies is llm_error', async () => {
     const config = { max_tokens: 3000, model_params: { ignore_eos: true } };
     const reply = await killWorkersUntil(live, execute({ prompt, config }));
-    expect(reply.status).toBe(500);
-    expect(json(reply)).toMatchObject({ error: 'llm_error', type: 'LLMError' });
+    expect(outcome(reply)).toMatchObject({ status: 500, error: 'llm_error', type: 'LLMError' });
     await live.untilReady(({ workers }) => workers.idle === 1);
   });
 

@@ -29,6 +29,15 @@ afterAll(() => live.stop());
 const model = 'lmserv-demo';
 const dish = [{ role: 'user', content: 'Name a famous Peruvian dish' }] as const;
 const weather = [{ role: 'user', content: 'What is the weather in Lima?' }] as const;
+const time = [{ role: 'user', content: 'What time is it in Lima?' }] as const;
+
+type Fields = Partial<OpenAI.ChatCompletionCreateParamsNonStreaming>;
+
+/** A question whose answer the model knows, in one piece. */
+const create = (fields: Fields = {}) =>
+  client.chat.completions.create({ model, messages: [...dish], temperature: 0, ...fields });
+
+const textOf = ({ choices }: OpenAI.ChatCompletion) => choices[0]!.message.content!;
 
 const tool = (name: string, parameter: string) =>
   ({
@@ -53,8 +62,8 @@ test('lists models and shows one', async () => {
 });
 
 test('a chat without streaming replies correctly at temperature 0', async () => {
-  const reply = await client.chat.completions.create({ model, messages: [...dish], temperature: 0 });
-  expect(reply.choices[0]!.message.content).toMatch(/ceviche/i);
+  const reply = await create();
+  expect(textOf(reply)).toMatch(/ceviche/i);
   expect(reply.choices[0]!.finish_reason).toBe('stop');
   expect(reply.model).toBe(model);
   expect(reply.usage!.completion_tokens).toBeGreaterThan(3);
@@ -62,7 +71,7 @@ test('a chat without streaming replies correctly at temperature 0', async () => 
 });
 
 test('streams token by token, the same text, with usage', async () => {
-  const whole = await client.chat.completions.create({ model, messages: [...dish], temperature: 0 });
+  const whole = await create();
   const stream = await client.chat.completions.create({
     ...{ model, messages: [...dish], temperature: 0, stream: true },
     stream_options: { include_usage: true },
@@ -74,7 +83,7 @@ test('streams token by token, the same text, with usage', async () => {
     if (text) pieces.push(text);
     usage = chunk.usage;
   }
-  expect(pieces.join('')).toBe(whole.choices[0]!.message.content);
+  expect(pieces.join('')).toBe(textOf(whole));
   // One chunk a token; the last token is the one that ends the turn.
   expect(pieces.length).toBe(usage!.completion_tokens - 1);
 });
@@ -88,15 +97,14 @@ test("the SDK's own stream helper puts the message together", async () => {
     snapshot = soFar;
   });
   const final = await runner.finalChatCompletion();
-  expect(final.choices[0]!.message.content).toMatch(/ceviche/i);
-  expect([pieces.join(''), snapshot]).toEqual(Array(2).fill(final.choices[0]!.message.content));
+  expect(textOf(final)).toMatch(/ceviche/i);
+  expect([pieces.join(''), snapshot]).toEqual(Array(2).fill(textOf(final)));
 });
 
 test('a reply and an error have the request id of the log', async () => {
-  const reply = await client.chat.completions.create({ model, messages: [...dish], max_tokens: 1 });
+  const reply = await create({ max_tokens: 1 });
   expect(live.logged('request').map(({ requestId }) => requestId)).toContain(reply._request_id);
-  const refused = client.chat.completions.create({ model: 'nope', messages: [...dish] });
-  await expect(refused).rejects.toMatchObject({ requestID: expect.stringMatching(/./) });
+  await expect(create({ model: 'nope' })).rejects.toMatchObject({ requestID: expect.stringMatching(/./) });
 });
 
 describe('tools', () => {
@@ -142,45 +150,38 @@ describe('tools', () => {
     expect(reply.choices[0]!.message.tool_calls![0]!.function.parsed_arguments).toEqual({ city: 'Lima' });
   });
 
-  test.each([
-    ['required', 'required' as const],
-    ['by name', { type: 'function' as const, function: { name: 'get_weather' } }],
-  ])('tool_choice %s, not streamed', async (_name, tool_choice) => {
-    const reply = await client.chat.completions.create({
-      ...{ model, messages: [...weather], tools, tool_choice, temperature: 0 },
-    });
-    const [call] = reply.choices[0]!.message.tool_calls!;
-    expect(reply.choices[0]!.finish_reason).toBe('tool_calls');
-    expect(call).toMatchObject({ type: 'function', function: { name: 'get_weather' } });
-    expect(call!.id).not.toBe('');
-    expect(JSON.parse((call as { function: { arguments: string } }).function.arguments)).toEqual({
-      city: 'Lima',
-    });
-  });
+  const named = (name: string) => ({ type: 'function' as const, function: { name } });
 
   test.each([
-    ['required', 'required' as const, 'get_weather'],
-    ['by name', { type: 'function' as const, function: { name: 'get_time' } }, 'get_time'],
-  ])('tool_choice %s, streamed', async (_name, tool_choice, expected) => {
-    const content = expected === 'get_time' ? 'What time is it in Lima?' : 'What is the weather in Lima?';
-    const runner = client.chat.completions.stream({
-      ...{ model, messages: [{ role: 'user', content }], tools, tool_choice, temperature: 0 },
+    ['required, not streamed', false, 'required' as const, weather, 'get_weather'],
+    ['by name, not streamed', false, named('get_weather'), weather, 'get_weather'],
+    ['required, streamed', true, 'required' as const, weather, 'get_weather'],
+    ['by name, streamed', true, named('get_time'), time, 'get_time'],
+  ])('tool_choice %s', async (_name, streamed, tool_choice, messages, expected) => {
+    const request = { model, messages: [...messages], tools, tool_choice, temperature: 0 };
+    const reply = streamed
+      ? await client.chat.completions.stream(request).finalChatCompletion()
+      : await create(request);
+    const [call] = reply.choices[0]!.message.tool_calls!;
+    expect(reply.choices[0]!.finish_reason).toBe('tool_calls');
+    expect(call).toMatchObject({
+      id: expect.stringMatching(/./),
+      type: 'function',
+      function: { name: expected },
     });
-    const final = await runner.finalChatCompletion();
-    const [call] = final.choices[0]!.message.tool_calls!;
-    expect(final.choices[0]!.finish_reason).toBe('tool_calls');
-    expect(call).toMatchObject({ function: { name: expected } });
-    expect(JSON.parse((call as { function: { arguments: string } }).function.arguments)).toEqual({
-      city: 'Lima',
-    });
+    const { arguments: text } = (call as OpenAI.ChatCompletionMessageFunctionToolCall).function;
+    expect(JSON.parse(text)).toEqual({ city: 'Lima' });
   });
 
   test('an ordinary question gets an ordinary reply although a tool is available', async () => {
-    const reply = await client.chat.completions.create({ model, messages: [...dish], tools, temperature: 0 });
-    expect(reply.choices[0]!.message.content).toMatch(/ceviche/i);
+    const reply = await create({ tools });
+    expect(textOf(reply)).toMatch(/ceviche/i);
     expect(reply.choices[0]!.message.tool_calls).toBeUndefined();
   });
 });
+
+const person = { name: expect.any(String), age: expect.any(Number) };
+const askPerson = { role: 'user' as const, content: 'Give me a JSON object with name and age' };
 
 test.each([false, true])('a JSON schema is kept to, streamed: %s', async (stream) => {
   const schema = {
@@ -191,34 +192,32 @@ test.each([false, true])('a JSON schema is kept to, streamed: %s', async (stream
   };
   const request = {
     model,
-    messages: [{ role: 'user' as const, content: 'Give me a JSON object with name and age' }],
+    messages: [askPerson],
     temperature: 0,
     response_format: { type: 'json_schema' as const, json_schema: { name: 'person', strict: true, schema } },
   };
   const reply = stream
     ? await client.chat.completions.stream(request).finalChatCompletion()
     : await client.chat.completions.create(request);
-  const value = JSON.parse(reply.choices[0]!.message.content!) as object;
-  expect(Object.keys(value).sort()).toEqual(['age', 'name']);
-  expect(value).toEqual({ name: expect.any(String), age: expect.any(Number) });
+  expect(JSON.parse(textOf(reply))).toEqual(person);
 });
 
 describe('zodResponseFormat', () => {
   const request = {
     model,
-    messages: [{ role: 'user' as const, content: 'Give me a JSON object with name and age' }],
+    messages: [askPerson],
     temperature: 0,
     response_format: zodResponseFormat(z.object({ name: z.string(), age: z.int() }), 'person'),
   };
 
   test('parse returns the object', async () => {
     const reply = await client.chat.completions.parse(request);
-    expect(reply.choices[0]!.message.parsed).toEqual({ name: expect.any(String), age: expect.any(Number) });
+    expect(reply.choices[0]!.message.parsed).toEqual(person);
   });
 
   test('the stream helper returns the object', async () => {
     const final = await client.chat.completions.stream(request).finalChatCompletion();
-    expect(final.choices[0]!.message.parsed).toEqual({ name: expect.any(String), age: expect.any(Number) });
+    expect(final.choices[0]!.message.parsed).toEqual(person);
   });
 
   test('an object that is cut is LengthFinishReasonError', async () => {
@@ -228,15 +227,14 @@ describe('zodResponseFormat', () => {
 });
 
 test('each token has log probabilities', async () => {
-  const reply = await client.chat.completions.create({
-    ...{ model, messages: [...dish], temperature: 0, logprobs: true, top_logprobs: 2, max_tokens: 4 },
-  });
+  const wanted = { logprobs: true, top_logprobs: 2, max_tokens: 4 };
+  const reply = await create(wanted);
   const content = reply.choices[0]!.logprobs!.content!;
   expect(content).toHaveLength(4);
   expect(content[0]!.top_logprobs).toHaveLength(2);
-  expect(content.map((entry) => entry.token).join('')).toBe(reply.choices[0]!.message.content);
+  expect(content.map((entry) => entry.token).join('')).toBe(textOf(reply));
   const streamed = await client.chat.completions
-    .stream({ model, messages: [...dish], temperature: 0, logprobs: true, top_logprobs: 2, max_tokens: 4 })
+    .stream({ model, messages: [...dish], temperature: 0, ...wanted })
     .finalChatCompletion();
   expect(streamed.choices[0]!.logprobs!.content!.map((entry) => entry.token)).toEqual(
     content.map((entry) => entry.token),
@@ -244,66 +242,38 @@ test('each token has log probabilities', async () => {
 });
 
 test('stop, seed and max_tokens take effect', async () => {
-  const stopped = await client.chat.completions.create({
-    model,
-    messages: [...dish],
-    temperature: 0,
-    stop: ['famous'],
-  });
-  expect(stopped.choices[0]!.message.content).not.toContain('famous');
+  const stopped = await create({ stop: ['famous'] });
+  expect(textOf(stopped)).not.toContain('famous');
   expect(stopped.choices[0]!.finish_reason).toBe('stop');
-  const short = await client.chat.completions.create({
-    model,
-    messages: [...dish],
-    temperature: 0,
-    max_tokens: 2,
-  });
+  const short = await create({ max_tokens: 2 });
   expect(short.choices[0]!.finish_reason).toBe('length');
   expect(short.usage!.completion_tokens).toBe(2);
-  const seeded = () =>
-    client.chat.completions
-      .create({
-        model,
-        messages: [{ role: 'user', content: 'Tell me a story' }],
-        temperature: 2,
-        seed: 7,
-        max_tokens: 30,
-      })
-      .then((reply) => reply.choices[0]!.message.content);
+  const story = [{ role: 'user', content: 'Tell me a story' }] as const;
+  const seeded = () => create({ messages: [...story], temperature: 2, seed: 7, max_tokens: 30 }).then(textOf);
   expect(await seeded()).toBe(await seeded());
 });
 
 test('n choices are served even with fewer slots', async () => {
-  const reply = await client.chat.completions.create({ model, messages: [...dish], temperature: 0, n: 3 });
+  const reply = await create({ n: 3 });
   expect(reply.choices.map((choice) => choice.index)).toEqual([0, 1, 2]);
   for (const choice of reply.choices) expect(choice.message.content).toMatch(/ceviche/i);
 });
 
 test('completions continue a raw prompt', async () => {
-  const reply = await client.completions.create({
-    model,
-    prompt: 'Once upon a time',
-    max_tokens: 12,
-    temperature: 0,
-  });
+  const request = { model, prompt: 'Once upon a time', max_tokens: 12, temperature: 0 };
+  const reply = await client.completions.create(request);
   expect(reply.choices[0]!.text.length).toBeGreaterThan(10);
-  const stream = await client.completions.create({
-    ...{ model, prompt: 'Once upon a time', max_tokens: 12, temperature: 0, stream: true },
-  });
+  const stream = await client.completions.create({ ...request, stream: true });
   let text = '';
   for await (const chunk of stream) text += chunk.choices[0]?.text ?? '';
   expect(text).toBe(reply.choices[0]!.text);
 });
 
+// A reply that does not end by itself; the SDK hands llama.cpp's fields on.
+const endless = { model, messages: [...dish], ignore_eos: true, max_tokens: 3_000 };
+
 test('an abort cancels the generation and frees its slot', async () => {
-  // One that does not end by itself; the SDK hands llama.cpp's fields on.
-  const endless = { ignore_eos: true, max_tokens: 3_500 };
-  const stream = await client.chat.completions.create({
-    model,
-    messages: [...dish],
-    stream: true,
-    ...endless,
-  });
+  const stream = await client.chat.completions.create({ ...endless, stream: true });
   const done = live.next('request');
   const read = (async () => {
     for await (const _chunk of stream) stream.controller.abort();
@@ -312,20 +282,14 @@ test('an abort cancels the generation and frees its slot', async () => {
   expect(await done).toMatchObject({ outcome: 'cancelled' });
   // Free again: two requests run at once, which needs both slots.
   await live.untilIdle();
-  const both = await Promise.all(
-    [dish, weather].map((m) => client.chat.completions.create({ model, messages: [...m] })),
-  );
+  const both = await Promise.all([dish, weather].map((asked) => create({ messages: [...asked] })));
   expect(both).toHaveLength(2);
 });
 
 test('an abort of a reply that is not streamed cancels the generation', async () => {
-  const endless = { ignore_eos: true, max_tokens: 3_500 };
   const controller = new AbortController();
   const done = live.next('request');
-  const reply = client.chat.completions.create(
-    { model, messages: [...dish], ...endless },
-    { signal: controller.signal },
-  );
+  const reply = client.chat.completions.create(endless, { signal: controller.signal });
   reply.catch(() => undefined);
   await live.untilReady(({ slots }) => slots.idle < slots.total);
   controller.abort();
@@ -339,10 +303,7 @@ describe('a server that breaks or refuses', () => {
 
   const client = (maxRetries: number) =>
     new OpenAI({ baseURL: `${server.url}/v1`, apiKey: LIVE_KEY, maxRetries });
-  const request = {
-    ...{ model, messages: [...dish], ignore_eos: true, max_tokens: 3_000 },
-    stream: true as const,
-  };
+  const request = { ...endless, stream: true as const };
 
   beforeAll(async () => {
     server = await new LiveServer({ REPLY_RESUME: 'off', QUEUE_TIMEOUT_SECS: '0.1' }).start();
@@ -360,7 +321,7 @@ describe('a server that breaks or refuses', () => {
     const reply = client(5).chat.completions.create(asked);
     await again;
     running.controller.abort();
-    expect((await reply).choices[0]!.message.content).toMatch(/ceviche/i);
+    expect(textOf(await reply)).toMatch(/ceviche/i);
   });
 
   test('a stream whose worker is killed is APIError, not an end', async () => {
@@ -386,7 +347,7 @@ describe("errors are the SDK's own classes", () => {
   });
 
   test('a bad body', async () => {
-    const request = client.chat.completions.create({ model, messages: [...dish], temperature: 9 });
+    const request = create({ temperature: 9 });
     await expect(request).rejects.toBeInstanceOf(BadRequestError);
     await expect(request).rejects.toMatchObject({ status: 400, param: 'temperature', code: 'invalid_value' });
   });
@@ -394,7 +355,7 @@ describe("errors are the SDK's own classes", () => {
   test('an image for a model without images', async () => {
     const url = 'data:image/png;base64,iVBORw0KGgo=';
     const content = [{ type: 'image_url' as const, image_url: { url } }];
-    const request = client.chat.completions.create({ model, messages: [{ role: 'user', content }] });
+    const request = create({ messages: [{ role: 'user', content }] });
     await expect(request).rejects.toBeInstanceOf(BadRequestError);
     await expect(request).rejects.toMatchObject({ message: expect.stringMatching(/image/i) });
   });
@@ -409,16 +370,13 @@ describe("errors are the SDK's own classes", () => {
   });
 
   test('an unknown model', async () => {
-    const request = client.chat.completions.create({ model: '../gpt-4', messages: [...dish] });
+    const request = create({ model: '../gpt-4' });
     await expect(request).rejects.toBeInstanceOf(NotFoundError);
     await expect(request).rejects.toMatchObject({ code: 'model_not_found' });
   });
 
   test('a prompt longer than the context', async () => {
-    const request = client.chat.completions.create({
-      model,
-      messages: [{ role: 'user', content: 'word '.repeat(20_000) }],
-    });
+    const request = create({ messages: [{ role: 'user', content: 'word '.repeat(20_000) }] });
     await expect(request).rejects.toMatchObject({ status: 400, code: 'context_length_exceeded' });
   });
 

@@ -1,5 +1,7 @@
 import { readMemory } from '../../src/observe/process-memory.js';
+import { json } from '../support/exchange.js';
 import { LiveServer } from '../support/live.js';
+import { CHAT, post } from './requests.js';
 
 /** Beginnings of conversations that workers hold, on real llama.cpp. */
 
@@ -18,8 +20,7 @@ const opening = (name: string): Message => ({
 /** One turn: the reply is added to the conversation; the tokens of its prompt, and how many were cached. */
 async function turn(messages: Message[], said?: string): Promise<{ prompt: number; cached: number }> {
   if (said !== undefined) messages.push({ role: 'user', content: said });
-  const response = await live.post('/v1/chat/completions', { messages, temperature: 0, max_tokens: 8 });
-  const { choices, usage } = (await response.json()) as any;
+  const { choices, usage } = json(await post(live, CHAT, { messages, temperature: 0, max_tokens: 8 }));
   messages.push({ role: 'assistant', content: choices[0].message.content });
   return { prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details.cached_tokens };
 }

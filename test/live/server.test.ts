@@ -4,11 +4,11 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { dirname, join } from 'node:path';
 import { ROOT } from '../../src/config/root.js';
-import { get, json } from '../support/exchange.js';
+import { begin, get, json } from '../support/exchange.js';
 import { newFolder } from '../support/folder.js';
 import { DEMO_MODEL, ENDLESS, LIVE_KEY, LiveServer, llamaServer } from '../support/live.js';
 import { isAlive } from '../support/pool.js';
-import { begun, CHAT, DISH, killWorkers, post, user } from './requests.js';
+import { begun, CHAT, DISH, KEY, killWorkers, post, user } from './requests.js';
 
 /** LMServ as a whole on real llama.cpp: its own routes, its workers' lives, its end. */
 
@@ -40,10 +40,10 @@ const chat = (server: LiveServer, body: object = dish) => post(server, '/chat', 
 
 /** POST /chat; kills the workers once that many characters have come. Returns the whole text. */
 async function killAfter(server: LiveServer, body: object, characters: number): Promise<string> {
-  const reply = await server.post('/chat', body);
+  const reply = await begin(`${server.url}/chat`, { headers: KEY, body });
   let text = '';
   let killed = false;
-  for await (const chunk of reply.body!.pipeThrough(new TextDecoderStream())) {
+  for await (const chunk of reply) {
     text += chunk;
     if (!killed && text.length >= characters) killWorkers(server);
     killed ||= text.length >= characters;
@@ -101,10 +101,10 @@ test('four requests on one worker with one slot are served in order', async () =
 test('four requests run together with LLM_SLOTS=4', async () => {
   const server = await serve({ LLM_SLOTS: '4' });
   const story = { prompt: 'Tell me a story about a lighthouse', temperature: 0 };
-  const replies = await Promise.all([0, 1, 2, 3].map(() => server.post('/chat', story)));
+  const replies = await Promise.all([0, 1, 2, 3].map(() => begun(server, '/chat', story)));
   // All four have begun, none has been read to its end.
   expect(json(await get(`${server.url}/ready`)).queue.waiting).toBe(0);
-  const texts = await Promise.all(replies.map((reply) => reply.text()));
+  const texts = await Promise.all(replies.map(({ reply }) => reply.then(({ text }) => text)));
   const served = server.logged('request').filter(({ route }) => route === '/chat');
   expect(served.map(({ queuePosition }) => queuePosition)).toEqual(Array(4).fill(undefined));
   for (const text of texts) expect(text).toContain('lighthouse');

@@ -2,49 +2,34 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { addKey } from '../../src/accounts/keys/manage.js';
-import { chunkTexts, Exchange, get, json, lines, type Reply } from '../support/exchange.js';
+import { chunkTexts, Exchange, get, json, lines, sseData, type Reply } from '../support/exchange.js';
 import { newFolder } from '../support/folder.js';
 import { demoModel, ENDLESS, killWorkersUntil, LIVE_KEY, LiveProcess, writeConfig } from '../support/live.js';
+import { CHAT, DISH as dish, messages } from './requests.js';
 
 /** What a thousand clients counted is what GET /usage says, and it is still there after kill -9. On real llama.cpp. */
 
 const TOTAL = 1_000;
 const PRICE = { prompt: 0.5, completion: 2 };
 
-interface Counts {
-  requests: number;
-  prompt_tokens: number;
-  completion_tokens: number;
-  cancelled: number;
-  broken: number;
-  refused: number;
-}
-
-const none = (): Counts => ({
-  ...{ requests: 0, prompt_tokens: 0, completion_tokens: 0, cancelled: 0, broken: 0, refused: 0 },
-});
+const NONE = { requests: 0, prompt_tokens: 0, completion_tokens: 0, cancelled: 0, broken: 0, refused: 0 };
+type Counts = typeof NONE;
 
 /** What the clients counted, by tenant. */
 const ledger: Record<string, Counts> = {};
 
 function note(tenant: string, counts: Partial<Counts>): void {
-  const sum = (ledger[tenant] ??= none());
+  const sum = (ledger[tenant] ??= { ...NONE });
   sum.requests += 1;
   for (const [field, count] of Object.entries(counts)) sum[field as keyof Counts] += count;
 }
 
-const dish = 'Name a famous Peruvian dish';
-const messages = [{ role: 'user', content: dish }];
 const system = { role: 'system', content: 'You are a helpful assistant.' };
 const raw = 'Once upon a time';
 /** On a model that does not end by itself. */
 const endless = { model: 'endless', temperature: 0, max_tokens: 3_000 };
 
-const sse = (reply: Reply): any[] =>
-  reply.text
-    .split('\n\n')
-    .filter((block) => block.startsWith('data: {'))
-    .map((block) => JSON.parse(block.slice(6)));
+const sse = ({ text }: Pick<Reply, 'text'>): any[] => sseData(text).filter((event) => event !== '[DONE]');
 
 /** The tokens of a streamed reply: one a chunk, and one that ended the turn where it was not cut short. */
 const tokens = (chunks: number, reason: string): number => chunks + (reason === 'stop' ? 1 : 0);
@@ -63,7 +48,7 @@ interface Kind {
   readonly tenant?: string;
 }
 
-const deltas = (reply: Reply): number =>
+const deltas = (reply: Pick<Reply, 'text'>): number =>
   sse(reply).filter(({ choices }) => choices?.[0]?.delta?.content || choices?.[0]?.text).length;
 const sseReason = (reply: Reply): string =>
   sse(reply).findLast(({ choices }) => choices[0]?.finish_reason).choices[0].finish_reason;
@@ -87,34 +72,26 @@ const KINDS: Kind[] = [
     body: { task: 'chat_completion', input: { prompt: dish }, max_tokens: 3 },
   },
   {
-    path: '/complete',
+    ...{ path: '/complete', prompt: 'user', count: usageOf, tenant: 'acme' },
     body: { model: 'quality', messages, ...brief },
-    prompt: 'user',
-    count: usageOf,
-    tenant: 'acme',
   },
   {
-    ...{
-      path: '/complete/stream',
-      body: { model: 'fast', messages, temperature: 0 },
-      prompt: 'user',
-      tenant: 'zeta',
-    },
+    ...{ path: '/complete/stream', prompt: 'user', tenant: 'zeta' },
+    body: { model: 'fast', messages, temperature: 0 },
     count: (reply) => tokens(chunkTexts(reply).length, lines(reply).at(-1).finish_reason ?? 'stop'),
   },
   {
     ...{ path: '/execute', prompt: 'user', count: usageOf },
     body: { prompt: dish, config: { max_tokens: 4, temperature: 0 } },
   },
-  { path: '/v1/chat/completions', body: { messages, ...brief }, prompt: 'user', count: usageOf },
-  { path: '/v1/chat/completions', body: { messages, ...brief, n: 2 }, prompt: 'user', count: usageOf },
+  { path: CHAT, body: { messages, ...brief }, prompt: 'user', count: usageOf },
+  { path: CHAT, body: { messages, ...brief, n: 2 }, prompt: 'user', count: usageOf },
   {
-    ...{ path: '/v1/chat/completions', prompt: 'user' },
-    body: { messages, temperature: 0, stream: true },
+    ...{ path: CHAT, prompt: 'user', body: { messages, temperature: 0, stream: true } },
     count: (reply) => tokens(deltas(reply), sseReason(reply)),
   },
   {
-    ...{ path: '/v1/chat/completions', prompt: 'user' },
+    ...{ path: CHAT, prompt: 'user' },
     body: { messages, ...brief, stream: true, stream_options: { include_usage: true } },
     count: (reply) => sse(reply).at(-1).usage.completion_tokens,
   },
@@ -131,13 +108,8 @@ const BRIEF = KINDS.filter(({ body }) => JSON.stringify(body).includes('max_toke
 /** Streams that are stopped in the middle; a chunk is a token. */
 const STREAMS: Pick<Kind, 'path' | 'body' | 'prompt' | 'tenant'>[] = [
   { path: '/chat', body: { prompt: dish, ...endless }, prompt: 'chat' },
-  {
-    path: '/complete/stream',
-    body: { messages, ...endless },
-    prompt: 'user',
-    tenant: 'acme',
-  },
-  { path: '/v1/chat/completions', body: { messages, ...endless, stream: true }, prompt: 'user' },
+  { path: '/complete/stream', body: { messages, ...endless }, prompt: 'user', tenant: 'acme' },
+  { path: CHAT, body: { messages, ...endless, stream: true }, prompt: 'user' },
   { path: '/v1/completions', body: { prompt: raw, ...endless, stream: true }, prompt: 'raw' },
 ];
 
@@ -163,7 +135,7 @@ async function counted(): Promise<Record<string, Counts>> {
     expect(['demo', 'endless']).toContain(model);
     const { prompt_tokens, completion_tokens } = counts;
     expect(cost).toBeCloseTo((prompt_tokens * PRICE.prompt + completion_tokens * PRICE.completion) / 1000, 9);
-    const sum = (sums[tenant] ??= none());
+    const sum = (sums[tenant] ??= { ...NONE });
     for (const [field, count] of Object.entries(counts)) sum[field as keyof Counts] += count as number;
   }
   return sums;
@@ -178,7 +150,7 @@ const untilLogged = (count: number): Promise<unknown> =>
 const delivered = ({ path }: { path: string }, text: string, chunks: number): number => {
   if (path === '/chat') return chunks;
   if (path === '/complete/stream') return text.split('\n').filter((line) => line.includes('"chunk"')).length;
-  return deltas({ text } as Reply);
+  return deltas({ text });
 };
 
 /** Starts the server and waits for the worker of each model. */
@@ -247,7 +219,7 @@ function noteStreams(name: string, outcome: 'cancelled' | 'broken', running: rea
 
 async function learnPrompts(): Promise<void> {
   const chat = (content: string, ...before: object[]) => ({
-    path: '/v1/chat/completions',
+    path: CHAT,
     body: { messages: [...before, { role: 'user', content }], ...brief },
   });
   const asked: Record<Prompt, Pick<Kind, 'path' | 'body'>> = {
@@ -310,7 +282,7 @@ async function plain(name: string, kind: Kind): Promise<void> {
 
 /** Replies in one piece that never came: nothing of them was delivered. How far their prompts got, no client can see. */
 async function undelivered(name: string): Promise<void> {
-  const request = { path: '/v1/chat/completions', body: { messages, ...endless } };
+  const request = { path: CHAT, body: { messages, ...endless } };
   const failed = await killWorkersUntil(server, started(keys[name]!, request).reply);
   expect(failed.status).toBe(500);
   note(name, { refused: 1 });

@@ -1,5 +1,11 @@
 import { once } from 'node:events';
-import { request, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import {
+  request,
+  type Agent,
+  type ClientRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from 'node:http';
 
 /** One HTTP exchange as the wire has it: chunks as they came, trailers, and whether the reply was cut. */
 export interface Reply {
@@ -18,6 +24,8 @@ export interface Ask {
   readonly headers?: Record<string, string>;
   /** An object is sent as JSON, a text or bytes as they are. */
   readonly body?: object | string | Buffer | undefined;
+  /** Keeps connections; by default each request has its own. */
+  readonly agent?: Agent;
 }
 
 /** Sends a request and resolves with the beginning of its reply, of which nothing is read yet. */
@@ -26,10 +34,10 @@ export async function begin(url: string, ask: Ask = {}): Promise<IncomingMessage
   return response.setEncoding('utf8');
 }
 
-function send(url: string, { method = 'POST', headers = {}, body }: Ask): ClientRequest {
+function send(url: string, { method = 'POST', headers = {}, body, agent }: Ask): ClientRequest {
   const bytes = typeof body === 'object' && !Buffer.isBuffer(body) ? JSON.stringify(body) : body;
   const type = bytes === undefined ? {} : { 'Content-Type': 'application/json' };
-  return request(url, { method, agent: false, headers: { ...type, ...headers } }).end(bytes);
+  return request(url, { method, agent: agent ?? false, headers: { ...type, ...headers } }).end(bytes);
 }
 
 /** A request under way. */
@@ -98,6 +106,12 @@ export const get = (url: string, headers: Record<string, string> = {}): Promise<
   exchange(url, { method: 'GET', headers });
 
 export const json = (reply: Reply): any => JSON.parse(reply.text);
+
+/** The status of a reply in JSON, beside its fields. */
+export const outcome = (reply: Reply): any => ({ status: reply.status, ...json(reply) });
+
+/** The status of a reply that is OpenAI's error, beside the error's fields. */
+export const refusal = (reply: Reply): any => ({ status: reply.status, ...json(reply).error });
 
 /** The lines of an NDJSON reply; every one of them is whole. */
 export const lines = (reply: Pick<Reply, 'text'>): any[] =>

@@ -91,15 +91,6 @@ export class LiveServer extends LoggedServer {
   workerPids(): number[] {
     return this.server.workerPids();
   }
-
-  post(path: string, body: object, init: RequestInit = {}): Promise<Response> {
-    return fetch(this.url + path, {
-      method: 'POST',
-      headers: { 'X-API-Key': KEY, 'Content-Type': 'application/json' },
-      body: JSON.stringify(body),
-      ...init,
-    });
-  }
 }
 
 /** Kills each worker that takes up work until the reply is there: one that dies before its first token is replaced. */

@@ -1,5 +1,6 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { isObject } from '../../wire/json-shape.js';
 
 /** The path and body to post to a llama.cpp child. */
 export interface ChildRequest {
@@ -50,7 +51,7 @@ function withoutDroppedForm(body: JsonObject): JsonObject {
 /** llama.cpp treats an object in tool_choice as `auto`, so this sends `required` with only that tool. */
 function namedTool(body: JsonObject): JsonObject {
   const choice = body.tool_choice;
-  if (choice === null || typeof choice !== 'object' || Array.isArray(choice)) return {};
+  if (!isObject(choice)) return {};
   const name = (choice.function as JsonObject).name;
   const tools = (body.tools as Json[]).filter(
     (tool) => ((tool as JsonObject).function as JsonObject).name === name,

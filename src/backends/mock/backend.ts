@@ -10,6 +10,7 @@ import type {
 } from '../../contract.js';
 import { minimalJson } from './minimal-json.js';
 import { withoutWorkers } from '../status.js';
+import { isObject } from '../../wire/json-shape.js';
 
 const ANSWER = 'This is the mock backend of LMServ: no model was asked.';
 
@@ -79,7 +80,7 @@ function requiredTool({ tools, tool_choice: choice }: JsonObject): JsonObject | 
 }
 
 function schemaOf({ response_format: format }: JsonObject): Json | undefined {
-  if (typeof format !== 'object' || format === null || Array.isArray(format)) return undefined;
+  if (!isObject(format)) return undefined;
   if (format.type === 'json_object') return format.schema ?? {};
   return (format.json_schema as JsonObject | undefined)?.schema;
 }

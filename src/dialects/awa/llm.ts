@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { compact } from '../../compact.js';
 import { openAiError } from '../../errors.js';
+import { isObject } from '../../wire/json-shape.js';
 import type { Call, Dialect } from '../shared/dialect.js';
 import { maxTokens, modelName, temperature, text } from '../shared/fields.js';
 import { parseTask } from './task.js';
@@ -15,17 +16,13 @@ const schema = z.object({
 
 /** `POST /llm` has two forms: a task, if the body has a `task`, or a prompt. */
 export const llm: Dialect = {
-  parse: (body) => (isTask(body) ? parseTask(body) : parsePrompt(body)),
+  parse: (body) => (isObject(body) && 'task' in body ? parseTask(body) : parsePrompt(body)),
   errorBody: (error) => ({
     body: {
       error: { ...openAiError(error), ...(error.stderr === undefined ? {} : { stderr: error.stderr }) },
     },
   }),
 };
-
-function isTask(body: unknown): boolean {
-  return typeof body === 'object' && body !== null && 'task' in body;
-}
 
 /** The prompt form: sends the prompt without a chat template and replies with one JSON body. */
 function parsePrompt(body: unknown): Call {

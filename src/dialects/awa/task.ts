@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { GenerateRequest, JsonObject } from '../../contract.js';
 import { compact } from '../../compact.js';
 import { LMServError } from '../../errors.js';
+import { isObject } from '../../wire/json-shape.js';
 import type { Choice } from '../shared/collect.js';
 import type { Call } from '../shared/dialect.js';
 import { jsonObject, maxTokens, modelName, temperature, text } from '../shared/fields.js';
@@ -95,7 +96,7 @@ function responseFormat(task: Task): JsonObject | undefined {
 function parseResult(task: Task, choice: Choice, check: Check | undefined): unknown {
   if (task.task === 'chat_completion' && !check) return choice.text;
   const result = jsonReply(choice);
-  const problem = check ? check(result) : objectProblem(result);
+  const problem = (check ?? anyObject)(result);
   if (problem === undefined) return result;
   throw new LMServError(
     'invalid_response',
@@ -103,8 +104,4 @@ function parseResult(task: Task, choice: Choice, check: Check | undefined): unkn
   );
 }
 
-function objectProblem(value: unknown): string | undefined {
-  return value !== null && typeof value === 'object' && !Array.isArray(value)
-    ? undefined
-    : 'it must be an object';
-}
+const anyObject: Check = (value) => (isObject(value) ? undefined : 'it must be an object');

@@ -11,6 +11,7 @@ import {
   answering,
   asking,
   backend,
+  begun,
   chat,
   context,
   diesAfter,
@@ -98,8 +99,7 @@ describe('a whole reply', () => {
     ['only signs of life', ': ping\n\n'.repeat(3) + sse({ choices: [] }, role)],
   ])('is whole a second after the finish when the server says %s', async (_, more) => {
     const { running, clock } = await asking(hangsAfter(sse(token('a'), finish()) + more));
-    await clock.armed(1_000);
-    clock.advance(1_000);
+    await clock.pass(1_000);
     const { events, thrown } = await running;
     expect(thrown).toBeUndefined();
     expect(events.map((event) => event.type)).toEqual(['prefill', 'text', 'finish', 'usage']);
@@ -118,15 +118,14 @@ describe('a whole reply', () => {
 
   test('is the same however the bytes are cut', async () => {
     const text = sse(role, token('né'), token(' 🦙'), finish(), usage(1, 2), '[DONE]');
-    const server = await answering(({ response }) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
+    const { events } = await answered(({ response }) => {
+      response.writeHead(200, STREAM);
       const send = ([first, ...rest]: readonly number[]): void => {
         if (first === undefined) response.end();
         else response.write(Buffer.from([first]), () => send(rest));
       };
       send([...Buffer.from(text)]);
     });
-    const { events } = await run(pull(backend(server.url).backend, chat, context()));
     expect(textOf(events)).toBe('né 🦙');
     expect(events.at(-1)).toMatchObject({ usage: { promptTokens: 1, completionTokens: 2 } });
   });
@@ -197,10 +196,8 @@ describe('failures before the first token', () => {
   test('500, tried again after a jittered wait until it works', async () => {
     const its = context();
     const { running, clock } = await asking([refuses(500), refuses(500), streams()], retrying, its);
-    await clock.armed(100);
-    clock.advance(100);
-    await clock.armed(200);
-    clock.advance(200);
+    await clock.pass(100);
+    await clock.pass(200);
     expect(textOf((await running).events)).toBe('Hello');
     expect(its.trace.attempts).toBe(3);
   });
@@ -210,10 +207,8 @@ describe('failures before the first token', () => {
       refuses(500, { error: { message: 'out of luck' } }),
       retrying,
     );
-    await clock.armed(100);
-    clock.advance(100);
-    await clock.armed(200);
-    clock.advance(200);
+    await clock.pass(100);
+    await clock.pass(200);
     expect((await running).thrown).toMatchObject({
       code: 'provider_api_error',
       status: 502,
@@ -226,8 +221,7 @@ describe('failures before the first token', () => {
 
   test('429 is waited out as long as it asks', async () => {
     const { running, clock } = await asking([refuses(429, {}, { 'retry-after': '2' }), streams()], retrying);
-    await clock.armed(2_100);
-    clock.advance(2_100);
+    await clock.pass(2_100);
     expect(textOf((await running).events)).toBe('Hello');
   });
 
@@ -274,8 +268,7 @@ describe('failures before the first token', () => {
 
   test('a cut before the first token is tried again', async () => {
     const { running, clock, server } = await asking([diesAfter(sse(role)), streams()], retrying);
-    await clock.armed(100);
-    clock.advance(100);
+    await clock.pass(100);
     expect(textOf((await running).events)).toBe('Hello');
     expect(server.asked).toHaveLength(2);
   });
@@ -317,6 +310,14 @@ describe('a server that does not keep to the protocol', () => {
     return { server, thrown };
   };
 
+  const endless =
+    (status: number, text: string): Answer =>
+    ({ response }) => {
+      response.writeHead(status, STREAM);
+      const more = (): void => void response.write(text, () => response.destroyed || more());
+      more();
+    };
+
   test('is told not to compress, and not read when it does', async () => {
     const packed = gzipSync(WHOLE);
     const { server, thrown } = await failure(({ response }) =>
@@ -333,32 +334,19 @@ describe('a server that does not keep to the protocol', () => {
     ['data lines without a blank line', 'data:x\n'.repeat(1_000)],
     ['a line without end', 'data: '.padEnd(60_000, 'x')],
   ])('is cut off when it sends %s for ever', async (_, text) => {
-    let closed: Promise<void> | undefined;
-    const { thrown } = await failure((asked) => {
-      closed = asked.closed;
-      asked.response.writeHead(200, STREAM);
-      const more = (): void => void asked.response.write(text, () => asked.response.destroyed || more());
-      more();
-    });
+    const { server, thrown } = await failure(endless(200, text));
     expect(thrown).toMatchObject({
       code: 'generation_failed',
       message: 'The provider far sent an event of more than 1 Mi characters',
     });
-    await closed;
+    await server.asked[0]!.closed;
   });
 
   test('is cut off when its error never ends', async () => {
-    let closed: Promise<void> | undefined;
-    const { thrown } = await failure((asked) => {
-      closed = asked.closed;
-      asked.response.writeHead(500);
-      const more = (): void =>
-        void asked.response.write('no '.repeat(10_000), () => asked.response.destroyed || more());
-      more();
-    });
+    const { server, thrown } = await failure(endless(500, 'no '.repeat(10_000)));
     expect(thrown).toMatchObject({ code: 'provider_api_error' });
     expect((thrown as LMServError).message.length).toBeLessThan(600);
-    await closed;
+    await server.asked[0]!.closed;
   });
 
   test('cannot send headers without end', async () => {
@@ -371,12 +359,11 @@ describe('a server that does not keep to the protocol', () => {
   });
 
   test('may send interim responses and trailing data', async () => {
-    const server = await answering(({ response }) => {
+    const { events, thrown } = await answered(({ response }) => {
       response.writeEarlyHints({ link: '</x>; rel=preload' });
       response.writeProcessing();
       response.writeHead(200, STREAM).end(WHOLE + sse(token('never read')));
     });
-    const { events, thrown } = await run(pull(backend(server.url).backend, chat, context()));
     expect(thrown).toBeUndefined();
     expect(textOf(events)).toBe('Hello');
   });
@@ -385,8 +372,7 @@ describe('a server that does not keep to the protocol', () => {
 describe('failures after the first token', () => {
   test('silence ends it, and it is not tried again', async () => {
     const { running, clock, server } = await asking([hangsAfter(sse(token('a'))), streams()], retrying);
-    await clock.armed(15_000);
-    clock.advance(15_000);
+    await clock.pass(15_000);
     const { events, thrown } = await running;
     expect(textOf(events)).toBe('a');
     expect(thrown).toMatchObject({
@@ -397,13 +383,10 @@ describe('failures after the first token', () => {
   });
 
   test('the time a slow client takes is not the server’s', async () => {
-    const server = await answering(hangsAfter(sse(token('a'))));
-    const { backend: far, clock } = backend(server.url);
-    const events = pull(far, chat, context());
-    await firstToken(events);
+    const { clock, events, asked } = await begun();
     clock.advance(500_000);
     const next = events.next();
-    (await server.nth(1)).response.end(sse(finish(), '[DONE]'));
+    asked.response.end(sse(finish(), '[DONE]'));
     expect(await next).toMatchObject({ value: { type: 'finish' } });
     await events.return(undefined);
   });
@@ -430,10 +413,7 @@ describe('failures after the first token', () => {
   });
 
   test('the whole has its time too', async () => {
-    const server = await answering(hangsAfter(sse(token('a'))));
-    const { backend: far, clock } = backend(server.url);
-    const events = pull(far, chat, context());
-    await firstToken(events);
+    const { clock, events } = await begun();
     clock.advance(600_000);
     await expect(events.next()).rejects.toMatchObject({
       code: 'provider_timeout',
@@ -577,51 +557,44 @@ describe('the client goes away', () => {
     ['after the headers', hangsAfter('')],
     ['after the first token', hangsAfter(sse(token('a')))],
   ])('%s: the request is cancelled at once', async (_, answer) => {
-    const client = new AbortController();
-    const its = context({ signal: client.signal });
+    const its = context();
     const { running, clock, server } = await asking(answer, retrying, its);
     const asked = await server.nth(1);
-    client.abort(new Error('gone'));
+    its.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
     await asked.closed;
     expect(clock.timers).toBe(0);
   });
 
   test('while waiting to try again', async () => {
-    const client = new AbortController();
-    const its = context({ signal: client.signal });
+    const its = context();
     const { running, clock } = await asking(refuses(500), retrying, its);
     await clock.armed(100);
-    client.abort(new Error('gone'));
+    its.abort(new Error('gone'));
     expect((await running).thrown).toMatchObject({ message: 'gone' });
     expect(clock.timers).toBe(0);
   });
 
   test('while the whole reply waits for it', async () => {
     const server = await answering(streams());
-    const client = new AbortController();
     const flow = new ReplyFlow();
+    const its = context({ flow });
     const { backend: far, clock } = backend(server.url);
     flow.hold();
-    const event = () => undefined;
-    const opened = far.open(chat, context({ flow, signal: client.signal }), { event });
-    await (
-      await server.nth(1)
-    ).closed;
+    const opened = far.open(chat, its, { event: () => undefined });
+    const asked = await server.nth(1);
+    await asked.closed;
     // The connection's end comes to our side as well.
     for (let turns = 0; turns < 10; turns += 1) await new Promise(setImmediate);
-    client.abort(new Error('gone'));
+    its.abort(new Error('gone'));
     await expect(opened).rejects.toThrow('gone');
     expect(clock.timers).toBe(0);
   });
 
   test('by leaving the loop', async () => {
-    const server = await answering(hangsAfter(sse(token('a'))));
-    const { backend: far, clock } = backend(server.url);
-    const events = pull(far, chat, context());
-    await firstToken(events);
+    const { clock, events, asked } = await begun();
     await events.return(undefined);
-    await server.asked[0]!.closed;
+    await asked.closed;
     expect(clock.timers).toBe(0);
   });
 });
@@ -661,10 +634,10 @@ describe('the circuit', () => {
   test('whose client leaves gives its place to the next', async () => {
     const { backend: far, server, clock } = await opened(hangs, streams());
     clock.advance(750);
-    const client = new AbortController();
-    const probe = run(pull(far, chat, context({ signal: client.signal })));
+    const its = context();
+    const probe = run(pull(far, chat, its));
     await server.nth(6);
-    client.abort();
+    its.abort(new Error('gone'));
     await probe;
     expect(textOf((await run(pull(far, chat, context()))).events)).toBe('Hello');
   });
@@ -684,29 +657,23 @@ describe('the circuit', () => {
 
 describe('stopping', () => {
   test('lets a reply finish and takes no new one', async () => {
-    const server = await answering(hangsAfter(sse(token('a'))));
-    const { backend: far } = backend(server.url);
-    const events = pull(far, chat, context());
-    await firstToken(events);
+    const { far, events, asked } = await begun();
     const stopped = far.stop(30_000);
     expect((await run(pull(far, chat, context()))).thrown).toMatchObject({ code: 'draining' });
     expect(far.status().ready).toBe(false);
-    server.asked[0]!.response.end(sse(finish(), '[DONE]'));
+    asked.response.end(sse(finish(), '[DONE]'));
     expect((await run(events)).events.map((event) => event.type)).toEqual(['finish', 'usage']);
     await stopped;
   });
 
   test('ends a reply when the grace is over', async () => {
-    const server = await answering(hangsAfter(sse(token('a'))));
-    const { backend: far, clock } = backend(server.url);
-    const events = pull(far, chat, context());
-    await firstToken(events);
+    const { far, clock, events, asked } = await begun();
     const stopped = far.stop(5_000);
     const rest = run(events);
     clock.advance(5_000);
     expect((await rest).thrown).toMatchObject({ code: 'draining' });
     await stopped;
-    await server.asked[0]!.closed;
+    await asked.closed;
   });
 });
 

@@ -115,6 +115,12 @@ export class FakeClock implements Clock {
     return new Promise((resolve) => this.#waiting.push({ ms, resolve }));
   }
 
+  /** Waits for a timer of exactly `ms` milliseconds and lets it run out. */
+  async pass(ms: number): Promise<void> {
+    await this.armed(ms);
+    this.advance(ms);
+  }
+
   get timers(): number {
     return this.#timers.size;
   }
@@ -197,6 +203,15 @@ export async function firstToken(events: AsyncGenerator<ReplyEvent>): Promise<Re
 
 export const textOf = (events: readonly ReplyEvent[]): string =>
   events.map((event) => (event.type === 'text' ? event.text : '')).join('');
+
+/** A reply whose first token, `a`, has come and which goes on when its server says more. */
+export async function begun(text = sse(token('a'))) {
+  const server = await answering(hangsAfter(text));
+  const { backend: far, clock } = backend(server.url);
+  const events = pull(far, chat, testContext());
+  await firstToken(events);
+  return { far, clock, events, asked: server.asked[0]! };
+}
 
 /** A backend that is asked for one chat, with what its server answers first, second and so on. */
 export async function asking(

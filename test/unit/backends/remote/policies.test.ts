@@ -55,7 +55,11 @@ describe('Circuit', () => {
 
   function failing(random = 1) {
     const circuit = new Circuit(limits, () => random);
-    const fail = (now: number) => circuit.onFailure(circuit.enter(now)!, now);
+    /** Fails so often; what the last failure returns. */
+    const fail = (now: number, times = 1): number | undefined => {
+      const ms = circuit.onFailure(circuit.enter(now)!, now);
+      return times > 1 ? fail(now, times - 1) : ms;
+    };
     return { circuit, fail };
   }
 
@@ -71,15 +75,12 @@ describe('Circuit', () => {
 
   test('jitters the time', () => {
     const { fail } = failing(0);
-    fail(0);
-    fail(0);
-    expect(fail(0)).toBe(500);
+    expect(fail(0, 3)).toBe(500);
   });
 
   test('a success in between begins the count again', () => {
     const { circuit, fail } = failing();
-    fail(0);
-    fail(0);
+    fail(0, 2);
     circuit.onSuccess(circuit.enter(0)!);
     expect([fail(0), fail(0)]).toEqual([undefined, undefined]);
     expect(fail(0)).toBe(1_000);
@@ -87,9 +88,7 @@ describe('Circuit', () => {
 
   test('lets one probe through, and stays open longer each time it fails', () => {
     const { circuit, fail } = failing();
-    fail(0);
-    fail(0);
-    fail(0);
+    fail(0, 3);
     const times = [];
     let now = 1_000;
     for (let turn = 0; turn < 4; turn += 1) {
@@ -105,9 +104,7 @@ describe('Circuit', () => {
 
   test('the probe’s first token closes it; only a whole success forgets how often it opened', () => {
     const { circuit, fail } = failing();
-    fail(0);
-    fail(0);
-    fail(0);
+    fail(0, 3);
     const probe = circuit.enter(1_000)!;
     circuit.onFirstToken(probe);
     expect(circuit.enter(1_000)).toEqual({ probe: false });
@@ -115,16 +112,12 @@ describe('Circuit', () => {
     fail(1_000);
     expect(fail(1_000)).toBe(2_000);
     circuit.onSuccess(circuit.enter(3_000)!);
-    fail(3_000);
-    fail(3_000);
-    expect(fail(3_000)).toBe(1_000);
+    expect(fail(3_000, 3)).toBe(1_000);
   });
 
   test('a probe that is withdrawn leaves its place', () => {
     const { circuit, fail } = failing();
-    fail(0);
-    fail(0);
-    fail(0);
+    fail(0, 3);
     circuit.onCancelled(circuit.enter(1_000)!);
     expect(circuit.enter(1_000)).toEqual({ probe: true });
   });
@@ -132,9 +125,7 @@ describe('Circuit', () => {
   test('what began before it opened no longer counts', () => {
     const { circuit, fail } = failing();
     const early = [circuit.enter(0)!, circuit.enter(0)!];
-    fail(0);
-    fail(0);
-    fail(0);
+    fail(0, 3);
     expect(circuit.onFailure(early[0]!, 500)).toBeUndefined();
     circuit.onSuccess(early[1]!);
     expect(circuit.isOpen(999)).toBe(true);
