@@ -10,17 +10,19 @@ import { isOnHub } from '../config/model-path.js';
 import { ROOT } from '../config/root.js';
 import { inspectModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
-import type { Amounts } from '../memory/amounts.js';
+import { total, type Amounts } from '../memory/amounts.js';
 import { HOST } from '../memory/budget.js';
 import type { Logger } from '../observe/logger.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
+import type { DeviceMemories, DeviceUse } from './device-memory.js';
 
 export interface LocalModelOptions {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
   readonly observer?: PoolObserver | undefined;
+  readonly devices: DeviceMemories;
 }
 
 /** A model of this machine, asleep. */
@@ -33,6 +35,7 @@ export interface LocalModel {
   readonly llamaCpp: string;
   /** What its workers will take. */
   readonly estimate: Amounts;
+  readonly devices: DeviceUse;
 }
 
 /**
@@ -45,7 +48,7 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer }: LocalModelOptions,
+  { config, env, logger, observer, devices }: LocalModelOptions,
 ): Promise<LocalModel> {
   const configured = model.binPath ?? config.binPath;
   const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
@@ -81,7 +84,10 @@ export async function makeLocalModel(
   });
   const { mtimeMs, size } = statSync(modelPath);
   const created = Math.floor(mtimeMs / 1000);
-  return { backend, local: backend, created, llamaCpp: binary.version, estimate: estimateNeed(size, model) };
+  const use = { binary: binary.path, gpus: model.gpus };
+  const onDevices = model.gpuLayers === 0 ? {} : await devices.total(use);
+  const estimate = placeNeed(size * GROWTH, model.workers, onDevices);
+  return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
 }
 
 /**
@@ -110,6 +116,20 @@ function defaultCacheMb(): number {
 const GROWTH = 1.1;
 const PROCESS_BYTES = 64 * 2 ** 20;
 
-function estimateNeed(bytes: number, { workers }: ModelSettings): Amounts {
-  return { [HOST]: bytes * GROWTH + workers * PROCESS_BYTES };
+/** The share of a device's memory that llama.cpp fills at most; the rest of a model stays in main memory. */
+const FILLED = 0.9;
+
+/**
+ * Where the workers of a model will take their memory: on the devices in proportion to their size, as far as that goes.
+ *
+ * @param bytes of each worker on a device, of all together in main memory.
+ * @param devices the whole memory of each device.
+ */
+export function placeNeed(bytes: number, workers: number, devices: Amounts): Amounts {
+  const processes = workers * PROCESS_BYTES;
+  const capacity = total(devices) * FILLED;
+  if (capacity === 0) return { [HOST]: bytes + processes };
+  const placed = Math.min(bytes * workers, capacity);
+  const shares = Object.entries(devices).map(([device, size]) => [device, (placed * size) / total(devices)]);
+  return { ...Object.fromEntries(shares), [HOST]: bytes * workers - placed + processes };
 }
