@@ -24,6 +24,14 @@ export interface Caller {
 /** `chat`: messages through the model's chat template. `raw`: an unchanged prompt without a template. */
 export type GenerateKind = 'chat' | 'raw';
 
+/** What a chat or prompt gets where its request leaves it open. */
+export interface RequestDefaults {
+  /** Fields of a body. */
+  readonly sampling?: JsonObject | undefined;
+  /** The system message of a chat that has none. */
+  readonly system?: string | undefined;
+}
+
 export interface GenerateRequest {
   readonly kind: GenerateKind;
   /** The model or group as the client named it; undefined means the default one. */
@@ -37,6 +45,8 @@ export interface GenerateRequest {
    * validated fields; without `model`, `n`, `stream` and `stream_options`, which the layers below decide.
    */
   readonly body: JsonObject;
+  /** Of the route's contract; those of the model come before them. */
+  readonly defaults?: RequestDefaults | undefined;
   /** An unknown model name is served by the default model instead of failing. */
   readonly unknownModel?: 'default' | undefined;
   /** The provider that must serve it: `cloud`, `mock` or another configured name; undefined means any with the model. */

@@ -15,6 +15,10 @@ export interface WorkerOptions {
   readonly gpu?: string | undefined;
   /** Size of llama.cpp's prompt cache in main memory, MiB; 0 disables it. */
   readonly cacheRamMb: number;
+  /** Path of a projector, which gives the model images. */
+  readonly mmproj?: string | undefined;
+  /** Adapters of the model, with how strongly each changes it. */
+  readonly lora?: readonly { readonly path: string; readonly scale: number }[] | undefined;
   readonly extraArgs: readonly string[];
   readonly timeouts: WorkerTimeouts;
 }
@@ -33,11 +37,24 @@ const BATCH = 128;
 /** Tokens per batch on a GPU, which processes 512 tokens in the time of 128. */
 const GPU_BATCH = 512;
 
-/** Builds the child's arguments. For a llama-server, `listen` is its socket. */
-export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined): string[] {
+/** Some models read an image as a whole, and llama.cpp aborts when it does not fit into a batch. */
+const IMAGE_BATCH = 2048;
+
+/** What an operator says about the projector comes before what was found beside the model. */
+const PROJECTOR_ARG = /^(-mm|--mmproj|-mmu|--mmproj-url|--no-mmproj|--no-mmproj-auto)$/;
+
+/** Tokens per batch of a worker's arguments. */
+export function batchOf({ slots, ...options }: BatchOptions): number {
   const usual = (options.gpuLayers ?? 0) > 0 || options.gpu !== undefined ? GPU_BATCH : BATCH;
   // Each slot decodes a token of the batch: llama.cpp aborts when there are more slots than that.
-  const batch = String(Math.max(usual, options.slots));
+  return Math.max(options.mmproj === undefined ? usual : IMAGE_BATCH, slots);
+}
+
+type BatchOptions = Pick<WorkerOptions, 'slots' | 'gpuLayers' | 'gpu' | 'mmproj'>;
+
+/** Builds the child's arguments. For a llama-server, `listen` is its socket. */
+export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined): string[] {
+  const batch = String(batchOf(options));
   const args = [
     ['-m', options.modelPath],
     ['-np', String(options.slots)],
@@ -51,9 +68,18 @@ export function buildArgs(options: WorkerOptions, listen: Endpoint | undefined):
   ];
   if (options.threads !== undefined) args.push(['-t', String(options.threads)]);
   if (options.gpuLayers !== undefined) args.push(['-ngl', String(options.gpuLayers)]);
+  if (options.mmproj !== undefined && !options.extraArgs.some((arg) => PROJECTOR_ARG.test(arg)))
+    args.push(['--mmproj', options.mmproj]);
+  for (const { path, scale } of options.lora ?? [])
+    args.push(scale === 1 ? ['--lora', quoted(path)] : ['--lora-scaled', quoted(`${path}:${scale}`)]);
   if (options.binary.kind === 'llama-cli') args.push(['--simple-io']);
   if (listen && 'socketPath' in listen) args.push(['--host', listen.socketPath, '--no-ui']);
   return [...args.flat(), ...options.extraArgs];
+}
+
+/** As a field of a comma-separated list, which llama.cpp takes. */
+function quoted(text: string): string {
+  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** The variables that a child inherits: those that the loader and the GPU runtimes need, and no secrets. */

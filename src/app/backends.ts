@@ -5,7 +5,7 @@ import { MockBackend } from '../backends/mock/backend.js';
 import { remoteOptions } from '../config/file/remote-options.js';
 import type { ConfigFile, ModelSettings, RemoteSettings } from '../config/file/schema.js';
 import { ConfigError, type Config } from '../config/load.js';
-import type { Backend, BackendStatus, CustomBackend, ModelControl } from '../contract.js';
+import type { Backend, BackendStatus, CustomBackend, ModelControl, RequestDefaults } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { NO_CAP } from '../generate/generate.js';
 import { Registry, type GroupEntry, type RegistryEntry } from '../generate/registry.js';
@@ -214,7 +214,9 @@ export class Backends {
   /** Makes the backends that a configuration needs and keeps the current ones that it does not change. */
   async #prepare(file: ConfigFile): Promise<Serving> {
     const { config } = this.#options;
-    const workers = Object.values(file.models).reduce((sum, model) => sum + model.workers, 0);
+    // Models whose files were found do not all run at once.
+    const configured = Object.values(file.models).filter((model) => model.found !== true);
+    const workers = configured.reduce((sum, model) => sum + model.workers, 0);
     const made: BackendRecord[] = [];
     const make = async (spec: BackendSpec) => {
       const record = await this.#make(spec, workers);
@@ -343,11 +345,17 @@ function specs({ models, remotes }: ConfigFile): BackendSpec[] {
 }
 
 /** Settings that only the registry and the memory use, so a change to them keeps the running backend. */
-const REGISTRY_SETTINGS = ['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider', 'pin', 'preload'];
+const REGISTRY_SETTINGS = [
+  ...['aliases', 'price', 'maxTokens', 'maxTokensCap', 'provider'],
+  ...['sampling', 'system', 'pin', 'preload', 'found'],
+];
 
 function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
+  // The file of a model of the hub is not known before it has been fetched.
+  const known = [a, b].every(({ settings }) => 'revision' in settings);
+  const ignored = known ? REGISTRY_SETTINGS : [...REGISTRY_SETTINGS, 'revision'];
   const [left, right] = [a, b].map(({ kind, name, settings }) => {
-    const own = Object.entries(settings).filter(([field]) => !REGISTRY_SETTINGS.includes(field));
+    const own = Object.entries(settings).filter(([field]) => !ignored.includes(field));
     return { kind, name, settings: Object.fromEntries(own) };
   });
   return isDeepStrictEqual(left, right);
@@ -398,11 +406,13 @@ function unixTime(): number {
 
 function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, config: Config): RegistryEntry {
   const { name, kind, settings } = spec;
-  const { aliases, price } = settings;
+  const { aliases, price, sampling, system } = settings;
   const cap = kind === 'local' ? settings.context : NO_CAP;
   return {
     ...baseEntry(name, record),
-    aliases,
+    aliases: aliases.map((alias) => alias.name),
+    defaults: { sampling, system },
+    aliasDefaults: aliasDefaults(settings),
     maxTokens: {
       default: settings.maxTokens ?? file.maxTokens ?? config.maxTokens,
       cap: settings.maxTokensCap ?? file.maxTokensCap ?? config.maxTokensCap ?? cap,
@@ -411,6 +421,20 @@ function toEntry(spec: BackendSpec, record: BackendRecord, file: ConfigFile, con
     providers: kind === 'local' ? ['local'] : ['cloud', settings.provider ?? name],
     upstream: kind === 'remote' ? settings.model : undefined,
   };
+}
+
+/** An alias has the model's defaults where it has none of its own. */
+function aliasDefaults({
+  aliases,
+  ...model
+}: ModelSettings | RemoteSettings): ReadonlyMap<string, RequestDefaults> {
+  const own = aliases.filter(({ sampling, system }) => sampling !== undefined || system !== undefined);
+  return new Map(
+    own.map(({ name, sampling, system = model.system }) => [
+      name,
+      { sampling: { ...model.sampling, ...sampling }, system },
+    ]),
+  );
 }
 
 function baseEntry(name: string, { backend, created }: BackendRecord) {

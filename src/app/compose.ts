@@ -5,6 +5,8 @@ import { Keyring } from '../accounts/keys/keyring.js';
 import { Accounting } from '../accounts/usage/accounting.js';
 import { toBudget } from '../accounts/usage/budget.js';
 import { openUsageStore, type UsageStore } from '../accounts/usage/store.js';
+import { Catalogue, catalogueOptions } from '../catalogue/catalogue.js';
+import type { ConfigFile } from '../config/file/schema.js';
 import { processEnv, type Config } from '../config/load.js';
 import { parseConfigFile, readConfigFile } from '../config/file/load.js';
 import { VERSION } from '../config/root.js';
@@ -56,6 +58,7 @@ export interface Parts {
   readonly backends: Backends;
   readonly keyring: Keyring;
   readonly usage: UsageStore;
+  readonly catalogue: Catalogue;
   /** The configuration file, if there is one. */
   readonly configFile: WatchedFile | undefined;
   readonly inFlight: InFlight;
@@ -77,8 +80,9 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     droppedLogLines: () => output.droppedInAll,
     usageBacklog: () => usage.backlog,
   });
+  const catalogue = await openCatalogue(config, extensions, logger, (file) => backends.apply(file));
   const backends: Backends = await Backends.create({
-    config,
+    config: { ...config, file: catalogue.file },
     env: processEnv(),
     logger,
     observer: metrics.poolObserver,
@@ -86,7 +90,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
   });
   const keyring = openKeyring(config, logger);
   const usage = openUsage(config, logger);
-  const configFile = watchedConfig(config, backends, logger);
+  const configFile = watchedConfig(config, catalogue, logger);
   const accounting = new Accounting({
     store: usage,
     tenantBudget: (tenant) => {
@@ -105,6 +109,14 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     backends,
     accounting,
     metrics,
+    admin: {
+      memory: backends.memory,
+      registry: {
+        list: () => backends.registry.list(),
+        modelsOf: (name) => backends.registry.modelsOf(name),
+      },
+      unusable: () => catalogue.unusable,
+    },
     authenticate:
       extensions.authenticate ??
       keyAuth({ open: config.open, keyless: config.keyless, lookup: (key) => keyring.authenticate(key) }),
@@ -117,7 +129,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     ],
     mount: extensions.mount,
   });
-  return { backends, keyring, usage, configFile, inFlight, stalls, http: httpServer(app) };
+  return { backends, catalogue, keyring, usage, configFile, inFlight, stalls, http: httpServer(app) };
 }
 
 function openKeyring({ apiKey, keysFile }: Config, logger: Logger): Keyring {
@@ -138,14 +150,27 @@ function openUsage({ dataDir }: Config, logger: Logger): UsageStore {
   });
 }
 
-function watchedConfig({ fileSource }: Config, backends: Backends, logger: Logger): WatchedFile | undefined {
+function openCatalogue(
+  config: Config,
+  { backends = {} }: Extensions,
+  logger: Logger,
+  apply: (file: ConfigFile) => Promise<void>,
+): Promise<Catalogue> {
+  return Catalogue.open(config.file, { ...catalogueOptions(config, Object.keys(backends)), logger, apply });
+}
+
+function watchedConfig(
+  { fileSource }: Config,
+  catalogue: Catalogue,
+  logger: Logger,
+): WatchedFile | undefined {
   if (!fileSource) return undefined;
   const { path, text } = fileSource;
   return new WatchedFile({
     text,
     read: () => readConfigFile(path),
     apply: async (next) => {
-      await backends.apply(parseConfigFile(next.text, path));
+      await catalogue.use(parseConfigFile(next.text, path));
       logger.info({ event: 'config_reloaded' }, 'configuration reloaded');
     },
     onError: (error) => {

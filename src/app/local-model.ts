@@ -2,8 +2,12 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../../workers/binary.js';
+import { batchOf } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
+import { checkAdapters } from '../catalogue/adapters.js';
+import { estimateMemory, type MemoryEstimate } from '../catalogue/estimate.js';
+import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
 import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
@@ -53,6 +57,10 @@ export async function makeLocalModel(
   const configured = model.binPath ?? config.binPath;
   const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
   const modelPath = await modelFile(name, model.path, env);
+  await checkAdapters(modelPath, model.lora);
+  const file = await inspectModel(modelPath);
+  const facts = fileFacts(file.header);
+  const slots = chooseSlots(model, workers, binary.path);
   const pool = new Pool({
     name,
     workers: model.workers,
@@ -60,9 +68,9 @@ export async function makeLocalModel(
       ...model,
       binary,
       modelPath,
-      slots: chooseSlots(model, workers, binary.path),
+      slots,
       ctxSize: model.context,
-      threads: chooseThreads(model, workers),
+      threads: chooseThreads(model, Math.max(workers, model.workers)),
       cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
       timeouts: config.timeouts,
     },
@@ -80,13 +88,16 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
+    facts: unloadedFacts(facts, file.size, model.context),
     observer,
   });
-  const { mtimeMs, size } = statSync(modelPath);
-  const created = Math.floor(mtimeMs / 1000);
+  const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
   const use = { binary: binary.path, gpus: model.gpus };
-  const onDevices = model.gpuLayers === 0 ? {} : await devices.total(use);
-  const estimate = placeNeed(size * GROWTH, model.workers, onDevices);
+  const batch = batchOf({ ...model, slots, gpu: model.gpus[0] });
+  const estimate = placeNeed(
+    estimateMemory(facts, file.size, { ...model, slots, batch }),
+    model.gpuLayers === 0 ? {} : await devices.total(use),
+  );
   return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
 }
 
@@ -113,23 +124,20 @@ function defaultCacheMb(): number {
   return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
 }
 
-const GROWTH = 1.1;
-const PROCESS_BYTES = 64 * 2 ** 20;
-
 /** The share of a device's memory that llama.cpp fills at most; the rest of a model stays in main memory. */
 const FILLED = 0.9;
 
 /**
  * Where the workers of a model will take their memory: on the devices in proportion to their size, as far as that goes.
  *
- * @param bytes of each worker on a device, of all together in main memory.
  * @param devices the whole memory of each device.
  */
-export function placeNeed(bytes: number, workers: number, devices: Amounts): Amounts {
-  const processes = workers * PROCESS_BYTES;
-  const capacity = total(devices) * FILLED;
-  if (capacity === 0) return { [HOST]: bytes + processes };
-  const placed = Math.min(bytes * workers, capacity);
-  const shares = Object.entries(devices).map(([device, size]) => [device, (placed * size) / total(devices)]);
-  return { ...Object.fromEntries(shares), [HOST]: bytes * workers - placed + processes };
+export function placeNeed({ total: all, shared, compute }: MemoryEstimate, devices: Amounts): Amounts {
+  const capacity = total(devices);
+  if (capacity === 0) return { [HOST]: shared };
+  const placed = Math.min(all, capacity * FILLED);
+  const share = (size: number): number => (placed * size) / capacity;
+  const onDevices = Object.fromEntries(Object.entries(devices).map(([id, size]) => [id, share(size)]));
+  // The process itself stays in main memory.
+  return { ...onDevices, [HOST]: all - placed + compute };
 }

@@ -74,6 +74,7 @@ export class LMServ {
     parts.configFile?.watch();
     try {
       await this.#listen(parts);
+      parts.catalogue.watch();
       parts.http.on('error', onAcceptError(logger));
     } catch (error) {
       parts.backends.kill();
@@ -144,8 +145,9 @@ export class LMServ {
     this.logger.info({ event: 'stopped' }, 'stopped');
   }
 
-  #close({ keyring, usage, configFile, stalls }: Parts): void {
+  #close({ keyring, usage, configFile, catalogue, stalls }: Parts): void {
     stalls.stop();
+    catalogue.close();
     configFile?.close();
     keyring.close();
     usage.close();

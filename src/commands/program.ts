@@ -1,11 +1,12 @@
 import { Command } from 'commander';
-import { keysFilePath } from '../config/load.js';
+import { keysFilePath, processEnv } from '../config/load.js';
 import { VERSION } from '../config/root.js';
 import { UserError } from '../errors.js';
 import { CacheError } from '../install/early/lock.mjs';
 import { addInstallServiceCommand } from './install-service.js';
 import { addKeysCommand } from './keys.js';
 import { addModelCommand } from './model.js';
+import type { Action } from './models.js';
 import { addSetupCommand } from './setup.js';
 import type { ServeOptions } from './serve.js';
 
@@ -42,6 +43,7 @@ function commandLine(exit: Exit): Command {
   addKeysCommand(program, () => keysFilePath(), print);
   addSetupCommand(program);
   addModelCommand(program);
+  addModelsCommand(program);
   addInstallServiceCommand(program);
   addDoctorCommand(program, exit);
   return program;
@@ -82,6 +84,36 @@ function addAskCommand(program: Command, exit: Exit): void {
       const { runAsk } = await import('./ask.js');
       exit(await runAsk(prompt, { ...flags, signal: interrupted.signal }));
     });
+}
+
+const MODEL_ACTIONS: Readonly<Record<Action, string>> = {
+  load: 'load a model before anyone asks for it',
+  unload: 'free the memory of a model; the next request for it loads it again',
+  pin: 'load a model and keep it in memory',
+  unpin: 'let a model leave memory again when nobody uses it',
+};
+
+function addModelsCommand(program: Command): void {
+  const models = program
+    .command('models')
+    .description('list the models that are served, and load or unload them')
+    .addHelpText(
+      'after',
+      '\nThe server is that of LLM_BASE_URL, by default the one of this folder. It wants an admin key: LLM_API_KEY, else API_KEY.',
+    )
+    .action(async () => {
+      const { listModels } = await import('./models.js');
+      print(await listModels(processEnv()));
+    });
+  for (const [action, description] of Object.entries(MODEL_ACTIONS) as [Action, string][]) {
+    models
+      .command(`${action} <name>`)
+      .description(description)
+      .action(async (name: string) => {
+        const { changeModel } = await import('./models.js');
+        print(await changeModel(action, name, processEnv()));
+      });
+  }
 }
 
 function addDoctorCommand(program: Command, exit: Exit): void {

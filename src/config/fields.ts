@@ -20,6 +20,11 @@ export const secondsFrom = (min: number, max: number) => {
   return z.number(rule).min(min, rule).max(max, rule);
 };
 
+export const numberFrom = (min: number, max: number) => {
+  const rule = `must be a number from ${min} to ${max}`;
+  return z.number(rule).min(min, rule).max(max, rule);
+};
+
 export const oneOf = <const T extends readonly string[]>(...values: T) =>
   z.enum(values, `must be one of: ${values.join(', ')}`);
 

@@ -44,6 +44,8 @@ interface Derived {
   readonly file: ConfigFile;
   /** Where `file` was read from, with its text; undefined if it was made from variables. */
   readonly fileSource: { readonly path: string; readonly text: string } | undefined;
+  /** Folders whose model files are served by their names. */
+  readonly modelFolders: readonly string[];
   readonly profiles: Profiles;
   readonly strictProfiles: boolean;
   /** Remarks for the operator about how values were derived; logged at startup. */
@@ -52,7 +54,7 @@ interface Derived {
 
 /** Variables that only serve to derive other values. */
 type Ingredient =
-  | ('configFile' | 'modelPath' | 'model' | 'connectHost' | 'connectPort')
+  | ('configFile' | 'modelPath' | 'modelsDir' | 'connectHost' | 'connectPort')
   | ('profilesJson' | 'profileFile' | 'triage');
 
 /** The variables' values (`variables.ts` explains each) and the values derived from them. Paths are absolute. */
@@ -60,7 +62,9 @@ export interface Config extends Omit<Settings, keyof Derived | Ingredient>, Deri
 
 export const DEFAULT_KEY = 'changeme';
 const DEFAULT_MODEL = 'models/gemma-2b-it-q4_0.gguf';
-const DEMO_MODEL = 'models/lmserv-demo.gguf';
+/** Where `npm run model` puts models. */
+export const MODELS_FOLDER = join(ROOT, 'models');
+export const DEMO_MODEL = join(MODELS_FOLDER, 'lmserv-demo.gguf');
 const DEFAULT_CONFIG_FILE = 'lmserv.config.json';
 
 export interface LoadOptions {
@@ -105,7 +109,7 @@ export function readConfig(
   const {
     configFile,
     modelPath,
-    model,
+    modelsDir,
     connectHost,
     connectPort,
     profilesJson,
@@ -122,6 +126,7 @@ export function readConfig(
     ...settings,
     ...access,
     ...models,
+    modelFolders: readFolders(variables.settings, models, reading),
     keysFile: keysFile && at(keysFile),
     binPath: binPath && at(binPath),
     dataDir: at(dataDir),
@@ -205,9 +210,22 @@ function readFile(path: string, { report }: Reading): Pick<Config, 'file' | 'fil
   }
 }
 
+/** Nothing is added to `mock`, which is to reply without a model. */
+function readFolders(
+  { modelsDir, provider }: Settings,
+  { fileSource }: Pick<Config, 'fileSource'>,
+  { folder, report }: Reading,
+): string[] {
+  if (modelsDir === 'off' || (provider === 'mock' && !fileSource)) return [];
+  if (modelsDir === undefined) return [MODELS_FOLDER];
+  const path = resolve(folder, modelsDir);
+  if (!existsSync(path)) report('LLM_MODELS_DIR', `there is no folder ${modelsDir}`);
+  return [MODELS_FOLDER, path];
+}
+
 function readLocalModel({ modelPath, model }: Settings, reading: Reading): ConfigFile['models'] {
   const path = findModel(modelPath, reading);
-  return { [modelId(path)]: { path, aliases: [], ...model } };
+  return { [modelId(path)]: { path, aliases: [], lora: [], ...model } };
 }
 
 function findModel(modelPath: string | undefined, { folder, report, notes }: Reading): string {
@@ -221,7 +239,7 @@ function findModel(modelPath: string | undefined, { folder, report, notes }: Rea
   const path = join(ROOT, DEFAULT_MODEL);
   if (existsSync(path)) return path;
   notes.push(`${DEFAULT_MODEL} does not exist: serving the demo model; get a real one with npm run model`);
-  return join(ROOT, DEMO_MODEL);
+  return DEMO_MODEL;
 }
 
 /** The built-in profile, then those of LLM_CONNECT_PROFILE_FILE, then those of LLM_CONNECT_PROFILES_JSON. */

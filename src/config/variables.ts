@@ -143,6 +143,12 @@ const MODEL = {
     more: 'If it is not set and the default does not exist, the demo model is served.',
     byDefault: 'models/gemma-2b-it-q4_0.gguf',
   }),
+  LLM_MODELS_DIR: row('modelsDir', text, text.optional(), {
+    doc: 'A folder whose GGUF files are served by their names, as those of `models/` are; `off` serves only configured models.',
+    more: 'See [models.md](models.md#the-folders).',
+    byDefault: 'models/ alone',
+    sample: '/srv/models',
+  }),
   LLM_BIN_PATH: row('binPath', text, text.optional(), {
     doc: '`llama-cli` or `llama-server`.',
     more: 'If it is not set: `build-cuda`, `build-vulkan`, `build-metal`, `build`, then PATH.',

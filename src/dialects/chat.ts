@@ -15,22 +15,28 @@ const schema = z.object({
   repeat_penalty: repeatPenalty,
 });
 
+const DEFAULTS = {
+  sampling: { temperature: 0.8, top_p: 0.9, repeat_penalty: 1.1 },
+  system: 'You are a helpful assistant.',
+};
+
 /** `POST /chat`: takes a prompt and streams plain text, one chunk per token. */
 export const chat: Dialect = {
   parse(body) {
     const parsed = validate(schema, body);
+    const { prompt, system_prompt: system, model, max_tokens = 256, ...sampling } = parsed;
     const messages = [
-      { role: 'system', content: parsed.system_prompt ?? 'You are a helpful assistant.' },
-      { role: 'user', content: parsed.prompt },
+      ...(system == null ? [] : [{ role: 'system', content: system }]),
+      { role: 'user', content: prompt },
     ];
-    const fields = {
-      max_tokens: parsed.max_tokens ?? 256,
-      temperature: parsed.temperature ?? 0.8,
-      top_p: parsed.top_p ?? 0.9,
-      repeat_penalty: parsed.repeat_penalty ?? 1.1,
-    };
     return {
-      request: { kind: 'chat', n: 1, model: parsed.model, body: compact({ messages, ...fields }) },
+      request: {
+        kind: 'chat',
+        n: 1,
+        model,
+        defaults: DEFAULTS,
+        body: compact({ messages, max_tokens, ...sampling }),
+      },
       stream: () => plainText(),
     };
   },

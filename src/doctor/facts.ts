@@ -2,7 +2,8 @@ import type { ResolvedBinary } from '../../workers/binary.js';
 import { isOnHub } from '../config/model-path.js';
 import { inspectModel } from '../install/models/inspect.js';
 import { connectUrl } from '../wire/address.js';
-import { modelFacts, type ModelFile } from './model-facts.js';
+import { fileFacts } from '../catalogue/facts.js';
+import type { ModelFile } from './needs.js';
 import type { Probe } from './probe.js';
 import type { CheckedModel, ServerSettings, Settings } from './settings.js';
 
@@ -120,5 +121,5 @@ async function readModel(probe: Probe, name: string): Promise<ModelFile | undefi
   const path = isOnHub(name) ? await probe.findDownloaded(name) : name;
   if (path === undefined) return undefined;
   const { header, size } = await inspectModel(path, probe);
-  return { path, size, facts: modelFacts(header) };
+  return { path, size, facts: fileFacts(header) };
 }

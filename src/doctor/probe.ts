@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { type ResolvedBinary, resolveBinary } from '../../workers/binary.js';
+import { Catalogue } from '../catalogue/catalogue.js';
 import { freeBytes } from '../install/files.js';
 import { statPath, type Disk } from '../install/models/inspect.js';
 import { readHead } from '../install/models/gguf.js';
@@ -14,6 +15,7 @@ import { parseModelSpec, specKey } from '../install/models/spec.js';
 import { findProgram } from '../install/llama/programs.js';
 import { readText } from '../files/read-text.js';
 import { ROOT } from '../config/root.js';
+import type { CatalogueSettings } from './settings.js';
 
 /** What the checks may ask of the machine. Nothing here changes anything, and every answer takes seconds at most. */
 export interface Probe extends Disk {
@@ -39,6 +41,8 @@ export interface Probe extends Disk {
   getJson(url: string, key: string): Promise<unknown>;
   /** @throws BinaryError */
   resolveBinary(configured: string | undefined): Promise<ResolvedBinary>;
+  /** What the server would serve, and the files that it would not. */
+  lookAtModels(settings: CatalogueSettings): Promise<Pick<Catalogue, 'file' | 'unusable'>>;
   /** Where a model of the hub's (`hf:org/repo:quant`) was downloaded to; undefined when it was not. @throws ModelError */
   findDownloaded(spec: string): Promise<string | undefined>;
 }
@@ -79,6 +83,7 @@ export function systemProbe(env: NodeJS.ProcessEnv): Probe {
     getText: async (url) => (await fetchText(url, GET_BYTES))?.text,
     getJson,
     resolveBinary: (configured) => resolveBinary({ configured, root: ROOT, searchPath: env.PATH, env }),
+    lookAtModels: ({ file, ...options }) => Catalogue.open(file, options),
     findDownloaded: (spec) => findDownloaded(join(ROOT, 'models'), specKey(parseModelSpec(spec))),
   };
 }

@@ -7,6 +7,7 @@ import {
   checkMemory,
   checkMemoryLimit,
   checkModel,
+  checkModelFiles,
 } from './checks/model.js';
 import {
   checkBinary,
@@ -37,6 +38,7 @@ export const CHECKS: readonly Row[] = [
   { name: 'llama.cpp settings', check: checkLlamaConfig },
   { name: 'GPU', check: checkGpu, needsSettings },
   { name: 'model', check: checkModel, needsSettings },
+  { name: 'model files', check: checkModelFiles, needsSettings },
   { name: 'capabilities', check: checkCapabilities, needsSettings },
   { name: 'memory', check: checkMemory, needsSettings },
   { name: 'GPU memory', check: checkGpuMemory, needsSettings },

@@ -1,6 +1,8 @@
 /** What the server would be started with: a bad value is reported, and the rest is still checked. */
 import { join } from 'node:path';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
+import { catalogueOptions, type CatalogueOptions } from '../catalogue/catalogue.js';
+import type { ConfigFile } from '../config/file/schema.js';
 import { DEFAULT_KEY, readConfig, type Config } from '../config/load.js';
 import { readDotenv } from '../files/dotenv.js';
 
@@ -19,6 +21,7 @@ export interface CheckedModel {
   readonly threads: number;
   readonly gpuLayers: number | undefined;
   readonly gpus: readonly string[];
+  readonly extraArgs: readonly string[];
   /** Prompt cache over all workers, MiB; undefined is a share of what is free. */
   readonly cacheRamMb: number | undefined;
 }
@@ -49,6 +52,12 @@ export interface ServerSettings {
   /** Absolute. */
   readonly dataDir: string;
   readonly models: readonly CheckedModel[];
+  /** What the server makes of the model files in its folders. */
+  readonly catalogue: CatalogueSettings;
+}
+
+export interface CatalogueSettings extends CatalogueOptions {
+  readonly file: ConfigFile;
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -69,7 +78,11 @@ export function readSettings(env: Env, folder: string): Settings {
     envFile,
     envFileSecrets: Object.keys(dotenv).filter((name) => isSecret(name, dotenv[name])),
     secrets: [dotenv, env].flatMap(secretsOf),
-    server: config && { ...config, models: checkedModels(config) },
+    server: config && {
+      ...config,
+      models: checkedModels(config),
+      catalogue: { ...catalogueOptions(config), file: config.file },
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import type { Generate, GenerateRequest, JsonObject, Sink } from '../contract.js';
+import type { Generate, GenerateRequest, JsonObject, RequestDefaults, Sink } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { runChoices } from './choices.js';
@@ -15,6 +15,8 @@ export interface Resolved {
 
 export interface LimitedMember extends Member {
   readonly maxTokens: TokenLimits;
+  /** From the configuration, of the model under the name by which it was asked for. */
+  readonly defaults?: RequestDefaults | undefined;
 }
 
 export interface TokenLimits {
@@ -62,7 +64,8 @@ export function createGenerate(
     const options = { firstTokenMs, onFailure, after };
     const ownContext = n === 1 ? context : { ...context, slots: { held: 0 } };
     const choice = async (index: number, into: Sink) => {
-      const requestFor = (member: LimitedMember) => limited(choiceOf(request, index), member.maxTokens);
+      const requestFor = ({ maxTokens, defaults }: LimitedMember) =>
+        limited(completed(choiceOf(request, index), defaults), maxTokens);
       const reply = await openFirst(members, requestFor, ownContext, into, options);
       await reply.done;
     };
@@ -83,6 +86,21 @@ export function createGenerate(
 
 function overdue(ms: number): LMServError {
   return new LMServError('provider_timeout', `The reply was not finished within ${ms / 1000} s`);
+}
+
+/** Fills in what the request leaves open: from the model's defaults, otherwise from those of its route. */
+function completed(request: GenerateRequest, ofModel: RequestDefaults = {}): GenerateRequest {
+  const { defaults: ofRoute = {}, ...rest } = request;
+  const body: JsonObject = { ...ofRoute.sampling, ...ofModel.sampling, ...request.body };
+  const system = ofModel.system ?? ofRoute.system;
+  if (request.kind === 'chat' && system !== undefined && !hasSystem(body.messages as JsonObject[]))
+    body.messages = [{ role: 'system', content: system }, ...(body.messages as JsonObject[])];
+  return { ...rest, body };
+}
+
+/** `developer` is OpenAI's newer name of the role. */
+function hasSystem(messages: readonly JsonObject[]): boolean {
+  return messages.some(({ role }) => role === 'system' || role === 'developer');
 }
 
 /** Without any limit the field is left out, because the largest number is more than some providers accept. */

@@ -1,4 +1,4 @@
-import type { Backend, ModelInfo, Price } from '../contract.js';
+import type { Backend, ModelInfo, Price, RequestDefaults } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Resolve, Resolved, TokenLimits } from './generate.js';
 import { flattenGroups, type Group } from './groups.js';
@@ -11,6 +11,9 @@ export interface RegistryEntry {
   /** In the order they are tried; usually one. */
   readonly backends: readonly Backend[];
   readonly maxTokens: TokenLimits;
+  readonly defaults?: RequestDefaults | undefined;
+  /** Of aliases that have their own, instead of the model's. */
+  readonly aliasDefaults?: ReadonlyMap<string, RequestDefaults> | undefined;
   /** Free if absent. */
   readonly price?: Price | undefined;
   /** Names of the providers it belongs to, which a request may name: `local`, `cloud`, `openrouter`, … */
@@ -61,6 +64,10 @@ export class Registry {
     for (const target of this.#targets) {
       for (const name of [target.info.id, ...target.aliases]) this.#byName.set(name, target);
     }
+    for (const entry of entries) {
+      for (const [alias, defaults] of entry.aliasDefaults ?? [])
+        this.#byName.set(alias, modelTarget({ ...entry, defaults }));
+    }
     this.#default = defaultName === undefined ? this.#targets[0] : this.#byName.get(defaultName);
   }
 
@@ -72,6 +79,11 @@ export class Registry {
   /** Whether there is a model or group of that name. */
   has(name: string): boolean {
     return this.#byName.has(name);
+  }
+
+  /** Ids of the models that a name means; none if there is no such name. */
+  modelsOf(name: string): string[] {
+    return this.#byName.get(name)?.resolved.members.map(({ model }) => model) ?? [];
   }
 
   /** @throws LMServError `model_not_found`; `configuration_error` for a provider without models. */
@@ -112,8 +124,8 @@ export class Registry {
       ({ info, aliases, upstream }) =>
         info.id === model || upstream === model || aliases.some((alias) => alias === model),
     );
-    const entry = found ?? (model === undefined || lenient ? first : undefined);
-    return entry && this.#byName.get(entry.info.id);
+    if (found) return this.#byName.get(found.upstream === model ? found.info.id : model!);
+    return model === undefined || lenient ? this.#byName.get(first.info.id) : undefined;
   }
 
   #groupTargets(groups: readonly GroupEntry[]): Target[] {
@@ -139,6 +151,6 @@ function modelTarget(entry: RegistryEntry): Target {
   return { info, aliases, resolved: { members: membersOf(entry) }, isGroup: false };
 }
 
-function membersOf({ info, backends, maxTokens }: RegistryEntry): Resolved['members'] {
-  return backends.map((backend) => ({ model: info.id, backend, maxTokens }));
+function membersOf({ info, backends, maxTokens, defaults }: RegistryEntry): Resolved['members'] {
+  return backends.map((backend) => ({ model: info.id, backend, maxTokens, defaults }));
 }

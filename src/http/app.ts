@@ -2,6 +2,7 @@ import cors from 'cors';
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Generate } from '../contract.js';
+import * as admin from './admin-routes.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { requireCaller, type Authenticate } from './auth.js';
@@ -34,6 +35,8 @@ export interface AppOptions {
   readonly backends: read.ModelSource;
   readonly accounting: Admission & read.UsageSource;
   readonly metrics: read.MetricsSource;
+  /** Which models are in memory, for operators. */
+  readonly admin?: admin.AdminSource | undefined;
   readonly authenticate: Authenticate;
   readonly observer: RequestObserver;
   readonly inFlight: InFlight;
@@ -71,6 +74,7 @@ export function createApp(options: AppOptions): Express {
   app.use(requireCaller(options.authenticate));
   // Before the rate limit: metrics are needed most when clients have reached theirs.
   get('/metrics', read.metrics(options.metrics));
+  if (options.admin) adminRoutes(app, options.admin);
   app.use(perCallerLimit(settings.rateLimitQps));
   get('/v1/models', read.models(backends));
   get('/v1/models/*id', read.model(backends));
@@ -92,6 +96,12 @@ export function createApp(options: AppOptions): Express {
   });
   app.use(errorHandler(logger));
   return app;
+}
+
+function adminRoutes(app: Express, source: admin.AdminSource): void {
+  app.use('/admin', admin.requireAdmin);
+  app.route('/admin/models').get(admin.listModels(source)).all(read.allowOnly('GET', 'HEAD'));
+  app.route('/admin/models/:id/:action').post(admin.changeModel(source)).all(read.allowOnly('POST'));
 }
 
 const NOT_FOUND =

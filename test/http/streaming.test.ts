@@ -73,12 +73,12 @@ test('/chat has its defaults and sends text only', async () => {
   const response = await post('/chat', { prompt: 'x', system_prompt: null });
   expect(await textOf(response)).toBe('shown');
   expect(response.trailers['x-finish-reason']).toBe('stop');
-  expect(generate.requests[0]!.body).toEqual({
-    messages: [{ role: 'system', content: 'You are a helpful assistant.' }, ...messages],
-    max_tokens: 256,
-    temperature: 0.8,
-    top_p: 0.9,
-    repeat_penalty: 1.1,
+  expect(generate.requests[0]).toMatchObject({
+    body: { messages, max_tokens: 256 },
+    defaults: {
+      sampling: { temperature: 0.8, top_p: 0.9, repeat_penalty: 1.1 },
+      system: 'You are a helpful assistant.',
+    },
   });
 });
 
@@ -286,7 +286,8 @@ test('/llm returns a raw completion', async () => {
       n: 1,
       model: 'gpt-4o-mini',
       unknownModel: 'default',
-      body: { prompt: 'once', max_tokens: 256, temperature: 0.7 },
+      body: { prompt: 'once', max_tokens: 256 },
+      defaults: { sampling: { temperature: 0.7 } },
     },
   ]);
 });

@@ -48,6 +48,8 @@ export interface ResumeOptions {
 }
 
 export interface LocalOptions extends GenerationOptions {
+  /** What its file tells, until a worker has told more. */
+  readonly facts?: ModelFacts;
   /** If absent, a broken reply is not resumed. */
   readonly resume?: ResumeOptions;
 }
@@ -67,7 +69,7 @@ export class LocalBackend implements Backend {
     this.#logger = logger;
     this.#options = options;
     const ready = () => pool.workers().find(({ state }) => state === 'ready');
-    this.#template = new Template(name, ready, logger);
+    this.#template = new Template(name, ready, logger, options.facts);
     void pool.firstReady.then(() => this.learned());
   }
 

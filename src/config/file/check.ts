@@ -26,7 +26,7 @@ function checkUnique(file: ConfigFile): Issue[] {
 }
 
 /** Every name and alias with its path; names before all aliases, so that an alias is reported as the duplicate. */
-function allNames(file: ConfigFile): { name: string; path: PropertyKey[] }[] {
+export function allNames(file: ConfigFile): { name: string; path: PropertyKey[] }[] {
   const entries = [
     ...sectionNames('models', file),
     ...sectionNames('remotes', file),
@@ -35,13 +35,19 @@ function allNames(file: ConfigFile): { name: string; path: PropertyKey[] }[] {
   return [
     ...entries.map(({ name, path }) => ({ name, path })),
     ...entries.flatMap(({ path, aliases }) =>
-      aliases.map((alias, position) => ({ name: alias, path: [...path, 'aliases', position] })),
+      aliases.map((alias, position) => ({
+        name: typeof alias === 'string' ? alias : alias.name,
+        path: [...path, 'aliases', position],
+      })),
     ),
   ];
 }
 
+/** Aliases of models may have defaults of their own. */
+type Alias = string | { readonly name: string };
+
 function sectionNames(section: 'models' | 'remotes' | 'groups', file: ConfigFile) {
-  const named: Readonly<Record<string, { readonly aliases: readonly string[] }>> = file[section];
+  const named: Readonly<Record<string, { readonly aliases: readonly Alias[] }>> = file[section];
   return Object.entries(named).map(([name, { aliases }]) => ({ name, path: [section, name], aliases }));
 }
 

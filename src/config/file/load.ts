@@ -77,6 +77,16 @@ function explain(issue: z.core.$ZodIssue, json: unknown): Issue[] {
         path: [...path, key],
         message: `unknown field${FIELD_HINTS[key] ?? ''}`,
       }));
+    case 'invalid_union': {
+      // The branch that matched furthest describes the problem best.
+      const deepest = issue.errors.find((branch) =>
+        branch.some((inner) => inner.path.length > 0 || 'keys' in inner),
+      );
+      const inner = (deepest ?? []).map((found) => ({ ...found, path: [...path, ...found.path] }));
+      return inner.length > 0
+        ? inner.flatMap((found) => explain(found, json))
+        : [{ path, message: issue.message }];
+    }
     case 'invalid_key':
       return [{ path, message: `not a valid name: ${issue.issues[0]!.message}` }];
     default:
@@ -93,20 +103,25 @@ function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function missingFiles({ models }: ConfigFile, folder: string): Issue[] {
-  return Object.entries(models).flatMap(([name, model]) =>
-    (['path', 'binPath'] as const).flatMap((field) => {
-      const file = model[field];
+  return Object.entries(models).flatMap(([name, model]) => {
+    const files: [field: string, file: string | undefined][] = [
+      ['path', model.path],
+      ['binPath', model.binPath],
+      ...model.lora.map(({ path }, index): [string, string] => [`lora.${index}.path`, path]),
+    ];
+    return files.flatMap(([field, file]) => {
       if (file === undefined || isOnHub(file) || existsSync(resolve(folder, file))) return [];
       return [{ path: ['models', name, field], message: `there is no file ${file}` }];
-    }),
-  );
+    });
+  });
 }
 
 function resolvePaths(file: ConfigFile, folder: string): ConfigFile {
   const models = Object.entries(file.models).map(([name, model]): [string, ModelSettings] => {
     const path = isOnHub(model.path) ? model.path : resolve(folder, model.path);
     const binPath = model.binPath && resolve(folder, model.binPath);
-    return [name, compact({ ...model, path, binPath })];
+    const lora = model.lora.map((adapter) => ({ ...adapter, path: resolve(folder, adapter.path) }));
+    return [name, compact({ ...model, path, binPath, lora })];
   });
   return { ...file, models: Object.fromEntries(models) };
 }

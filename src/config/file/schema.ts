@@ -2,7 +2,9 @@
 
 import { z } from 'zod';
 import { amountUpTo, budgetSchema } from '../../accounts/usage/budget.js';
-import { int, list, name, seconds, secondsFrom, serverUrl, text, variable } from '../fields.js';
+import { compact } from '../../compact.js';
+import type { JsonObject } from '../../contract.js';
+import { int, list, name, numberFrom, seconds, secondsFrom, serverUrl, text, variable } from '../fields.js';
 import { modelFields } from '../variables.js';
 
 const MAX_TOKENS = 16_777_216;
@@ -20,15 +22,50 @@ const maxTokens = int(1, MAX_TOKENS).describe(
   'Default limit of tokens in a reply, for requests without one.',
 );
 const maxTokensCap = int(1, MAX_TOKENS).describe('Requests for more tokens are lowered to this.');
-const aliases = list(name).default([]).describe('Additional names, for clients that use them.');
+
+const sampling = z
+  .strictObject({
+    temperature: numberFrom(0, 2),
+    top_p: numberFrom(0, 1),
+    top_k: int(-1, 2_147_483_647),
+    min_p: numberFrom(0, 1),
+    typical_p: numberFrom(0, 1),
+    repeat_penalty: numberFrom(1e-6, 1e6),
+    frequency_penalty: numberFrom(-2, 2),
+    presence_penalty: numberFrom(-2, 2),
+  })
+  .partial()
+  .transform((fields) => compact(fields) as JsonObject)
+  .describe('Sampling where a request does not set it: fields of a request, under their names there.');
+
+const system = text.describe('The system message of chats that bring none.');
+
+const alias = z
+  .strictObject({ name, sampling: sampling.optional(), system: system.optional() })
+  .describe('A name with defaults of its own, which come before those of the model.');
+
+const aliases = list(
+  z
+    .union([name, alias], 'must be a name, or an object with a name and its defaults')
+    .transform((value) => (typeof value === 'string' ? { name: value } : value)),
+)
+  .default([])
+  .describe('Additional names, for clients that use them.');
 
 /** Settings of local and remote models alike; changing them keeps the running backend. */
 const common = {
   aliases,
+  sampling: sampling.optional(),
+  system: system.optional(),
   price: price.optional(),
   maxTokens: maxTokens.optional(),
   maxTokensCap: maxTokensCap.optional(),
 };
+
+const lora = z.strictObject({
+  path: text.describe('A GGUF file, relative to this file, of an adapter for the architecture of the model.'),
+  scale: numberFrom(-100, 100).default(1).describe('How strongly it changes the model.'),
+});
 
 const modelSchema = z
   .strictObject({
@@ -37,6 +74,7 @@ const modelSchema = z
     ),
     binPath: text.optional().describe('llama-cli or llama-server; default: LLM_BIN_PATH.'),
     ...modelFields,
+    lora: list(lora).default([]).describe('Adapters that change the model, all of them at once.'),
     preload: z.boolean().optional().describe('Loaded at the start, as the default model is.'),
     pin: z.boolean().optional().describe('Loaded at the start and never unloaded.'),
     ...common,
@@ -95,7 +133,7 @@ const groupSchema = z
       .describe('Models and remotes in the order they are tried.'),
     fallback: list(name).default([]).describe('Groups that are tried after all members have failed.'),
     firstTokenSecs: seconds.default(120).describe('Max time to the first token over all members, seconds.'),
-    aliases,
+    aliases: list(name).default([]).describe('Additional names, for clients that use them.'),
   })
   .describe('A name for several models, tried in order until one sends its first token.');
 
@@ -127,6 +165,19 @@ export const fileSchema = z
   })
   .describe('LMServ: models, remote servers, groups, prices and budgets.');
 
-export type ConfigFile = z.output<typeof fileSchema>;
-export type ModelSettings = z.output<typeof modelSchema>;
+export type ConfigFile = Omit<z.output<typeof fileSchema>, 'models'> & {
+  readonly models: Readonly<Record<string, ModelSettings>>;
+};
+
+/** What is known of a model's files once they have been looked at; no field of the configuration file. */
+interface FileSettings {
+  /** Changes when the files were replaced. */
+  readonly revision?: string;
+  /** It is in no configuration: only its file was found. */
+  readonly found?: true;
+  /** Path of a projector, which gives the model images. */
+  readonly mmproj?: string;
+}
+
+export type ModelSettings = z.output<typeof modelSchema> & FileSettings;
 export type RemoteSettings = z.output<typeof remoteSchema>;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { compact } from '../../compact.js';
 import { openAiError } from '../../errors.js';
 import type { Call, Dialect } from '../shared/dialect.js';
 import { maxTokens, modelName, temperature, text } from '../shared/fields.js';
@@ -29,13 +30,16 @@ function isTask(body: unknown): boolean {
 /** The prompt form: sends the prompt without a chat template and replies with one JSON body. */
 function parsePrompt(body: unknown): Call {
   const parsed = validate(schema, body);
-  const fields = {
-    prompt: parsed.prompt,
-    max_tokens: parsed.max_tokens ?? 256,
-    temperature: parsed.temperature ?? 0.7,
-  };
+  const { prompt, model, max_tokens = 256, temperature: requested } = parsed;
   return {
-    request: { kind: 'raw', n: 1, model: parsed.model, body: fields, unknownModel: 'default' },
+    request: {
+      kind: 'raw',
+      n: 1,
+      model,
+      unknownModel: 'default',
+      body: compact({ prompt, max_tokens, temperature: requested }),
+      defaults: { sampling: { temperature: 0.7 } },
+    },
     reply: ({ choices }) => {
       const { text: completion, finishReason } = choices[0]!;
       return { completion, finish_reason: finishReason };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { GenerateRequest, JsonObject } from '../../contract.js';
+import { compact } from '../../compact.js';
 import { LMServError } from '../../errors.js';
 import type { Choice } from '../shared/collect.js';
 import type { Call } from '../shared/dialect.js';
@@ -55,12 +56,13 @@ function toRequest(task: Task, messages: JsonObject[]): GenerateRequest {
     kind: 'chat',
     n: 1,
     model: task.model,
-    body: {
+    body: compact({
       messages,
-      temperature: task.temperature ?? 0,
+      temperature: task.temperature,
       max_tokens: task.max_tokens ?? 800,
-      ...(format ? { response_format: format } : {}),
-    },
+      response_format: format,
+    }) as JsonObject,
+    defaults: { sampling: { temperature: 0 } },
     unknownModel: 'default',
     provider: task.provider === 'cloud' ? 'cloud' : undefined,
     priority: PRIORITIES.get(task.priority?.toLowerCase() ?? ''),

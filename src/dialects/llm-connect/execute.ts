@@ -74,13 +74,14 @@ function toRequest(prompt: string, call: ResolvedCall): GenerateRequest {
     ...constraintOf(params, 'chat')?.body,
     messages: [{ role: 'user', content: prompt }],
     max_tokens: call.max_tokens ?? DEFAULTS.maxTokens,
-    temperature: call.temperature ?? DEFAULTS.temperature,
+    temperature: call.temperature,
   }) as JsonObject;
   return {
     kind: 'chat',
     n: 1,
     model: call.model,
     body,
+    defaults: { sampling: { temperature: DEFAULTS.temperature } },
     unknownModel: 'default',
     provider: call.provider === 'local' ? undefined : call.provider,
     deadlineMs: (call.timeout_seconds ?? DEFAULTS.timeoutSeconds) * 1000,

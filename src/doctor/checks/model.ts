@@ -2,7 +2,7 @@
 import { formatBytes } from '../../install/progress.js';
 import { ModelError } from '../../install/models/spec.js';
 import type { Facts, ListedModel } from '../facts.js';
-import { type ModelFile, needOf, sumOf, type Need } from '../model-facts.js';
+import { type ModelFile, needOf, sumOf, type Need } from '../needs.js';
 import { fail, ok, warn, type Finding } from '../findings.js';
 import type { CheckedModel } from '../settings.js';
 
@@ -47,6 +47,25 @@ function describe(model: CheckedModel, { path, size, facts }: ModelFile): Findin
   if (!chatTemplate)
     return warn(`${found}; it has no chat template`, 'use an instruction-tuned model for chats');
   return ok(found);
+}
+
+/** The files in the folders of models: which are served, and why others are not. */
+export async function checkModelFiles({ probe, server }: Facts): Promise<Finding> {
+  const { catalogue } = server;
+  const { file, unusable } = await probe.lookAtModels(catalogue);
+  const added = Object.keys(file.models).filter((name) => !(name in catalogue.file.models));
+  const served = added.length === 0 ? 'none but the configured ones' : `served on request: ${listed(added)}`;
+  const others = unusable.map(({ shown, reason }) => `${shown}: ${reason}`);
+  return ok(others.length === 0 ? served : `${served}; not: ${listed(others, '; ')}`);
+}
+
+/** The most that a line names. */
+const MAX_LISTED = 20;
+
+function listed(items: readonly string[], separator = ', '): string {
+  const more = items.length - MAX_LISTED;
+  const shown = items.slice(0, MAX_LISTED).join(separator);
+  return more > 0 ? `${shown}${separator}and ${more} more` : shown;
 }
 
 /** What an LMServ that runs here has learned of each model. */

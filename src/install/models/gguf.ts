@@ -20,11 +20,16 @@ type Scalar = string | number | boolean;
 
 export interface GgufHeader {
   readonly version: number;
-  /** The wanted fields: numbers, the beginnings of texts, lists of numbers. */
-  readonly fields: ReadonlyMap<string, Scalar | readonly number[]>;
+  /** The wanted fields: numbers, the beginnings of texts, lists of numbers, and of lists of texts their length. */
+  readonly fields: ReadonlyMap<string, Field>;
+  readonly tensors: number;
+  /** How many numbers the tensors have. */
+  readonly parameters: number;
   /** A whole file has at least this many bytes. */
   readonly tensorsEnd: number;
 }
+
+export type Field = Scalar | readonly number[];
 
 /** Bytes of the file read in turn until the header is whole. */
 const STEPS = [2 ** 18, 2 ** 22, 2 ** 26] as const;
@@ -37,12 +42,22 @@ const KEPT_LIST = 4096;
 const DEFAULT_ALIGNMENT = 32;
 
 const WANTED =
-  /^general\.(architecture|name|alignment)$|^tokenizer\.chat_template$|\.(context_length|block_count|embedding_length|attention\.(head_count|head_count_kv|key_length|value_length))$/;
+  /^general\.(architecture|type|name|file_type|alignment)$|^adapter\.type$|^clip\.projector_type$|^tokenizer\.(chat_template|ggml\.tokens)$|\.(context_length|block_count|embedding_length|feed_forward_length|pooling_type|attention\.(head_count|head_count_kv|key_length|value_length|causal))$/;
 
 /** GGUF's value types in the order of their numbers: the size of one in bytes, or its kind. */
 const TYPES = [1, 1, 2, 2, 4, 4, 4, 'bool', 'string', 'array', 8, 8, 8] as const;
 const STRING = 8;
 const ARRAY = 9;
+
+/** Bytes of a tensor's blocks by the number of its type, with how many numbers such a block holds. */
+const BLOCKS: readonly [numbers: number, bytes: Readonly<Record<number, number>>][] = [
+  [1, { 0: 4, 1: 2, 24: 1, 25: 2, 26: 4, 27: 8, 28: 8, 30: 2 }],
+  [32, { 2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 9: 36, 20: 18, 39: 17 }],
+  [64, { 40: 36, 42: 18 }],
+  [128, { 41: 18 }],
+  [256, { 10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 15: 292, 34: 54, 35: 66 }],
+  [256, { 16: 66, 17: 74, 18: 98, 19: 50, 21: 110, 22: 82, 23: 136, 29: 56 }],
+];
 
 /** More of the file is needed. */
 class NeedMore extends Error {}
@@ -92,11 +107,11 @@ class HeaderReader {
     if (version !== 2 && version !== 3) throw new GgufError(`has GGUF version ${version}; 2 and 3 are known`);
     const tensors = this.#count(MAX_TENSORS, 'tensors');
     const fields = this.#fields(this.#count(MAX_FIELDS, 'fields'));
-    return { version, fields, tensorsEnd: this.#tensorsEnd(tensors, alignmentOf(fields)) };
+    return { version, fields, tensors, ...this.#tensors(tensors, alignmentOf(fields)) };
   }
 
-  #fields(count: number): Map<string, Scalar | readonly number[]> {
-    const fields = new Map<string, Scalar | readonly number[]>();
+  #fields(count: number): Map<string, Field> {
+    const fields = new Map<string, Field>();
     for (let i = 0; i < count; i += 1) {
       const key = this.#text();
       const value = this.#value(this.#u32(), 0);
@@ -105,20 +120,25 @@ class HeaderReader {
     return fields;
   }
 
-  /** The file must reach the first byte of the last tensor. */
-  #tensorsEnd(count: number, alignment: number): number {
-    let last = 0;
+  /** The file must reach the end of the last tensor; of a type that is unknown here, its first byte. */
+  #tensors(count: number, alignment: number): Pick<GgufHeader, 'parameters' | 'tensorsEnd'> {
+    let parameters = 0;
+    let end = 0;
     for (let i = 0; i < count; i += 1) {
       this.#text();
       const dimensions = this.#u32();
       if (dimensions > 8) throw new GgufError('is damaged: a tensor has too many dimensions');
-      this.#skip(dimensions * 8 + 4);
-      last = Math.max(last, this.#u64());
+      let numbers = 1;
+      for (let k = 0; k < dimensions; k += 1) numbers *= this.#u64();
+      const bytes = tensorBytes(numbers, this.#u32());
+      parameters += numbers;
+      end = Math.max(end, this.#u64() + bytes);
     }
-    return count === 0 ? this.#at : Math.ceil(this.#at / alignment) * alignment + last + 1;
+    const tensorsEnd = count === 0 ? this.#at : Math.ceil(this.#at / alignment) * alignment + end;
+    return { parameters, tensorsEnd };
   }
 
-  #value(type: number, depth: number): Scalar | readonly number[] | undefined {
+  #value(type: number, depth: number): Field | undefined {
     const kind = TYPES[type];
     if (kind === undefined) throw new GgufError(`is damaged: there is no value type ${type}`);
     if (kind === 'string') return this.#text();
@@ -127,13 +147,16 @@ class HeaderReader {
     return numberOf(this.#take(kind), type);
   }
 
-  #array(depth: number): readonly number[] | undefined {
+  #array(depth: number): Field | undefined {
     if (depth === MAX_NESTING) throw new GgufError('is damaged: its lists are nested too deep');
     const type = this.#u32();
     const count = this.#u64();
     const width = TYPES[type];
-    if (type === STRING) for (let i = 0; i < count; i += 1) this.#skip(this.#u64());
-    else if (type === ARRAY) for (let i = 0; i < count; i += 1) this.#array(depth + 1);
+    if (type === STRING) {
+      for (let i = 0; i < count; i += 1) this.#skip(this.#u64());
+      return count;
+    }
+    if (type === ARRAY) for (let i = 0; i < count; i += 1) this.#array(depth + 1);
     else if (typeof width === 'number' && count <= KEPT_LIST) {
       return Array.from({ length: count }, () => numberOf(this.#take(width), type));
     } else if (width === undefined) throw new GgufError(`is damaged: there is no value type ${type}`);
@@ -173,6 +196,12 @@ class HeaderReader {
     this.#skip(length);
     return this.#bytes.subarray(from, this.#at);
   }
+}
+
+/** At least one byte is known of a tensor whose type is not. */
+function tensorBytes(numbers: number, type: number): number {
+  const [each = 1, bytes] = BLOCKS.find(([, types]) => type in types) ?? [];
+  return bytes ? Math.ceil(numbers / each) * bytes[type]! : Math.min(numbers, 1);
 }
 
 /** By the number of the type: u8 i8 u16 i16 u32 i32 f32 … u64 i64 f64. */

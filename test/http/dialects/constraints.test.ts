@@ -49,7 +49,7 @@ test.each<[object, { chat: object; raw: object }]>([
   expect(a).toEqual({ messages, ...chat });
   expect(b).toEqual({ messages, ...chat });
   expect(c).toEqual({ prompt: 'a', ...raw });
-  expect(d).toEqual({ messages, max_tokens: 2000, temperature: 0.7, ...chat });
+  expect(d).toEqual({ messages, max_tokens: 2000, ...chat });
 });
 
 test.each<[string, object]>([

@@ -60,7 +60,8 @@ describe('POST /execute', () => {
       model: 'gpt-4',
       unknownModel: 'default',
       deadlineMs: 300_000,
-      body: { messages: [{ role: 'user', content: 'Hello' }], temperature: 0.7, max_tokens: 2000 },
+      body: { messages: [{ role: 'user', content: 'Hello' }], max_tokens: 2000 },
+      defaults: { sampling: { temperature: 0.7 } },
     });
   });
 

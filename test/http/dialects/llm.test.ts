@@ -25,7 +25,8 @@ describe('the prompt form of POST /llm', () => {
       kind: 'raw',
       n: 1,
       unknownModel: 'default',
-      body: { prompt: 'Once upon', max_tokens: 256, temperature: 0.7 },
+      body: { prompt: 'Once upon', max_tokens: 256 },
+      defaults: { sampling: { temperature: 0.7 } },
     });
   });
 
@@ -62,6 +63,7 @@ describe('the task form of POST /llm', () => {
       model: 'gpt-4o-mini',
       unknownModel: 'default',
       body: { messages: [{ role: 'user', content: 'Hello' }], temperature: 0, max_tokens: 800 },
+      defaults: { sampling: { temperature: 0 } },
     });
   });
 
@@ -69,7 +71,10 @@ describe('the task form of POST /llm', () => {
     const generate = saying('x');
     const response = await post('/llm', { task: 'chat_completion', input: { prompt: 'a' } }, { generate });
     expect(response.body.provider).toBe('local');
-    expect(generate.requests[0]!.body).toMatchObject({ temperature: 0, max_tokens: 800 });
+    expect(generate.requests[0]).toMatchObject({
+      body: { max_tokens: 800 },
+      defaults: { sampling: { temperature: 0 } },
+    });
     expect(generate.requests[0]!.provider).toBeUndefined();
   });
 

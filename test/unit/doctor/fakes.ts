@@ -10,7 +10,7 @@ const GB = 1e9;
 export const FILE: PathFacts = { kind: 'file', size: 100, mode: 0o600, readable: true, writable: true };
 export const FOLDER: PathFacts = { ...FILE, kind: 'folder', mode: 0o755 };
 
-/** A small model with a template: 4 layers of 2 cached heads of 8 numbers for keys and values, f16. */
+/** A small model with a template. */
 export const MODEL: readonly Entry[] = [
   ['general.architecture', 'string', 'llama'],
   ['general.name', 'string', 'Tiny'],
@@ -22,8 +22,6 @@ export const MODEL: readonly Entry[] = [
   ['tokenizer.chat_template', 'string', '{{ messages }}'],
 ];
 
-export const BYTES_PER_TOKEN = 4 * 2 * (8 + 8) * 2;
-
 export const checkedModel = (changes: Partial<CheckedModel> = {}): CheckedModel => ({
   id: 'tiny',
   path: '/models/tiny.gguf',
@@ -34,6 +32,7 @@ export const checkedModel = (changes: Partial<CheckedModel> = {}): CheckedModel 
   threads: 1,
   gpuLayers: undefined,
   gpus: [],
+  extraArgs: [],
   cacheRamMb: undefined,
   ...changes,
 });
@@ -46,6 +45,11 @@ const serverSettings = (changes: Partial<ServerSettings> = {}): ServerSettings =
   keysFile: undefined,
   dataDir: '/srv/data',
   models: [checkedModel()],
+  catalogue: {
+    file: { models: {}, remotes: {}, groups: {}, tenants: {} },
+    ...{ folders: [], downloads: '/models', reserved: [], demo: '/models/demo.gguf' },
+    settings: { workers: 1, context: 4096, gpus: [], extraArgs: [], lora: [] },
+  },
   ...changes,
 });
 
@@ -89,6 +93,7 @@ export function facts(machine: Machine = {}): Facts {
     getText: async () => undefined,
     getJson: async () => undefined,
     resolveBinary: async () => ({ path: '/bin/llama-cli', kind: 'llama-cli', version: '1.2.3' }),
+    lookAtModels: async ({ file }) => ({ file, unusable: [] }),
     findDownloaded: async () => undefined,
     ...machine.probe,
   };

@@ -29,10 +29,16 @@ const WRITERS = {
   raw: [9, (value: unknown) => value as Buffer],
 } as const;
 
+export interface Tensor {
+  readonly offset: number;
+  readonly type: number;
+  readonly dimensions: readonly number[];
+}
+
 export interface Extras {
   readonly version?: number;
-  /** Where each tensor begins. */
-  readonly tensors?: readonly number[];
+  /** Where each tensor begins; of one number (f32), if that is all. */
+  readonly tensors?: readonly (number | Tensor)[];
   readonly fieldCount?: number | bigint;
   readonly tensorCount?: number | bigint;
 }
@@ -43,7 +49,11 @@ export function gguf(entries: readonly Entry[], extras: Extras = {}): Buffer {
     const [number, write] = WRITERS[type];
     return Buffer.concat([text(key), u32(number), write(value)]);
   });
-  const infos = tensors.map((offset) => Buffer.concat([text('t'), u32(1), u64(1), u32(0), u64(offset)]));
+  const infos = tensors.map((tensor) => {
+    const { offset, type, dimensions } =
+      typeof tensor === 'number' ? { offset: tensor, type: 0, dimensions: [1] } : tensor;
+    return Buffer.concat([text('t'), u32(dimensions.length), ...dimensions.map(u64), u32(type), u64(offset)]);
+  });
   const head = [Buffer.from('GGUF'), u32(version), u64(tensorCount), u64(fieldCount)];
   return Buffer.concat([...head, ...fields, ...infos]);
 }

@@ -1,22 +1,10 @@
 import { parseGguf, readGguf, GgufError } from '../../../src/install/models/gguf.js';
-import { modelFacts } from '../../../src/doctor/model-facts.js';
-import { BYTES_PER_TOKEN, MODEL } from './fakes.js';
+import { MODEL } from './fakes.js';
 import { gguf, text, u32, u64, type Entry, type Extras } from './gguf-bytes.js';
 
-const factsOf = (entries: readonly Entry[]) => modelFacts(parseGguf(gguf(entries))!);
-const without = (...keys: string[]) => MODEL.filter(([key]) => !keys.includes(key));
+const headerOf = (entries: readonly Entry[]) => parseGguf(gguf(entries))!;
 
 describe('a GGUF header', () => {
-  it('contains what the checks need', () => {
-    expect(factsOf(MODEL)).toEqual({
-      architecture: 'llama',
-      name: 'Tiny',
-      trainedContext: 2048,
-      chatTemplate: true,
-      bytesPerToken: BYTES_PER_TOKEN,
-    });
-  });
-
   it('may contain fields of every type and long lists', () => {
     const noise: Entry[] = [
       ['a', 'u8', 1],
@@ -29,39 +17,30 @@ describe('a GGUF header', () => {
       ['h', 'u32s', Array.from({ length: 10_000 }, () => 1)],
       ['i', 'raw', Buffer.concat([u32(9), u64(1), u32(4), u64(1), u32(5)])],
     ];
-    expect(factsOf([...noise, ...MODEL]).bytesPerToken).toBe(BYTES_PER_TOKEN);
+    expect(headerOf([...noise, ...MODEL]).fields).toEqual(headerOf(MODEL).fields);
   });
 
-  it('may give a head count for each layer, and its own key and value lengths', () => {
-    const entries: Entry[] = [
-      ...without('llama.attention.head_count_kv'),
-      ['llama.attention.head_count_kv', 'u32s', [2, 0, 1, 0]],
-      ['llama.attention.key_length', 'u32', 16],
-      ['llama.attention.value_length', 'u32', 4],
-    ];
-    expect(factsOf(entries).bytesPerToken).toBe(3 * 20 * 2);
-  });
-
-  it('without a count of cached heads means as many as heads', () => {
-    expect(factsOf(without('llama.attention.head_count_kv')).bytesPerToken).toBe(2 * BYTES_PER_TOKEN);
-  });
-
-  it('without fields gives no facts', () => {
-    const { chatTemplate, ...others } = factsOf([]);
-    expect(chatTemplate).toBe(false);
-    expect(Object.entries(others).filter(([, value]) => value !== undefined)).toEqual([]);
-  });
-
-  it.each(['llama.context_length', 'llama.block_count'])('with a text as %s does not give it', (key) => {
-    const facts = factsOf([...without(key), [key, 'string', 'many']]);
-    expect([facts.trainedContext, facts.bytesPerToken]).toContain(undefined);
-  });
-
-  it('gives the minimum length of the file', () => {
+  it('gives the length of the file and how many numbers it holds', () => {
     const header = gguf([], { tensors: [64, 4096, 128] });
-    expect(parseGguf(header)!.tensorsEnd).toBe(Math.ceil(header.length / 32) * 32 + 4096 + 1);
+    const begin = Math.ceil(header.length / 32) * 32;
+    expect(parseGguf(header)).toMatchObject({ tensors: 3, parameters: 3, tensorsEnd: begin + 4096 + 4 });
     const aligned = gguf([['general.alignment', 'u32', 1024]], { tensors: [0] });
-    expect(parseGguf(aligned)!.tensorsEnd).toBe(1024 + 1);
+    expect(parseGguf(aligned)!.tensorsEnd).toBe(1024 + 4);
+  });
+
+  it.each([
+    ['Q4_K', 12, [512, 3], 6 * 144],
+    ['MXFP4', 39, [64, 1], 2 * 17],
+    ['BF16', 30, [3, 5, 7], 105 * 2],
+    ['an unknown type, of which one byte must be there', 999, [512], 1],
+  ])('counts the bytes of a tensor of %s', (_, type, dimensions, bytes) => {
+    const header = gguf([], { tensors: [{ offset: 32, type, dimensions }] });
+    expect(parseGguf(header)!.tensorsEnd).toBe(Math.ceil(header.length / 32) * 32 + 32 + bytes);
+  });
+
+  it('gives the length of a list of texts', () => {
+    const header = gguf([['tokenizer.ggml.tokens', 'strings', ['a', 'b', 'c']]]);
+    expect(parseGguf(header)!.fields.get('tokenizer.ggml.tokens')).toBe(3);
   });
 });
 

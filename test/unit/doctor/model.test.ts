@@ -4,21 +4,13 @@ import {
   checkMemory,
   checkMemoryLimit,
   checkModel,
+  checkModelFiles,
 } from '../../../src/doctor/checks/model.js';
+import { estimateMemory } from '../../../src/catalogue/estimate.js';
 import { ok, type Finding } from '../../../src/doctor/findings.js';
-import { needOf } from '../../../src/doctor/model-facts.js';
+import { needOf } from '../../../src/doctor/needs.js';
 import { ModelError } from '../../../src/install/models/spec.js';
-import {
-  BYTES_PER_TOKEN,
-  checkedModel,
-  facts,
-  FILE,
-  having,
-  like,
-  MODEL,
-  testCheck,
-  type Machine,
-} from './fakes.js';
+import { checkedModel, facts, FILE, having, like, MODEL, testCheck, type Machine } from './fakes.js';
 import { gguf } from './gguf-bytes.js';
 
 const GB = 1e9;
@@ -118,14 +110,15 @@ const machine = (total: number, free: number, probe: Machine['probe'] = {}): Mac
 
 test('the needed memory is estimated from the file, the workers, the contexts and the prompt cache', async () => {
   const file = await facts(machine(8, 8)).modelFile(models[0]!);
-  const contexts = 3 * 2 * 1000 * BYTES_PER_TOKEN;
+  const { cache, compute } = estimateMemory(file!.facts, 2 * GB, { ...models[0]!, batch: 128 });
   const promptCache = 100 * 2 ** 20;
+  const each = cache + compute;
   expect(needOf(models[0]!, file!)).toEqual({
     weights: 2 * GB,
-    contexts,
+    contexts: 3 * cache,
     promptCache,
-    total: 6 * GB + contexts + promptCache,
-    least: 2 * GB + contexts + promptCache,
+    total: 6 * GB + 3 * each + promptCache,
+    least: 2 * GB + 3 * each + promptCache,
   });
 });
 
@@ -137,7 +130,7 @@ test.each([
 ])('memory gives %s with %i GB, of which %i are free', async (level, total, free) => {
   const finding = await checkMemory(facts(machine(total, free)));
   expect(finding.level).toBe(level);
-  expect(finding.found).toMatch(/about 6\.1 GB are needed \(weights 2\.0 GB .* are free$/);
+  expect(finding.found).toMatch(/about 6\.2 GB are needed \(weights 2\.0 GB .* are free$/);
 });
 
 testCheck('memory', checkMemory, [
@@ -184,6 +177,25 @@ testCheck('GPU memory', checkGpuMemory, [
   ],
   ['is not needed without a GPU', {}, having('ok', 'no GPU in use')],
   ['is not needed without a layer on the GPU', gpu(10, { gpuLayers: 0 }), having('ok', 'no GPU in use')],
+]);
+
+const found = (models: object, unusable: { shown: string; reason: string }[] = []): Machine => ({
+  probe: { lookAtModels: async ({ file }) => ({ file: { ...file, models: models as never }, unusable }) },
+});
+
+testCheck('the files of models', checkModelFiles, [
+  ['may be those of the configuration', {}, ok('none but the configured ones')],
+  ['that are served are named', found({ a: {}, b: {} }), ok('served on request: a, b')],
+  [
+    'that are not served are named with the reasons',
+    found({ a: {} }, [{ shown: 'x.gguf', reason: 'an adapter' }]),
+    ok('served on request: a; not: x.gguf: an adapter'),
+  ],
+  [
+    'are counted when they are many',
+    found(Object.fromEntries(Array.from({ length: 23 }, (_, index) => [`m${index}`, {}]))),
+    having('ok', like('m19, and 3 more')),
+  ],
 ]);
 
 describe('what a model can do', () => {

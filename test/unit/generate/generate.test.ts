@@ -1,6 +1,6 @@
 import { LMServError } from '../../../src/errors.js';
 import { createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
-import type { ReplyEvent } from '../../../src/contract.js';
+import type { GenerateRequest, JsonObject, ReplyEvent, RequestDefaults } from '../../../src/contract.js';
 import { pullFrom } from '../../support/pulled.js';
 import { answering, backend as remote, streams } from '../backends/remote/helpers.js';
 import { chat, context, fails, FakeBackend, FakeTimers, hangs, run, text } from './helpers.js';
@@ -49,6 +49,52 @@ test('leaves the length to the backend if neither the request nor the settings l
   expect(await asked({ default: undefined, cap: 4096 })).toBe(4096);
   expect(await asked({ default: 1024, cap: NO_CAP })).toBe(1024);
   expect(await asked({ default: undefined, cap: NO_CAP }, 7)).toBe(7);
+});
+
+describe('what a request leaves open', () => {
+  const OF_ROUTE = { sampling: { temperature: 0.8, top_p: 0.9 }, system: 'of the route' };
+  const OF_MODEL = { sampling: { temperature: 0.1, top_k: 5 }, system: 'of the model' };
+  const user = { role: 'user', content: 'Hi' };
+
+  /** The body that reaches a backend. */
+  async function bodyOf(body: JsonObject, more: Partial<GenerateRequest>, defaults?: RequestDefaults) {
+    const backend = new FakeBackend('a');
+    const maxTokens = { default: undefined, cap: NO_CAP };
+    const generate = createGenerate(() => ({ members: [{ model: 'm', backend, maxTokens, defaults }] }));
+    await run(pullFrom(generate, chat({ body, ...more }), context()));
+    expect(backend.asked[0]!.request.defaults).toBeUndefined();
+    return backend.asked[0]!.request.body;
+  }
+
+  test.each<[string, JsonObject, RequestDefaults | undefined, JsonObject, string]>([
+    ['of the route', {}, undefined, { temperature: 0.8, top_p: 0.9 }, 'of the route'],
+    ['of the model', {}, OF_MODEL, { temperature: 0.1, top_p: 0.9, top_k: 5 }, 'of the model'],
+    ['of the model, in part', {}, { system: 'only' }, { temperature: 0.8, top_p: 0.9 }, 'only'],
+    [
+      'that it does not leave open is its own',
+      { temperature: 0, top_k: 1 },
+      OF_MODEL,
+      { temperature: 0, top_p: 0.9, top_k: 1 },
+      'of the model',
+    ],
+  ])('is %s', async (_, own, ofModel, sampling, system) => {
+    const body = await bodyOf({ messages: [user], ...own }, { defaults: OF_ROUTE }, ofModel);
+    expect(body).toEqual({ messages: [{ role: 'system', content: system }, user], ...sampling });
+  });
+
+  test.each(['system', 'developer'])('is not its system message where it has one, as %s', async (role) => {
+    const messages = [user, { role, content: 'mine' }];
+    expect(await bodyOf({ messages }, { defaults: OF_ROUTE }, OF_MODEL)).toMatchObject({ messages });
+  });
+
+  test('is sampling alone for a raw prompt', async () => {
+    const body = await bodyOf({ prompt: 'Once' }, { kind: 'raw', defaults: OF_ROUTE }, OF_MODEL);
+    expect(body).toEqual({ prompt: 'Once', temperature: 0.1, top_p: 0.9, top_k: 5 });
+  });
+
+  test('stays open without any defaults', async () => {
+    expect(await bodyOf({ messages: [user] }, {})).toEqual({ messages: [user] });
+  });
 });
 
 test('gives each choice of each prompt its own prompt and seed', async () => {

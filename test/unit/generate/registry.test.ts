@@ -48,6 +48,30 @@ describe('names', () => {
     );
   });
 
+  test('of aliases with defaults of their own lead to the same backend', () => {
+    const [ofModel, ofAlias] = [{ system: 'of the model' }, { system: 'of the alias' }];
+    const entries = [
+      entry('a', {
+        ...{ aliases: ['plain', 'poet'], defaults: ofModel, providers: ['local'] },
+        aliasDefaults: new Map([['poet', ofAlias]]),
+      }),
+    ];
+    const made = new Registry(entries, '404');
+    const found = (name: string, provider?: string) => made.resolve(name, undefined, provider).members[0]!;
+    expect([found('a').defaults, found('plain').defaults]).toEqual([ofModel, ofModel]);
+    expect([found('poet').defaults, found('poet', 'local').defaults]).toEqual([ofAlias, ofAlias]);
+    expect(found('poet').backend).toBe(found('a').backend);
+    expect(found('poet').model).toBe('a');
+  });
+
+  test('tell the models that they mean', () => {
+    expect(['tiny', 'best', 'none'].map((name) => made.modelsOf(name))).toEqual([
+      ['small'],
+      ['bigger', 'big'],
+      [],
+    ]);
+  });
+
   test('that are unknown are the default’s where that is wished for', () => {
     expect(models(made, 'gpt-4o-mini', 'default')).toEqual(['small']);
     expect(models(registry({ defaultName: 'big' }, 'default'), 'gpt-4o-mini', undefined)).toEqual(['big']);

@@ -43,6 +43,31 @@ test('unset options are left to llama.cpp, and extra arguments come last', () =>
   expect(args.slice(-2)).toEqual(['-fa', 'on']);
 });
 
+test('a projector comes with batches that have room for a whole image', () => {
+  const args = buildArgs({ ...options, mmproj: '/p.gguf' }, undefined);
+  expect(valueOf(args, '--mmproj')).toBe('/p.gguf');
+  expect([valueOf(args, '-b'), valueOf(args, '-ub')]).toEqual(['2048', '2048']);
+  expect(buildArgs(options, undefined)).not.toContain('--mmproj');
+});
+
+test.each([['--no-mmproj'], ['-mm', '/mine.gguf']])(
+  'the operator’s own %s comes before a projector that was found',
+  (...extraArgs) => {
+    const args = buildArgs({ ...options, mmproj: '/p.gguf', extraArgs }, undefined);
+    expect(args).not.toContain('/p.gguf');
+  },
+);
+
+test('adapters are passed on, with their scale where they have one', () => {
+  const lora = [
+    { path: '/a.gguf', scale: 1 },
+    { path: '/b.gguf', scale: 0.5 },
+    { path: '/c,d.gguf', scale: 2 },
+  ];
+  const args = buildArgs({ ...options, lora }, undefined);
+  expect(args.join(' ')).toContain('--lora /a.gguf --lora-scaled /b.gguf:0.5 --lora-scaled "/c,d.gguf:2"');
+});
+
 test('a llama-server gets its socket as an argument and its key in the environment', () => {
   const server = { ...options, binary: { path: '/x/llama-server', kind: 'llama-server' as const } };
   const listen = { socketPath: '/run/s.sock', apiKey: 'SECRET' };

@@ -28,18 +28,26 @@ export class Template {
   readonly #readyWorker: () => Worker | undefined;
   readonly #logger: Logger;
   #learning: Promise<Knowledge> | undefined;
+  readonly #unlearned: Knowledge;
   /** Undefined until it is learned. */
   #known: Knowledge | undefined;
 
-  constructor(model: string, readyWorker: () => Worker | undefined, logger: Logger) {
+  /** @param facts what is known of the model before a worker has told more. */
+  constructor(
+    model: string,
+    readyWorker: () => Worker | undefined,
+    logger: Logger,
+    facts: ModelFacts = NOTHING.facts,
+  ) {
     this.#model = model;
     this.#readyWorker = readyWorker;
     this.#logger = logger;
+    this.#unlearned = { ...NOTHING, facts };
   }
 
   /** What is known so far. */
   get known(): Knowledge {
-    return this.#known ?? NOTHING;
+    return this.#known ?? this.#unlearned;
   }
 
   /** Resolves when all is learned that can be; at once while no worker is ready. Never rejects. */

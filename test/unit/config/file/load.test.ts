@@ -1,3 +1,4 @@
+import { sampling } from '../../../../src/dialects/shared/fields.js';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { remoteOptions } from '../../../../src/config/file/remote-options.js';
@@ -16,7 +17,7 @@ test('fields that are not set have their defaults', () => {
     models: {
       a: {
         ...{ path: 'hf:org/repo', workers: 1, context: 4096 },
-        ...{ gpus: [], extraArgs: [], aliases: [] },
+        ...{ gpus: [], extraArgs: [], lora: [], aliases: [] },
       },
     },
     remotes: {
@@ -112,6 +113,31 @@ test.each([
     { models: { a: local({ aliases: ['x', 'x'] }) } },
     'models.a.aliases.1: duplicate name "x", already used by models.a.aliases.0',
   ],
+  [
+    { models: { a: local({ lora: [{ path: 'gone.gguf' }] }) } },
+    'models.a.lora.0.path: there is no file gone.gguf',
+  ],
+  [
+    { models: { a: local({ sampling: { temperature: 3 } }) } },
+    'models.a.sampling.temperature: must be a number from 0 to 2',
+  ],
+  [{ models: { a: local({ sampling: { max_tokens: 3 } }) } }, 'models.a.sampling.max_tokens: unknown field'],
+  [
+    { models: { a: local({ aliases: [7] }) } },
+    'models.a.aliases.0: must be a name, or an object with a name and its defaults',
+  ],
+  [
+    { models: { a: local({ aliases: [{ name: 'x', sampling: { top_p: 2 } }] }) } },
+    'models.a.aliases.0.sampling.top_p: must be a number from 0 to 1',
+  ],
+  [
+    { models: { a: local({ aliases: [{ name: 'x', stop: 'y' }] }) } },
+    'models.a.aliases.0.stop: unknown field',
+  ],
+  [
+    { models: { a: local({ aliases: [{ name: 'b' }] }), b: local() } },
+    'models.a.aliases.0: duplicate name "b", already used by models.b',
+  ],
   [{ models, default: 'x' }, 'default: there is no model or group named "x"'],
   [{ models, tenants: { t: { budget: { week: 1 } } } }, 'tenants.t.budget.week: unknown field'],
   [{ models, maxTokens: 0 }, 'maxTokens: must be a whole number from 1 to 16777216'],
@@ -119,6 +145,25 @@ test.each([
   expect(() => parse(content)).toThrow(
     expect.objectContaining({ name: 'ConfigFileError', message: `lmserv.config.json: ${message}` }),
   );
+});
+
+test('aliases are names, or objects with defaults of their own', () => {
+  const { models } = parse({
+    models: { a: local({ system: 'Hi', aliases: ['x', { name: 'y', sampling: { top_k: 3 } }] }) },
+  });
+  expect(models.a).toMatchObject({
+    system: 'Hi',
+    aliases: [{ name: 'x' }, { name: 'y', sampling: { top_k: 3 } }],
+  });
+});
+
+test('each default for sampling is a field that requests may have', () => {
+  const fields = Object.keys(
+    (JSON.parse(schemaText()) as any).properties.models.additionalProperties.properties.sampling
+      .properties as object,
+  );
+  expect(fields.length).toBeGreaterThan(5);
+  expect(Object.keys(sampling)).toEqual(expect.arrayContaining(fields));
 });
 
 test('all problems are reported at once', () => {

@@ -48,7 +48,8 @@ describe('profiles', () => {
 
   test('with the provider local are served by the pool', () => {
     const request = requestFor({ model_name: 'here' }, { profiles });
-    expect(request).toMatchObject({ model: 'tiny', body: { max_tokens: 3, temperature: 0.7 } });
+    expect(request).toMatchObject({ model: 'tiny', body: { max_tokens: 3 } });
+    expect(request.defaults).toEqual({ sampling: { temperature: 0.7 } });
     expect(request.provider).toBeUndefined();
   });
 
