@@ -71,7 +71,7 @@ export async function makeLocalModel(
       slots,
       ctxSize: model.context,
       threads: chooseThreads(model, Math.max(workers, model.workers)),
-      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
+      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb(config.memoryBytes)) / model.workers),
       timeouts: config.timeouts,
     },
     gpus: model.gpus,
@@ -119,9 +119,14 @@ async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Pr
   return path;
 }
 
-/** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */
-function defaultCacheMb(): number {
-  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
+/**
+ * An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else.
+ *
+ * @param limit of all models together, bytes; 0 is none.
+ */
+function defaultCacheMb(limit: number): number {
+  const free = limit > 0 ? Math.min(limit, freemem()) : freemem();
+  return Math.min(8192, Math.floor(free / 2 ** 20 / 8));
 }
 
 /** The share of a device's memory that llama.cpp fills at most; the rest of a model stays in main memory. */
