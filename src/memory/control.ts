@@ -97,7 +97,11 @@ export class ModelMemoryControl implements ModelControl {
 
   /** Names the pools that serve now; others only finish what they have. */
   configure(served: ReadonlyMap<SleepingPool, ModelSettings>): void {
-    for (const entry of this.#entries.values()) entry.settings = served.get(entry.pool);
+    for (const entry of this.#entries.values()) {
+      const wasPermanent = this.#isPermanent(entry);
+      entry.settings = served.get(entry.pool);
+      if (this.#started && !wasPermanent && entry.phase === 'unloaded') this.#wantPermanent(entry, 'idle');
+    }
     this.#changed();
   }
 
@@ -111,11 +115,7 @@ export class ModelMemoryControl implements ModelControl {
   /** Loads the default model, the pinned and the preloaded ones. */
   start(): void {
     this.#started = true;
-    for (const entry of this.#entries.values()) {
-      if (!entry.settings || !this.#isPermanent(entry)) continue;
-      entry.want(this.#clock.now(), 'free');
-      entry.atStart = true;
-    }
+    for (const entry of this.#entries.values()) entry.atStart = this.#wantPermanent(entry, 'free');
     this.#looks = true;
     this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref();
     this.#changed();
@@ -124,7 +124,7 @@ export class ModelMemoryControl implements ModelControl {
   /** Whether a pool is loaded without a request. */
   isLoadedAtStart(pool: SleepingPool): boolean {
     const entry = this.#entries.get(pool);
-    return entry?.settings !== undefined && this.#isPermanent(entry);
+    return entry !== undefined && this.#isPermanent(entry);
   }
 
   /**
@@ -220,6 +220,13 @@ export class ModelMemoryControl implements ModelControl {
 
   #isPermanent({ id, settings }: Entry): boolean {
     return settings?.isDefault === true || settings?.preload === true || this.#isPinned(id, settings);
+  }
+
+  /** Wants what is loaded without a request; false if it is not. */
+  #wantPermanent(entry: Entry, claim: Claim): boolean {
+    if (!this.#isPermanent(entry)) return false;
+    entry.want(this.#clock.now(), this.#isPinned(entry.id, entry.settings) ? 'turn' : claim);
+    return true;
   }
 
   #describe(entry: Entry): ModelMemory {

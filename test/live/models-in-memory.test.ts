@@ -65,7 +65,8 @@ test('a client that asks for it is told how its wait goes on, in comments', asyn
   live = await server({}).start();
   const body = { ...brief, stream: true, model: 'second' };
   const told = await send(live, CHAT, body, { ...KEY, 'X-Queue-Events': 'on' }).reply;
-  expect(told.text).toMatch(/^: loading( 0 %)?\n\n: queued 1\n\n(: loading \d+ %\n\n)*data: /);
+  expect(told.text).toMatch(/^: queued 1\n\n(: loading( \d+ %)?\n\n)+data: /);
+  expect(told.headers['x-queue-position']).toBe('1');
   const { text } = await post(live, CHAT, { ...body, model: 'third' });
   expect(text).toMatch(/^data: /);
 });

@@ -668,6 +668,21 @@ describe('a changed configuration', () => {
     expect(pool.steps).toEqual([]);
   });
 
+  test('loads a model that it makes the default one or pins', async () => {
+    const b = bench(1_000);
+    const a = b.add('a');
+    const pinned = b.add('b');
+    await b.start();
+    b.control.configure(
+      new Map([
+        [a, { ...NOT_SPECIAL, isDefault: true }],
+        [pinned, { ...NOT_SPECIAL, pin: true }],
+      ]),
+    );
+    await settle();
+    expect([a.steps, pinned.steps]).toEqual([['wake'], ['wake']]);
+  });
+
   test('loads a new default model', async () => {
     const b = await bench(1_000).start();
     const pool = new FakePool(() => b.now);
