@@ -245,6 +245,7 @@ export function busyEvictions(lines: readonly LogLine[]): string[] {
     const { event, requestId, worker, model, reason } = line as Readonly<Record<string, string>>;
     if (event === 'generation_started') {
       const name = worker!.split('#')[0]!;
+      running.get(modelOf.get(requestId!) ?? '')?.delete(requestId!);
       modelOf.set(requestId!, name);
       running.set(name, (running.get(name) ?? new Set()).add(requestId!));
     } else if (event === 'generation_end') running.get(modelOf.get(requestId!) ?? '')?.delete(requestId!);

@@ -12,7 +12,7 @@ function listing(binaries: Record<string, Device[] | undefined>) {
     calls.push(binary);
     return binaries[binary];
   };
-  return { calls, memories: new DeviceMemories({}, list as never) };
+  return { calls, memories: new DeviceMemories({}, list) };
 }
 
 describe('the memory of devices', () => {

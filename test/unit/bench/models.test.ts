@@ -17,6 +17,6 @@ test('an unload while a reply of the model has begun and not ended is found', ()
 });
 
 test('a reply that went to another model after a failure runs there', () => {
-  const lines = [started('1', 'a#0.1'), started('1', 'b#0.1'), unloaded('b')];
+  const lines = [started('1', 'a#0.1'), started('1', 'b#0.1'), unloaded('a'), unloaded('b')];
   expect(busyEvictions(lines as never)).toEqual(['b was unloaded (evicted) while it served']);
 });
