@@ -428,8 +428,10 @@ export class ModelMemoryControl implements ModelControl {
     this.#options.logger.info({ event: 'model_unload', model: id, reason }, 'unloading a model');
     entry.phase = 'unloading';
     entry.settle(new LMServError('unavailable', 'The model was unloaded'));
+    const asleep = pool.sleep();
+    // Only now, because whoever waits would get a slot at once.
     this.#hold(entry, false);
-    void pool.sleep().then(() => {
+    void asleep.then(() => {
       entry.unloaded();
       this.#options.logger.info({ event: 'model_unloaded', model: id, reason }, 'model unloaded');
       this.#options.observer?.modelUnloaded({ model: id, reason });

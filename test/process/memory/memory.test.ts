@@ -2,11 +2,8 @@ import { EventEmitter, once } from 'node:events';
 import { join } from 'node:path';
 import { FixedBudget } from '../../../src/memory/budget.js';
 import { ModelMemoryControl } from '../../../src/memory/control.js';
-import { createGenerate } from '../../../src/generate/generate.js';
-import { NO_CAP } from '../../../src/generate/generate.js';
 import { emptyFolder } from '../../support/folder.js';
-import { TestPool } from '../../support/pool.js';
-import { pullFrom, testContext } from '../../support/pulled.js';
+import { firstText, TestPool, textOf } from '../../support/pool.js';
 
 /** Pools of fake workers that sleep and wake, with room for some of them. */
 
@@ -106,14 +103,15 @@ describe('a request for an unloaded model', () => {
       message: 'Timed out waiting for the model to load',
       retryAfter: 1,
     });
-    expect(a.pool.status()).toMatchObject({ ready: true, starting: false, state: 'loading' });
+    expect(a.pool.status()).toMatchObject({ ready: true, starting: false });
   });
 
   test('learns with its timeout which busy models have the memory', async () => {
     const a = room({ room: 1 }).add('a');
-    const b = memory.add('b', { queueTimeoutMs: 50 });
+    const b = memory.add('b');
     const { release } = await a.hold();
-    await expect(b.ask('x').text()).rejects.toMatchObject({
+    const { signal } = new AbortController();
+    await expect(b.pool.lease(signal, { timeoutMs: 100 })).rejects.toMatchObject({
       code: 'insufficient_memory',
       status: 503,
       message: 'The model b needs 1024 MiB of 1024 MiB; in memory: a 1024 MiB (busy)',
@@ -132,9 +130,8 @@ describe('a request for an unloaded model', () => {
     gone.abort(new Error('gone'));
     await expect(left).rejects.toThrow('gone');
     await loaded;
-    expect(a.pool.demand()).toMatchObject({ running: false, waitingSince: undefined });
+    expect(a.pool.demand().waitingSince).toBeUndefined();
     expect(await b.ask('x').text()).toBe('x');
-    expect(a.logged('worker_exit')[0].stderr?.join() ?? '').not.toContain('never');
   });
 
   test('that may fall back is refused at once, and its model is loaded for the next one', async () => {
@@ -175,45 +172,44 @@ describe('an evicted model', () => {
     expect(await other).toBe('two');
     expect(await later).toBe('three');
     expect(memory.count('worker_spawn a')).toBe(2);
+    expect(memory.count('worker_failed_request a')).toBe(0);
   });
 
   test('is not one whose reply has lost its worker: the reply is resumed first', async () => {
     const a = room({ room: 1, patienceMs: 1 }).add('a');
     const b = memory.add('b');
     const held = memory.next('model_hold a');
-    const { events, context, release } = await a.hold('@hold one two three');
+    const gone = new AbortController();
+    const { events, context } = a.ask('@hold one two three', gone.signal);
+    await firstText(events);
+    const first = context.trace.worker;
+    const reading = textOf(events).catch((error: Error) => error.message);
     const other = b.ask('four').text();
     await held;
     await a.killOutside();
-    await memory.next('worker_ready a');
-    // The words that the first worker sent are still to be read; then the second one has the reply.
-    const text = events.next();
-    while (context.trace.resumes === undefined) await a.next('generation_started').catch(() => undefined);
+    while (context.trace.worker === first) await new Promise(setImmediate);
+    expect(context.trace.resumes).toBe(1);
     expect(memory.count('model_unload a')).toBe(0);
-    await Promise.all([release(), text]);
+    gone.abort(new Error('gone'));
+    expect(await reading).toBe('gone');
     expect(await other).toBe('four');
     expect(memory.count('model_unload a')).toBe(1);
   });
 
-  test('finishes all choices of a request that has begun', async () => {
+  test('gives slots to the further choices of a request that has begun', async () => {
     const a = room({ room: 1, patienceMs: 1 }).add('a');
     const b = memory.add('b');
-    const members = [{ model: 'a', backend: a.backend, maxTokens: { default: undefined, cap: NO_CAP } }];
-    const generate = createGenerate(() => ({ members }));
-    const body = { messages: [{ role: 'user', content: 'one two' }] };
-    await a.ask('first').text();
-    const { release } = await a.hold();
-    const choices = pullFrom(generate, { kind: 'chat', n: 4, body }, testContext());
-    const reading = (async () => {
-      let finished = 0;
-      for await (const event of choices) if (event.type === 'finish') finished += 1;
-      return finished;
-    })();
+    const slots = { held: 0 };
+    const { signal } = new AbortController();
+    const first = await a.pool.lease(signal, { slots });
+    const others = [a.pool.lease(signal, { slots }), a.pool.lease(signal, { slots })];
+    const held = memory.next('model_hold a');
     const other = b.ask('x').text();
-    await memory.next('model_hold a');
-    await release();
+    await held;
+    first.release(true);
+    for (const choice of others) (await choice).release(true);
+    expect(memory.count('model_unload a')).toBe(0);
     expect(await other).toBe('x');
-    expect(await reading).toBe(4);
   });
 });
 

@@ -362,7 +362,7 @@ describe('turns', () => {
     await b.pass(2_000);
     await a.ask();
     await a.finish();
-    expect(a.steps).toEqual(['wake', 'hold', 'serve', 'hold', 'serve', 'sleep']);
+    expect(a.steps).toEqual(['wake', 'hold', 'serve', 'hold', 'sleep', 'serve']);
     await a.exit();
     expect(other.steps).toEqual(['wake']);
   });
@@ -571,7 +571,7 @@ describe('an operator', () => {
     await settle();
     expect(a.steps).toEqual(['wake', 'hold']);
     await a.finish();
-    expect(a.steps.at(-1)).toBe('sleep');
+    expect(a.steps).toEqual(['wake', 'hold', 'sleep', 'serve']);
     expect(unloaded).toBe(false);
     await a.exit();
     await done;
@@ -589,7 +589,7 @@ describe('an operator', () => {
     await refused;
     await a.exit();
     await done;
-    expect(a.steps).toEqual(['wake', 'hold', 'serve', 'sleep']);
+    expect(a.steps).toEqual(['wake', 'hold', 'sleep', 'serve']);
   });
 
   test('unloads nothing that is not there, and no pinned model', async () => {
