@@ -327,6 +327,8 @@ export class ModelMemoryControl implements ModelControl {
     const views = entries.map((entry) => this.#view(entry));
     const next = plan(views, { ...capacity, idleMs: this.#options.idleMs }, now);
     const byKey = new Map(entries.map((entry) => [entry.key, entry]));
+    // Before any hold ends, or the requests of a model that goes would get slots of it.
+    for (const [key, reason] of next.unload) this.#unload(byKey.get(key)!, reason);
     for (const entry of entries) this.#hold(entry, next.hold.has(entry.key));
     for (const entry of entries) entry.obstacle = undefined;
     for (const key of next.blocked) {
@@ -334,7 +336,6 @@ export class ModelMemoryControl implements ModelControl {
       entry.obstacle = this.#shortage(entry, capacity, (other) => other.phase !== 'unloaded');
     }
     for (const key of next.refuse) this.#refuse(byKey.get(key)!, capacity);
-    for (const [key, reason] of next.unload) this.#unload(byKey.get(key)!, reason);
     for (const key of next.load) this.#load(byKey.get(key)!);
     this.#checkAgain(next, now);
   }
