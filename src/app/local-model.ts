@@ -2,9 +2,11 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../../workers/binary.js';
+import { batchOf } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { checkAdapters } from '../catalogue/adapters.js';
+import { estimateMemory, type MemoryEstimate } from '../catalogue/estimate.js';
 import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
 import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
@@ -12,17 +14,19 @@ import { isOnHub } from '../config/model-path.js';
 import { ROOT } from '../config/root.js';
 import { inspectModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
-import type { Amounts } from '../memory/amounts.js';
+import { total, type Amounts } from '../memory/amounts.js';
 import { HOST } from '../memory/budget.js';
 import type { Logger } from '../observe/logger.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
+import type { DeviceMemories, DeviceUse } from './device-memory.js';
 
 export interface LocalModelOptions {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
   readonly observer?: PoolObserver | undefined;
+  readonly devices: DeviceMemories;
 }
 
 /** A model of this machine, asleep. */
@@ -35,6 +39,7 @@ export interface LocalModel {
   readonly llamaCpp: string;
   /** What its workers will take. */
   readonly estimate: Amounts;
+  readonly devices: DeviceUse;
 }
 
 /**
@@ -47,13 +52,15 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer }: LocalModelOptions,
+  { config, env, logger, observer, devices }: LocalModelOptions,
 ): Promise<LocalModel> {
   const configured = model.binPath ?? config.binPath;
   const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
   const modelPath = await modelFile(name, model.path, env);
   await checkAdapters(modelPath, model.lora);
   const file = await inspectModel(modelPath);
+  const facts = fileFacts(file.header);
+  const slots = chooseSlots(model, workers, binary.path);
   const pool = new Pool({
     name,
     workers: model.workers,
@@ -61,10 +68,10 @@ export async function makeLocalModel(
       ...model,
       binary,
       modelPath,
-      slots: chooseSlots(model, workers, binary.path),
+      slots,
       ctxSize: model.context,
       threads: chooseThreads(model, Math.max(workers, model.workers)),
-      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
+      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb(config.memoryBytes)) / model.workers),
       timeouts: config.timeouts,
     },
     gpus: model.gpus,
@@ -82,12 +89,17 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
-    facts: unloadedFacts(fileFacts(file.header), file.size, model.context),
+    facts: unloadedFacts(facts, file.size, model.context),
     observer,
   });
-  const { mtimeMs, size } = statSync(modelPath);
-  const created = Math.floor(mtimeMs / 1000);
-  return { backend, local: backend, created, llamaCpp: binary.version, estimate: estimateNeed(size, model) };
+  const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
+  const use = { binary: binary.path, gpus: model.gpus };
+  const batch = batchOf({ ...model, slots, gpu: model.gpus[0] });
+  const estimate = placeNeed(
+    estimateMemory(facts, file.size, { ...model, slots, batch }),
+    model.gpuLayers === 0 ? {} : await devices.total(use),
+  );
+  return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
 }
 
 /**
@@ -108,14 +120,30 @@ async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Pr
   return path;
 }
 
-/** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */
-function defaultCacheMb(): number {
-  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
+/**
+ * An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else.
+ *
+ * @param limit of all models together, bytes; 0 is none.
+ */
+function defaultCacheMb(limit: number): number {
+  const free = limit > 0 ? Math.min(limit, freemem()) : freemem();
+  return Math.min(8192, Math.floor(free / 2 ** 20 / 8));
 }
 
-const GROWTH = 1.1;
-const PROCESS_BYTES = 64 * 2 ** 20;
+/** The share of a device's memory that llama.cpp fills at most; the rest of a model stays in main memory. */
+const FILLED = 0.9;
 
-function estimateNeed(bytes: number, { workers }: ModelSettings): Amounts {
-  return { [HOST]: bytes * GROWTH + workers * PROCESS_BYTES };
+/**
+ * Where the workers of a model will take their memory: on the devices in proportion to their size, as far as that goes.
+ *
+ * @param devices the whole memory of each device.
+ */
+export function placeNeed({ total: all, shared, compute }: MemoryEstimate, devices: Amounts): Amounts {
+  const capacity = total(devices);
+  if (capacity === 0) return { [HOST]: shared };
+  const placed = Math.min(all, capacity * FILLED);
+  const share = (size: number): number => (placed * size) / capacity;
+  const onDevices = Object.fromEntries(Object.entries(devices).map(([id, size]) => [id, share(size)]));
+  // The process itself stays in main memory.
+  return { ...onDevices, [HOST]: all - placed + compute };
 }

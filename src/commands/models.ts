@@ -38,7 +38,7 @@ interface Listing {
 export async function listModels(env: Env): Promise<string> {
   const reply = await ask(env, 'GET', '/admin/models');
   if (reply) return format(reply as Listing);
-  return `No server runs here. It would serve:\n\n${format(await unstarted())}`;
+  return `No server runs here. It would serve:\n\n${format(await unstarted(env))}`;
 }
 
 /** Has the server change a model, and says what became of it. */
@@ -124,8 +124,8 @@ function readReply(status: number, body: string, { origin }: URL): unknown {
 }
 
 /** What the server would serve from here. */
-async function unstarted(): Promise<Listing> {
-  const config = loadConfig();
+async function unstarted(env: Env): Promise<Listing> {
+  const config = loadConfig({}, { env });
   const catalogue = await Catalogue.open(config.file, catalogueOptions(config));
   const data = await Promise.all(
     Object.entries(catalogue.file.models).map(async ([id, { path, context }]): Promise<Listed> => {

@@ -12,7 +12,7 @@ export interface RegistryEntry {
   readonly backends: readonly Backend[];
   readonly maxTokens: TokenLimits;
   readonly defaults?: RequestDefaults | undefined;
-  /** Of aliases that have their own, in the place of the model's. */
+  /** Of aliases that have their own, instead of the model's. */
   readonly aliasDefaults?: ReadonlyMap<string, RequestDefaults> | undefined;
   /** Free if absent. */
   readonly price?: Price | undefined;

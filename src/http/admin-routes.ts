@@ -62,7 +62,7 @@ export function changeModel(source: AdminSource): RequestHandler {
   return async (request, response) => {
     const { id: name, action } = request.params as { id: string; action: string };
     const act = Object.hasOwn(ACTIONS, action) ? ACTIONS[action as keyof typeof ACTIONS] : undefined;
-    if (!act) throw new LMServError('not_found', `A model can be told to ${Object.keys(ACTIONS).join(', ')}`);
+    if (!act) throw new LMServError('not_found', `The actions are ${Object.keys(ACTIONS).join(', ')}`);
     const id = idOf(name, source);
     await act(source.memory, id);
     const model = source.memory.models().find((candidate) => candidate.id === id);

@@ -91,8 +91,8 @@ test.each([
   ['/admin/models/all/load', 400, 'all is a group; name one of org/a, b'],
   ['/admin/models/far/load', 400, 'far is not a model of this machine'],
   ['/admin/models/b/load', 503, 'It needs 9 GB, and 4 GB are free'],
-  ['/admin/models/b/delete', 404, 'A model can be told to load, unload, pin, unpin'],
-  ['/admin/models/b/toString', 404, 'A model can be told to'],
+  ['/admin/models/b/delete', 404, 'The actions are load, unload, pin, unpin'],
+  ['/admin/models/b/toString', 404, 'The actions are'],
 ])('POST %s is %d', async (path, status, message) => {
   const { body } = await ask(path).request.expect(status);
   expect(body.error.message).toContain(message);

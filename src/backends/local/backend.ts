@@ -197,8 +197,8 @@ export class LocalBackend implements Backend {
       slots,
       body,
       onWait: (position: number) => {
-        onWait();
         sink.event({ type: 'queued', position });
+        onWait();
       },
     };
     return again ? { ...common, resumed: true } : { ...common, mayWait: mayFallBack !== true };
