@@ -267,7 +267,7 @@ export interface BackendStatus {
   /** Has not been ready yet and may still become so. */
   readonly starting: boolean;
   /** Of a local model. */
-  readonly state?: ModelState;
+  readonly state?: ModelState | undefined;
   readonly workers: { total: number; idle: number; busy: number; starting: number; dead: number };
   readonly slots: { total: number; idle: number };
   readonly queue: { waiting: number; limit: number };

@@ -2,15 +2,17 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary } from '../../workers/binary.js';
+import { batchOf, type WorkerOptions } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { checkAdapters } from '../catalogue/adapters.js';
+import { estimateMemory } from '../catalogue/estimate.js';
 import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
 import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
 import { ROOT } from '../config/root.js';
-import { inspectModel } from '../install/models/inspect.js';
+import { inspectModel, type InspectedModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
 import type { Amounts } from '../memory/amounts.js';
 import { HOST } from '../memory/budget.js';
@@ -54,19 +56,20 @@ export async function makeLocalModel(
   const modelPath = await modelFile(name, model.path, env);
   await checkAdapters(modelPath, model.lora);
   const file = await inspectModel(modelPath);
+  const worker = {
+    ...model,
+    binary,
+    modelPath,
+    slots: chooseSlots(model, workers, binary.path),
+    ctxSize: model.context,
+    threads: chooseThreads(model, Math.max(workers, model.workers)),
+    cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
+    timeouts: config.timeouts,
+  };
   const pool = new Pool({
     name,
     workers: model.workers,
-    worker: {
-      ...model,
-      binary,
-      modelPath,
-      slots: chooseSlots(model, workers, binary.path),
-      ctxSize: model.context,
-      threads: chooseThreads(model, Math.max(workers, model.workers)),
-      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
-      timeouts: config.timeouts,
-    },
+    worker,
     gpus: model.gpus,
     recycling: config.recycling,
     queueLimit: config.queueLimit,
@@ -84,9 +87,9 @@ export async function makeLocalModel(
     facts: unloadedFacts(fileFacts(file.header), file.size, model.context),
     observer,
   });
-  const { mtimeMs, size } = statSync(modelPath);
-  const created = Math.floor(mtimeMs / 1000);
-  return { backend, local: backend, created, llamaCpp: binary.version, estimate: estimateNeed(size, model) };
+  const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
+  const estimate = estimateNeed(file, model, worker);
+  return { backend, local: backend, created, llamaCpp: binary.version, estimate };
 }
 
 /**
@@ -112,9 +115,14 @@ function defaultCacheMb(): number {
   return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
 }
 
-const GROWTH = 1.1;
-const PROCESS_BYTES = 64 * 2 ** 20;
-
-function estimateNeed(bytes: number, { workers }: ModelSettings): Amounts {
-  return { [HOST]: bytes * GROWTH + workers * PROCESS_BYTES };
+/** Where the workers share the weights, which is so unless they are on a GPU. */
+function estimateNeed(
+  { header, size }: InspectedModel,
+  { workers, mmproj, lora }: ModelSettings,
+  { slots, ctxSize: context, extraArgs, ...worker }: WorkerOptions,
+): Amounts {
+  const beside = [mmproj ?? [], ...lora.map(({ path }) => path)].flat();
+  const bytes = beside.reduce((sum, path) => sum + statSync(path).size, size);
+  const settings = { workers, slots, context, extraArgs, batch: batchOf({ slots, ...worker }) };
+  return { [HOST]: estimateMemory(fileFacts(header), bytes, settings).shared };
 }

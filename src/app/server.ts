@@ -1,6 +1,7 @@
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { ConfigError, DEFAULT_KEY, type Config } from '../config/load.js';
+import type { ModelControl } from '../contract.js';
 import { onAcceptError } from '../http/server.js';
 import { stdoutOutput, type LogOutput } from '../observe/log-output.js';
 import { createLogger, type Logger } from '../observe/logger.js';
@@ -41,6 +42,11 @@ export class LMServ {
   /** The id of the model for requests that name none. */
   get model(): string {
     return this.#running.backends.registry.defaultId ?? '';
+  }
+
+  /** Which local models are in memory. */
+  get memory(): ModelControl {
+    return this.#running.backends.memory;
   }
 
   /** Resolves when the first worker takes requests. */

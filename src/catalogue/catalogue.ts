@@ -53,8 +53,9 @@ export class Catalogue {
   /** Looks for the first time. Applies nothing. */
   static async open(base: ConfigFile, options: CatalogueOptions): Promise<Catalogue> {
     const catalogue = new Catalogue(base, options);
-    catalogue.#merged = await catalogue.#look(base);
-    catalogue.#log();
+    const merged = await catalogue.#look(base);
+    catalogue.#logNew(merged.unusable);
+    catalogue.#merged = merged;
     return catalogue;
   }
 
@@ -85,6 +86,7 @@ export class Catalogue {
       const merged = await this.#look(base);
       await this.#options.apply?.(merged.file);
       this.#base = base;
+      this.#logNew(merged.unusable);
       this.#merged = merged;
       this.#refused = '';
     });
@@ -105,14 +107,17 @@ export class Catalogue {
   }
 
   async #check(): Promise<void> {
-    const merged = await this.#look(this.#base);
-    if (!this.#watching) return;
-    const state = JSON.stringify(merged.file.models);
-    if (state === JSON.stringify(this.file.models) || state === this.#refused) {
-      this.#merged = { ...this.#merged, unusable: merged.unusable };
-      return;
-    }
+    let state = '';
     try {
+      const merged = await this.#look(this.#base);
+      if (!this.#watching) return;
+      state = JSON.stringify(merged.file.models);
+      if (state === JSON.stringify(this.file.models) || state === this.#refused) {
+        const { unusable } = merged;
+        this.#logNew(unusable);
+        this.#merged = { ...this.#merged, unusable };
+        return;
+      }
       await this.#options.apply?.(merged.file);
       this.#put(merged);
     } catch (error) {
@@ -125,6 +130,7 @@ export class Catalogue {
   #put(merged: Merged): void {
     const before = this.#merged.file.models;
     const after = merged.file.models;
+    this.#logNew(merged.unusable);
     this.#merged = merged;
     this.#refused = '';
     const changed = (left: ConfigFile['models'], right: ConfigFile['models']) =>
@@ -139,11 +145,12 @@ export class Catalogue {
       replaced,
     };
     this.#options.logger?.info(line, 'the files of models have changed');
-    this.#log();
   }
 
-  #log(): void {
-    for (const { shown, reason } of this.unusable)
+  /** Logs why files are not served, once. */
+  #logNew(unusable: readonly Unusable[]): void {
+    const known = new Set(this.unusable.map(({ shown, reason }) => `${shown}\n${reason}`));
+    for (const { shown, reason } of unusable.filter((each) => !known.has(`${each.shown}\n${each.reason}`)))
       this.#options.logger?.debug(
         { event: 'model_skipped', file: shown, reason },
         'a model file is not served',

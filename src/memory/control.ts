@@ -230,7 +230,7 @@ export class ModelMemoryControl implements ModelControl {
       estimated: known === undefined,
       ...(lastUsed > 0 && { lastUsed: Math.round(performance.timeOrigin + lastUsed) }),
       ...(loadMs !== undefined && { loadMs }),
-      ...(failure !== undefined && phase === 'unloaded' && { error: failure }),
+      ...(failure !== undefined && phase !== 'loading' && { error: failure }),
     };
   }
 
@@ -272,7 +272,7 @@ export class ModelMemoryControl implements ModelControl {
       // A burst of events is one reason to plan, and a pool may be in the middle of a step.
       await new Promise(setImmediate);
       this.#again = false;
-      if (!this.#stopped) await this.#evaluateOnce();
+      if (!this.#stopped) await this.#evaluateOnce().catch((err: unknown) => this.#onError(err));
     } while (this.#again);
     this.#running = undefined;
   }
@@ -284,6 +284,11 @@ export class ModelMemoryControl implements ModelControl {
     this.#looks = false;
     if (measured) await this.#measure();
     if (!this.#stopped) this.#carryOut(measured ? this.#capacity! : NO_LIMIT);
+  }
+
+  /** The next event is another reason to plan. */
+  #onError(err: unknown): void {
+    this.#options.logger.error({ event: 'memory_unknown', err }, 'no plan for the models in memory');
   }
 
   /** Looks whether the models have grown. */
@@ -460,7 +465,7 @@ class Entry {
   /** Undefined when it no longer serves under its id. */
   settings: ModelSettings | undefined;
   phase: Phase = 'unloaded';
-  /** What llama.cpp and the system said about the last load. */
+  /** What llama.cpp and the system said about the latest load. */
   known: Amounts | undefined;
   /** What its processes have beyond files, bytes. */
   anonymous = 0;
@@ -477,6 +482,8 @@ class Entry {
   failure: string | undefined;
   pausedUntil = 0;
   #failures = 0;
+  /** `known` is of this load. */
+  #reported = false;
   /** What its processes hold if that is more than was known. */
   #grown: Amounts = {};
   readonly #onLoaded = new Set<(error?: LMServError) => void>();
@@ -510,16 +517,17 @@ class Entry {
     this.loadedAt = now;
     this.loadMs = Math.round(now - this.wokenAt);
     this.#failures = 0;
-    const { reported, resident } = this.pool.memory();
-    if (total(reported) > 0) this.known = atLeast(reported, resident);
+    this.measure();
     this.settle();
   }
 
-  /** Looks what its processes hold now. */
+  /** Looks what its processes hold now; the first look at all of them tells what the next load will take. */
   measure(): void {
-    const { resident, anonymous } = this.pool.memory();
+    const { reported, resident, anonymous } = this.pool.memory();
     this.anonymous = anonymous;
     this.#grown = resident;
+    if (reported && !this.#reported) this.known = atLeast(reported, resident);
+    this.#reported ||= reported !== undefined;
   }
 
   fail(reason: string, now: number): void {
@@ -530,7 +538,7 @@ class Entry {
 
   unloaded(): void {
     this.phase = 'unloaded';
-    this.discarded = false;
+    this.discarded = this.#reported = false;
     this.#grown = {};
     this.anonymous = 0;
     for (const done of this.#onUnloaded) done();

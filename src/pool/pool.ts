@@ -211,7 +211,7 @@ export class Pool {
 
   /** What its processes hold. */
   memory(): PoolMemory {
-    return memoryOf(this.workers(), this.pids());
+    return memoryOf(this.workers(), this.#options.workers, this.pids());
   }
 
   /** Whether it is in memory, and if not, whether it will be. */

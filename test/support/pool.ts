@@ -31,6 +31,8 @@ export class TestPool {
   readonly pool: Pool;
   readonly backend: LocalBackend;
   readonly logger: Logger;
+  /** Receives each log line. */
+  onLine: (line: any) => void = () => undefined;
 
   constructor(options: Partial<Omit<PoolOptions, 'worker'>> = {}, { timeouts, ...worker }: Worker = {}) {
     pools.push(this);
@@ -38,6 +40,7 @@ export class TestPool {
       const line = JSON.parse(text);
       this.lines.push(line);
       this.#events.emit(line.event, line);
+      this.onLine(line);
     };
     const logger = (this.logger = pino({ level: 'trace' }, { write }));
     this.pool = new Pool({
@@ -60,7 +63,7 @@ export class TestPool {
         ...worker,
       },
     });
-    this.backend = new LocalBackend('fake', this.pool, logger, {
+    this.backend = new LocalBackend(options.name ?? 'fake', this.pool, logger, {
       resume: { enabled: true, timeoutMs: 30_000 },
     });
   }

@@ -5,7 +5,7 @@ import { GenerationMetrics } from './generations.js';
 import { ModelNames } from './model-names.js';
 import { PoolMetrics } from './pools.js';
 import { processMetrics } from './process.js';
-import { ServedModelMetrics, type ReadMemory, type ServedModel } from './served-models.js';
+import { isPool, ServedModelMetrics, type ReadMemory, type ServedModel } from './served-models.js';
 
 export interface MetricsOptions {
   /** LMServ's version. */
@@ -104,7 +104,7 @@ export class Metrics {
     const models = this.#options.models();
     for (const { model, status } of models) {
       this.#generations.introduce(model);
-      if (status.state !== undefined) this.#pools.introduce(model);
+      if (isPool(status)) this.#pools.introduce(model);
     }
     const [process] = await Promise.all([processMetrics(), this.#served.update(models)]);
     return { contentType: this.#registry.contentType, body: `${await this.#registry.metrics()}\n${process}` };

@@ -23,6 +23,11 @@ const STATES: readonly ModelState[] = ['loaded', 'loading', 'unloaded', 'failed'
 
 const ACTIVITIES: readonly WorkerActivity[] = ['starting', 'idle', 'busy', 'suspected', 'draining'];
 
+/** Whether a backend is a pool of workers, which has none while it is asleep. */
+export function isPool({ workers, state }: BackendStatus): boolean {
+  return workers.total > 0 || state !== undefined;
+}
+
 /** Metrics of the current models; rewritten for each scrape. */
 export class ServedModelMetrics {
   readonly #registry: Registry;
@@ -48,9 +53,11 @@ export class ServedModelMetrics {
       'lmserv_model_ready',
       'Whether a model can serve requests, now or after a wait.',
     );
-    this.#state = this.#gauge('lmserv_model_state', '1 for the state that a local model is in, else 0.', [
-      'state',
-    ]);
+    this.#state = this.#gauge(
+      'lmserv_model_state',
+      'Whether a local model is in this state: loaded, loading, unloaded or failed.',
+      ['state'],
+    );
     this.#modelMemory = this.#gauge(
       'lmserv_model_memory_bytes',
       'Memory that a local model holds while it is loaded, as far as that is known.',
@@ -93,7 +100,7 @@ export class ServedModelMetrics {
     for (const metric of [...this.#gauges, this.#requests]) metric.reset();
     for (const served of models) {
       this.#setModel(served);
-      if (served.status.state !== undefined) this.#setPool(served, served.status.state);
+      if (isPool(served.status)) this.#setPool(served);
       for (const worker of served.workers) this.#setWorker(worker, memory.get(worker));
     }
   }
@@ -116,8 +123,9 @@ export class ServedModelMetrics {
     if (llamaCpp !== undefined) this.#llamaCpp.set({ model, version: llamaCpp }, 1);
   }
 
-  #setPool({ model, status, workers, memoryBytes }: ServedModel, current: ModelState): void {
-    for (const state of STATES) this.#state.inc({ model, state }, Number(state === current));
+  #setPool({ model, status, workers, memoryBytes }: ServedModel): void {
+    if (status.state !== undefined)
+      for (const state of STATES) this.#state.inc({ model, state }, Number(state === status.state));
     if (memoryBytes !== undefined) this.#modelMemory.inc({ model }, memoryBytes);
     this.#slots.inc({ model }, status.slots.total);
     this.#slotsIdle.inc({ model }, status.slots.idle);

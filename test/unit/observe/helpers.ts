@@ -13,6 +13,7 @@ export const status = (fields: Partial<BackendStatus> = {}): BackendStatus => ({
   workers: { total: 2, idle: 1, busy: 1, starting: 0, dead: 0 },
   slots: { total: 4, idle: 3 },
   queue: { waiting: 5, limit: 64 },
+  state: 'loaded',
   ...fields,
 });
 
@@ -34,6 +35,7 @@ export const served = (fields: Partial<ServedModel> = {}): ServedModel => ({
   status: status(),
   workers: [worker(), worker({ id: `${MODEL}#1.2`, position: 1, state: 'busy', leased: 1 })],
   llamaCpp: '0.5.0',
+  memoryBytes: 1_000,
   ...fields,
 });
 
@@ -43,6 +45,7 @@ export function testMetrics(options: Partial<MetricsOptions> = {}) {
     version: '1.2.3',
     models: () => [served()],
     memoryOf: async () => ({ anonymous: 100, mapped: 900 }),
+    memoryFigures: () => ({ budget: 2_000, held: 1_000 }),
     droppedLogLines: () => 3,
     usageBacklog: () => ({ rows: 4, uncounted: 5 }),
     ...options,

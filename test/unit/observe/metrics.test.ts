@@ -92,6 +92,36 @@ test('models beyond the thousandth share their series', async () => {
   expect(read.value('lmserv_queue_wait_seconds_count', { model: 'other' })).toBe(3);
 });
 
+describe('models in memory', () => {
+  test('have a state, what they hold, loads and unloads', async () => {
+    const metrics = testMetrics({
+      models: () => [served({ status: status({ state: 'loading' }), memoryBytes: 7 })],
+      memoryFigures: () => ({ budget: 100, held: 60 }),
+    });
+    metrics.poolObserver.modelLoaded({ model: MODEL, ms: 1_500 });
+    metrics.poolObserver.modelUnloaded({ model: MODEL, reason: 'evicted' });
+    const read = await metrics.read();
+    const states = ['loaded', 'loading', 'unloaded', 'failed'];
+    expect(states.map((state) => read.value('lmserv_model_state', { state }))).toEqual([0, 1, 0, 0]);
+    expect(read.value('lmserv_model_memory_bytes', { model: MODEL })).toBe(7);
+    expect(read.value('lmserv_model_load_duration_seconds_sum', { model: MODEL })).toBe(1.5);
+    const reasons = ['idle', 'evicted', 'operator', 'failed'];
+    expect(reasons.map((reason) => read.value('lmserv_model_unloads_total', { reason }))).toEqual([
+      0, 1, 0, 0,
+    ]);
+    expect(read.value('lmserv_memory_budget_bytes')).toBe(100);
+    expect(read.value('lmserv_memory_held_bytes')).toBe(60);
+  });
+
+  test('are pools even while they have no workers', async () => {
+    const workers = { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 };
+    const asleep = served({ status: status({ state: 'unloaded', workers }), workers: [] });
+    const read = await testMetrics({ models: () => [asleep] }).read();
+    expect(read.value('lmserv_queue_waiting', { model: MODEL })).toBe(5);
+    expect(read.value('lmserv_worker_exits_total', { model: MODEL, cause: 'crashed' })).toBe(0);
+  });
+});
+
 test('the backlog of the usage file is shown', async () => {
   const read = await testMetrics().read();
   expect(read.value('lmserv_usage_rows_waiting')).toBe(4);
@@ -194,7 +224,8 @@ describe('the current state', () => {
 
   test('has neither workers nor a queue for a remote model', async () => {
     const none = { total: 0, idle: 0, busy: 0, starting: 0, dead: 0 };
-    const remote = status({ workers: none, slots: { total: 0, idle: 0 }, queue: { waiting: 0, limit: 0 } });
+    const counts = { workers: none, slots: { total: 0, idle: 0 }, queue: { waiting: 0, limit: 0 } };
+    const remote = status({ ...counts, state: undefined });
     const models = () => [served({ model: 'cloud', status: remote, workers: [], llamaCpp: undefined })];
     const read = await testMetrics({ models }).read();
     expect(read.value('lmserv_model_ready', { model: 'cloud' })).toBe(1);

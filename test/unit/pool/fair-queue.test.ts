@@ -297,3 +297,32 @@ test('the requests of one caller and priority never overtake each other', () => 
     }),
   );
 });
+
+describe('a queue in which only requests that have begun may run', () => {
+  const begun = { held: 1 };
+
+  test('runs those, whoever is next otherwise', () => {
+    const named = new Named();
+    named.add('plain', 'a').add('urgent', 'a', 1);
+    named.add('choice', 'b', 0, { slots: begun }).add('resumed', 'c', 0, { resumed: true });
+    named.add('batch choice', 'd', -1, { slots: { held: 1 } });
+    named.queue.onlyBegun = true;
+    expect([named.queue.size, named.queue.begun, named.queue.waiting]).toEqual([3, 3, 5]);
+    expect(named.all()).toEqual(['resumed', 'choice', 'batch choice']);
+    expect(named.next()).toBeUndefined();
+    named.queue.onlyBegun = false;
+    expect(named.all()).toEqual(['urgent', 'plain']);
+  });
+
+  test('knows a request that begins while its other choices wait', () => {
+    const named = new Named();
+    const slots = { held: 0 };
+    named.add('one', 'a', 0, { slots }).add('two', 'a', 0, { slots }).add('three', 'a', 0, { slots });
+    expect(named.next()).toBe('one');
+    named.queue.onlyBegun = true;
+    expect(named.queue.begun).toBe(2);
+    named.queue.remove('three');
+    expect(named.all()).toEqual(['two']);
+    expect(named.queue.begun).toBe(0);
+  });
+});
