@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
-import { resolveBinary } from '../../workers/binary.js';
+import { resolveBinary, type ResolvedBinary } from '../../workers/binary.js';
 import { batchOf, type WorkerOptions } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
@@ -25,6 +25,21 @@ export interface LocalModelOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
   readonly observer?: PoolObserver | undefined;
+  readonly findBinary: FindBinary;
+}
+
+/** Finds the binary for a configured one. @throws BinaryError */
+export type FindBinary = (configured: string | undefined) => Promise<ResolvedBinary>;
+
+/** Looks at each binary once, because each look starts it. */
+export function binaryFinder(env: NodeJS.ProcessEnv): FindBinary {
+  const found = new Map<string | undefined, Promise<ResolvedBinary>>();
+  return (configured) => {
+    const binary =
+      found.get(configured) ?? resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
+    found.set(configured, binary);
+    return binary;
+  };
 }
 
 /** A model of this machine, asleep. */
@@ -49,10 +64,9 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer }: LocalModelOptions,
+  { config, env, logger, observer, findBinary }: LocalModelOptions,
 ): Promise<LocalModel> {
-  const configured = model.binPath ?? config.binPath;
-  const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
+  const binary = await findBinary(model.binPath ?? config.binPath);
   const modelPath = await modelFile(name, model.path, env);
   await checkAdapters(modelPath, model.lora);
   const file = await inspectModel(modelPath);
@@ -84,7 +98,7 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
-    facts: unloadedFacts(fileFacts(file.header), file.size, model.context),
+    facts: unloadedFacts(fileFacts(file.header), file.size, model),
     observer,
   });
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);

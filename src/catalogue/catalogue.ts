@@ -38,8 +38,8 @@ export class Catalogue {
   /** The configuration without the folders. */
   #base: ConfigFile;
   #merged: Merged;
-  /** The last files that were refused, which are not tried again. */
-  #refused = '';
+  /** The result of the last look, in force or refused, and what it was made from. */
+  #last: { readonly state: string; readonly merged: Merged };
   #turn: Promise<unknown> = Promise.resolve();
   #watching = false;
 
@@ -48,6 +48,7 @@ export class Catalogue {
     this.#wait = options.wait ?? ((ms) => delay(ms, undefined, { ref: false }));
     this.#base = base;
     this.#merged = { file: base, unusable: [] };
+    this.#last = { state: '', merged: this.#merged };
   }
 
   /** Looks for the first time. Applies nothing. */
@@ -88,7 +89,6 @@ export class Catalogue {
       this.#base = base;
       this.#logNew(merged.unusable);
       this.#merged = merged;
-      this.#refused = '';
     });
   }
 
@@ -107,21 +107,14 @@ export class Catalogue {
   }
 
   async #check(): Promise<void> {
-    let state = '';
+    const before = this.#last.merged;
     try {
       const merged = await this.#look(this.#base);
-      if (!this.#watching) return;
-      state = JSON.stringify(merged.file.models);
-      if (state === JSON.stringify(this.file.models) || state === this.#refused) {
-        const { unusable } = merged;
-        this.#logNew(unusable);
-        this.#merged = { ...this.#merged, unusable };
-        return;
-      }
-      await this.#options.apply?.(merged.file);
+      if (!this.#watching || merged === before) return;
+      const isNew = JSON.stringify(merged.file.models) !== JSON.stringify(this.file.models);
+      if (isNew) await this.#options.apply?.(merged.file);
       this.#put(merged);
     } catch (error) {
-      this.#refused = state;
       const reason = error instanceof Error ? error.message : String(error);
       this.#options.logger?.error({ event: 'models_refused', reason }, 'changed model files not taken');
     }
@@ -132,18 +125,14 @@ export class Catalogue {
     const after = merged.file.models;
     this.#logNew(merged.unusable);
     this.#merged = merged;
-    this.#refused = '';
     const changed = (left: ConfigFile['models'], right: ConfigFile['models']) =>
       Object.keys(left).filter((name) => !(name in right));
     const replaced = Object.keys(after).filter(
       (name) => name in before && before[name]!.revision !== after[name]!.revision,
     );
-    const line = {
-      event: 'models_changed',
-      added: changed(after, before),
-      removed: changed(before, after),
-      replaced,
-    };
+    const [added, removed] = [changed(after, before), changed(before, after)];
+    if (added.length + removed.length + replaced.length === 0) return;
+    const line = { event: 'models_changed', added, removed, replaced };
     this.#options.logger?.info(line, 'the files of models have changed');
   }
 
@@ -160,13 +149,19 @@ export class Catalogue {
   async #look(base: ConfigFile): Promise<Merged> {
     const { folders, downloads } = this.#options;
     const files = await configuredFiles(base, downloads);
-    const arranged = arrange(await this.#looker.look(foldersOf(folders, [...files.values()])));
+    const look = await this.#looker.look(foldersOf(folders, [...files.values()]));
     const identities = new Map<string, string>();
     for (const [name, path] of files) {
       const stats = await stat(path).catch(() => undefined);
       if (stats) identities.set(name, `${stats.dev}:${stats.ino}`);
     }
-    return merge(base, arranged, { ...this.#options, identities }, this.file);
+    const seen = look.files.map(({ path, revision, problem }) => [path, revision, problem]);
+    const state = JSON.stringify([base, seen, look.unusable, [...identities]]);
+    if (state !== this.#last.state) {
+      const merged = merge(base, arrange(look), { ...this.#options, identities }, this.file);
+      this.#last = { state, merged };
+    }
+    return this.#last.merged;
   }
 }
 
