@@ -4,6 +4,7 @@ import { affinity } from './affinity.js';
 import type { Benchmark, Report } from './benchmark.js';
 import { comparison } from './comparison/benchmark.js';
 import { growth } from './growth.js';
+import { models } from './models.js';
 import { type Arguments, benchCommand, parseBenchArgs } from './options.js';
 import { resume } from './resume.js';
 import { slots } from './slots.js';
@@ -20,6 +21,7 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   affinity,
   resume,
   start,
+  models,
 };
 
 /** Runs one benchmark; Ctrl-C stops all that it started. */

@@ -15,6 +15,7 @@ import { ModelMemoryControl, type ModelSettings as Residence, type SleepingPool 
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
+import { DeviceMemories, type DeviceUse } from './device-memory.js';
 import { binaryFinder, makeLocalModel, type FindBinary, type LocalModelOptions } from './local-model.js';
 
 export interface BackendsOptions {
@@ -43,6 +44,8 @@ export interface BackendRecord {
   readonly llamaCpp?: string;
   /** What a pool will hold in memory, before llama.cpp has said so. */
   readonly estimate?: Amounts;
+  /** Where a pool may take it. */
+  readonly devices?: DeviceUse;
 }
 
 /** Makes a backend without starting it. @param workers of all local models together. */
@@ -79,11 +82,12 @@ export class Backends {
   #serving: Serving = { file: NO_FILE, registry: new Registry([], '404'), backends: [] };
   #stopping = false;
 
-  private constructor(options: BackendsOptions, make: MakeBackend) {
+  private constructor(options: BackendsOptions, devices: DeviceMemories, make: MakeBackend) {
     this.#options = options;
     this.#make = make;
     this.#own = ownBackends(options);
-    this.#memory = controlMemory(options);
+    const uses = () => [...this.#alive].flatMap((record) => record.devices ?? []);
+    this.#memory = controlMemory(options, () => devices.free(uses()));
     for (const { record } of this.#own) this.#alive.add(record);
   }
 
@@ -92,11 +96,11 @@ export class Backends {
    *
    * @throws BinaryError, ModelError, ConfigError or GroupError.
    */
-  static async create(
-    options: BackendsOptions,
-    make: MakeBackend = (spec, workers, findBinary) => makeBackend(spec, workers, { ...options, findBinary }),
-  ): Promise<Backends> {
-    const backends = new Backends(options, make);
+  static async create(options: BackendsOptions, make?: MakeBackend): Promise<Backends> {
+    const devices = new DeviceMemories(options.env);
+    const makeReal: MakeBackend = (spec, workers, findBinary) =>
+      makeBackend(spec, workers, { ...options, devices, findBinary });
+    const backends = new Backends(options, devices, make ?? makeReal);
     backends.#serve(await backends.#prepare(options.config.file));
     return backends;
   }
@@ -310,9 +314,12 @@ export class Backends {
 
 const NO_FILE: ConfigFile = { models: {}, remotes: {}, groups: {}, tenants: {} };
 
-function controlMemory({ config, logger, observer }: BackendsOptions): ModelMemoryControl {
+function controlMemory(
+  { config, logger, observer }: BackendsOptions,
+  freeOnDevices: () => Promise<Amounts>,
+): ModelMemoryControl {
   const { memoryBytes, modelIdleMs: idleMs, queueTimeoutMs } = config;
-  const budget = memoryBytes > 0 ? new FixedBudget(memoryBytes) : new MachineBudget();
+  const budget = memoryBytes > 0 ? new FixedBudget(memoryBytes) : new MachineBudget(freeOnDevices);
   return new ModelMemoryControl({ budget, idleMs, queueTimeoutMs, logger, observer });
 }
 
@@ -363,7 +370,7 @@ function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
 async function makeBackend(
   spec: BackendSpec,
   workers: number,
-  options: BackendsOptions & Pick<LocalModelOptions, 'findBinary'>,
+  options: BackendsOptions & Pick<LocalModelOptions, 'devices' | 'findBinary'>,
 ): Promise<BackendRecord> {
   const { name, kind, settings } = spec;
   return kind === 'local'

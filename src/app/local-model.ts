@@ -2,29 +2,31 @@ import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { resolveBinary, type ResolvedBinary } from '../../workers/binary.js';
-import { batchOf, type WorkerOptions } from '../../workers/options.js';
+import { batchOf } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { checkAdapters } from '../catalogue/adapters.js';
-import { estimateMemory } from '../catalogue/estimate.js';
+import { estimateMemory, type MemoryEstimate } from '../catalogue/estimate.js';
 import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
 import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
 import { ROOT } from '../config/root.js';
-import { inspectModel, type InspectedModel } from '../install/models/inspect.js';
+import { inspectModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
-import type { Amounts } from '../memory/amounts.js';
+import { total, type Amounts } from '../memory/amounts.js';
 import { HOST } from '../memory/budget.js';
 import type { Logger } from '../observe/logger.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
+import type { DeviceMemories, DeviceUse } from './device-memory.js';
 
 export interface LocalModelOptions {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
   readonly observer?: PoolObserver | undefined;
+  readonly devices: DeviceMemories;
   readonly findBinary: FindBinary;
 }
 
@@ -52,6 +54,7 @@ export interface LocalModel {
   readonly llamaCpp: string;
   /** What its workers will take. */
   readonly estimate: Amounts;
+  readonly devices: DeviceUse;
 }
 
 /**
@@ -64,26 +67,27 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer, findBinary }: LocalModelOptions,
+  { config, env, logger, observer, devices, findBinary }: LocalModelOptions,
 ): Promise<LocalModel> {
   const binary = await findBinary(model.binPath ?? config.binPath);
   const modelPath = await modelFile(name, model.path, env);
   await checkAdapters(modelPath, model.lora);
   const file = await inspectModel(modelPath);
-  const worker = {
-    ...model,
-    binary,
-    modelPath,
-    slots: chooseSlots(model, workers, binary.path),
-    ctxSize: model.context,
-    threads: chooseThreads(model, Math.max(workers, model.workers)),
-    cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb()) / model.workers),
-    timeouts: config.timeouts,
-  };
+  const facts = fileFacts(file.header);
+  const slots = chooseSlots(model, workers, binary.path);
   const pool = new Pool({
     name,
     workers: model.workers,
-    worker,
+    worker: {
+      ...model,
+      binary,
+      modelPath,
+      slots,
+      ctxSize: model.context,
+      threads: chooseThreads(model, Math.max(workers, model.workers)),
+      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb(config.memoryBytes)) / model.workers),
+      timeouts: config.timeouts,
+    },
     gpus: model.gpus,
     recycling: config.recycling,
     queueLimit: config.queueLimit,
@@ -98,12 +102,17 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
-    facts: unloadedFacts(fileFacts(file.header), file.size, model),
+    facts: unloadedFacts(facts, file.size, model),
     observer,
   });
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
-  const estimate = estimateNeed(file, model, worker);
-  return { backend, local: backend, created, llamaCpp: binary.version, estimate };
+  const use = { binary: binary.path, gpus: model.gpus };
+  const batch = batchOf({ ...model, slots, gpu: model.gpus[0] });
+  const estimate = placeNeed(
+    estimateMemory(facts, file.size + sizeBeside(model), { ...model, slots, batch }),
+    model.gpuLayers === 0 ? {} : await devices.total(use),
+  );
+  return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
 }
 
 /**
@@ -124,19 +133,36 @@ async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Pr
   return path;
 }
 
-/** An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else. */
-function defaultCacheMb(): number {
-  return Math.min(8192, Math.floor(freemem() / 2 ** 20 / 8));
+/**
+ * An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else.
+ *
+ * @param limit of all models together, bytes; 0 is none.
+ */
+function defaultCacheMb(limit: number): number {
+  const free = limit > 0 ? Math.min(limit, freemem()) : freemem();
+  return Math.min(8192, Math.floor(free / 2 ** 20 / 8));
 }
 
-/** Where the workers share the weights, which is so unless they are on a GPU. */
-function estimateNeed(
-  { header, size }: InspectedModel,
-  { workers, mmproj, lora }: ModelSettings,
-  { slots, ctxSize: context, extraArgs, ...worker }: WorkerOptions,
-): Amounts {
-  const beside = [mmproj ?? [], ...lora.map(({ path }) => path)].flat();
-  const bytes = beside.reduce((sum, path) => sum + statSync(path).size, size);
-  const settings = { workers, slots, context, extraArgs, batch: batchOf({ slots, ...worker }) };
-  return { [HOST]: estimateMemory(fileFacts(header), bytes, settings).shared };
+/** Bytes of the projector and the adapters. */
+function sizeBeside({ mmproj, lora }: ModelSettings): number {
+  const files = [mmproj ?? [], ...lora.map(({ path }) => path)].flat();
+  return files.reduce((sum, path) => sum + statSync(path).size, 0);
+}
+
+/** The share of a device's memory that llama.cpp fills at most; the rest of a model stays in main memory. */
+const FILLED = 0.9;
+
+/**
+ * Where the workers of a model will take their memory: on the devices in proportion to their size, as far as that goes.
+ *
+ * @param devices the whole memory of each device.
+ */
+export function placeNeed({ total: all, shared, compute }: MemoryEstimate, devices: Amounts): Amounts {
+  const capacity = total(devices);
+  if (capacity === 0) return { [HOST]: shared };
+  const placed = Math.min(all, capacity * FILLED);
+  const share = (size: number): number => (placed * size) / capacity;
+  const onDevices = Object.fromEntries(Object.entries(devices).map(([id, size]) => [id, share(size)]));
+  // The process itself stays in main memory.
+  return { ...onDevices, [HOST]: all - placed + compute };
 }

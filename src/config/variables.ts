@@ -187,7 +187,7 @@ const MODEL = {
   CACHE_RAM_MB: row('model.cacheRamMb', number, int(0, 16_777_216).optional(), {
     doc: 'Prompt cache of llama.cpp over all workers of the model, MiB; 0 disables it.',
     more: 'Each slot still keeps its last prompt.',
-    byDefault: 'an eighth of the free memory, at most 8192',
+    byDefault: 'an eighth of the free memory or of LLM_MEMORY_MB, at most 8192',
     sample: 1024,
   }),
   PROMPT_CACHE: row('promptCache', text, onOff.prefault('on'), {

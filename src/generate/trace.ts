@@ -113,8 +113,8 @@ export class Tracer implements Sink {
         this.#onWait?.(event);
         break;
       case 'queued':
-        this.#onWait?.(event);
         trace.queuePosition ??= event.position;
+        this.#onWait?.(event);
         if (this.#waiting === 0) this.#waitingSince = performance.now();
         this.#waiting += 1;
         break;

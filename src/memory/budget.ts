@@ -25,7 +25,7 @@ export interface Holdings {
 export interface Budget {
   capacity(holdings: Holdings): Promise<Capacity>;
   /** What a model takes of this budget. */
-  count(need: Amounts): Amounts;
+  readonly count: (need: Amounts) => Amounts;
 }
 
 /** The kind of memory where one number stands for everything. */
@@ -49,9 +49,7 @@ export class FixedBudget implements Budget {
     return this.#capacity;
   }
 
-  count(need: Amounts): Amounts {
-    return { [ALL]: total(need) };
-  }
+  readonly count = (need: Amounts): Amounts => ({ [ALL]: total(need) });
 }
 
 /** What the machine has: the main memory that is available, and the free memory of each device. */
@@ -83,7 +81,5 @@ export class MachineBudget implements Budget {
     return { budget: without(all, margin), margin };
   }
 
-  count(need: Amounts): Amounts {
-    return need;
-  }
+  readonly count = (need: Amounts): Amounts => need;
 }

@@ -4,7 +4,7 @@ import type { Logger } from '../observe/logger.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import type { Outlook, Pool } from '../pool/pool.js';
 import { systemClock, type Clock } from '../time.js';
-import { atLeast, sum, total, type Amounts } from './amounts.js';
+import { atLeast, fits, sum, total, without, type Amounts } from './amounts.js';
 import { HOST, type Budget, type Capacity } from './budget.js';
 import { patience, plan, type Claim, type ModelView, type Phase, type Plan } from './policy.js';
 
@@ -88,12 +88,20 @@ export class ModelMemoryControl implements ModelControl {
     const key = `${id}#${(this.#keys += 1)}`;
     const entry = new Entry(key, id, pool, estimate);
     this.#entries.set(pool, entry);
-    pool.keep({ changed: () => this.#changed(), outlook: () => this.#outlook(entry) });
+    pool.keep({
+      changed: () => this.#changed(),
+      hasRoom: () => this.#hasRoom(entry),
+      outlook: () => this.#outlook(entry),
+    });
   }
 
   /** Names the pools that serve now; others only finish what they have. */
   configure(served: ReadonlyMap<SleepingPool, ModelSettings>): void {
-    for (const entry of this.#entries.values()) entry.settings = served.get(entry.pool);
+    for (const entry of this.#entries.values()) {
+      const wasPermanent = this.#isPermanent(entry);
+      entry.settings = served.get(entry.pool);
+      if (this.#started && !wasPermanent && entry.phase === 'unloaded') this.#wantPermanent(entry, 'idle');
+    }
     this.#changed();
   }
 
@@ -107,11 +115,8 @@ export class ModelMemoryControl implements ModelControl {
   /** Loads the default model, the pinned and the preloaded ones. */
   start(): void {
     this.#started = true;
-    for (const entry of this.#entries.values()) {
-      if (!entry.settings || !this.#isPermanent(entry)) continue;
-      entry.want(this.#clock.now(), 'free');
-      entry.atStart = true;
-    }
+    for (const entry of this.#entries.values()) entry.atStart = this.#wantPermanent(entry, 'free');
+    this.#looks = true;
     this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref();
     this.#changed();
   }
@@ -119,7 +124,7 @@ export class ModelMemoryControl implements ModelControl {
   /** Whether a pool is loaded without a request. */
   isLoadedAtStart(pool: SleepingPool): boolean {
     const entry = this.#entries.get(pool);
-    return entry?.settings !== undefined && this.#isPermanent(entry);
+    return entry !== undefined && this.#isPermanent(entry);
   }
 
   /**
@@ -215,6 +220,13 @@ export class ModelMemoryControl implements ModelControl {
 
   #isPermanent({ id, settings }: Entry): boolean {
     return settings?.isDefault === true || settings?.preload === true || this.#isPinned(id, settings);
+  }
+
+  /** Wants what is loaded without a request; false if it is not. */
+  #wantPermanent(entry: Entry, claim: Claim): boolean {
+    if (!this.#isPermanent(entry)) return false;
+    entry.want(this.#clock.now(), this.#isPinned(entry.id, entry.settings) ? 'turn' : claim);
+    return true;
   }
 
   #describe(entry: Entry): ModelMemory {
@@ -333,7 +345,7 @@ export class ModelMemoryControl implements ModelControl {
     const paused = entry.pausedUntil > this.#clock.now();
     return {
       ...{ id: key, phase, held, discarded, claim, running, waitingSince: paused ? undefined : waitingSince },
-      need: this.#options.budget.count(entry.needNow),
+      need: this.#needOf(entry),
       pinned: this.#isPinned(id, settings),
       kept: settings?.isDefault === true,
       lastUsed: this.#lastUsed(entry),
@@ -341,6 +353,11 @@ export class ModelMemoryControl implements ModelControl {
       patienceMs: patience(this.#expectedLoadMs(entry), this.#options.queueTimeoutMs),
       wantedSince: paused ? undefined : entry.wantedSince,
     };
+  }
+
+  #needOf({ phase, needNow, demanded }: Entry): Amounts {
+    const need = this.#options.budget.count(needNow);
+    return phase === 'unloaded' ? atLeast(need, demanded) : need;
   }
 
   /** Takes note of what happened in a pool. */
@@ -358,7 +375,33 @@ export class ModelMemoryControl implements ModelControl {
     // The supervisor keeps trying where a model is to be there.
     if (settings?.isDefault === true || this.#isPinned(id, settings) || pool.demand().running) return;
     entry.fail(reason, this.#clock.now());
+    if (SHORTAGE.test(failure)) this.#demandMore(entry);
     this.#unload(entry, 'failed');
+  }
+
+  /** It seemed to fit and did not: its next load has to make more room, if there is anything to evict. */
+  #demandMore(entry: Entry): void {
+    const { budget = {} } = this.#capacity ?? {};
+    const others = this.#inMemory().filter((other) => other !== entry);
+    const need = this.#options.budget.count(entry.needNow);
+    const free = others.reduce(
+      (room, { needNow }) => without(room, this.#options.budget.count(needNow)),
+      budget,
+    );
+    const limited = Object.keys(need).filter((kind) => kind in budget);
+    if (limited.length === 0 || others.every(({ id, settings }) => this.#isPinned(id, settings))) return;
+    const more = Object.fromEntries(limited.map((kind) => [kind, Math.min(budget[kind]!, free[kind]! + 1)]));
+    entry.demanded = atLeast(entry.demanded, more);
+  }
+
+  #hasRoom(entry: Entry): boolean {
+    if (!this.#capacity) return true;
+    const { count } = this.#options.budget;
+    const room = this.#inMemory().reduce(
+      (left, { needNow }) => without(left, count(needNow)),
+      this.#capacity.budget,
+    );
+    return fits(count(entry.needNow), room);
   }
 
   #onLoaded(entry: Entry): void {
@@ -448,6 +491,9 @@ export class ModelMemoryControl implements ModelControl {
   }
 }
 
+/** How a worker ends for lack of memory: llama.cpp gets none, or the kernel kills it. */
+const SHORTAGE = /out of memory|SIGKILL/;
+
 const NO_LIMIT: Capacity = { budget: {}, margin: {} };
 
 /** Whether it needs memory, or is held for another one that did. */
@@ -481,6 +527,8 @@ class Entry {
   obstacle: string | undefined;
   failure: string | undefined;
   pausedUntil = 0;
+  /** What has to be free for its next load, as the budget counts, because less did not do. */
+  demanded: Amounts = {};
   #failures = 0;
   /** `known` is of this load. */
   #reported = false;
@@ -517,6 +565,7 @@ class Entry {
     this.loadedAt = now;
     this.loadMs = Math.round(now - this.wokenAt);
     this.#failures = 0;
+    this.demanded = {};
     this.measure();
     this.settle();
   }

@@ -264,7 +264,7 @@ const LOADS_PER_TURN = 3;
  * How long requests for a model wait before busy models have to make room for it, milliseconds.
  *
  * @param loadMs how long its load takes.
- * @param maxWaitMs when its requests would time out; they must not do so for want of a turn.
+ * @param maxWaitMs when its requests would time out; they must not do so for lack of a turn.
  */
 export function patience(loadMs: number, maxWaitMs: number): number {
   return Math.min(Math.max(LOADS_PER_TURN * loadMs, MIN_TURN_MS), maxWaitMs / 3);

@@ -60,6 +60,8 @@ export interface Lease {
 export interface Keeper {
   /** Somebody waits while the pool is asleep or no longer does, the pool became ready or idle, or a worker exited. */
   changed(): void;
+  /** Whether there is memory for one more worker of the pool. */
+  hasRoom(): boolean;
   /** What those who wait for the pool to be loaded can expect. */
   outlook(): Outlook;
 }
@@ -141,6 +143,7 @@ export class Pool {
       onReady: () => this.#onReady(),
       onChange: () => this.#syncCapacity(),
       onExit: (worker, cause) => this.#onExit(worker, cause),
+      hasRoom: () => this.#keeper?.hasRoom() ?? true,
     });
   }
 

@@ -34,6 +34,8 @@ export interface SupervisorEvents {
   /** The number of free slots may have changed. */
   onChange(): void;
   onExit(worker: Worker, cause: WorkerExitCause): void;
+  /** Whether there is memory for one more worker beside the others. */
+  hasRoom(): boolean;
 }
 
 /** Number of lines of a dead worker's stderr that are logged. */
@@ -63,7 +65,7 @@ export class Supervisor {
   readonly #respawns = new Set<NodeJS.Timeout>();
   /** Workers whose process may still be there although they count as ended. */
   readonly #lingering = new Set<Worker>();
-  /** Workers that were told to end and are not replaced. */
+  /** Workers that end with the pool and are not replaced. */
   readonly #leaving = new WeakSet<Worker>();
   #awake = false;
   /** The worker that is being replaced, and its successor once that is spawned. */
@@ -295,8 +297,8 @@ export class Supervisor {
     this.#memoryNotBefore = performance.now() + MEMORY_PAUSE_MS;
     this.#logger.info({ event: 'worker_recycle', worker: worker.id, limit, ...use }, 'worker recycled');
     this.#recycling = { old: worker };
-    // A single worker keeps serving until its successor is ready; one of several retires first.
-    if (this.#options.workers > 1) worker.retire();
+    // A single worker keeps serving until its successor is ready, if both fit; one of several retires first.
+    if (this.#options.workers > 1 || !this.#events.hasRoom()) worker.retire();
     else this.#recycling.successor = this.#spawn(this.#workers.get(worker)!);
   }
 

@@ -6,13 +6,15 @@ import { begun, CHAT, ENDLESS_CHAT, KEY, messages, post, send } from './requests
 
 const NAMES = ['first', 'second', 'third'];
 
-/** Room for two of them: each takes some 60 MiB, most of it llama.cpp itself. */
-const ROOM_FOR_TWO = '160';
+/** Each takes some 90 MiB with this context; before the first load some 120 are estimated. */
+const CONTEXT = 32_768;
+const ROOM_FOR_TWO = '240';
 
 const server = (env: Record<string, string>, models: Record<string, object> = named(NAMES)) =>
   new LiveServer((folder) => ({ LMSERV_CONFIG: writeConfig(folder, { models }), ...env }));
 
-const named = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, demoModel()]));
+const named = (names: readonly string[]) =>
+  Object.fromEntries(names.map((name) => [name, demoModel({ context: CONTEXT })]));
 
 let live: LiveServer;
 afterEach(() => live.stop());
@@ -63,19 +65,20 @@ test('a client that asks for it is told how its wait goes on, in comments', asyn
   live = await server({}).start();
   const body = { ...brief, stream: true, model: 'second' };
   const told = await send(live, CHAT, body, { ...KEY, 'X-Queue-Events': 'on' }).reply;
-  expect(told.text).toMatch(/^: loading( 0 %)?\n\n: queued 1\n\n(: loading \d+ %\n\n)*data: /);
+  expect(told.text).toMatch(/^: queued 1\n\n(: loading( \d+ %)?\n\n)+data: /);
+  expect(told.headers['x-queue-position']).toBe('1');
   const { text } = await post(live, CHAT, { ...body, model: 'third' });
   expect(text).toMatch(/^data: /);
 });
 
 test('a model that does not fit is refused with the numbers, and the others go on', async () => {
-  const models = { ...named(['first']), large: demoModel({ slots: 8, context: 32_768 }) };
-  live = await server({ LLM_MEMORY_MB: '70' }, models).start();
+  const models = { ...named(['first']), large: demoModel({ slots: 8, context: CONTEXT }) };
+  live = await server({ LLM_MEMORY_MB: ROOM_FOR_TWO }, models).start();
   const refused = await ask('large');
   expect(refused.status).toBe(503);
   expect(json(refused).error).toMatchObject({
     code: 'insufficient_memory',
-    message: expect.stringMatching(/^The model large needs \d+ MiB of 70 MiB/),
+    message: expect.stringMatching(/^The model large needs \d+ MiB of 240 MiB/),
   });
   expect(refused.headers['retry-after']).toBeUndefined();
   expect((await ask('first')).status).toBe(200);
@@ -108,7 +111,7 @@ test('what llama.cpp reports takes the place of the estimate, and the metrics sh
   expect(text).toMatch(/^lmserv_model_state\{model="third",state="loaded"\} 1$/m);
   expect(text).toMatch(/^lmserv_model_load_duration_seconds_count\{model="second"\} 1$/m);
   expect(text).toMatch(/^lmserv_model_unloads_total\{model="first",reason="evicted"\} 1$/m);
-  expect(text).toMatch(/^lmserv_memory_budget_bytes 167772160$/m);
+  expect(text).toMatch(/^lmserv_memory_budget_bytes 251658240$/m);
   expect(live.server.memory.models().map(({ id, estimated }) => [id, estimated])).toEqual(
     NAMES.map((name) => [name, false]),
   );

@@ -10,6 +10,8 @@ import { begun, CHAT, ENDLESS_CHAT, KEY, messages, post } from './requests.js';
 
 const brief = { messages, temperature: 0, max_tokens: 2 };
 const demo = demoModel();
+/** Others are loaded by their first request. */
+const preloaded = demoModel({ preload: true });
 
 /** One server that several tests put another configuration into. */
 let live: LiveServer;
@@ -55,7 +57,6 @@ describe('the configuration file', () => {
     const pids = live.workerPids();
     expect((await chat('team')).status).toBe(404);
     await rewrite({ models: { demo, other: demo }, groups: { team: { members: ['other', 'demo'] } } });
-    await live.until('worker_ready', ({ worker }) => worker.startsWith('other#'));
     expect((await chat('other')).status).toBe(200);
     expect(json(await chat('team')).model).toBe('other');
     expect(await modelIds()).toEqual(expect.arrayContaining(['demo', 'other', 'team']));
@@ -77,10 +78,10 @@ describe('the configuration file', () => {
   });
 
   test('a worker that finishes a reply for a model removed earlier is not forgotten when another one ends', async () => {
-    await rewrite({ models: { demo, early: demo, late: demo } });
+    await rewrite({ models: { demo, early: preloaded, late: preloaded } });
     const { pid } = await live.until('worker_spawn', ({ worker }) => worker.startsWith('early#'));
     const running = await begun(live, CHAT, { ...ENDLESS_CHAT, model: 'early', max_tokens: 1_500 });
-    for (const models of [{ demo, late: demo }, { demo }]) {
+    for (const models of [{ demo, late: preloaded }, { demo }]) {
       writeConfig(live.dataDir, { models });
       await live.server.reload();
     }

@@ -204,8 +204,8 @@ export class LocalBackend implements Backend {
       slots,
       body,
       onWait: (position: number) => {
-        onWait();
         sink.event({ type: 'queued', position });
+        onWait();
       },
     };
     if (!again) return { ...common, mayWait: mayFallBack !== true };

@@ -43,7 +43,6 @@ class Memory {
       logger: logging((line) => this.#note(line)) as never,
     });
     this.control.start();
-    memory = this;
   }
 
   add(name: string, options: PoolArguments[0] = {}, worker: PoolArguments[1] = {}): TestPool {
@@ -69,6 +68,12 @@ class Memory {
   indexOf = (text: string): number => this.log.indexOf(text);
 }
 
+/** Room for so many models, until the end of the test. */
+function room(options: Options): Memory {
+  memory = new Memory(options);
+  return memory;
+}
+
 /** What the control writes. */
 function logging(write: (line: object) => void) {
   return { info: write, warn: write, error: write, debug: write };
@@ -76,7 +81,7 @@ function logging(write: (line: object) => void) {
 
 describe('a request for an unloaded model', () => {
   test('waits for the load, as do those that come meanwhile, in the order of the queue', async () => {
-    const a = new Memory({ room: 1 }).add('a');
+    const a = room({ room: 1 }).add('a');
     const order: string[] = [];
     const wait = async (name: string, priority: number) => {
       const lease = await a.pool.lease(new AbortController().signal, { priority });
@@ -89,7 +94,7 @@ describe('a request for an unloaded model', () => {
   });
 
   test('is refused by a full queue and times out, with Retry-After, while the load goes on', async () => {
-    const a = new Memory({ room: 1 }).add(
+    const a = room({ room: 1 }).add(
       'a',
       { queueLimit: 1, queueTimeoutMs: 1 },
       { extraArgs: ['--fake-silent'] },
@@ -105,7 +110,7 @@ describe('a request for an unloaded model', () => {
   });
 
   test('learns with its timeout which busy models have the memory', async () => {
-    const a = new Memory({ room: 1 }).add('a');
+    const a = room({ room: 1 }).add('a');
     const b = memory.add('b', { queueTimeoutMs: 50 });
     const { release } = await a.hold();
     await expect(b.ask('x').text()).rejects.toMatchObject({
@@ -118,7 +123,7 @@ describe('a request for an unloaded model', () => {
   });
 
   test('that leaves does not stop the load, and the model is idle at once', async () => {
-    const a = new Memory({ room: 1 }).add('a');
+    const a = room({ room: 1 }).add('a');
     const b = memory.add('b');
     const gone = new AbortController();
     const left = a.ask('never', gone.signal).text();
@@ -133,7 +138,7 @@ describe('a request for an unloaded model', () => {
   });
 
   test('that may fall back is refused at once, and its model is loaded for the next one', async () => {
-    const a = new Memory({ room: 1 }).add('a');
+    const a = room({ room: 1 }).add('a');
     const loaded = memory.next('model_loaded a');
     const { signal } = new AbortController();
     await expect(a.pool.lease(signal, { mayWait: false })).rejects.toMatchObject({ code: 'queue_full' });
@@ -144,7 +149,7 @@ describe('a request for an unloaded model', () => {
 
 describe('an evicted model', () => {
   test('keeps its memory until its process has exited, and only then the other is started', async () => {
-    const a = new Memory({ room: 1 }).add('a', {}, { extraArgs: ['--fake-ignore-term'] });
+    const a = room({ room: 1 }).add('a', {}, { extraArgs: ['--fake-ignore-term'] });
     const b = memory.add('b');
     expect(await a.ask('one').text()).toBe('one');
     expect(await b.ask('two').text()).toBe('two');
@@ -158,7 +163,7 @@ describe('an evicted model', () => {
   });
 
   test('was idle: one that serves is held, finishes, and only then makes room', async () => {
-    const a = new Memory({ room: 1, patienceMs: 1 }).add('a');
+    const a = room({ room: 1, patienceMs: 1 }).add('a');
     const b = memory.add('b');
     const held = memory.next('model_hold a');
     const running = await a.hold();
@@ -173,7 +178,7 @@ describe('an evicted model', () => {
   });
 
   test('is not one whose reply has lost its worker: the reply is resumed first', async () => {
-    const a = new Memory({ room: 1, patienceMs: 1 }).add('a');
+    const a = room({ room: 1, patienceMs: 1 }).add('a');
     const b = memory.add('b');
     const held = memory.next('model_hold a');
     const { events, context, release } = await a.hold('@hold one two three');
@@ -191,7 +196,7 @@ describe('an evicted model', () => {
   });
 
   test('finishes all choices of a request that has begun', async () => {
-    const a = new Memory({ room: 1, patienceMs: 1 }).add('a');
+    const a = room({ room: 1, patienceMs: 1 }).add('a');
     const b = memory.add('b');
     const members = [{ model: 'a', backend: a.backend, maxTokens: { default: undefined, cap: NO_CAP } }];
     const generate = createGenerate(() => ({ members }));
@@ -214,7 +219,7 @@ describe('an evicted model', () => {
 
 describe('two models in turn', () => {
   test('are loaded a few times, not for every request, and everybody is served', async () => {
-    const a = new Memory({ room: 1, patienceMs: 500 }).add('a');
+    const a = room({ room: 1, patienceMs: 500 }).add('a');
     const b = memory.add('b');
     const callers = Array.from({ length: 8 }, async (_, caller) => {
       for (let turn = 0; turn < 6; turn += 1) {
@@ -231,7 +236,7 @@ describe('two models in turn', () => {
 
 describe('a model that cannot be loaded', () => {
   test('is given up after some tries, with the reason, and the others go on', async () => {
-    const a = new Memory({ room: 1 }).add('a', {}, { extraArgs: ['--fake-exit'] });
+    const a = room({ room: 1 }).add('a', {}, { extraArgs: ['--fake-exit'] });
     const b = memory.add('b');
     const [failed, served] = await Promise.allSettled([a.ask('x').text(), b.ask('y').text()]);
     expect(failed).toMatchObject({
@@ -248,7 +253,7 @@ describe('a model that cannot be loaded', () => {
   });
 
   test('is no reason to give up one whose loading worker is killed: it is started again', async () => {
-    const a = new Memory({ room: 1 }).add('a');
+    const a = room({ room: 1 }).add('a');
     const spawned = a.next('worker_spawn');
     const reply = a.ask('one').text();
     process.kill((await spawned).pid, 'SIGKILL');
@@ -259,7 +264,7 @@ describe('a model that cannot be loaded', () => {
 
 describe('a worker of a loaded model that is killed', () => {
   test('is replaced, and its model stays where it is', async () => {
-    const a = new Memory({ room: 1 }).add('a');
+    const a = room({ room: 1 }).add('a');
     expect(await a.ask('one').text()).toBe('one');
     await a.killOutside();
     expect(await a.ask('two').text()).toBe('two');
@@ -270,7 +275,7 @@ describe('a worker of a loaded model that is killed', () => {
   });
 
   test('is not replaced once the model is unloaded', async () => {
-    const a = new Memory({ room: 1 }).add('a', { workers: 2 });
+    const a = room({ room: 1 }).add('a', { workers: 2 });
     expect(await a.ask('one').text()).toBe('one');
     await a.killOutside();
     await memory.control.unload('a');
@@ -281,7 +286,7 @@ describe('a worker of a loaded model that is killed', () => {
 });
 
 test('a model that is unloaded while it loads is loaded again for a request that waits', async () => {
-  const a = new Memory({ room: 1 }).add('a');
+  const a = room({ room: 1 }).add('a');
   const reply = a.ask('one').text();
   await memory.next('model_load a');
   await memory.control.unload('a');
@@ -290,7 +295,7 @@ test('a model that is unloaded while it loads is loaded again for a request that
 });
 
 test('requests that wait for a load are refused when the pool is stopped', async () => {
-  const a = new Memory({ room: 1 }).add('a', {}, { extraArgs: ['--fake-silent'] });
+  const a = room({ room: 1 }).add('a', {}, { extraArgs: ['--fake-silent'] });
   const reply = a.ask('one').text();
   await memory.next('model_load a');
   memory.control.stop();
@@ -301,7 +306,7 @@ test('requests that wait for a load are refused when the pool is stopped', async
 });
 
 test('a reply that dies once and is resumed counts as use until its end', async () => {
-  const a = new Memory({ room: 1, patienceMs: 1 }).add('a');
+  const a = room({ room: 1, patienceMs: 1 }).add('a');
   const b = memory.add('b');
   const words = 'one two three four five';
   const replies = await Promise.all([

@@ -441,6 +441,21 @@ describe('a model that cannot be started', () => {
     expect(b.events).toEqual(['a failed']);
   });
 
+  test('for lack of memory makes more room the next time', async () => {
+    const b = bench(250);
+    b.add('idle');
+    const a = b.add('a');
+    const idle = await (await b.start()).load('idle');
+    await a.ask();
+    await a.crash('out of memory: 50 MiB more do not fit into CUDA0');
+    await a.exit();
+    await b.pass(1_000);
+    await a.ask();
+    expect(idle.steps).toEqual(['wake', 'sleep']);
+    await idle.exit();
+    expect(a.steps).toEqual(['wake', 'sleep', 'wake']);
+  });
+
   test('does not keep others from being loaded', async () => {
     const b = bench(150);
     const a = b.add('a');
@@ -463,6 +478,16 @@ describe('a model that cannot be started', () => {
       expect(pool.steps).toEqual(['start']);
     }
   });
+});
+
+test('a model has room for one more worker where it would fit again', async () => {
+  const b = bench(250);
+  b.add('a');
+  const a = await (await b.start()).load('a');
+  expect(a.keeper.hasRoom()).toBe(true);
+  b.add('b');
+  await b.load('b');
+  expect(a.keeper.hasRoom()).toBe(false);
 });
 
 describe('what a model needs', () => {
@@ -641,6 +666,21 @@ describe('a changed configuration', () => {
     b.control.add({ id: 'new', pool, estimate: {} });
     expect(await b.control.prepare(pool, PREPARED)).toBe(true);
     expect(pool.steps).toEqual([]);
+  });
+
+  test('loads a model that it makes the default one or pins', async () => {
+    const b = bench(1_000);
+    const a = b.add('a');
+    const pinned = b.add('b');
+    await b.start();
+    b.control.configure(
+      new Map([
+        [a, { ...NOT_SPECIAL, isDefault: true }],
+        [pinned, { ...NOT_SPECIAL, pin: true }],
+      ]),
+    );
+    await settle();
+    expect([a.steps, pinned.steps]).toEqual([['wake'], ['wake']]);
   });
 
   test('loads a new default model', async () => {

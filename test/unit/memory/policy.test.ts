@@ -290,7 +290,7 @@ describe('a model that an operator unloads', () => {
   });
 });
 
-test('the patience is three loads, at least 2 s, and never so long that requests time out for want of a turn', () => {
+test('the patience is three loads, at least 2 s, and never so long that requests time out for lack of a turn', () => {
   expect(patience(100, 30_000)).toBe(2_000);
   expect(patience(2_000, 30_000)).toBe(6_000);
   expect(patience(60_000, 30_000)).toBe(10_000);
