@@ -38,6 +38,8 @@ export class Catalogue {
   /** The configuration without the folders. */
   #base: ConfigFile;
   #merged: Merged;
+  /** Models that were refused; they are not tried again while nothing changes about them. */
+  #refused = '';
   /** The result of the last look, in force or refused, and what it was made from. */
   #last: { readonly state: string; readonly merged: Merged };
   #turn: Promise<unknown> = Promise.resolve();
@@ -111,9 +113,16 @@ export class Catalogue {
     try {
       const merged = await this.#look(this.#base);
       if (!this.#watching || merged === before) return;
-      const isNew = JSON.stringify(merged.file.models) !== JSON.stringify(this.file.models);
-      if (isNew) await this.#options.apply?.(merged.file);
+      const models = JSON.stringify(merged.file.models);
+      if (models === JSON.stringify(this.file.models) || models === this.#refused) {
+        this.#logNew(merged.unusable);
+        this.#merged = { ...this.#merged, unusable: merged.unusable };
+        return;
+      }
+      this.#refused = models;
+      await this.#options.apply?.(merged.file);
       this.#put(merged);
+      this.#refused = '';
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#options.logger?.error({ event: 'models_refused', reason }, 'changed model files not taken');
@@ -131,7 +140,6 @@ export class Catalogue {
       (name) => name in before && before[name]!.revision !== after[name]!.revision,
     );
     const [added, removed] = [changed(after, before), changed(before, after)];
-    if (added.length + removed.length + replaced.length === 0) return;
     const line = { event: 'models_changed', added, removed, replaced };
     this.#options.logger?.info(line, 'the files of models have changed');
   }
