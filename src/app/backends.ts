@@ -16,7 +16,7 @@ import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { DeviceMemories, type DeviceUse } from './device-memory.js';
-import { makeLocalModel } from './local-model.js';
+import { binaryFinder, makeLocalModel, type FindBinary, type LocalModelOptions } from './local-model.js';
 
 export interface BackendsOptions {
   readonly config: Config;
@@ -49,7 +49,11 @@ export interface BackendRecord {
 }
 
 /** Makes a backend without starting it. @param workers of all local models together. */
-export type MakeBackend = (spec: BackendSpec, workers: number) => Promise<BackendRecord>;
+export type MakeBackend = (
+  spec: BackendSpec,
+  workers: number,
+  findBinary: FindBinary,
+) => Promise<BackendRecord>;
 
 /** A backend of the program or of the configuration file, under the name of its model. */
 interface NamedBackend {
@@ -94,7 +98,8 @@ export class Backends {
    */
   static async create(options: BackendsOptions, make?: MakeBackend): Promise<Backends> {
     const devices = new DeviceMemories(options.env);
-    const makeReal: MakeBackend = (spec, workers) => makeBackend(spec, workers, { ...options, devices });
+    const makeReal: MakeBackend = (spec, workers, findBinary) =>
+      makeBackend(spec, workers, { ...options, devices, findBinary });
     const backends = new Backends(options, devices, make ?? makeReal);
     backends.#serve(await backends.#prepare(options.config.file));
     return backends;
@@ -217,9 +222,10 @@ export class Backends {
     // Models whose files were found do not all run at once.
     const configured = Object.values(file.models).filter((model) => model.found !== true);
     const workers = configured.reduce((sum, model) => sum + model.workers, 0);
+    const findBinary = binaryFinder(this.#options.env);
     const made: BackendRecord[] = [];
     const make = async (spec: BackendSpec) => {
-      const record = await this.#make(spec, workers);
+      const record = await this.#make(spec, workers, findBinary);
       this.#alive.add(record);
       const { local, estimate = {} } = record;
       if (local) this.#memory.add({ id: local.name, pool: local.pool, estimate });
@@ -364,7 +370,7 @@ function isSameBackend(a: BackendSpec, b: BackendSpec): boolean {
 async function makeBackend(
   spec: BackendSpec,
   workers: number,
-  options: BackendsOptions & { readonly devices: DeviceMemories },
+  options: BackendsOptions & Pick<LocalModelOptions, 'devices' | 'findBinary'>,
 ): Promise<BackendRecord> {
   const { name, kind, settings } = spec;
   return kind === 'local'

@@ -5,11 +5,12 @@ import { Keyring } from '../accounts/keys/keyring.js';
 import { Accounting } from '../accounts/usage/accounting.js';
 import { toBudget } from '../accounts/usage/budget.js';
 import { openUsageStore, type UsageStore } from '../accounts/usage/store.js';
+import { resolveBinary } from '../../workers/binary.js';
 import { Catalogue, catalogueOptions } from '../catalogue/catalogue.js';
 import type { ConfigFile } from '../config/file/schema.js';
 import { processEnv, type Config } from '../config/load.js';
 import { parseConfigFile, readConfigFile } from '../config/file/load.js';
-import { VERSION } from '../config/root.js';
+import { ROOT, VERSION } from '../config/root.js';
 import type { CustomBackend, Generate } from '../contract.js';
 import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
 import { compact } from '../compact.js';
@@ -150,13 +151,29 @@ function openUsage({ dataDir }: Config, logger: Logger): UsageStore {
   });
 }
 
-function openCatalogue(
+async function openCatalogue(
   config: Config,
   { backends = {} }: Extensions,
   logger: Logger,
   apply: (file: ConfigFile) => Promise<void>,
 ): Promise<Catalogue> {
-  return Catalogue.open(config.file, { ...catalogueOptions(config, Object.keys(backends)), logger, apply });
+  const options = catalogueOptions(config, Object.keys(backends));
+  const folders = (await canRunFound(config, logger)) ? options.folders : [];
+  return Catalogue.open(config.file, { ...options, folders, logger, apply });
+}
+
+/** Whether there is a llama.cpp for model files that are in no configuration. Without one, the configured models decide. */
+async function canRunFound({ file, binPath, modelFolders }: Config, logger: Logger): Promise<boolean> {
+  const needed = Object.values(file.models).some((model) => model.binPath === undefined);
+  if (needed || modelFolders.length === 0) return true;
+  const env = processEnv();
+  return resolveBinary({ root: ROOT, env, configured: binPath, searchPath: env.PATH }).then(
+    () => true,
+    (error: Error) => {
+      logger.info({ event: 'model_folders_off', reason: error.message }, 'only configured models are served');
+      return false;
+    },
+  );
 }
 
 function watchedConfig(

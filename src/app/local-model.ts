@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
-import { resolveBinary } from '../../workers/binary.js';
+import { resolveBinary, type ResolvedBinary } from '../../workers/binary.js';
 import { batchOf } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
@@ -27,6 +27,21 @@ export interface LocalModelOptions {
   readonly logger: Logger;
   readonly observer?: PoolObserver | undefined;
   readonly devices: DeviceMemories;
+  readonly findBinary: FindBinary;
+}
+
+/** Finds the binary for a configured one. @throws BinaryError */
+export type FindBinary = (configured: string | undefined) => Promise<ResolvedBinary>;
+
+/** Looks at each binary once, because each look starts it. */
+export function binaryFinder(env: NodeJS.ProcessEnv): FindBinary {
+  const found = new Map<string | undefined, Promise<ResolvedBinary>>();
+  return (configured) => {
+    const binary =
+      found.get(configured) ?? resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
+    found.set(configured, binary);
+    return binary;
+  };
 }
 
 /** A model of this machine, asleep. */
@@ -52,10 +67,9 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer, devices }: LocalModelOptions,
+  { config, env, logger, observer, devices, findBinary }: LocalModelOptions,
 ): Promise<LocalModel> {
-  const configured = model.binPath ?? config.binPath;
-  const binary = await resolveBinary({ root: ROOT, env, configured, searchPath: env.PATH });
+  const binary = await findBinary(model.binPath ?? config.binPath);
   const modelPath = await modelFile(name, model.path, env);
   await checkAdapters(modelPath, model.lora);
   const file = await inspectModel(modelPath);
@@ -89,14 +103,14 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
-    facts: unloadedFacts(facts, file.size, model.context),
+    facts: unloadedFacts(facts, file.size, model),
     observer,
   });
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
   const use = { binary: binary.path, gpus: model.gpus };
   const batch = batchOf({ ...model, slots, gpu: model.gpus[0] });
   const estimate = placeNeed(
-    estimateMemory(facts, file.size, { ...model, slots, batch }),
+    estimateMemory(facts, file.size + sizeBeside(model), { ...model, slots, batch }),
     model.gpuLayers === 0 ? {} : await devices.total(use),
   );
   return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
@@ -128,6 +142,12 @@ async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Pr
 function defaultCacheMb(limit: number): number {
   const free = limit > 0 ? Math.min(limit, freemem()) : freemem();
   return Math.min(8192, Math.floor(free / 2 ** 20 / 8));
+}
+
+/** Bytes of the projector and the adapters. */
+function sizeBeside({ mmproj, lora }: ModelSettings): number {
+  const files = [mmproj ?? [], ...lora.map(({ path }) => path)].flat();
+  return files.reduce((sum, path) => sum + statSync(path).size, 0);
 }
 
 /** The share of a device's memory that llama.cpp fills at most; the rest of a model stays in main memory. */

@@ -38,8 +38,10 @@ export class Catalogue {
   /** The configuration without the folders. */
   #base: ConfigFile;
   #merged: Merged;
-  /** The last files that were refused, which are not tried again. */
+  /** Models that were refused; they are not tried again while nothing changes about them. */
   #refused = '';
+  /** The result of the last look, in force or refused, and what it was made from. */
+  #last: { readonly state: string; readonly merged: Merged };
   #turn: Promise<unknown> = Promise.resolve();
   #watching = false;
 
@@ -48,13 +50,15 @@ export class Catalogue {
     this.#wait = options.wait ?? ((ms) => delay(ms, undefined, { ref: false }));
     this.#base = base;
     this.#merged = { file: base, unusable: [] };
+    this.#last = { state: '', merged: this.#merged };
   }
 
   /** Looks for the first time. Applies nothing. */
   static async open(base: ConfigFile, options: CatalogueOptions): Promise<Catalogue> {
     const catalogue = new Catalogue(base, options);
-    catalogue.#merged = await catalogue.#look(base);
-    catalogue.#log();
+    const merged = await catalogue.#look(base);
+    catalogue.#logNew(merged.unusable);
+    catalogue.#merged = merged;
     return catalogue;
   }
 
@@ -85,8 +89,8 @@ export class Catalogue {
       const merged = await this.#look(base);
       await this.#options.apply?.(merged.file);
       this.#base = base;
+      this.#logNew(merged.unusable);
       this.#merged = merged;
-      this.#refused = '';
     });
   }
 
@@ -105,18 +109,21 @@ export class Catalogue {
   }
 
   async #check(): Promise<void> {
-    const merged = await this.#look(this.#base);
-    if (!this.#watching) return;
-    const state = JSON.stringify(merged.file.models);
-    if (state === JSON.stringify(this.file.models) || state === this.#refused) {
-      this.#merged = { ...this.#merged, unusable: merged.unusable };
-      return;
-    }
+    const before = this.#last.merged;
     try {
+      const merged = await this.#look(this.#base);
+      if (!this.#watching || merged === before) return;
+      const models = JSON.stringify(merged.file.models);
+      if (models === JSON.stringify(this.file.models) || models === this.#refused) {
+        this.#logNew(merged.unusable);
+        this.#merged = { ...this.#merged, unusable: merged.unusable };
+        return;
+      }
+      this.#refused = models;
       await this.#options.apply?.(merged.file);
       this.#put(merged);
+      this.#refused = '';
     } catch (error) {
-      this.#refused = state;
       const reason = error instanceof Error ? error.message : String(error);
       this.#options.logger?.error({ event: 'models_refused', reason }, 'changed model files not taken');
     }
@@ -125,25 +132,22 @@ export class Catalogue {
   #put(merged: Merged): void {
     const before = this.#merged.file.models;
     const after = merged.file.models;
+    this.#logNew(merged.unusable);
     this.#merged = merged;
-    this.#refused = '';
     const changed = (left: ConfigFile['models'], right: ConfigFile['models']) =>
       Object.keys(left).filter((name) => !(name in right));
     const replaced = Object.keys(after).filter(
       (name) => name in before && before[name]!.revision !== after[name]!.revision,
     );
-    const line = {
-      event: 'models_changed',
-      added: changed(after, before),
-      removed: changed(before, after),
-      replaced,
-    };
+    const [added, removed] = [changed(after, before), changed(before, after)];
+    const line = { event: 'models_changed', added, removed, replaced };
     this.#options.logger?.info(line, 'the files of models have changed');
-    this.#log();
   }
 
-  #log(): void {
-    for (const { shown, reason } of this.unusable)
+  /** Logs why files are not served, once. */
+  #logNew(unusable: readonly Unusable[]): void {
+    const known = new Set(this.unusable.map(({ shown, reason }) => `${shown}\n${reason}`));
+    for (const { shown, reason } of unusable.filter((each) => !known.has(`${each.shown}\n${each.reason}`)))
       this.#options.logger?.debug(
         { event: 'model_skipped', file: shown, reason },
         'a model file is not served',
@@ -153,13 +157,19 @@ export class Catalogue {
   async #look(base: ConfigFile): Promise<Merged> {
     const { folders, downloads } = this.#options;
     const files = await configuredFiles(base, downloads);
-    const arranged = arrange(await this.#looker.look(foldersOf(folders, [...files.values()])));
+    const look = await this.#looker.look(foldersOf(folders, [...files.values()]));
     const identities = new Map<string, string>();
     for (const [name, path] of files) {
       const stats = await stat(path).catch(() => undefined);
       if (stats) identities.set(name, `${stats.dev}:${stats.ino}`);
     }
-    return merge(base, arranged, { ...this.#options, identities }, this.file);
+    const seen = look.files.map(({ path, revision, problem }) => [path, revision, problem]);
+    const state = JSON.stringify([base, seen, look.unusable, [...identities]]);
+    if (state !== this.#last.state) {
+      const merged = merge(base, arrange(look), { ...this.#options, identities }, this.file);
+      this.#last = { state, merged };
+    }
+    return this.#last.merged;
   }
 }
 

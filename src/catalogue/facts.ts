@@ -1,5 +1,6 @@
 /** What a model file's header says about its model. Pure. */
 
+import type { ModelSettings } from '../config/file/schema.js';
 import type { ModelFacts } from '../contract.js';
 import type { Field, GgufHeader } from '../install/models/gguf.js';
 
@@ -46,9 +47,14 @@ export function fileFacts({ fields, parameters }: GgufHeader, split = false): Fi
 }
 
 /** The same for `/v1/models`, of a model that has not been loaded yet. */
-export function unloadedFacts(facts: FileFacts, sizeBytes: number, contextLength: number): ModelFacts {
-  const { quantization, parameters } = facts;
-  return { capabilities: ['chat', 'completion'], contextLength, sizeBytes, quantization, parameters };
+export function unloadedFacts(
+  { quantization, parameters }: FileFacts,
+  sizeBytes: number,
+  { context: contextLength, mmproj }: Pick<ModelSettings, 'context' | 'mmproj'>,
+): ModelFacts {
+  const images = mmproj === undefined ? [] : (['images'] as const);
+  const capabilities = ['chat', 'completion', ...images] as const;
+  return { capabilities, contextLength, sizeBytes, quantization, parameters };
 }
 
 type Own = (field: string) => Field | undefined;

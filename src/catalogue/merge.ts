@@ -103,6 +103,7 @@ export function safeName(stem: string): string | undefined {
     .replace(/\p{Mark}/gu, '')
     .replace(/[^A-Za-z0-9._@-]+/g, '-')
     .replace(/^[^A-Za-z0-9]+/, '')
-    .slice(0, MAX_NAME);
+    .slice(0, MAX_NAME)
+    .replace(/-+$/, '');
   return name || undefined;
 }

@@ -25,7 +25,7 @@ const PREFERRED = ['Q4_K_M', 'Q4_0', 'Q8_0'];
 const QUANT = /(?:^|[-._])((?:UD-)?(?:I?Q|TQ)\d[A-Z0-9_]*|BF16|F16|F32|MXFP4[A-Z0-9_]*)(?=$|[-.])/gi;
 const PART = /-(\d{5})-of-(\d{5})$/;
 
-/** Companion files, useless on their own: the image projector, and the data used for quantising. */
+/** Companion files, which are fetched only by their names: the image projector, and the data used for quantising. */
 const COMPANION = /mmproj|imatrix/i;
 
 /** The quantisation in a file's name, the last if there are several; upper case. */
@@ -48,7 +48,7 @@ export function partOf(file: string): { index: number; count: number } | undefin
  * @throws ModelError that lists the choices
  */
 export function chooseFiles(repo: string, files: readonly HubFile[], choice: string | undefined): HubFile[] {
-  const all = group(files);
+  const all = group(files, choice);
   if (all.length === 0)
     throw new ModelError(`${repo} has no GGUF files; look for a repository with GGUF in its name`);
   const found = choice === undefined ? preferred(all) : all.filter((candidate) => matches(candidate, choice));
@@ -59,10 +59,11 @@ export function chooseFiles(repo: string, files: readonly HubFile[], choice: str
   return complete(repo, only);
 }
 
-function group(files: readonly HubFile[]): Candidate[] {
+function group(files: readonly HubFile[], choice = ''): Candidate[] {
   const groups = new Map<string, Candidate>();
   for (const file of files) {
-    if (!/\.gguf$/i.test(file.path) || COMPANION.test(path.posix.basename(file.path))) continue;
+    const name = path.posix.basename(file.path);
+    if (!/\.gguf$/i.test(name) || (COMPANION.test(name) && normal(name) !== normal(choice))) continue;
     const key = file.path.replace(/\.gguf$/i, '').replace(PART, '');
     const candidate = groups.get(key) ?? {
       stem: path.posix.basename(key),

@@ -43,7 +43,7 @@ describe('model files in the folder', () => {
     write(at('.hidden.gguf'));
     writeFileSync(at('notes.txt'), 'no model');
     const catalogue = await open();
-    expect(names(catalogue)).toEqual(['Big-Model-v2-', 'nested-Q4_K_M', 'tiny']);
+    expect(names(catalogue)).toEqual(['Big-Model-v2', 'nested-Q4_K_M', 'tiny']);
     expect(catalogue.file.models.tiny).toMatchObject({ path: at('tiny.gguf'), workers: 1, context: 2048 });
     expect(catalogue.file.default).toBe('box');
     expect(catalogue.unusable).toEqual([]);

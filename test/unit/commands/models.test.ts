@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { mkdirSync } from 'node:fs';
@@ -10,6 +10,12 @@ import { ADAPTER, write } from '../catalogue/files.js';
 
 const folder = emptyFolder();
 
+const servers: Server[] = [];
+
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close();
+});
+
 /** A server that notes requests and replies with the same JSON to each. */
 async function replying(status: number, body: unknown) {
   const requests: Pick<IncomingMessage, 'method' | 'url' | 'headers'>[] = [];
@@ -18,7 +24,7 @@ async function replying(status: number, body: unknown) {
     response.writeHead(status).end(typeof body === 'string' ? body : JSON.stringify(body));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  afterEach(() => server.close());
+  servers.push(server);
   const { port } = server.address() as AddressInfo;
   return { env: { PORT: String(port), HOST: '127.0.0.1', API_KEY: 'secret' }, requests };
 }

@@ -24,6 +24,12 @@ test('the only model is chosen whatever it is, besides companions and other file
   expect(pick(['m-F16.gguf', 'mmproj-m-F16.gguf', 'imatrix.gguf', 'README.md'])).toEqual(['m-F16.gguf']);
 });
 
+test('an image projector is chosen by its name alone', () => {
+  const names = ['m-F16.gguf', 'mmproj-F16.gguf'];
+  expect(pick(names, 'mmproj-F16.gguf')).toEqual(['mmproj-F16.gguf']);
+  expect(pick(names, 'F16')).toEqual(['m-F16.gguf']);
+});
+
 test('a requested model is matched regardless of case, and by file name', () => {
   expect(pick(['m-Q8_0.gguf', 'm-Q4_K_M.gguf'], 'q8_0')).toEqual(['m-Q8_0.gguf']);
   expect(pick(['a-Q8_0.gguf', 'b-Q8_0.gguf'], 'b-Q8_0.gguf')).toEqual(['b-Q8_0.gguf']);
