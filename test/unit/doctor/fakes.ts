@@ -89,6 +89,7 @@ export function facts(machine: Machine = {}): Facts {
     getText: async () => undefined,
     getJson: async () => undefined,
     resolveBinary: async () => ({ path: '/bin/llama-cli', kind: 'llama-cli', version: '1.2.3' }),
+    chooseBuild: async () => ({ candidates: [{ flavour: 'cpu', reason: 'no GPU' }], notes: [] }),
     findDownloaded: async () => undefined,
     ...machine.probe,
   };
