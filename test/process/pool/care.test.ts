@@ -1,12 +1,4 @@
-import {
-  copyFileSync,
-  mkdirSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { emptyFolder } from '../../support/folder.js';
 import { FAKE, isAlive, startPool, TestPool, textOf } from '../../support/pool.js';
