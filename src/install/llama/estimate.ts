@@ -12,6 +12,9 @@ export interface Remaining {
 
 type Work = Pick<Unit, 'files' | 'ms'>;
 
+/** What a unit counts for at most until it is done. */
+const ALMOST = 0.95;
+
 /** Compares what units were expected to take with what they took. */
 export class Estimate {
   readonly #jobs: number;
@@ -50,7 +53,9 @@ export class Estimate {
 
   now(): Remaining {
     const slowness = this.#taken > 0 ? this.#taken / this.#expected : 1;
-    const began = [...this.#running].map(([{ ms }, at]) => Math.min(ms, (this.#clock() - at) / slowness));
+    const began = [...this.#running].map(([{ ms }, at]) =>
+      Math.min(ALMOST * ms, (this.#clock() - at) / slowness),
+    );
     const done = this.#done + began.reduce((sum, ms) => sum + ms, 0);
     const secondsLeft = ((this.#total - done) * slowness) / this.#jobs / 1000;
     return { done, total: this.#total, filesDone: this.#filesDone, files: this.#files, secondsLeft };

@@ -24,7 +24,7 @@ import type { Plan } from './plan.js';
 import { prebuiltPlan } from './prebuilt.js';
 import { outputOf } from './programs.js';
 import { obtainSource } from './source.js';
-import { isComplete, readStamp, writeStamp } from './stamp.js';
+import { isComplete, isDamaged, readStamp, writeStamp } from './stamp.js';
 import { Steps } from './steps.js';
 import { requireTools } from './tools.js';
 
@@ -164,7 +164,7 @@ async function buildFirst(
   await requireOwnLink(layout.buildLink(plan!.flavour), layout.base);
   try {
     const cached = await buildOnce(context, plan!, folder, options.force === true);
-    if (options.gpu === undefined || options.gpu === 'auto') await requireDevice(context, plan!, folder);
+    if (others.length > 0 && (options.gpu ?? 'auto') === 'auto') await requireDevice(context, plan!, folder);
     return { plan: plan!, folder, cached };
   } catch (error) {
     // Libraries that cannot be used here are not used for another flavour either.
@@ -185,6 +185,7 @@ async function buildOnce(
 ): Promise<boolean> {
   if (force) await startOver(context, folder);
   if (await isComplete(folder)) return true;
+  if (await isDamaged(folder)) await rm(folder, { recursive: true, force: true });
   await requireTools(plan.tools, context);
   await requireRoom(context, plan, folder);
   await obtainSource(context);
@@ -226,7 +227,7 @@ async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<voi
   }
 }
 
-/** @throws UnfitError if a build for GPUs that nobody asked for finds none */
+/** @throws UnfitError if a build for GPUs, which nobody asked for, finds none */
 async function requireDevice({ env }: SetupContext, { flavour }: Plan, folder: string): Promise<void> {
   if (flavour !== 'cuda' && flavour !== 'vulkan') return;
   const listed = (await outputOf(path.join(folder, 'bin/llama-cli'), ['--list-devices'], env)) ?? '';

@@ -105,7 +105,10 @@ test('a platform without libraries gets a whole build, and a line that says why'
 describe('a GPU that auto finds', () => {
   const machine = { ...BARE, renderNode: true, vulkanDrivers: ['/etc/vulkan/icd.d/some.json'] };
   const listing = (device: string) =>
-    fake.fake('made/llama-cli', `[ "$1" = --list-devices ] && { echo "${device}"; exit; }\n${LLAMA_CLI}`);
+    fake.fake(
+      'made/llama-cli',
+      `[ "$1" = --list-devices ] && { echo "Available devices:"; echo "${device}"; exit; }\n${LLAMA_CLI}`,
+    );
 
   test('is used if llama.cpp lists it', async () => {
     listing('  Vulkan0: Some GPU (8000 MiB, 7000 MiB free)');
