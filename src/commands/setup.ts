@@ -1,8 +1,13 @@
 /** `lmserv setup`, also `npm run setup`. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import path from 'node:path';
 import { Option, type Command } from 'commander';
 import { ROOT } from '../config/root.js';
 import { interruptible } from '../install/early/interrupt.mjs';
+import { cacheDir, prepareCache } from '../install/early/lock.mjs';
 import { FLAVOURS, type Flavour } from '../install/llama/context.js';
 import { numberArgument } from './number-argument.js';
 
@@ -12,6 +17,8 @@ export interface SetupFlags {
   readonly jobs?: number;
   /** Compiles everything for this CPU. */
   readonly native: boolean;
+  /** Returns at once; a process of its own does it. */
+  readonly background: boolean;
   readonly tarball?: readonly string[];
   readonly force: boolean;
 }
@@ -29,6 +36,7 @@ export function addSetupCommand(
     .description('get the pinned llama.cpp: llama-cli and llama-server')
     .addOption(gpu.choices(['auto', ...FLAVOURS]).default('auto'))
     .option('--native', 'compile all of it for this CPU, instead of using prebuilt libraries', false)
+    .option('--background', 'do it in the background, with low priority', false)
     .option(
       '--jobs <number>',
       'compilers in parallel (default: as many as cores and memory allow)',
@@ -39,7 +47,8 @@ export function addSetupCommand(
     .action((flags: SetupFlags) => run(flags));
 }
 
-async function runSetup({ tarball = [], ...flags }: SetupFlags): Promise<void> {
+async function runSetup({ tarball = [], background, ...flags }: SetupFlags): Promise<void> {
+  if (background) return startInBackground();
   const { setup } = await import('../install/llama/setup.js');
   const tarballs = tarball.map((file) => path.resolve(file));
   const { binary, label, cached } = await interruptible((signal) =>
@@ -47,4 +56,21 @@ async function runSetup({ tarball = [], ...flags }: SetupFlags): Promise<void> {
   );
   const how = cached ? 'was already here' : 'is ready';
   process.stdout.write(`llama.cpp for ${label} ${how}: ${path.relative(process.cwd(), binary)}\n`);
+}
+
+/** Runs this command once more, without --background, in a session of its own that outlives the terminal. */
+async function startInBackground(): Promise<void> {
+  await prepareCache();
+  const log = path.join(cacheDir(), 'setup.log');
+  const output = openSync(log, 'w');
+  const [command, ...args] = process.argv.slice(1).filter((argument) => argument !== '--background');
+  const child = spawn(process.execPath, [command!, ...args], {
+    detached: true,
+    stdio: ['ignore', output, output],
+  });
+  closeSync(output);
+  await once(child, 'spawn');
+  setPriority(child.pid!, constants.priority.PRIORITY_LOW);
+  child.unref();
+  process.stdout.write(`Process ${child.pid} does it in the background; its progress: ${log}\n`);
 }

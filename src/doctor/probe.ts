@@ -12,6 +12,9 @@ import { statPath, type Disk } from '../install/models/inspect.js';
 import { readHead } from '../install/models/gguf.js';
 import { findDownloaded } from '../install/models/record.js';
 import { parseModelSpec, specKey } from '../install/models/spec.js';
+import { chooseFlavours, neededLibraries, type BuildChoice } from '../install/llama/choose.js';
+import { readPin } from '../install/llama/context.js';
+import { readMachine } from '../install/llama/machine.js';
 import { findProgram } from '../install/llama/programs.js';
 import { readText } from '../files/read-text.js';
 import { ROOT } from '../config/root.js';
@@ -43,6 +46,8 @@ export interface Probe extends Disk {
   resolveBinary(configured: string | undefined): Promise<ResolvedBinary>;
   /** What the server would serve, and the files that it would not. */
   lookAtModels(settings: CatalogueSettings): Promise<Pick<Catalogue, 'file' | 'unusable'>>;
+  /** What `npm run setup` would choose here, and why. */
+  chooseBuild(): Promise<BuildChoice>;
   /** Where a model of the hub's (`hf:org/repo:quant`) was downloaded to; undefined when it was not. @throws ModelError */
   findDownloaded(spec: string): Promise<string | undefined>;
 }
@@ -84,6 +89,10 @@ export function systemProbe(env: NodeJS.ProcessEnv): Probe {
     getJson,
     resolveBinary: (configured) => resolveBinary({ configured, root: ROOT, searchPath: env.PATH, env }),
     lookAtModels: ({ file, ...options }) => Catalogue.open(file, options),
+    chooseBuild: async () => {
+      const pin = await readPin(ROOT);
+      return chooseFlavours(pin, await readMachine(neededLibraries(pin), env), env);
+    },
     findDownloaded: (spec) => findDownloaded(join(ROOT, 'models'), specKey(parseModelSpec(spec))),
   };
 }

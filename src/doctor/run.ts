@@ -1,4 +1,5 @@
 import { within } from '../time.js';
+import { checkBuild } from './checks/build.js';
 import { checkEnvFile, checkKey, checkKeysFile } from './checks/keys.js';
 import { checkDataFolder, checkOpenFiles, checkPort, checkThreads } from './checks/machine.js';
 import {
@@ -35,6 +36,7 @@ export const CHECKS: readonly Row[] = [
   { name: 'Node', check: (facts) => checkNode(facts) },
   { name: 'configuration', check: checkConfiguration },
   { name: 'binary', check: checkBinary, needsSettings },
+  { name: 'best build', check: checkBuild },
   { name: 'llama.cpp settings', check: checkLlamaConfig },
   { name: 'GPU', check: checkGpu, needsSettings },
   { name: 'model', check: checkModel, needsSettings },

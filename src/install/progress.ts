@@ -80,12 +80,12 @@ function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStr
   };
 }
 
-/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes, "2:00 left" for work; the time spent so far for percentages. */
+/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages; the caller knows work. */
 function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
+  if (unit === 'work') return '';
   if (unit === 'percent') return formatSeconds(rate.elapsed());
   const speed = rate.perSecond(done);
   const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
-  if (unit === 'work') return left.slice(2);
   return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
 }
 
@@ -99,8 +99,8 @@ function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream
       const percent = Math.floor((fractionOf(done, total) * 100) / LINE_EVERY_PERCENT) * LINE_EVERY_PERCENT;
       if (percent <= shown) return;
       shown = percent;
-      const info = [describe(unit, rate, done, total), unit === 'work' ? detail : ''].filter(Boolean);
-      stream.write(`${label}: ${percent} % (${info.join(', ')})\n`);
+      const info = unit === 'work' ? detail : describe(unit, rate, done, total);
+      stream.write(`${label}: ${percent} % (${info})\n`);
     },
     stop: () => undefined,
   };

@@ -57,11 +57,11 @@ function parseHeader(header: Buffer): { name: string; size: number; regular: boo
 
 /** Takes a stream apart in lengths of the reader's choice. */
 class ByteReader {
-  readonly #source: AsyncIterator<Buffer>;
+  readonly #source: AsyncIterator<Buffer, undefined>;
   #rest: Buffer = Buffer.alloc(0);
 
   constructor(source: AsyncIterable<Buffer>) {
-    this.#source = source[Symbol.asyncIterator]();
+    this.#source = source[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
   }
 
   async take(length: number): Promise<Buffer> {
@@ -70,13 +70,13 @@ class ByteReader {
     return Buffer.concat(taken);
   }
 
-  /** The next bytes, as they come. */
+  /** The next bytes, in the pieces in which the stream has them. */
   async *pieces(length: number): AsyncGenerator<Buffer> {
     for (let left = length; left > 0;) {
       if (this.#rest.length === 0) {
-        const { done, value } = await this.#source.next();
-        if (done) throw new Error('the tarball ends too early');
-        this.#rest = value;
+        const next: IteratorResult<Buffer, undefined> = await this.#source.next();
+        if (next.done) throw new Error('the tarball ends too early');
+        this.#rest = next.value;
       }
       const piece = this.#rest.subarray(0, left);
       this.#rest = this.#rest.subarray(piece.length);

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import type { WorkerExitCause } from '../contract.js';
 import type { Logger } from '../observe/logger.js';
 import { readMemory } from '../observe/process-memory.js';
@@ -61,6 +61,8 @@ export class Supervisor {
   readonly #policy = new RestartPolicy();
   readonly #logger: Logger;
   readonly #workers = new Map<Worker, number>();
+  /** Where the path of each worker's binary led when it was spawned. */
+  readonly #builds = new WeakMap<Worker, string | undefined>();
   readonly #respawns = new Set<NodeJS.Timeout>();
   /** Workers whose process may still be there although they count as ended. */
   readonly #lingering = new Set<Worker>();
@@ -180,6 +182,7 @@ export class Supervisor {
     const id = `${name}#${position}.${this.#spawned}`;
     const gpu = gpus.length > 0 ? gpus[position % gpus.length] : options.gpu;
     this.#checkModel(id);
+    const build = this.#build();
     const worker = new Worker(id, { ...options, gpu }, env, {
       onReady: (ready) => this.#onReady(ready),
       onChange: (changed) => this.#onChange(changed),
@@ -189,6 +192,7 @@ export class Supervisor {
       },
     });
     this.#workers.set(worker, position);
+    this.#builds.set(worker, build);
     this.#logger.info({ event: 'worker_spawn', worker: id, pid: worker.pid }, 'worker started');
     return worker;
   }
@@ -290,7 +294,7 @@ export class Supervisor {
     const ageMs = Math.round(performance.now() - worker.startedAt);
     const memoryBytes = recycling.memoryBytes === undefined ? undefined : readMemory(worker.pid!)?.anonymous;
     const use = { requests: worker.served, ageMs, memoryBytes };
-    const limit = recyclingDue(use, recycling);
+    const limit = this.#hasNewerBuild(worker) ? 'build' : recyclingDue(use, recycling);
     if (limit === undefined) return;
     if (limit === 'memoryBytes' && performance.now() < this.#memoryNotBefore) return;
     this.#memoryNotBefore = performance.now() + MEMORY_PAUSE_MS;
@@ -299,6 +303,21 @@ export class Supervisor {
     // A single worker keeps serving until its successor is ready, if both fit; one of several retires first.
     if (this.#options.workers > 1 || !this.#events.hasRoom()) worker.retire();
     else this.#recycling.successor = this.#spawn(this.#workers.get(worker)!);
+  }
+
+  /** Setup leads a link of the path to another build once that is complete; one that is changed in place may not be. */
+  #hasNewerBuild(worker: Worker): boolean {
+    const now = this.#build();
+    return now !== undefined && now !== this.#builds.get(worker);
+  }
+
+  /** The file that the binary's path leads to; undefined if there is none now. */
+  #build(): string | undefined {
+    try {
+      return realpathSync(this.#options.worker.binary.path);
+    } catch {
+      return undefined;
+    }
   }
 
   /** The successor of `old` is ready. */

@@ -12,6 +12,13 @@ export interface Candidate {
   readonly libraries?: Libraries;
 }
 
+export interface BuildChoice {
+  /** The best first; the last one works without a GPU. */
+  readonly candidates: readonly Candidate[];
+  /** Lines about GPUs that are here but lack something. */
+  readonly notes: readonly string[];
+}
+
 /** A flavour that does not suit, and what would change that, if anything. */
 interface Unsuited {
   readonly why: string;
@@ -26,15 +33,12 @@ export function neededLibraries(pin: Pin): string[] {
   return [...new Set(all.flatMap(({ needs }) => needs))];
 }
 
-/**
- * The builds to try for `--gpu auto`; the last one works without a GPU.
- * @returns also lines about GPUs that are here but lack something
- */
+/** The builds to try for `--gpu auto`. */
 export async function chooseFlavours(
   pin: Pin,
   machine: Machine,
   env: NodeJS.ProcessEnv,
-): Promise<{ candidates: Candidate[]; notes: string[] }> {
+): Promise<BuildChoice> {
   const pinned = pin.libraries[machine.platform];
   if (pinned === undefined) return { candidates: [chooseNative(machine)], notes: [] };
   const considered = [considerCuda(pinned, machine), considerVulkan(pinned, machine)];

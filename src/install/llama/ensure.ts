@@ -5,6 +5,7 @@ import { readDotenv } from '../../files/dotenv.js';
 import { CacheError, prepareCache } from '../early/lock.mjs';
 import type { ProgressStream } from '../progress.js';
 import { SetupError } from './context.js';
+import { isDamaged } from './stamp.js';
 import type { SetupOptions } from './setup.js';
 
 /** @returns whether there is a usable binary now; if not, the output says what to do */
@@ -12,7 +13,8 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
   const { root, env = process.env } = options;
   const configured = configuredBinary(root, env);
   try {
-    await resolveBinary({ root, configured, searchPath: env['PATH'], env });
+    const binary = await resolveBinary({ root, configured, searchPath: env['PATH'], env });
+    if (configured === undefined) await requireWhole(binary.path);
     return true;
   } catch (error) {
     if (!(error instanceof BinaryError)) throw error;
@@ -20,6 +22,13 @@ export async function ensureLlama(options: SetupOptions): Promise<boolean> {
     write(options, error.message);
     return false;
   }
+}
+
+/** A program may run although libraries are missing that it loads later. @throws BinaryError */
+async function requireWhole(binary: string): Promise<void> {
+  const build = path.dirname(path.dirname(binary));
+  if (!(await isDamaged(build))) return;
+  throw new BinaryError('broken', `${build} has lost or changed a file since it was built`);
 }
 
 /** LLM_BIN_PATH from the environment, otherwise from the checkout's .env. */

@@ -5,8 +5,9 @@
 import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { exists } from '../files.js';
-import { startProgress } from '../progress.js';
+import { formatSeconds, startProgress } from '../progress.js';
 import { FLAVOUR_NAMES, UnfitError, type Flavour, type Libraries, type SetupContext } from './context.js';
+import { Estimate } from './estimate.js';
 import type { SystemLibraries } from './machine.js';
 import { usePackage } from './package.js';
 import type { Plan } from './plan.js';
@@ -21,13 +22,15 @@ const FLAGS = [
   ...['-DGGML_SHARED', '-DGGML_BACKEND_SHARED', '-DLLAMA_SHARED', '-DLLAMA_SUBPROCESS', '-DMTMD_VIDEO'],
 ];
 
+const SHOW_EVERY_MS = 1_000;
+
 const SPACE: Record<Flavour, number> = { cpu: 0.45e9, metal: 0.45e9, vulkan: 0.5e9, cuda: 1.2e9 };
 
 /** The packages' libraries, among other files. */
-const LIBRARY = /\/lib[^/]+\.(so|dylib)$/;
+const LIBRARY = /\/lib[^/]+\.so$/;
 
 /** What programs are linked with, unlike the libraries of devices, which are loaded at run time. */
-const LINKED = /^lib(llama|ggml)[^/]*\.(so|dylib)$/;
+const LINKED = /^lib(llama|ggml)[^/]*\.so$/;
 const DEVICE = /^libggml-(?!base)/;
 
 /** Loads all libraries, and succeeds if one of them can compute on this CPU. */
@@ -37,6 +40,12 @@ int main() {
   return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr;
 }
 `;
+
+interface ShownProgress {
+  /** @returns to be called when the unit is done, with whether it had to be compiled */
+  begin(unit: Unit): (compiled: boolean) => void;
+  stop(): void;
+}
 
 export function prebuiltPlan(flavour: Flavour, libraries: Libraries, system: SystemLibraries): Plan {
   return {
@@ -99,7 +108,7 @@ class PrebuiltBuild {
 
   /** @throws UnfitError if the libraries cannot be linked with or loaded here */
   async #checkLibraries(): Promise<void> {
-    const unit = { name: 'check', text: CHECK, files: 1, weight: 1 };
+    const unit = { name: 'check', text: CHECK, files: 1, ms: 500 };
     const program = path.join(this.#bin, 'check');
     if (!(await this.#compile(unit))) throw await this.#steps.failure('Compiling');
     const fits = (await this.#link(program, [unit])) && (await this.#steps.run(program, []));
@@ -108,13 +117,14 @@ class PrebuiltBuild {
   }
 
   async #compileAll(units: readonly Unit[]): Promise<void> {
-    const progress = startCompileProgress(units, this.#context);
+    const progress = showProgress(units, this.#context);
     const failed = new AbortController();
     const waiting = [...units];
     const compileNext = async (): Promise<void> => {
       for (let unit = waiting.shift(); unit && !failed.signal.aborted; unit = waiting.shift()) {
-        const done = progress.begin(unit);
-        if (await this.#compile(unit, failed.signal)) done();
+        const finish = progress.begin(unit);
+        const kept = await exists(this.#object(unit.name));
+        if (kept || (await this.#compile(unit, failed.signal))) finish(!kept);
         else failed.abort();
       }
     };
@@ -126,10 +136,9 @@ class PrebuiltBuild {
     if (failed.signal.aborted) throw await this.#steps.failure('Compiling');
   }
 
-  /** Compiles a unit that an earlier run has not. @returns whether it succeeded */
+  /** @returns whether it succeeded */
   async #compile({ name, text }: Unit, failed?: AbortSignal): Promise<boolean> {
     const [object, file] = [this.#object(name), path.join(this.#objects, `${name}.cpp`)];
-    if (await exists(object)) return true;
     await writeFile(file, text);
     const { source } = this.#context.layout;
     const folders = [...INCLUDE_FOLDERS.map((folder) => path.join(source, folder)), this.#objects];
@@ -157,25 +166,33 @@ class PrebuiltBuild {
   async #link(program: string, units: readonly Unit[]): Promise<boolean> {
     const libraries = (await readdir(this.#bin)).filter((name) => LINKED.test(name) && !DEVICE.test(name));
     return this.#steps.run(this.#compiler, [
+      ...['-pthread', '-Wl,-rpath,$ORIGIN', '-Wl,--no-as-needed', '-o', program],
       ...units.map(({ name }) => this.#object(name)),
       ...libraries.map((name) => path.join(this.#bin, name)),
-      ...['-pthread', '-Wl,-rpath,$ORIGIN', '-Wl,--no-as-needed', '-o', program],
     ]);
   }
 }
 
 /** Shows how many files are compiled, and the time that the others take. */
-function startCompileProgress(units: readonly Unit[], { output }: SetupContext) {
-  const files = units.reduce((sum, unit) => sum + unit.files, 0);
-  const total = units.reduce((sum, unit) => sum + unit.weight, 0);
+function showProgress(units: readonly Unit[], { jobs, output }: SetupContext): ShownProgress {
   const progress = startProgress('Compiling llama.cpp', 'work', output);
-  let [doneFiles, done] = [0, 0];
+  const estimate = new Estimate(units, jobs, performance.now.bind(performance));
+  const show = (): void => {
+    const { done, total, filesDone, files, secondsLeft } = estimate.now();
+    progress.update(done, total, `${filesDone} of ${files} files, ${formatSeconds(secondsLeft)} left`);
+  };
+  const timer = setInterval(show, SHOW_EVERY_MS);
   return {
-    begin: (unit: Unit) => (): void => {
-      doneFiles += unit.files;
-      done += unit.weight;
-      progress.update(done, total, `${doneFiles} of ${files} files`);
+    begin: (unit) => {
+      const finish = estimate.begin(unit);
+      return (compiled) => {
+        finish(compiled);
+        show();
+      };
     },
-    stop: () => progress.stop(),
+    stop: () => {
+      clearInterval(timer);
+      progress.stop();
+    },
   };
 }

@@ -7,7 +7,7 @@ import { BinaryError, probeBinary } from '../../../workers/binary.js';
 import { prepareCache, withLock } from '../early/lock.mjs';
 import { exists, requireSpace } from '../files.js';
 import type { ProgressStream } from '../progress.js';
-import { chooseFlavours, chooseNamed, chooseNative, neededLibraries, type Candidate } from './choose.js';
+import { chooseFlavours, chooseNamed, chooseNative, neededLibraries, type BuildChoice } from './choose.js';
 import {
   FLAVOUR_NAMES,
   layoutOf,
@@ -24,7 +24,7 @@ import type { Plan } from './plan.js';
 import { prebuiltPlan } from './prebuilt.js';
 import { outputOf } from './programs.js';
 import { obtainSource } from './source.js';
-import { isComplete, writeStamp } from './stamp.js';
+import { isComplete, isDamaged, readStamp, writeStamp } from './stamp.js';
 import { Steps } from './steps.js';
 import { requireTools } from './tools.js';
 
@@ -46,7 +46,7 @@ export interface SetupOptions {
   /** Asks the user; default: on a terminal. */
   confirm?: SetupContext['confirm'];
   /** What there is to choose by; default: this machine. */
-  machine?: Machine;
+  machine?: Machine | undefined;
 }
 
 export interface SetupResult {
@@ -87,8 +87,8 @@ export async function setup(options: SetupOptions): Promise<SetupResult> {
     buildFirst(context, plans, options),
   );
   const link = layout.buildLink(plan.flavour);
-  await linkInto(link, folder, layout.base);
-  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source, layout.base);
+  await linkInto(link, folder);
+  if (await exists(layout.source)) await linkInto(layout.sourceLink, layout.source);
   return { flavour: plan.flavour, label: plan.label, cached, binary: path.join(link, 'bin/llama-cli') };
 }
 
@@ -137,7 +137,7 @@ async function candidatesOf(
   { gpu = 'auto', native = false }: SetupOptions,
   { pin, env }: SetupContext,
   machine: Machine,
-): Promise<{ candidates: Candidate[]; notes: string[] }> {
+): Promise<BuildChoice> {
   if (native) {
     const named = gpu === 'auto' ? chooseNative(machine) : { flavour: gpu, reason: 'as asked for' };
     return { candidates: [named], notes: [] };
@@ -159,10 +159,12 @@ async function buildFirst(
   options: SetupOptions,
 ): Promise<Built> {
   const [plan, ...others] = plans;
-  const folder = context.layout.made(plan!.name, plan!.inputs);
+  const { layout } = context;
+  const folder = layout.made(plan!.name, plan!.inputs);
+  await requireOwnLink(layout.buildLink(plan!.flavour), layout.base);
   try {
     const cached = await buildOnce(context, plan!, folder, options.force === true);
-    if (options.gpu === undefined || options.gpu === 'auto') await requireDevice(context, plan!, folder);
+    if (others.length > 0 && (options.gpu ?? 'auto') === 'auto') await requireDevice(context, plan!, folder);
     return { plan: plan!, folder, cached };
   } catch (error) {
     // Libraries that cannot be used here are not used for another flavour either.
@@ -183,6 +185,7 @@ async function buildOnce(
 ): Promise<boolean> {
   if (force) await startOver(context, folder);
   if (await isComplete(folder)) return true;
+  if (await isDamaged(folder)) await rm(folder, { recursive: true, force: true });
   await requireTools(plan.tools, context);
   await requireRoom(context, plan, folder);
   await obtainSource(context);
@@ -224,7 +227,7 @@ async function requireRunning(file: string, env: NodeJS.ProcessEnv): Promise<voi
   }
 }
 
-/** @throws UnfitError if a build for GPUs that nobody asked for finds none */
+/** @throws UnfitError if a build for GPUs, which nobody asked for, finds none */
 async function requireDevice({ env }: SetupContext, { flavour }: Plan, folder: string): Promise<void> {
   if (flavour !== 'cuda' && flavour !== 'vulkan') return;
   const listed = (await outputOf(path.join(folder, 'bin/llama-cli'), ['--list-devices'], env)) ?? '';
@@ -239,29 +242,24 @@ async function keepPrograms(folder: string): Promise<void> {
   await Promise.all(others.map((name) => rm(path.join(folder, name), { recursive: true, force: true })));
 }
 
-/**
- * Replaces a link atomically, so that it always exists.
- * @throws SetupError for a folder that setup did not make, and for a link to one
- */
-async function linkInto(link: string, target: string, base: string): Promise<void> {
-  if (await isForeign(link, base)) {
-    throw new SetupError(`${link} is not a link that setup made, so setup leaves it alone.`, [
-      `Move it away and run setup again, or set LLM_BIN_PATH to a binary; the new build is in ${target}.`,
-    ]);
+/** @throws SetupError if something is in the link's place that setup did not make, such as a link to your own build */
+async function requireOwnLink(link: string, base: string): Promise<void> {
+  const existing = await lstat(link).catch(() => undefined);
+  if (existing === undefined) return;
+  if (existing.isSymbolicLink()) {
+    const target = path.resolve(path.dirname(link), await readlink(link));
+    const ours = path.dirname(target) === base || (await readStamp(target)) !== undefined;
+    if (ours || !(await exists(target))) return;
   }
+  throw new SetupError(`${link} is not a link that setup made, so setup leaves it alone.`, [
+    'Move it away and run setup again, or set LLM_BIN_PATH to the llama-cli that you want.',
+  ]);
+}
+
+/** Replaces a link atomically, so that it always exists. */
+async function linkInto(link: string, target: string): Promise<void> {
   await mkdir(path.dirname(link), { recursive: true });
   const fresh = `${link}.${process.pid}.new`;
   await symlink(target, fresh);
   await rename(fresh, link);
-}
-
-/** Whether something is there that is not a link into a cache of ours; links that lead nowhere do not matter. */
-async function isForeign(link: string, base: string): Promise<boolean> {
-  const existing = await lstat(link).catch(() => undefined);
-  if (existing === undefined) return false;
-  if (!existing.isSymbolicLink()) return true;
-  const target = path.resolve(path.dirname(link), await readlink(link));
-  if (!(await exists(target))) return false;
-  const ours = path.dirname(target) === base || (await exists(path.join(path.dirname(target), 'setup.lock')));
-  return !ours && !(await isComplete(target));
 }

@@ -22,19 +22,31 @@ export async function writeStamp(build: string, made: Omit<Stamp, 'files'>): Pro
   await writeFile(path.join(build, STAMP), `${JSON.stringify(stamp, null, 2)}\n`);
 }
 
-/** The stamp of a build; undefined if there is none, or its files have changed since. */
+/** The stamp of a build; undefined if there is none. */
 export async function readStamp(build: string): Promise<Stamp | undefined> {
   try {
-    const stamp = stampSchema.parse(JSON.parse(await readFile(path.join(build, STAMP), 'utf8')));
-    const sizes = await sizesOf(build);
-    const whole = Object.entries(stamp.files).every(([name, bytes]) => sizes[name] === bytes);
-    return whole ? stamp : undefined;
+    return stampSchema.parse(JSON.parse(await readFile(path.join(build, STAMP), 'utf8')));
   } catch {
     return undefined;
   }
 }
 
-export const isComplete = async (build: string): Promise<boolean> => (await readStamp(build)) !== undefined;
+/** Whether a build was finished and its files are still what they were. */
+export async function isComplete(build: string): Promise<boolean> {
+  const stamp = await readStamp(build);
+  return stamp !== undefined && (await isWhole(build, stamp));
+}
+
+/** Whether a build was finished but has lost or changed a file since. */
+export async function isDamaged(build: string): Promise<boolean> {
+  const stamp = await readStamp(build);
+  return stamp !== undefined && !(await isWhole(build, stamp));
+}
+
+async function isWhole(build: string, { files }: Stamp): Promise<boolean> {
+  const sizes = await sizesOf(build).catch((): Record<string, number> => ({}));
+  return Object.entries(files).every(([name, bytes]) => sizes[name] === bytes);
+}
 
 /** Sizes of the files in bin/, links followed; what cannot be reached is left out. */
 async function sizesOf(build: string): Promise<Record<string, number>> {

@@ -100,7 +100,9 @@ test('auto takes CUDA when there are a GPU and nvcc', async () => {
   fake.fake('nvidia-smi', capability);
   fake.fake('nvcc', 'exit 0');
   fake.cmake(BUILD_OK, 'mkdir -p "$4"; echo "$@" > "$FAKES/flags"');
-  await expect(setup(fake.options({ gpu: 'auto' }))).resolves.toMatchObject({ flavour: 'cuda' });
+  await expect(setup(fake.options({ gpu: 'auto', machine: undefined }))).resolves.toMatchObject({
+    flavour: 'cuda',
+  });
   const flags = await readFile(path.join(folder, 'fakes/flags'), 'utf8');
   expect(flags).toContain('-DGGML_CUDA=ON');
   expect(flags).toContain('-DCMAKE_CUDA_ARCHITECTURES=90');
@@ -151,7 +153,7 @@ test('a source at another commit than the pinned one is refused', async () => {
 
 test('a tarball other than the pinned one is refused', async () => {
   await writeFile(fake.tarball, 'something else');
-  expect(await reportOf(setup(fake.options()))).toContain('is not the pinned one');
+  expect(await reportOf(setup(fake.options()))).toContain('is not one of the pinned packages');
   expect(await fake.calls()).toEqual([]);
 });
 
@@ -160,8 +162,8 @@ test('all missing programs are named at once with the line that installs them', 
   writeProgram(path.join(bin, 'apt-get'), 'exit 0');
   writeProgram(path.join(bin, 'git'), 'exit 0');
   const report = await reportOf(setup(fake.options({ env: { ...fake.env, PATH: bin } })));
-  expect(report).toContain('needs cmake, a C++ compiler, make, tar.');
-  expect(report).toContain('sudo apt install cmake g++ make tar\n');
+  expect(report).toContain('needs cmake, a C++ compiler, make.');
+  expect(report).toMatch(/ apt install cmake g\+\+ make\n/);
 });
 
 test('a folder of the user where the link belongs is left alone', async () => {
@@ -197,19 +199,19 @@ describe('from the registry', () => {
   test('the tarball is downloaded from where npm says', async () => {
     server.files.set('/package.tgz', { body: await readFile(fake.tarball) });
     const env = await fakeNpm('process.exit(1)');
-    await expectBuilt(fake.options({ env, tarball: undefined }));
+    await expectBuilt(fake.options({ env, tarballs: [] }));
     expect(server.seen).toHaveLength(1);
   });
 
   test('npm pack is tried when the download fails', async () => {
     const destination = 'process.argv[process.argv.indexOf("--pack-destination") + 1]';
     const env = await fakeNpm(`require('fs').copyFileSync('${fake.tarball}', ${destination} + '/p.tgz')`);
-    await expectBuilt(fake.options({ env, tarball: undefined }));
+    await expectBuilt(fake.options({ env, tarballs: [] }));
   });
 
   test('the report of a failure of both says how to install without a network', async () => {
     const env = await fakeNpm('process.exit(1)');
-    const report = await reportOf(setup(fake.options({ env, tarball: undefined })));
+    const report = await reportOf(setup(fake.options({ env, tarballs: [] })));
     expect(report).toContain('returned 404');
     expect(report).toContain('npm run setup -- --tarball FILE');
   });

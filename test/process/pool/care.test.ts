@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { emptyFolder } from '../../support/folder.js';
 import { FAKE, isAlive, startPool, TestPool, textOf } from '../../support/pool.js';
@@ -125,6 +125,24 @@ describe('recycling', () => {
     const exit = fake.next('worker_exit');
     await release();
     expect(await exit).toMatchObject({ worker: context.trace.worker, cause: 'recycled' });
+  });
+
+  test('is triggered when the path of the binary leads to another build, which the successor runs', async () => {
+    const link = join(folder, 'build');
+    for (const build of ['one', 'two']) {
+      mkdirSync(join(folder, build));
+      copyFileSync(FAKE, join(folder, build, 'llama.mjs'));
+    }
+    symlinkSync(join(folder, 'one'), link);
+    const binary = { path: join(link, 'llama.mjs'), kind: 'llama-cli' } as const;
+    const fake = await startPool({ checkIntervalMs: 20 }, { binary });
+    const exit = fake.next('worker_exit');
+    symlinkSync(join(folder, 'two'), `${link}.new`);
+    renameSync(`${link}.new`, link);
+    expect(await fake.next('worker_recycle')).toMatchObject({ limit: 'build' });
+    expect(await exit).toMatchObject({ cause: 'recycled' });
+    expect(await fake.ask('served').text()).toBe('served');
+    expect(fake.logged('worker_recycle')).toHaveLength(1);
   });
 
   test('is triggered by memory and by age in the regular checks', async () => {

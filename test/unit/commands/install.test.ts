@@ -23,10 +23,10 @@ const SERVICE = { user: 'lmserv', envFile: '/etc/lmserv/lmserv.env', unitDir: '/
 const SHA256 = 'AB'.repeat(32);
 
 test.each<[string, unknown[]]>([
-  ['setup', [{ gpu: 'auto', force: false }]],
+  ['setup', [{ gpu: 'auto', native: false, background: false, force: false }]],
   [
-    'setup --gpu cuda --jobs 3 --tarball /a.tgz --force',
-    [{ gpu: 'cuda', jobs: 3, tarball: '/a.tgz', force: true }],
+    'setup --gpu cuda --native --background --jobs 3 --tarball a.tgz b.tgz --force',
+    [{ gpu: 'cuda', native: true, background: true, jobs: 3, tarball: ['a.tgz', 'b.tgz'], force: true }],
   ],
   [
     `model org/repo --name mine --sha256 ${SHA256}`,

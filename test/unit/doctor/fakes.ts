@@ -94,6 +94,7 @@ export function facts(machine: Machine = {}): Facts {
     getJson: async () => undefined,
     resolveBinary: async () => ({ path: '/bin/llama-cli', kind: 'llama-cli', version: '1.2.3' }),
     lookAtModels: async ({ file }) => ({ file, unusable: [] }),
+    chooseBuild: async () => ({ candidates: [{ flavour: 'cpu', reason: 'no GPU' }], notes: [] }),
     findDownloaded: async () => undefined,
     ...machine.probe,
   };
