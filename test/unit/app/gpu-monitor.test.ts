@@ -11,10 +11,12 @@ interface Machine {
   /** What the binary lists in turn; the last for ever. */
   readonly listings?: readonly (readonly string[] | undefined)[];
   readonly cards?: readonly Card[];
+  /** The driver never replies. */
+  readonly hangs?: boolean;
 }
 
 /** A monitor, the questions that it asked, and its clock. */
-function watch({ workers = [{}], listings = [['CUDA0']], cards = [] }: Machine = {}) {
+function watch({ workers = [{}], listings = [['CUDA0']], cards = [], hangs = false }: Machine = {}) {
   const asked: string[] = [];
   let now = 1_000;
   let expire: (() => void) | undefined;
@@ -27,7 +29,7 @@ function watch({ workers = [{}], listings = [['CUDA0']], cards = [] }: Machine =
     workers: () => workers.map((fields) => worker({ binary: BINARY, ...fields })),
     env: {},
     list,
-    cards: async () => [...cards],
+    cards: () => (hangs ? new Promise(() => undefined) : Promise.resolve([...cards])),
     clock: {
       now: () => now,
       after: (_, done) => {
@@ -122,14 +124,7 @@ test('models that share a GPU share its entry', async () => {
 });
 
 test('a scrape does not wait for a driver that hangs', async () => {
-  const never = new Promise<never>(() => undefined);
-  const { monitor, expire } = watch();
-  const hanging = new GpuMonitor({
-    workers: () => [worker({ binary: BINARY })],
-    env: {},
-    cards: () => never,
-  });
-  expect(hanging.health).toEqual({});
+  const { monitor, expire } = watch({ hangs: true });
   const waiting = monitor.read();
   expire();
   expect(await waiting).toEqual([]);
