@@ -42,13 +42,18 @@ const ALL_LAYERS = { offloaded: 5, total: 5, requested: 99, lacking: false };
 /** No machine has this many. */
 const NO_GPU = '77';
 
-const QUESTIONS = [DISH, 'Hello', 'What can you do?', 'Tell me a story', 'What is the capital of Peru?'];
+const QUESTIONS = [DISH, 'Hello', 'Tell me a story'];
+
+/** lavapipe decodes a few tens of them a second. */
+const TOKENS = 32;
 
 const folder = emptyFolder();
 const servers: LiveServer[] = [];
 let listed: Device;
 
 beforeAll(async () => {
+  // Workers inherit it. Lavapipe of Mesa 22.3 crashes in a fused operation.
+  if (flavour === 'vulkan') process.env.GGML_VK_DISABLE_FUSION = '1';
   await probeBinary(binary).catch((error: Error) => {
     throw new Error(`There is no llama.cpp for ${flavour} (${error.message}): ${remedy}`);
   });
@@ -78,7 +83,7 @@ async function serve(env: Record<string, string> = {}): Promise<LiveServer> {
 }
 
 async function ask(server: LiveServer, question: string): Promise<string> {
-  const { text } = await post(server, CHAT, { ...user(question), temperature: 0, max_tokens: 60 });
+  const { text } = await post(server, CHAT, { ...user(question), temperature: 0, max_tokens: TOKENS });
   return JSON.parse(text).choices[0].message.content;
 }
 
@@ -149,9 +154,9 @@ test('a reply survives the end of its worker, and the device has no less room af
   await server.untilReady(({ workers }) => workers.idle === 2);
   const before = await free();
   const whole = await ask(server, 'Tell me a story');
-  for (let kills = 0; kills < 3; kills += 1) {
+  for (let kills = 0; kills < 2; kills += 1) {
     const running = await begun(server, CHAT, {
-      ...{ ...user('Tell me a story'), temperature: 0, max_tokens: 60, stream: true },
+      ...{ ...user('Tell me a story'), temperature: 0, max_tokens: TOKENS, stream: true },
     });
     const pids = server.workerPids();
     killWorkers(server);
