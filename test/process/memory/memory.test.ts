@@ -108,10 +108,10 @@ describe('a request for an unloaded model', () => {
 
   test('learns with its timeout which busy models have the memory', async () => {
     const a = room({ room: 1 }).add('a');
-    const b = memory.add('b');
+    const b = memory.add('b', { resumeTimeoutMs: 100 });
     const { release } = await a.hold();
     const { signal } = new AbortController();
-    await expect(b.pool.lease(signal, { timeoutMs: 100 })).rejects.toMatchObject({
+    await expect(b.pool.lease(signal, { resumed: true })).rejects.toMatchObject({
       code: 'insufficient_memory',
       status: 503,
       message: 'The model b needs 1024 MiB of 1024 MiB; in memory: a 1024 MiB (busy)',
