@@ -136,6 +136,8 @@ test('without the named device a worker serves from the CPU, with a warning in t
 
 test('the device is named with its memory in the metrics, the health check and the doctor', async () => {
   const server = await serve();
+  // Neither waits for long, so both may be early.
+  await server.untilReady(({ gpus }) => gpus !== undefined);
   const metrics = await metricsOf(server);
   const { name, total } = listed;
   expect(metrics.value('lmserv_gpu_memory_bytes', { device, name, kind: 'total' })).toBeCloseTo(total, -8);
