@@ -133,6 +133,17 @@ describe('an applied configuration', () => {
     expect(backends.registry.has('b')).toBe(false);
   });
 
+  test('makes a new backend when the file of a model was replaced, not when it becomes known', async () => {
+    const { build, made } = builder();
+    const file = parse({ models: { a: local() } });
+    const revised = (revision: string) => ({ ...file, models: { a: { ...file.models.a!, revision } } });
+    const backends = await build({ models: { a: local() } });
+    await backends.apply(revised('1'));
+    expect(made).toHaveLength(1);
+    await backends.apply(revised('2'));
+    expect(names(made)).toEqual(['a', 'a']);
+  });
+
   test('makes a new backend for a remote with the name of a former model', async () => {
     const { build, made } = builder();
     const backends = await build({ models: { a: local(), b: local() } });
