@@ -44,7 +44,7 @@ export class ReplySoFar {
   /** Whether another worker can resume it. */
   get resumable(): boolean {
     const { body } = this.request;
-    // The arguments of a call would begin anew, also where the tools became text of the conversation.
+    // The arguments of a call would begin again, also where the tools became text of the conversation.
     if (this.request.resume === false || this.#reader.calling) return false;
     if (BOUND.some((field) => body[field] !== undefined && body[field] !== false)) return false;
     return this.request.kind === 'chat' || typeof body.prompt === 'string';

@@ -116,30 +116,28 @@ function withoutTrue(schema: JsonObject): JsonObject {
  */
 function withoutWholeRefs(schema: JsonObject): JsonObject {
   const { $defs: definitions = {}, ...whole } = schema;
-  if (!isObject(definitions) || !refersToWhole(whole, definitions)) return schema;
+  if (!isObject(definitions)) return schema;
+  let refers = false;
   let name = 'root';
   while (name in definitions) name += '_';
   const change = (value: Json): Json => {
     if (Array.isArray(value)) return value.map(change);
     if (!isObject(value)) return value;
     const changed = Object.entries(value).map(([key, part]): [string, Json] => {
-      if (key === '$ref' && part === WHOLE) return [key, `#/$defs/${name}`];
+      const isWhole = key === '$ref' && part === '#';
+      refers ||= isWhole;
+      if (isWhole) return [key, `#/$defs/${name}`];
       return [key, VALUES.has(key) ? part : change(part)];
     });
     return Object.fromEntries(changed);
   };
   const copy = change(whole) as JsonObject;
-  return { ...copy, $defs: { ...(change(definitions) as JsonObject), [name]: copy } };
+  const $defs = { ...(change(definitions) as JsonObject), [name]: copy };
+  return refers ? { ...copy, $defs } : schema;
 }
-
-const WHOLE = '#';
 
 /** Keywords whose value is not a schema, whatever it looks like. */
 const VALUES = new Set(['const', 'enum', 'default', 'examples']);
-
-function refersToWhole(...parts: readonly Json[]): boolean {
-  return JSON.stringify(parts).includes(`"$ref":"${WHOLE}"`);
-}
 
 /** Follows a pointer such as `#/$defs/item`. */
 function lookUp(root: JsonObject, ref: string): Json | undefined {
