@@ -16,7 +16,7 @@ import type { Steps } from './steps.js';
 import { findCompiler, PREBUILT_TOOLS } from './tools.js';
 import { INCLUDE_FOLDERS, PROGRAMS, readUiHeader, readUnits, type Unit } from './units.js';
 
-/** As llama.cpp's own build has them, but for the optimisation, which no program is measurably faster with. */
+/** As llama.cpp's own build has them, but for less optimisation, which compiles sooner: what computes is in the libraries. */
 const FLAGS = [
   ...['-std=c++17', '-O1', '-fPIC', '-w', '-DNDEBUG'],
   ...['-DGGML_SHARED', '-DGGML_BACKEND_SHARED', '-DLLAMA_SHARED', '-DLLAMA_SUBPROCESS', '-DMTMD_VIDEO'],
