@@ -53,6 +53,7 @@ const ALLOWED = {
     'src/config',
     'src/files',
     'src/install',
+    'src/observe/gpus.ts',
     'src/wire/address.ts',
   ],
   'src/client': ['src/wire'],

@@ -28,6 +28,7 @@ import type { Logger } from '../observe/logger.js';
 import { Metrics } from '../observe/metrics/metrics.js';
 import { StallMonitor } from '../observe/stall-monitor.js';
 import { Backends } from './backends.js';
+import { GpuMonitor } from './gpu-monitor.js';
 
 /** The parts that a program may replace in LMServ or add to it. */
 export interface Extensions {
@@ -73,12 +74,15 @@ export interface Parts {
  */
 export async function compose({ config, extensions, logger, output }: ComposeOptions): Promise<Parts> {
   const ownName = fullName();
+  const workers = () => backends.served().flatMap((served) => served.workers);
+  const gpus = new GpuMonitor({ workers, env: processEnv() });
   const metrics = new Metrics({
     version: VERSION,
     models: () => backends.served(),
     memoryFigures: () => backends.memoryFigures,
     droppedLogLines: () => output.droppedInAll,
     usageBacklog: () => usage.backlog,
+    gpus: () => gpus.read(),
   });
   const catalogue = await openCatalogue(config, extensions, logger, (file) => backends.apply(file));
   const backends: Backends = await Backends.create({
@@ -117,6 +121,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
       },
       unusable: () => catalogue.unusable,
     },
+    gpus: () => gpus.health,
     authenticate:
       extensions.authenticate ??
       keyAuth({ open: config.open, keyless: config.keyless, lookup: (key) => keyring.authenticate(key) }),

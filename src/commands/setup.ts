@@ -10,8 +10,9 @@ export interface SetupFlags {
   readonly gpu: Flavour | 'auto';
   /** Compilers in parallel. */
   readonly jobs?: number;
-  /** Absolute. */
-  readonly tarball?: string;
+  /** Compiles everything for this CPU. */
+  readonly native: boolean;
+  readonly tarball?: readonly string[];
   readonly force: boolean;
 }
 
@@ -21,29 +22,29 @@ export function addSetupCommand(
 ): void {
   const gpu = new Option(
     '--gpu <flavour>',
-    'what to build for; auto is CUDA when a GPU and nvcc are found, Metal on a Mac, otherwise the CPU',
+    'what to compute on; auto is CUDA, else Vulkan, if a GPU, its driver and libraries are found, otherwise the CPU',
   );
   program
     .command('setup')
-    .description('get the pinned llama.cpp and build llama-cli and llama-server')
+    .description('get the pinned llama.cpp: llama-cli and llama-server')
     .addOption(gpu.choices(['auto', ...FLAVOURS]).default('auto'))
+    .option('--native', 'compile all of it for this CPU, instead of using prebuilt libraries', false)
     .option(
       '--jobs <number>',
       'compilers in parallel (default: as many as cores and memory allow)',
       numberArgument({ min: 1, max: 9999, whole: true }),
     )
-    .option('--tarball <file>', 'use this tarball of the npm package instead of the network', (file) =>
-      path.resolve(file),
-    )
+    .option('--tarball <file...>', 'use these tarballs of the npm packages instead of the network')
     .option('--force', 'start over: new source, new build', false)
     .action((flags: SetupFlags) => run(flags));
 }
 
-async function runSetup(flags: SetupFlags): Promise<void> {
+async function runSetup({ tarball = [], ...flags }: SetupFlags): Promise<void> {
   const { setup } = await import('../install/llama/setup.js');
-  const { binary, flavour, cached } = await interruptible((signal) =>
-    setup({ ...flags, root: ROOT, signal }),
+  const tarballs = tarball.map((file) => path.resolve(file));
+  const { binary, label, cached } = await interruptible((signal) =>
+    setup({ ...flags, tarballs, root: ROOT, signal }),
   );
-  const how = cached ? 'was already built' : 'is built';
-  process.stdout.write(`llama.cpp for ${flavour} ${how}: ${path.relative(process.cwd(), binary)}\n`);
+  const how = cached ? 'was already here' : 'is ready';
+  process.stdout.write(`llama.cpp for ${label} ${how}: ${path.relative(process.cwd(), binary)}\n`);
 }

@@ -1,20 +1,13 @@
 import type { ResolvedBinary } from '../../workers/binary.js';
+import { parseDevices, type Device } from '../../workers/devices.js';
 import { isOnHub } from '../config/model-path.js';
 import { inspectModel } from '../install/models/inspect.js';
+import type { Card } from '../observe/gpus.js';
 import { connectUrl } from '../wire/address.js';
 import { fileFacts } from '../catalogue/facts.js';
 import type { ModelFile } from './needs.js';
 import type { Probe } from './probe.js';
 import type { CheckedModel, ServerSettings, Settings } from './settings.js';
-
-/** A device that a binary can compute on, besides the CPU. Bytes. */
-export interface Device {
-  /** As llama.cpp has it, like `CUDA0`. */
-  readonly id: string;
-  readonly name: string;
-  readonly total: number;
-  readonly free: number;
-}
 
 /** A model as a running LMServ lists it. */
 export interface ListedModel {
@@ -51,9 +44,9 @@ export class Facts {
 
   /** The devices of that binary; undefined when unknown. */
   devices(model: CheckedModel): Promise<Device[] | undefined> {
-    return this.#once(`devices ${model.binPath ?? ''}`, async () => {
+    return this.#once(`devices ${model.binPath ?? ''} ${model.gpus.join()}`, async () => {
       const { path } = await this.binary(model);
-      const output = await this.probe.exec(path, ['--list-devices']);
+      const output = await this.probe.exec(path, ['--list-devices'], model.gpus);
       return output === undefined ? undefined : parseDevices(output);
     });
   }
@@ -66,6 +59,11 @@ export class Facts {
       if (names.length > 0) return names;
       return (await this.probe.stat('/dev/nvidia0')) ? ['an NVIDIA GPU'] : [];
     });
+  }
+
+  /** What the drivers say about the cards. */
+  cards(): Promise<readonly Card[]> {
+    return this.#once('cards', () => this.probe.readCards());
   }
 
   /** A model's file and what its header says. Rejects with a ModelError; undefined: still to be fetched. */
@@ -99,22 +97,19 @@ export class Facts {
     return (list as { data?: ListedModel[] } | undefined)?.data;
   }
 
+  /** Ids of the workers of a running LMServ that lack their GPU; undefined if none runs. */
+  async lackingGpu(): Promise<readonly string[] | undefined> {
+    if (!(await this.lmservRuns())) return undefined;
+    const { host, port, apiKey } = this.server;
+    const health = await this.probe.getJson(`${connectUrl(host, port)}/ready`, apiKey);
+    return health === undefined ? undefined : ((health as { lackingGpu?: string[] }).lackingGpu ?? []);
+  }
+
   #once<T>(name: string, find: () => Promise<T>): Promise<T> {
     const known = this.#known.get(name) ?? find();
     this.#known.set(name, known);
     return known as Promise<T>;
   }
-}
-
-/** Reads `  CUDA0: NVIDIA H200 (143771 MiB, 143200 MiB free)`. */
-function parseDevices(output: string): Device[] {
-  const lines = output.matchAll(/^ +(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)/gm);
-  return [...lines].map(([, id, name, total, free]) => ({
-    id: id!,
-    name: name!,
-    total: Number(total) * 2 ** 20,
-    free: Number(free) * 2 ** 20,
-  }));
 }
 
 async function readModel(probe: Probe, name: string): Promise<ModelFile | undefined> {

@@ -7,6 +7,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { type ResolvedBinary, resolveBinary } from '../../workers/binary.js';
 import { Catalogue } from '../catalogue/catalogue.js';
+import { runtimeEnv } from '../../workers/options.js';
 import { freeBytes } from '../install/files.js';
 import { statPath, type Disk } from '../install/models/inspect.js';
 import { readHead } from '../install/models/gguf.js';
@@ -14,6 +15,7 @@ import { findDownloaded } from '../install/models/record.js';
 import { parseModelSpec, specKey } from '../install/models/spec.js';
 import { findProgram } from '../install/llama/programs.js';
 import { readText } from '../files/read-text.js';
+import { readCards, type Card } from '../observe/gpus.js';
 import { ROOT } from '../config/root.js';
 import type { CatalogueSettings } from './settings.js';
 
@@ -25,8 +27,14 @@ export interface Probe extends Disk {
   /** Cores this process may use. */
   readonly cores: number;
   readonly memory: MemoryFacts;
-  /** A program's output, both streams; undefined when it is missing, fails or takes too long. */
-  exec(file: string, args: readonly string[]): Promise<string | undefined>;
+  /**
+   * A program's output, both streams; undefined when it is missing, fails or takes too long.
+   *
+   * @param gpus as in LLM_GPUS: the only ones that a llama.cpp program is to see.
+   */
+  exec(file: string, args: readonly string[], gpus?: readonly string[]): Promise<string | undefined>;
+  /** What the drivers say about the cards. */
+  readCards(): Promise<readonly Card[]>;
   /** Path of a program on PATH. */
   findProgram(name: string): Promise<string | undefined>;
   /** @throws the system's error */
@@ -62,18 +70,15 @@ const GET_TIMEOUT_MS = 1_500;
 const GET_BYTES = 256;
 const JSON_BYTES = 2 ** 20;
 
-/** The variables that the programs started here may see. */
-const PASSED_ON = /^(PATH|HOME|LD_LIBRARY_PATH|DYLD_\w+|CUDA_\w+|NVIDIA_\w+)$/;
-
 /** The machine this runs on. @param env where to search for programs, and what they are given, filtered */
 export function systemProbe(env: NodeJS.ProcessEnv): Probe {
-  const passed = Object.fromEntries(Object.entries(env).filter(([name]) => PASSED_ON.test(name)));
   return {
     node: process.versions.node,
     platform: process.platform,
     cores: availableParallelism(),
     memory: memoryFacts(),
-    exec: (file, args) => exec(file, args, passed),
+    exec: (file, args, gpus = []) => exec(file, args, runtimeEnv(env, gpus)),
+    readCards: () => readCards(runtimeEnv(env, [])),
     findProgram: (name) => findProgram(name, env),
     stat: statPath,
     readText: async (path) => (await readText(path)).text,

@@ -37,6 +37,8 @@ export interface AppOptions {
   readonly metrics: read.MetricsSource;
   /** Which models are in memory, for operators. */
   readonly admin?: admin.AdminSource | undefined;
+  /** The last reading of the GPUs. */
+  readonly gpus?: (() => read.GpuHealth) | undefined;
   readonly authenticate: Authenticate;
   readonly observer: RequestObserver;
   readonly inFlight: InFlight;
@@ -68,8 +70,8 @@ export function createApp(options: AppOptions): Express {
   const health = () => read.healthOf(backends, inFlight.draining, options.version);
 
   get('/', read.root);
-  get('/health', read.health(health, settings.healthFormat));
-  get('/ready', read.health(health, 'json'));
+  get('/health', read.health(health, settings.healthFormat, options.gpus));
+  get('/ready', read.health(health, 'json', options.gpus));
 
   app.use(requireCaller(options.authenticate));
   // Before the rate limit: metrics are needed most when clients have reached theirs.

@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import type { RequestHandler } from 'express';
 import type { BackendStatus, Caller, ModelDetails, ModelInfo, ModelState } from '../contract.js';
 import { LMServError, toLMServError } from '../errors.js';
+import type { Gpu } from '../observe/gpus.js';
 import { callerOf, contextOf, type RequestContext } from './context.js';
 
 /** The models and their backends, as far as they are read here. */
@@ -39,6 +40,14 @@ export interface Health extends Omit<BackendStatus, 'ready' | 'starting'> {
   readonly version: string;
   /** Number of local models by state. */
   readonly models: Readonly<Record<ModelState, number>>;
+}
+
+/** What health checks say about GPUs in JSON; nothing where there are none. */
+export interface GpuHealth {
+  /** The GPUs that workers may use; memory in bytes, temperature in degrees Celsius, power in watts. */
+  readonly gpus?: readonly Gpu[];
+  /** Ids of workers that compute on the CPU although layers on a GPU were requested. */
+  readonly lackingGpu?: readonly string[];
 }
 
 /** `GET /`. */
@@ -82,13 +91,17 @@ function readiness(states: readonly BackendStatus[]): Health['status'] {
 }
 
 /** `GET /health`: text for people and load balancers, JSON if the client asks for it or `format` says so. */
-export function health(read: () => Health, format: 'text' | 'json'): RequestHandler {
+export function health(
+  read: () => Health,
+  format: 'text' | 'json',
+  readGpus: () => GpuHealth = () => ({}),
+): RequestHandler {
   return (request, response) => {
     const state = read();
     response.status(state.status === 'ok' ? 200 : 503);
     if (state.status !== 'ok') response.setHeader('Retry-After', 1);
     const explicit = /application\/json/i.test(request.headers.accept ?? '');
-    if (format === 'json' || explicit) response.json(state);
+    if (format === 'json' || explicit) response.json({ ...state, ...readGpus() });
     else
       response
         .type('text/plain')

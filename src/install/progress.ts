@@ -12,7 +12,7 @@ export interface Progress {
 export type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean };
 
 /** The unit of a step's progress. */
-export type ProgressUnit = 'bytes' | 'percent';
+export type ProgressUnit = 'bytes' | 'percent' | 'work';
 
 const LINE_EVERY_PERCENT = 10;
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -80,11 +80,12 @@ function terminalProgress(label: string, unit: ProgressUnit, stream: ProgressStr
   };
 }
 
-/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes; the time spent so far for percentages. */
+/** "1.2 GB of 4.9 GB, 31 MB/s, 2:00 left" for bytes, "2:00 left" for work; the time spent so far for percentages. */
 function describe(unit: ProgressUnit, rate: Rate, done: number, total: number): string {
   if (unit === 'percent') return formatSeconds(rate.elapsed());
   const speed = rate.perSecond(done);
   const left = speed > 0 ? `, ${formatSeconds((total - done) / speed)} left` : '';
+  if (unit === 'work') return left.slice(2);
   return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(speed)}/s${left}`;
 }
 
@@ -94,11 +95,12 @@ function plainProgress(label: string, unit: ProgressUnit, stream: ProgressStream
   const rate = new Rate();
   let shown = -1;
   return {
-    update: (done, total) => {
+    update: (done, total, detail) => {
       const percent = Math.floor((fractionOf(done, total) * 100) / LINE_EVERY_PERCENT) * LINE_EVERY_PERCENT;
       if (percent <= shown) return;
       shown = percent;
-      stream.write(`${label}: ${percent} % (${describe(unit, rate, done, total)})\n`);
+      const info = [describe(unit, rate, done, total), unit === 'work' ? detail : ''].filter(Boolean);
+      stream.write(`${label}: ${percent} % (${info.join(', ')})\n`);
     },
     stop: () => undefined,
   };

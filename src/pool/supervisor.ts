@@ -7,6 +7,7 @@ import { withoutPaths } from '../../workers/stderr-tail.js';
 import { isIntended, type WorkerExit } from '../../workers/exit.js';
 import { Worker } from '../../workers/worker.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
+import { GpuReturn } from './gpu-return.js';
 import { recyclingDue, type RecyclingLimits } from './recycling.js';
 import { RestartPolicy } from './restart-policy.js';
 
@@ -60,6 +61,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #events: SupervisorEvents;
   readonly #policy = new RestartPolicy();
+  readonly #gpuReturn = new GpuReturn();
   readonly #logger: Logger;
   readonly #workers = new Map<Worker, number>();
   readonly #respawns = new Set<NodeJS.Timeout>();
@@ -219,6 +221,7 @@ export class Supervisor {
         'a worker computes on the CPU although layers on a GPU were requested; lmserv doctor shows the devices',
       );
     this.#options.observer?.workerReady({ model: this.#options.name, ms });
+    this.#gpuReturn.ready(worker);
     if (worker === this.#recycling?.successor) this.#handOver(this.#recycling.old);
     this.#events.onReady();
   }
@@ -281,17 +284,24 @@ export class Supervisor {
     for (const worker of this.#workers.keys()) {
       void worker.check();
       this.#considerRecycling(worker);
+      void this.#considerGpu(worker);
     }
   }
 
-  #considerRecycling(worker: Worker): void {
+  async #considerGpu(worker: Worker): Promise<void> {
+    if (this.#recycling || !this.#awake) return;
+    if (await this.#gpuReturn.concerns(worker, this.#options.env)) this.#considerRecycling(worker, 'gpu');
+  }
+
+  /** @param reason to recycle it whatever its limits say */
+  #considerRecycling(worker: Worker, reason?: 'gpu'): void {
     const { recycling = {} } = this.#options;
     if (this.#recycling || !this.#awake || worker.state !== 'ready') return;
     if (performance.now() < this.#recycleNotBefore) return;
     const ageMs = Math.round(performance.now() - worker.startedAt);
     const memoryBytes = recycling.memoryBytes === undefined ? undefined : readMemory(worker.pid!)?.anonymous;
     const use = { requests: worker.served, ageMs, memoryBytes };
-    const limit = recyclingDue(use, recycling);
+    const limit = reason ?? recyclingDue(use, recycling);
     if (limit === undefined) return;
     if (limit === 'memoryBytes' && performance.now() < this.#memoryNotBefore) return;
     this.#memoryNotBefore = performance.now() + MEMORY_PAUSE_MS;

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import request from 'supertest';
 import { gzipSync } from 'node:zlib';
 import type { Caller } from '../../src/contract.js';
@@ -37,6 +38,18 @@ describe('open routes', () => {
       await request(testApp()).get('/ready'),
     ];
     for (const { body } of replies) expect(body).toEqual(HEALTHY);
+  });
+
+  test('health in JSON has what is known of GPUs, which health as text does not ask for', async () => {
+    const known = {
+      gpus: [{ device: 'CUDA0', name: 'NVIDIA H200', total: 9, free: 3 }],
+      lackingGpu: ['m#0.1'],
+    };
+    const gpus = jest.fn(() => known);
+    expect((await request(testApp({ gpus })).get('/ready')).body).toEqual({ ...HEALTHY, ...known });
+    expect(gpus).toHaveBeenCalledTimes(1);
+    await request(testApp({ gpus })).get('/health').set('Accept', '*/*').expect(200);
+    expect(gpus).toHaveBeenCalledTimes(1);
   });
 
   test.each(['starting', 'unavailable', 'draining'] as const)('health is 503 while %s', async (status) => {

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { isOlder } from '../../install/early/node-version.mjs';
 import { BUILD_FOLDERS, BinaryError, type ResolvedBinary } from '../../../workers/binary.js';
 import { ROOT } from '../../config/root.js';
-import type { Device, Facts } from '../facts.js';
+import type { Device } from '../../../workers/devices.js';
+import { formatBytes } from '../../install/progress.js';
+import { cardOf, type Card } from '../../observe/gpus.js';
+import type { Facts } from '../facts.js';
 import { fail, ok, warn, type Finding } from '../findings.js';
 import type { CheckedModel } from '../settings.js';
 
@@ -78,7 +81,7 @@ async function gpuFinding(gpus: readonly string[], model: CheckedModel, facts: F
   const binary = await facts.binary(model).catch(() => undefined);
   if (!binary) return ok(gpus.length > 0 ? listed(gpus) : 'none');
   const devices = await facts.devices(model);
-  if (devices?.length) return usable(devices, model);
+  if (devices?.length) return usable(devices, await facts.cards(), model);
   const cuda = buildFolder(binary) === 'build-cuda';
   if (gpus.length > 0) return unused(gpus, cuda, model);
   if (cuda)
@@ -95,12 +98,36 @@ async function gpuFinding(gpus: readonly string[], model: CheckedModel, facts: F
   return ok('none; the CPU computes');
 }
 
-function usable(devices: readonly Device[], { gpuLayers }: CheckedModel): Finding {
-  const names = listed(devices.map(({ id, name }) => `${id} ${name}`));
-  if (gpuLayers !== 0) return ok(names);
+function usable(devices: readonly Device[], cards: readonly Card[], model: CheckedModel): Finding {
+  const names = listed(
+    devices.map((device) => describeDevice(device, cardOf(device, devices, cards, model.gpus))),
+  );
+  if (model.gpuLayers !== 0) return ok(names);
   return warn(
     `${names}, but LLM_GPU_LAYERS is 0, so the CPU computes`,
     'take LLM_GPU_LAYERS out of the settings',
+  );
+}
+
+function describeDevice({ id, name, total, free }: Device, { temperature, power }: Card = {}): string {
+  const facts = [
+    `${formatBytes(free)} of ${formatBytes(total)} free`,
+    temperature !== undefined && `${Math.round(temperature)} °C`,
+    power !== undefined && `${Math.round(power)} W`,
+  ];
+  return `${id} ${name} (${facts.filter(Boolean).join(', ')})`;
+}
+
+/** Whether the workers of an LMServ that runs here compute where they should. */
+export async function checkGpuLayers(facts: Facts): Promise<Finding> {
+  const asking = facts.server.models.filter(({ gpuLayers = 0, gpus }) => gpuLayers > 0 || gpus.length > 0);
+  if (asking.length === 0) return ok('none are asked for');
+  const lacking = await facts.lackingGpu();
+  if (lacking === undefined) return ok('where workers compute is shown while LMServ runs');
+  if (lacking.length === 0) return ok('on the GPU as asked for');
+  return warn(
+    `the CPU computes in place of a GPU in ${lacking.join(', ')}`,
+    'see the line GPU, and the log of the worker; docs/gpu.md',
   );
 }
 

@@ -1,4 +1,5 @@
-/** Shared by all steps of a setup: the pin, the layout of folders, and the error class. */
+/** Shared by all steps of a setup: the pin, the layout of folders, and the error classes. */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -10,17 +11,26 @@ export const FLAVOURS = ['cpu', 'cuda', 'vulkan', 'metal'] as const;
 
 export type Flavour = (typeof FLAVOURS)[number];
 
+/** For messages. */
+export const FLAVOUR_NAMES: Record<Flavour, string> = {
+  cpu: 'the CPU',
+  cuda: 'CUDA',
+  vulkan: 'Vulkan',
+  metal: 'Metal',
+};
+
 export interface SetupContext {
   root: string;
   env: NodeJS.ProcessEnv;
   signal: AbortSignal | undefined;
   /** The stream for progress. */
   output: ProgressStream;
+  /** Asks the user; undefined without a terminal. */
+  confirm: ((question: string) => Promise<boolean>) | undefined;
   pin: Pin;
   layout: Layout;
-  flavour: Flavour;
-  /** cmake's flags. */
-  flags: readonly string[];
+  /** Tarballs of the pinned packages to use instead of the network. */
+  tarballs: readonly string[];
   /** Compilers in parallel. */
   jobs: number;
 }
@@ -32,38 +42,61 @@ export class SetupError extends UserError {
   }
 }
 
+/** A build that cannot work on this machine; another one may. */
+export class UnfitError extends SetupError {
+  /** @param device whether it lacks only a device, so that the libraries may suit another flavour */
+  constructor(
+    message: string,
+    details: readonly string[],
+    readonly device = false,
+  ) {
+    super(message, details);
+  }
+}
+
+/** A hash as npm writes it: `sha512-` and base64. */
+const integrity = z.string().regex(/^sha512-[A-Za-z0-9+/]+=*$/);
+
+const librariesSchema = z.strictObject({
+  /** Tarballs of these hashes; of files with the same name, the last one counts. */
+  packages: z.array(z.strictObject({ name: z.string(), integrity })).min(1),
+  /** Libraries of the system that they load. */
+  needs: z.array(z.string()),
+});
+
 const pinSchema = z.strictObject({
   /** The npm package whose tarball contains the source, and its exact version. */
   package: z.string(),
   version: z.string(),
-  /** The tarball's hash as npm writes it: `sha512-` and base64. */
-  integrity: z.string().regex(/^sha512-[A-Za-z0-9+/]+=*$/),
+  integrity,
   /** The git bundle's path in the tarball, and its hash in hex. */
   bundle: z.string(),
   bundleSha256: z.string().regex(/^[0-9a-f]{64}$/),
   commit: z.string().regex(/^[0-9a-f]{40}$/),
   llamaVersion: z.string(),
+  /** Compiled libraries of that version by platform (`linux-x64`) and flavour, the preferred ones first. */
+  libraries: z.record(z.string(), z.partialRecord(z.enum(FLAVOURS), z.array(librariesSchema).min(1))),
 });
 
 /** The pinned llama.cpp: vendor/llama.cpp.json. */
 export type Pin = z.infer<typeof pinSchema>;
+
+/** Compiled libraries of one flavour. */
+export type Libraries = z.infer<typeof librariesSchema>;
+
+export type PinnedPackage = Libraries['packages'][number];
 
 /** The folders of setup, all in the cache; the checkout contains links to them. */
 export interface Layout {
   /** llama.cpp's folder in the cache. */
   base: string;
   lock: string;
-  tarball: string;
-  bundle: string;
   /** The cloned source. */
   source: string;
-  /** This flavour's build. */
-  build: string;
-  /** The file that marks a complete build. */
-  stamp: string;
-  log: string;
-  /** The links in the checkout. */
-  buildLink: string;
+  /** The folder of something made from the source, named after what it was made from. */
+  made(name: string, inputs: readonly string[]): string;
+  /** The link in the checkout to a flavour's build. */
+  buildLink(flavour: Flavour): string;
   sourceLink: string;
 }
 
@@ -71,37 +104,26 @@ export async function readPin(root: string): Promise<Pin> {
   return pinSchema.parse(JSON.parse(await readFile(path.join(root, 'vendor/llama.cpp.json'), 'utf8')));
 }
 
-/** The tarball's sha512 in hex. */
-export function tarballDigest(pin: Pin): string {
-  return Buffer.from(pin.integrity.slice('sha512-'.length), 'base64').toString('hex');
-}
-
-export function layoutOf(
-  pin: Pin,
-  flavour: Flavour,
-  flagsHash: string,
-  root: string,
-  env: NodeJS.ProcessEnv,
-): Layout {
+export function layoutOf(pin: Pin, root: string, env: NodeJS.ProcessEnv): Layout {
   const base = path.join(path.resolve(cacheDir(env)), 'llama.cpp');
-  const name = sourceName(pin);
-  const build = path.join(base, `${name}-${flavour}-${flagsHash}`);
+  const links = path.join(root, 'vendor/llama.cpp');
+  const source = `${pin.llamaVersion}-${pin.commit.slice(0, 8)}`;
   return {
     base,
     lock: path.join(base, 'setup.lock'),
-    tarball: path.join(base, `${pin.package}-${pin.version}.tgz`),
-    bundle: path.join(base, `${name}.bundle`),
-    source: path.join(base, `${name}-source`),
-    build,
-    stamp: path.join(build, 'lmserv-build.json'),
-    log: `${build}.log`,
-    buildLink: path.join(root, 'vendor/llama.cpp', linkName(flavour)),
-    sourceLink: path.join(root, 'vendor/llama.cpp/source'),
+    source: path.join(base, `${source}-source`),
+    made: (name, inputs) => path.join(base, `${source}-${name}-${shortHash(inputs)}`),
+    buildLink: (flavour) => path.join(links, flavour === 'cpu' ? 'build' : `build-${flavour}`),
+    sourceLink: path.join(links, 'source'),
   };
 }
 
-/** The source's name in the cache, such as `0.5.0-de3ff815`. */
-const sourceName = (pin: Pin): string => `${pin.llamaVersion}-${pin.commit.slice(0, 8)}`;
+/** Eight hex digits. */
+function shortHash(inputs: readonly string[]): string {
+  return createHash('sha256').update(inputs.join('\0')).digest('hex').slice(0, 8);
+}
 
-/** The folder of a flavour's build below vendor/llama.cpp. */
-const linkName = (flavour: Flavour): string => (flavour === 'cpu' ? 'build' : `build-${flavour}`);
+/** A tarball's sha512 in hex. */
+export function digestOf({ integrity }: { integrity: string }): string {
+  return Buffer.from(integrity.slice('sha512-'.length), 'base64').toString('hex');
+}

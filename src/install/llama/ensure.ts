@@ -32,7 +32,7 @@ async function setUp(options: SetupOptions, found: BinaryError): Promise<boolean
   if (found.code !== 'missing') write(options, `Not used: ${found.message}`);
   try {
     await prepareCache(options.env);
-    write(options, 'No usable llama.cpp was found. Building it takes minutes, once for all clones.');
+    write(options, 'No usable llama.cpp was found. Getting it takes a minute or two, once for all clones.');
     // Loaded only now, because it would slow down every other start.
     const { setup } = await import('./setup.js');
     const { binary } = await setup(options);

@@ -1,7 +1,9 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Trace } from '../../contract.js';
 import type { PoolObserver } from '../pool-observer.js';
+import type { Gpu } from '../gpus.js';
 import { GenerationMetrics } from './generations.js';
+import { GpuMetrics } from './gpus.js';
 import { ModelNames } from './model-names.js';
 import { PoolMetrics } from './pools.js';
 import { processMetrics } from './process.js';
@@ -19,6 +21,8 @@ export interface MetricsOptions {
   readonly memoryOf?: ReadMemory | undefined;
   /** What local models may hold together, and what those in memory hold, bytes. */
   readonly memoryFigures?: (() => { readonly budget: number; readonly held: number }) | undefined;
+  /** The GPUs that workers may use; read at each scrape. */
+  readonly gpus?: (() => Promise<readonly Gpu[]>) | undefined;
 }
 
 /** A request that has ended; `RequestRecord` of `src/http` is one. */
@@ -51,6 +55,7 @@ export class Metrics {
   readonly #generations = new GenerationMetrics(this.#registry, this.#names);
   readonly #pools = new PoolMetrics(this.#registry, this.#names);
   readonly #served: ServedModelMetrics;
+  readonly #gpus = new GpuMetrics(this.#registry);
   readonly #failures = new Counter({
     name: 'lmserv_backend_failures_total',
     help: 'Failures before the first token after which the next backend of a group was tried, by error code.',
@@ -106,7 +111,12 @@ export class Metrics {
       this.#generations.introduce(model);
       if (isPool(status)) this.#pools.introduce(model);
     }
-    const [process] = await Promise.all([processMetrics(), this.#served.update(models)]);
+    const [process, gpus] = await Promise.all([
+      processMetrics(),
+      this.#options.gpus?.() ?? [],
+      this.#served.update(models),
+    ]);
+    this.#gpus.update(gpus);
     return { contentType: this.#registry.contentType, body: `${await this.#registry.metrics()}\n${process}` };
   }
 

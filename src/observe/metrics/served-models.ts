@@ -20,6 +20,7 @@ export type ReadMemory = (pid: number) => ProcessMemory | undefined | Promise<Pr
 type Position = { readonly model: string; readonly worker: number };
 
 const STATES: readonly ModelState[] = ['loaded', 'loading', 'unloaded', 'failed'];
+const PARTS = ['model', 'context', 'compute'] as const;
 
 const ACTIVITIES: readonly WorkerActivity[] = ['starting', 'idle', 'busy', 'suspected', 'draining'];
 
@@ -42,6 +43,9 @@ export class ServedModelMetrics {
   readonly #limit;
   readonly #workers;
   readonly #memory;
+  readonly #loaded;
+  readonly #layers;
+  readonly #lackingGpu;
   readonly #requests;
   readonly #startTime;
   readonly #llamaCpp;
@@ -75,6 +79,20 @@ export class ServedModelMetrics {
       'lmserv_worker_memory_bytes',
       'Memory of the worker at a position of the pool: anonymous is private, mapped may be shared between workers.',
       ['worker', 'kind'],
+    );
+    this.#loaded = this.#gauge(
+      'lmserv_worker_model_memory_bytes',
+      'Memory that the model of a worker takes on a device, as llama.cpp reports it: model, context, compute.',
+      ['worker', 'device', 'kind'],
+    );
+    this.#layers = this.#gauge(
+      'lmserv_worker_layers',
+      'Layers of the model of a worker by where they compute: gpu or cpu.',
+      ['worker', 'place'],
+    );
+    this.#lackingGpu = this.#gauge(
+      'lmserv_workers_lacking_gpu',
+      'Workers that compute on the CPU although layers on a GPU were requested.',
     );
     this.#requests = new Counter({
       name: 'lmserv_worker_requests_total',
@@ -135,6 +153,7 @@ export class ServedModelMetrics {
       this.#workers.inc({ model, state }, workers.filter((worker) => worker.state === state).length);
     }
     this.#workers.inc({ model, state: 'dead' }, status.workers.dead);
+    this.#lackingGpu.inc({ model }, workers.filter(({ offload }) => offload?.lacking).length);
   }
 
   #setWorker(worker: WorkerInfo, memory: ProcessMemory | undefined): void {
@@ -143,10 +162,20 @@ export class ServedModelMetrics {
       this.#memory.inc({ ...position, kind: 'anonymous' }, memory.anonymous);
       this.#memory.inc({ ...position, kind: 'mapped' }, memory.mapped);
     }
+    this.#setLoad(position, worker);
     // A worker that is leaving no longer serves.
     if (worker.state === 'draining') return;
     this.#requests.inc(position, worker.requests);
     this.#startTime.set(position, worker.startedAt / 1000);
+  }
+
+  #setLoad(position: Position, { memory = [], offload }: WorkerInfo): void {
+    for (const { device, ...bytes } of memory) {
+      for (const kind of PARTS) this.#loaded.inc({ ...position, device, kind }, bytes[kind]);
+    }
+    if (offload?.total === undefined) return;
+    this.#layers.inc({ ...position, place: 'gpu' }, offload.offloaded);
+    this.#layers.inc({ ...position, place: 'cpu' }, offload.total - offload.offloaded);
   }
 
   #gauge(name: string, help: string, extraLabels: readonly string[] = []): Gauge {

@@ -84,6 +84,7 @@ export function facts(machine: Machine = {}): Facts {
     cores: 4,
     memory: { total: 8 * GB, free: 6 * GB, limit: undefined },
     exec: async (file) => programs[file],
+    readCards: async () => [],
     findProgram: async (name) => `/usr/bin/${name}`,
     stat: async (path) => paths[path],
     readText: async () => '{"keys": []}',

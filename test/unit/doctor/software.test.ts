@@ -4,6 +4,7 @@ import {
   checkBinary,
   checkConfiguration,
   checkGpu,
+  checkGpuLayers,
   checkLlamaConfig,
   checkNode,
   checkSetpriv,
@@ -76,7 +77,28 @@ testCheck('the GPU', checkGpu, [
   [
     'is ok when the binary can use it',
     { programs: { ...NVIDIA, '/bin/llama-cli': TWO_CUDA } },
-    ok('CUDA0 NVIDIA H200, CUDA1 NVIDIA H200'),
+    ok('CUDA0 NVIDIA H200 (150 GB of 151 GB free), CUDA1 NVIDIA H200 (10.5 MB of 151 GB free)'),
+  ],
+  [
+    "is shown with its driver's temperature and power",
+    {
+      programs: { '/bin/llama-cli': TWO_CUDA },
+      probe: {
+        readCards: async () => [{ index: 1, cuda: 1, name: 'NVIDIA H200', temperature: 31.4, power: 74.6 }],
+      },
+    },
+    having('ok', like('CUDA1 NVIDIA H200 (10.5 MB of 151 GB free, 31 °C, 75 W)')),
+  ],
+  [
+    'is asked for among those that LLM_GPUS names',
+    {
+      probe: {
+        exec: async (_file, args, gpus) =>
+          args[0] === '--list-devices' && gpus?.[0] === '1' ? TWO_CUDA : '',
+      },
+      server: model({ gpus: ['1'] }),
+    },
+    having('ok', like('CUDA0 NVIDIA H200')),
   ],
   [
     'causes a warning when nvidia-smi lists it and the binary is a CPU build',
@@ -115,6 +137,29 @@ testCheck('the GPU', checkGpu, [
   ],
   ['is not needed when the binary is missing, which has its own line', { probe: missing }, ok('none')],
   ['is shown when the binary is missing', { probe: missing, programs: NVIDIA }, having('ok', like('H200'))],
+]);
+
+const asking = model({ gpuLayers: 99 });
+const answers = (health: object | undefined): Partial<Probe> => ({
+  tryListen: async () => 'EADDRINUSE',
+  getText: async () => 'LMServ is running.',
+  getJson: async (url) => (url.endsWith('/ready') ? health : undefined),
+});
+
+testCheck('layers on the GPU', checkGpuLayers, [
+  ['are not asked for', { probe: answers({ lackingGpu: ['tiny#0.1'] }) }, ok('none are asked for')],
+  ['are not known without a running LMServ', { server: asking }, having('ok', like('while LMServ runs'))],
+  ['are where they should be', { server: asking, probe: answers({}) }, ok('on the GPU as asked for')],
+  [
+    'cause a warning for each worker that computes on the CPU',
+    { server: model({ gpus: ['0'] }), probe: answers({ lackingGpu: ['tiny#0.1', 'tiny#1.2'] }) },
+    having('warn', 'the CPU computes in place of a GPU in tiny#0.1, tiny#1.2'),
+  ],
+  [
+    'are not known while LMServ is unavailable',
+    { server: asking, probe: answers(undefined) },
+    having('ok', like('while LMServ runs')),
+  ],
 ]);
 
 testCheck("llama.cpp's own settings", checkLlamaConfig, [

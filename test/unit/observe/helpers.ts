@@ -1,5 +1,6 @@
 import type { BackendStatus, Trace, WorkerInfo } from '../../../src/contract.js';
 import { newTrace } from '../../../src/generate/trace.js';
+import type { Gpu } from '../../../src/observe/gpus.js';
 import { Metrics, type FinishedRequest, type MetricsOptions } from '../../../src/observe/metrics/metrics.js';
 import type { ServedModel } from '../../../src/observe/metrics/served-models.js';
 import { GapCounter } from '../../../src/observe/token-gaps.js';
@@ -27,6 +28,11 @@ export const worker = (fields: Partial<WorkerInfo> = {}): WorkerInfo => ({
   leased: 0,
   requests: 12,
   startedAt: 1_700_000_000_500,
+  memory: [
+    { device: 'host', model: 30, mapped: 30, context: 0, compute: 2 },
+    { device: 'CUDA0', model: 500, mapped: 0, context: 200, compute: 100 },
+  ],
+  offload: { offloaded: 4, total: 5, requested: 4, lacking: false },
   ...fields,
 });
 
@@ -39,6 +45,15 @@ export const served = (fields: Partial<ServedModel> = {}): ServedModel => ({
   ...fields,
 });
 
+export const GPU: Gpu = {
+  device: 'CUDA0',
+  name: 'NVIDIA H200',
+  total: 9_000,
+  free: 1_000,
+  temperature: 31,
+  power: 74.5,
+};
+
 /** Metrics of a server with one model whose workers use 100 and 900 bytes. */
 export function testMetrics(options: Partial<MetricsOptions> = {}) {
   const metrics = new Metrics({
@@ -48,6 +63,7 @@ export function testMetrics(options: Partial<MetricsOptions> = {}) {
     memoryFigures: () => ({ budget: 2_000, held: 1_000 }),
     droppedLogLines: () => 3,
     usageBacklog: () => ({ rows: 4, uncounted: 5 }),
+    gpus: async () => [GPU],
     ...options,
   });
   return Object.assign(metrics, { read: async () => parseExposition((await metrics.expose()).body) });

@@ -1,6 +1,6 @@
 import type { FinishedRequest } from '../../../src/observe/metrics/metrics.js';
 import { readMemory } from '../../../src/observe/process-memory.js';
-import { finished, gaps, MODEL, served, status, testMetrics, worker } from './helpers.js';
+import { GPU, finished, gaps, MODEL, served, status, testMetrics, worker } from './helpers.js';
 
 const whole = {
   model: MODEL,
@@ -207,6 +207,47 @@ describe('the current state', () => {
     const read = await testMetrics({ memoryOf: async () => undefined }).read();
     expect(read.family('lmserv_worker_memory_bytes').samples).toEqual([]);
     expect(read.value('lmserv_worker_requests_total', { worker: '0' })).toBe(12);
+  });
+
+  test('has the memory of a model by device, and its layers by place, for each worker', async () => {
+    const read = await testMetrics().read();
+    const memory = (device: string, kind: string) =>
+      read.value('lmserv_worker_model_memory_bytes', { model: MODEL, worker: '1', device, kind });
+    expect([memory('host', 'model'), memory('host', 'compute'), memory('CUDA0', 'context')]).toEqual([
+      30, 2, 200,
+    ]);
+    const layers = (place: string) => read.value('lmserv_worker_layers', { worker: '0', place });
+    expect([layers('gpu'), layers('cpu')]).toEqual([4, 1]);
+  });
+
+  test('a worker that has not loaded its model has no series for its memory and layers', async () => {
+    const loading = worker({ state: 'starting', memory: [], offload: undefined });
+    const read = await testMetrics({ models: () => [served({ workers: [loading] })] }).read();
+    for (const name of ['lmserv_worker_model_memory_bytes', 'lmserv_worker_layers'])
+      expect(read.family(name).samples).toEqual([]);
+    expect(read.value('lmserv_workers_lacking_gpu', { model: MODEL })).toBe(0);
+  });
+
+  test('counts the workers that lack their GPU', async () => {
+    const offload = { offloaded: 0, total: 5, requested: 99, lacking: true };
+    const workers = [worker({ offload }), worker({ position: 1 })];
+    const read = await testMetrics({ models: () => [served({ workers })] }).read();
+    expect(read.value('lmserv_workers_lacking_gpu', { model: MODEL })).toBe(1);
+    expect(read.value('lmserv_worker_layers', { worker: '0', place: 'cpu' })).toBe(5);
+  });
+
+  test('has memory, temperature and power of the GPUs, and nothing of one that is gone', async () => {
+    let gpus = [GPU, { device: 'CUDA1', name: 'NVIDIA H200', total: 2_000, free: 2_000 }];
+    const metrics = testMetrics({ gpus: async () => gpus });
+    const read = await metrics.read();
+    const { device, name } = GPU;
+    expect(read.value('lmserv_gpu_memory_bytes', { device, name, kind: 'total' })).toBe(9_000);
+    expect(read.value('lmserv_gpu_memory_bytes', { device: 'CUDA1', kind: 'free' })).toBe(2_000);
+    expect(read.value('lmserv_gpu_temperature_celsius', { device })).toBe(31);
+    expect(read.value('lmserv_gpu_power_watts', { device })).toBe(74.5);
+    expect(read.value('lmserv_gpu_power_watts', { device: 'CUDA1' })).toBeUndefined();
+    gpus = [];
+    expect((await metrics.read()).family('lmserv_gpu_memory_bytes').samples).toEqual([]);
   });
 
   test('no longer has a removed model, whose counters remain', async () => {
