@@ -23,8 +23,8 @@ const CALLERS = 16;
 const REQUESTS = 2_000;
 const QUICK_REQUESTS = 200;
 
-/** Between two kills of workers, milliseconds. */
-const KILL_EVERY_MS = 1_000;
+/** A worker is killed after so many requests: often, but hardly twice under the same one. */
+const KILL_EVERY = 10;
 const LOOK_EVERY_MS = 50;
 
 /** What models may grow beyond the budget, as the server has it. */
@@ -77,8 +77,7 @@ async function makeSetup(): Promise<Setup> {
     for (const name of names) link(DEMO_MODEL, join(folder, `${name}.gguf`));
     link((await obtainModel('large')).path, join(folder, `${LARGE}.gguf`));
     const all = [...names, LARGE];
-    const settings = { slots: 2, threads: 1, context: 512, cacheRamMb: 0 };
-    const config = Object.fromEntries(all.map((name) => [name, { path: `${name}.gguf`, ...settings }]));
+    const config = Object.fromEntries(all.map((name) => [name, settingsOf(name)]));
     writeFileSync(join(folder, 'lmserv.config.json'), JSON.stringify({ models: config }));
     const keysFile = join(folder, 'keys.json');
     const keys: string[] = [];
@@ -90,6 +89,12 @@ async function makeSetup(): Promise<Setup> {
     throw error;
   }
 }
+
+/** With this context, four copies need more than the larger model. */
+const settingsOf = (name: string) => ({
+  path: `${name}.gguf`,
+  ...{ slots: 2, threads: 1, cacheRamMb: 0, context: name === LARGE ? 512 : 8192 },
+});
 
 function link(from: string, to: string): void {
   try {
@@ -186,7 +191,7 @@ function measure(setup: Setup, order: Order, { options, signal }: BenchContext):
     const requests = options.quick ? QUICK_REQUESTS : REQUESTS;
     const server = own(await start(setup.folder, { LLM_MEMORY_MB: String(setup.budgetMib) }));
     const steps = own(countSteps(`${requests} requests in ${order} order`, requests));
-    const killer = own(new Killer(server));
+    const killer = new Killer(server);
     const memory = own(new MemoryWatch(server));
     const random = new Random(1);
     const faults: string[] = [];
@@ -198,6 +203,7 @@ function measure(setup: Setup, order: Order, { options, signal }: BenchContext):
       for (let turn = 0; sent < requests; turn += 1) {
         signal.throwIfAborted();
         sent += 1;
+        if (sent % KILL_EVERY === 0) killer.kill();
         const pick = order === 'random' ? Math.floor(random.next() * setup.names.length) : turn;
         const model = setup.names[pick % setup.names.length]!;
         const question = questions[Math.floor(random.next() * questions.length)]!;
@@ -212,7 +218,6 @@ function measure(setup: Setup, order: Order, { options, signal }: BenchContext):
     };
     await Promise.all(setup.keys.map(caller));
     const seconds = (performance.now() - began) / 1000;
-    await killer.stop();
     await memory.stop();
     const { budgetMib } = setup;
     const evictions = server.logged('model_unload').filter(({ reason }) => reason === 'evicted').length;
@@ -255,25 +260,23 @@ export function busyEvictions(lines: readonly LogLine[]): string[] {
   return faults;
 }
 
-/** Kills a random ready worker again and again. */
+/** Kills random workers that are ready. */
 class Killer {
   kills = 0;
-  readonly #timer: NodeJS.Timeout;
+  readonly #server: ServerProcess;
+  readonly #random = new Random(2);
 
   constructor(server: ServerProcess) {
-    const random = new Random(2);
-    this.#timer = setInterval(() => {
-      const ready = server.workers.filter((worker) => worker.ready);
-      const victim = ready[Math.floor(random.next() * ready.length)];
-      // The process id of one that has just been unloaded may be another's.
-      if (victim === undefined || stillLlama([victim.pid]).length === 0) return;
-      process.kill(victim.pid, 'SIGKILL');
-      this.kills += 1;
-    }, KILL_EVERY_MS);
+    this.#server = server;
   }
 
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
+  kill(): void {
+    const ready = this.#server.workers.filter((worker) => worker.ready);
+    const victim = ready[Math.floor(this.#random.next() * ready.length)];
+    // The process id of one that has just been unloaded may be another's.
+    if (victim === undefined || stillLlama([victim.pid]).length === 0) return;
+    process.kill(victim.pid, 'SIGKILL');
+    this.kills += 1;
   }
 }
 

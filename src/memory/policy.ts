@@ -66,7 +66,8 @@ export interface Limits {
  * are evicted. If that does not suffice, it waits until others become idle: their requests are served as a group. When it
  * has waited as long as its patience, and each of the others has been loaded for as long, those loaded first are held:
  * their running replies finish, but nothing new begins on them. So models that do not fit together take turns of a
- * bounded length.
+ * bounded length. A model that has lost its patience also keeps what becomes free until it fits, whoever else could use
+ * it.
  */
 export function plan(models: readonly ModelView[], limits: Limits, now: number): Plan {
   const planner = new Planner(models, limits, now);
@@ -106,11 +107,11 @@ class Planner implements Plan {
   /** Unloads what an operator discards and what was not used for a while. */
   unloadUnused(): void {
     for (const model of this.#models) {
-      if (model.discarded) this.hold.add(model.id);
-      if (model.running) continue;
-      if (model.discarded) {
-        if (model.phase === 'loaded' || model.phase === 'loading') this.#unload(model, 'operator');
-      } else if (model.phase === 'loaded' && this.#isUnused(model)) this.#unload(model, 'idle');
+      const { id, phase, running, discarded } = model;
+      if (discarded && (phase === 'loaded' || phase === 'loading')) {
+        if (running) this.hold.add(id);
+        else this.#unload(model, 'operator');
+      } else if (phase === 'loaded' && !running && this.#isUnused(model)) this.#unload(model, 'idle');
     }
   }
 
@@ -154,9 +155,21 @@ class Planner implements Plan {
     const held = this.#choose(model, [...this.#idle(), ...due]);
     for (const victim of held ?? []) this.#hold(victim);
     if (held) return true;
-    this.blocked.push(model.id);
     for (const victim of busy) if (!due.includes(victim)) this.#checkAt(dueAt(model, victim));
+    const claimsAt = since(model) + model.patienceMs;
+    if (claimsAt <= this.#now) {
+      // From now on it collects what becomes idle, or smaller models would take that again and again.
+      for (const victim of this.#idle().filter((each) => this.#helps(model, each)))
+        this.#unload(victim, 'evicted');
+      return true;
+    }
+    this.#checkAt(claimsAt);
+    this.blocked.push(model.id);
     return false;
+  }
+
+  #helps({ need }: ModelView, candidate: ModelView): boolean {
+    return shortOf(need, this.#soon).some((kind) => (candidate.need[kind] ?? 0) > 0);
   }
 
   /** The first of the candidates that make room together, without those that are not needed; undefined if all do not. */
@@ -240,7 +253,7 @@ function isWanted({ phase, waitingSince, wantedSince, discarded }: ModelView): b
 
 /** Requests come first, then the default model, then pinned ones. */
 function byArrival(a: ModelView, b: ModelView): number {
-  return rank(a) - rank(b) || (a.waitingSince ?? a.wantedSince)! - (b.waitingSince ?? b.wantedSince)!;
+  return rank(a) - rank(b) || since(a) - since(b);
 }
 
 function rank({ waitingSince, kept, pinned }: ModelView): number {
@@ -250,8 +263,13 @@ function rank({ waitingSince, kept, pinned }: ModelView): number {
 }
 
 /** When a busy model has to make room: a model just loaded has its turn first, however long others have waited. */
-function dueAt({ waitingSince, wantedSince, patienceMs }: ModelView, victim: ModelView): number {
-  return Math.max((waitingSince ?? wantedSince)!, victim.loadedAt) + patienceMs;
+function dueAt(model: ModelView, victim: ModelView): number {
+  return Math.max(since(model), victim.loadedAt) + model.patienceMs;
+}
+
+/** Since when it is wanted. */
+function since({ waitingSince, wantedSince }: ModelView): number {
+  return (waitingSince ?? wantedSince)!;
 }
 
 /** A turn is at least this long, milliseconds, or loading would take most of the time. */

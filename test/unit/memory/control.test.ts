@@ -589,7 +589,7 @@ describe('an operator', () => {
     await refused;
     await a.exit();
     await done;
-    expect(a.steps).toEqual(['wake', 'hold', 'sleep', 'serve']);
+    expect(a.steps).toEqual(['wake', 'sleep']);
   });
 
   test('unloads nothing that is not there, and no pinned model', async () => {

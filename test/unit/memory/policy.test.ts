@@ -193,6 +193,25 @@ describe('turns', () => {
     expect(decide([...models, held, waiting('b', 60_000)], 30).hold).toEqual(['youngest']);
   });
 
+  test('a large model that has lost its patience collects idle memory, which smaller ones do not get', () => {
+    const large = (ms: number) => waiting('large', ms, { need: { host: 25 } });
+    const fresh = busy('fresh', { loadedAt: NOW - 1 });
+    const models = [fresh, loaded('idle'), waiting('small', 1)];
+    expect(decide([...models, large(PATIENCE - 1)], 30)).toMatchObject({
+      load: ['small'],
+      unload: {},
+      blocked: ['large'],
+      inMs: 1,
+    });
+    expect(decide([...models, large(PATIENCE)], 30)).toMatchObject({
+      load: [],
+      unload: { idle: 'evicted' },
+      blocked: ['large', 'small'],
+      hold: [],
+      inMs: PATIENCE - 1,
+    });
+  });
+
   test('nothing is held for a model that would not fit all the same', () => {
     const models = [
       busy('a'),
