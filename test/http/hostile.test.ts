@@ -130,8 +130,6 @@ describe('input that would crash a worker is 400', () => {
     ['grammar', CHAT, { ...user('hi'), grammar: `root ::= ${'('.repeat(30_000)}` }],
     ['response_format.json_schema.schema', CHAT, { ...user('hi'), response_format: format }],
     ['schema', '/llm', { task: 'classify_email', input: {}, schema: { properties: { a: pattern } } }],
-    ['dry_penalty_last_n', CHAT, { ...user('hi'), dry_penalty_last_n: 2_147_483_647 }],
-    ['repeat_last_n', CHAT, { ...user('hi'), repeat_last_n: 2_147_483_647 }],
     ['messages', CHAT, { messages: Array(2_049).fill({ role: 'user', content: 'a' }) }],
     ['messages.0.tool_calls.0.function.arguments', CHAT, calling(nested(100_000))],
     ['prompt.0', '/v1/completions', { prompt: [4_294_967_296] }],

@@ -28,6 +28,7 @@ async function everything(): Promise<Metrics> {
   metrics.requestDone(finished({ trace, error: 'generation_failed' }));
   metrics.backendFailed({ model, error: { code: 'provider_timeout' } });
   metrics.poolObserver.workerReady({ model, ms: 1 });
+  metrics.poolObserver.modelLoaded({ model, ms: 1 });
   metrics.poolObserver.waited({ model, ms: 1, outcome: 'leased' });
   return metrics.read();
 }
