@@ -20,6 +20,8 @@ interface Open {
   readonly index: number;
   /** Of a call, as the backend numbers it. */
   readonly call: number | undefined;
+  /** The text of its deltas before and after their number, which never changes. */
+  readonly delta: readonly [string, string];
 }
 
 /** How the events of each kind of item are named, and where in the item they point. */
@@ -92,8 +94,9 @@ export class ResponseEvents implements StreamEncoder {
   #choiceEvent(event: Exclude<ReplyEvent, { type: 'usage' | 'prefill' }>): string {
     switch (event.type) {
       case 'text': {
-        const logprobs = logprobsOf(event.logprobs ?? [], this.#parsed.body.top_logprobs ?? 0);
-        return event.text === '' && logprobs.length === 0 ? '' : this.#text('text', event.text, logprobs);
+        if (!event.logprobs) return event.text === '' ? '' : this.#text('text', event.text);
+        const logprobs = logprobsOf(event.logprobs, this.#parsed.body.top_logprobs ?? 0);
+        return this.#text('text', event.text, logprobs);
       }
       case 'reasoning':
         this.#reasoningTokens += 1;
@@ -122,11 +125,10 @@ export class ResponseEvents implements StreamEncoder {
   }
 
   #text(kind: ItemKind, text: string, logprobs: JsonObject[] = []): string {
-    const current = this.#open.find(({ item }) => item.kind === kind);
-    const before = current ? '' : this.#begin() + this.#close() + this.#add(new OutputItem(kind));
-    const open = current ?? this.#open.at(-1)!;
-    open.item.logprobs.push(...logprobs);
-    return before + this.#delta(open, text, kind === 'text' ? { logprobs } : {});
+    const last = this.#open.at(-1);
+    if (last?.item.kind === kind) return this.#delta(last, text, logprobs);
+    const before = this.#begin() + this.#close() + this.#add(new OutputItem(kind));
+    return before + this.#delta(this.#open.at(-1)!, text, logprobs);
   }
 
   #call({ index, id = '', name = '', arguments: text = '' }: ToolCallDelta): string {
@@ -148,7 +150,8 @@ export class ResponseEvents implements StreamEncoder {
   }
 
   #add(item: OutputItem, call?: number): string {
-    const open = { item, index: this.#output.length, call };
+    const index = this.#output.length;
+    const open = { item, index, call, delta: deltaText(item, index) };
     this.#output.push(item);
     this.#open.push(open);
     const added = this.#send('response.output_item.added', {
@@ -158,11 +161,12 @@ export class ResponseEvents implements StreamEncoder {
     return added + this.#part(open, 'added');
   }
 
-  #delta(open: Open, text: string, more: object = {}): string {
-    if (text === '' && open.item.kind === 'call') return '';
-    open.item.text += text;
-    const { text: name } = NAMES[open.item.kind];
-    return this.#send(`response.${name}.delta`, { ...place(open), delta: text, ...more });
+  #delta({ item, delta: [head, tail] }: Open, text: string, logprobs: JsonObject[] = []): string {
+    if (text === '' && item.kind === 'call') return '';
+    item.text += text;
+    if (logprobs.length > 0) item.logprobs.push(...logprobs);
+    const more = item.kind === 'text' ? `,"logprobs":${JSON.stringify(logprobs)}` : '';
+    return `${head}${this.#number++}${tail}${JSON.stringify(text)}${more}}\n\n`;
   }
 
   /** Ends the open items, but not a call whose arguments are incomplete, unless `all` is set: more of it may come. */
@@ -197,8 +201,14 @@ export class ResponseEvents implements StreamEncoder {
   }
 }
 
+function deltaText(item: OutputItem, index: number): [string, string] {
+  const type = `response.${NAMES[item.kind].text}.delta`;
+  const at = JSON.stringify(place({ item, index })).slice(1, -1);
+  return [`event: ${type}\ndata: {"type":"${type}","sequence_number":`, `,${at},"delta":`];
+}
+
 /** Where an event belongs. */
-function place({ item, index }: Open): object {
+function place({ item, index }: Pick<Open, 'item' | 'index'>): object {
   return { item_id: item.id, output_index: index, ...NAMES[item.kind].at };
 }
 

@@ -60,7 +60,9 @@ const NOT_STORED = 'replies are not stored; send the whole conversation as input
 const item = z
   .unknown()
   // OpenAI's short form of a message has no type.
-  .transform((value) => (isObject(value) && value.role !== undefined ? { type: 'message', ...value } : value))
+  .transform((value) =>
+    isObject(value) && value.role !== undefined ? { ...value, type: value.type ?? 'message' } : value,
+  )
   .pipe(
     z.discriminatedUnion('type', [said, call, result, reasoned], {
       error: (issue) =>

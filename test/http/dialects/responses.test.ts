@@ -53,7 +53,7 @@ describe('input', () => {
   test('messages, with and without a type, as text or parts', async () => {
     const url = 'data:image/png;base64,iVBORw0KGgo=';
     const messages = await messagesOf([
-      { role: 'developer', content: 'Be brief.' },
+      { type: null, role: 'developer', content: 'Be brief.' },
       { type: 'message', role: 'user', id: 'msg_1', content: [{ type: 'input_text', text: 'Hello' }] },
       {
         type: 'message',
@@ -753,8 +753,14 @@ describe('a streamed reply', () => {
   });
 
   test('beyond 16 Mi characters, which its last events would repeat, breaks off', async () => {
-    const long = 'a'.repeat(8 * 1024 * 1024);
-    const sent = await streamed([text('Hi'), text(long), text(long), finish('stop'), usage]);
+    // Each counts as 64 characters.
+    const logprobs = Array(262_144).fill({ token: 'a', logprob: 0 });
+    const sent = await streamed([
+      text('Hi'),
+      { type: 'text', index: 0, text: '', logprobs },
+      finish('stop'),
+      usage,
+    ]);
     expect(typesOf(sent).slice(-2)).toEqual(['error', 'failed']);
     expect(sent.at(-2).message).toContain('16 Mi characters');
   });
