@@ -9,7 +9,7 @@ const openai = '<rootDir>/test/clients/node_modules/openai';
 
 export default {
   ...clients,
-  testMatch: ['<rootDir>/test/clients/*.test.mjs', '<rootDir>/test/live/openai-sdk.test.ts'],
+  testMatch: ['<rootDir>/test/clients/*.test.mjs', '<rootDir>/test/live/{openai-sdk,responses}.test.ts'],
   moduleNameMapper: {
     ...clients.moduleNameMapper,
     // The same tests as with the version that still runs on Node 20.

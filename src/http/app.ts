@@ -95,6 +95,7 @@ export function createApp(options: AppOptions): Express {
     app.all(path, read.allowOnly('POST'));
   }
   options.mount?.(app);
+  app.all('/v1/responses/*rest', read.notStored);
   app.use(() => {
     throw new LMServError('not_found', NOT_FOUND);
   });
@@ -109,7 +110,7 @@ function adminRoutes(app: Express, source: admin.AdminSource): void {
 }
 
 const NOT_FOUND =
-  "There is no such route; OpenAI's are chat completions, completions and models, and base URLs end with /v1: http://HOST:PORT/v1";
+  "There is no such route; OpenAI's are chat completions, completions, responses and models, and base URLs end with /v1: http://HOST:PORT/v1";
 
 /**
  * Serves the routes however a base URL is written: with a slash too many, with `/v1` twice, or, as on llama-server, without
@@ -118,7 +119,7 @@ const NOT_FOUND =
 const correctPath: RequestHandler = (request, _response, next) => {
   request.url = request.url
     .replace(/^\/{2,}/, '/')
-    .replace(/^\/(?:v1\/+)*(chat\/completions|completions|models)(?=[/?]|$)/i, '/v1/$1');
+    .replace(/^\/(?:v1\/+)*(chat\/completions|completions|responses|models)(?=[/?]|$)/i, '/v1/$1');
   next();
 };
 

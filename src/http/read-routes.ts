@@ -147,6 +147,11 @@ function detailFields({ capabilities, members, ...details }: ModelDetails) {
   };
 }
 
+/** What OpenAI stores of a reply. @throws LMServError `not_found`. */
+export const notStored: RequestHandler = () => {
+  throw new LMServError('not_found', 'Replies are not stored, so there is none to read, cancel or delete');
+};
+
 /** `GET /metrics`. */
 export function metrics(source: MetricsSource): RequestHandler {
   return async (_request, response) => {

@@ -5,6 +5,7 @@ import { execute, type ExecuteOptions } from '../dialects/llm-connect/execute.js
 import { llm } from '../dialects/awa/llm.js';
 import { chatCompletions } from '../dialects/openai/chat-completions.js';
 import { completions } from '../dialects/openai/completions.js';
+import { responses } from '../dialects/responses/responses.js';
 
 /** A route that generates: POST, one JSON body in, a dialect's reply out. */
 export interface Route {
@@ -22,6 +23,7 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/llm', dialect: llm },
   { path: '/v1/chat/completions', dialect: chatCompletions },
   { path: '/v1/completions', dialect: completions },
+  { path: '/v1/responses', dialect: responses },
   { path: '/complete', dialect: complete },
   { path: '/complete/stream', dialect: completeStream },
   { path: '/execute', dialect: execute(options.execute) },

@@ -13,7 +13,7 @@ import {
 import { z } from 'zod';
 import { DISH, ENDLESS, KEY, killWorkers, MODEL, startServer, TOO_LONG, WEATHER } from './server.mjs';
 
-/** Vercel's AI SDK, unmodified, with both of the providers that speak OpenAI's chat completions. */
+/** Vercel's AI SDK, unmodified, with the providers that speak OpenAI's chat completions and Responses. */
 
 let server;
 /** Its replies do not end by themselves. */
@@ -52,18 +52,37 @@ async function read(result) {
   return parts;
 }
 
-test('a provider that asks for the Responses API learns what to use instead', async () => {
-  const reply = generateText({ model: openai(server)(MODEL), prompt: DISH, maxRetries: 0 });
-  await expect(reply).rejects.toMatchObject({
-    statusCode: 404,
-    message: expect.stringContaining('chat completions'),
+describe('a conversation over Responses', () => {
+  const ask = (messages, store) =>
+    generateText({
+      ...{ model: openai(server)(MODEL), messages, temperature: 0, maxRetries: 0 },
+      providerOptions: { openai: { store } },
+    });
+  const question = { role: 'user', content: DISH };
+
+  test('continues from what was said', async () => {
+    const first = await ask([question], false);
+    const messages = [question, ...first.response.messages, { role: 'user', content: WEATHER }];
+    const second = await ask(messages, false);
+    expect(second.finishReason).toBe('stop');
+    expect(second.usage.inputTokens).toBeGreaterThan(first.usage.inputTokens);
+  });
+
+  test('learns what to set if it sends back only ids', async () => {
+    const first = await ask([question], true);
+    const again = ask([question, ...first.response.messages, { role: 'user', content: WEATHER }], true);
+    await expect(again).rejects.toMatchObject({
+      statusCode: 400,
+      message: expect.stringContaining('store: false'),
+    });
   });
 });
 
 describe.each([
-  ['@ai-sdk/openai', (...server) => openai(...server).chat],
-  ['@ai-sdk/openai-compatible', compatible],
-])('%s', (_name, provider) => {
+  ['@ai-sdk/openai', '/v1/chat/completions', (...server) => openai(...server).chat],
+  ['@ai-sdk/openai', '/v1/responses', openai],
+  ['@ai-sdk/openai-compatible', '/v1/chat/completions', compatible],
+])('%s on %s', (_name, route, provider) => {
   const asked = (prompt, on = server) => ({
     model: provider(on)(MODEL),
     prompt,
@@ -156,7 +175,7 @@ describe.each([
       if (type === 'text-delta') controller.abort();
     }
     expect(types.at(-1)).toBe('abort');
-    expect(await cancelled).toMatchObject({ route: '/v1/chat/completions' });
+    expect(await cancelled).toMatchObject({ route });
   });
 
   test('an abort rejects generateText and cancels the generation', async () => {

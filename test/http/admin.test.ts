@@ -156,7 +156,7 @@ describe('a caller', () => {
     for (const more of [{ authenticate: keyed(lookup) }, { authenticate: open, corsOrigins: ['*'] }]) {
       const { request, calls } = ask(
         '/admin/models/org%2Fa/load',
-        { 'X-API-Key': KEY, ...headers } as Headers,
+        { 'X-API-Key': KEY, ...headers },
         more,
       );
       await request.expect(status);

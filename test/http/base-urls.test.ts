@@ -5,6 +5,7 @@ import { KEY, testApp } from '../support/app.js';
 
 const chat = { messages: [{ role: 'user', content: 'hi' }] };
 const raw = { prompt: 'hi' };
+const input = { input: 'hi' };
 
 test.each<[string, object]>([
   ['//v1/chat/completions', chat],
@@ -20,6 +21,8 @@ test.each<[string, object]>([
   ['//v1/completions', raw],
   ['/v1/v1/completions', raw],
   ['/completions', raw],
+  ['/responses', input],
+  ['/v1/v1/responses', input],
   ['//chat', raw],
   ['//llm', raw],
 ])('POST %s is served', async (path, body) => {

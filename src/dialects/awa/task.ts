@@ -62,7 +62,7 @@ function toRequest(task: Task, messages: JsonObject[]): GenerateRequest {
       temperature: task.temperature,
       max_tokens: task.max_tokens ?? 800,
       response_format: format,
-    }) as JsonObject,
+    }),
     defaults: { sampling: { temperature: 0 } },
     unknownModel: 'default',
     provider: task.provider === 'cloud' ? 'cloud' : undefined,

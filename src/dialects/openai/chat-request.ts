@@ -53,7 +53,7 @@ export function parseChatBody(body: unknown): ChatRequestBody {
 }
 
 /** OpenAI's `flex` tier is batch work: it waits behind all other requests. */
-export function parsePriority(parsed: ChatRequestBody): { priority?: number } {
+export function parsePriority(parsed: Partial<ChatRequestBody>): { priority?: number } {
   return parsed.service_tier === 'flex' ? { priority: -1 } : {};
 }
 
@@ -62,7 +62,7 @@ export function parsePriority(parsed: ChatRequestBody): { priority?: number } {
  *
  * @throws LMServError `invalid_value` for constraints that cannot be combined.
  */
-export function chatFields(parsed: ChatRequestBody): JsonObject {
+export function chatFields(parsed: Partial<ChatRequestBody>): JsonObject {
   const { model, n, stream, stream_options, max_tokens, max_completion_tokens, n_predict, ...remaining } =
     withoutConstraints(parsed);
   const { service_tier, functions: _, function_call, tools: __, tool_choice, ...others } = remaining;
@@ -77,7 +77,7 @@ export function chatFields(parsed: ChatRequestBody): JsonObject {
 }
 
 /** A tool that must be called is named as OpenAI names it; of several that may be, the others are left out. */
-function toolFields({ tools: all, tool_choice: choice }: ChatRequestBody) {
+function toolFields({ tools: all, tool_choice: choice }: Partial<ChatRequestBody>) {
   if (!all) return {};
   if (!choice?.names) return { tools: all, tool_choice: choice?.mode };
   const { mode, names } = choice;
@@ -87,7 +87,7 @@ function toolFields({ tools: all, tool_choice: choice }: ChatRequestBody) {
 }
 
 /** A turn that must be a call has no other form; where the model may choose, the backend decides about the two. */
-function constraintFields(parsed: ChatRequestBody): JsonObject {
+function constraintFields(parsed: Partial<ChatRequestBody>): JsonObject {
   const constraint = constraintOf(parsed, 'chat');
   const { tools: toolList, tool_choice: { mode } = { mode: 'auto' } } = parsed;
   if (!constraint) return {};
@@ -96,7 +96,11 @@ function constraintFields(parsed: ChatRequestBody): JsonObject {
   return mode === 'auto' ? constraint.body : {};
 }
 
-function checkToolChoice({ tools: toolList = [], tool_choice: choice }: ChatRequestBody): void {
+/** @throws LMServError `invalid_value` for a choice that the tools cannot satisfy. */
+export function checkToolChoice({
+  tools: toolList = [],
+  tool_choice: choice,
+}: Partial<ChatRequestBody>): void {
   const known = toolList.map((tool) => tool.function.name);
   const fail = (message: string): never => {
     throw new LMServError('invalid_value', `tool_choice: ${message}`, { param: 'tool_choice' });

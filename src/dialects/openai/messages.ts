@@ -14,7 +14,7 @@ import { filled, list, optional } from '../shared/validate.js';
  */
 
 /** The worker's chat template takes time with the square of the number of messages and cannot be interrupted. */
-const MAX_MESSAGES = 2_048;
+export const MAX_MESSAGES = 2_048;
 
 /** Max calls in a message. */
 const MAX_CALLS = 128;
@@ -23,7 +23,7 @@ const MAX_CALLS = 128;
  * The text of turns that no person wrote: what cannot be tokenised is replaced, because nobody could mend a tool's
  * output. In the other turns it is refused, while the client can still change what it is about to send.
  */
-const repaired = z.string().transform(repair);
+export const repaired = z.string().transform(repair);
 
 /** Only inline data is accepted: the worker would fetch any other URL from inside the network. */
 const dataUrl = text.startsWith('data:image/', 'must be a data: URL of an image; other URLs are not fetched');
@@ -69,15 +69,18 @@ const contentOf = (words: Words) =>
 const content = contentOf(text);
 const storedContent = contentOf(repaired);
 
+/** The content of a tool's result. */
+export const resultContent = storedContent.transform(withoutThinking);
+
 /** Fields that some servers add to a message, in one form or another; anything but a text is left out. */
 const extra = z
   .unknown()
   .optional()
   .transform((value) => (typeof value === 'string' ? repair(value) : ''));
 
-const callId = filled(z.union([z.string(), z.number()]).transform((id) => repair(String(id))));
+export const callId = filled(z.union([z.string(), z.number()]).transform((id) => repair(String(id))));
 
-const callFunction = z.object({
+export const callFunction = z.object({
   // A reply that was cut or put together wrongly may have lost it, and templates require one.
   name: filled(repaired).transform((name) => name ?? 'unknown'),
   arguments: z.unknown().optional().transform(toArguments),
@@ -109,7 +112,7 @@ const assistant = z
     });
   });
 
-const message = z.discriminatedUnion('role', [
+export const message = z.discriminatedUnion('role', [
   // `developer` is OpenAI's newer name for `system`, which chat templates do not know.
   z.object({ role: z.literal(['system', 'developer']), content }).transform((turn) => {
     return { role: 'system' as const, content: withoutThinking(turn.content) };
@@ -122,24 +125,22 @@ const message = z.discriminatedUnion('role', [
   z
     .object({
       role: z.literal(['tool', 'function']),
-      content: storedContent,
+      content: resultContent,
       tool_call_id: callId,
       name: extra,
     })
-    .transform((turn) => {
-      return { ...turn, role: 'tool' as const, content: withoutThinking(turn.content) };
-    }),
+    .transform((turn) => ({ ...turn, role: 'tool' as const })),
 ]);
 
 export const messages = list(message, { max: MAX_MESSAGES }).transform(pairCalls);
 
-type Message = z.output<typeof message>;
+export type Message = z.output<typeof message>;
 
 /**
  * Gives an id to each call that has none, and to each result without one that of the call it answers: the first open one
  * of its name, or the first open one. The ids depend on the conversation alone, so that it stays in the prefix cache.
  */
-function pairCalls(turns: readonly Message[]): JsonObject[] {
+export function pairCalls(turns: readonly Message[]): JsonObject[] {
   let made = 0;
   let open: { id: string; name: string }[] = [];
   return turns.map((turn) => {
@@ -210,7 +211,7 @@ function withoutThinking(parts: string | readonly Part[]) {
 }
 
 /** The text of a part with reasoning; nothing where it has no form that is known. */
-function thoughts(part: Record<string, unknown>): string {
+export function thoughts(part: Record<string, unknown>): string {
   try {
     const { text: words, reasoning } = readContent(part, 'reasoning');
     return words + reasoning;

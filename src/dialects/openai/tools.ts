@@ -7,11 +7,11 @@ import { filled, list, optional } from '../shared/validate.js';
 
 /** OpenAI's tools, reduced to allowed fields. */
 
-const MAX_TOOLS = 128;
+export const MAX_TOOLS = 128;
 
-const functionName = z.string().regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, _, . or -');
+export const functionName = z.string().regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, _, . or -');
 
-const toolFunction = z
+export const toolFunction = z
   .object({ name: functionName, description: optional(text), parameters: filled(anySchema) })
   .superRefine(({ name, parameters }, context) => {
     const problem = parameters && workerProblem(parameters);

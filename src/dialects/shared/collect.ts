@@ -2,7 +2,7 @@ import type { FinishReason, ReplyEvent, Sink, TokenLogprob, Usage } from '../../
 import { LMServError } from '../../errors.js';
 
 /** Characters of a reply in one piece, all choices together; a log probability counts as 64, the least its JSON has. */
-const MAX_SIZE = 16 * 1024 * 1024;
+export const MAX_SIZE = 16 * 1024 * 1024;
 const LOGPROB_SIZE = 64;
 
 const TOO_LARGE = 'The reply is larger than 16 Mi characters; stream it';
@@ -17,6 +17,8 @@ export interface ToolCall {
 export interface Choice {
   text: string;
   reasoning: string;
+  /** Pieces of the reasoning, usually one per token. */
+  reasoningTokens: number;
   logprobs: TokenLogprob[];
   toolCalls: { id: string; name: string; arguments: string }[];
   finishReason: FinishReason;
@@ -63,12 +65,13 @@ export function toolCalls(choice: Choice): ToolCall[] {
 }
 
 function newChoice(): Choice {
-  return { text: '', reasoning: '', logprobs: [], toolCalls: [], finishReason: 'stop' };
+  return { text: '', reasoning: '', reasoningTokens: 0, logprobs: [], toolCalls: [], finishReason: 'stop' };
 }
 
 type ChoiceEvent = Exclude<ReplyEvent, { type: 'usage' | 'prefill' }>;
 
-function sizeOf(event: ChoiceEvent): number {
+/** What an event adds to the size of its reply. */
+export function sizeOf(event: ChoiceEvent): number {
   switch (event.type) {
     case 'text':
       return event.text.length + (event.logprobs?.reduce(addLogprob, 0) ?? 0);
@@ -93,6 +96,7 @@ function add(choice: Choice, event: ChoiceEvent): void {
       break;
     case 'reasoning':
       choice.reasoning += event.text;
+      choice.reasoningTokens += 1;
       break;
     case 'finish':
       choice.finishReason = event.reason;

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-const rows = readFileSync('docs/compatibility.md', 'utf8')
-  .split('\n')
+const rows = ['docs/compatibility.md', 'docs/api-responses.md']
+  .flatMap((page) => readFileSync(page, 'utf8').split('\n'))
   .filter((line) => /\| (?:unit|http|process|live|clients)\//.test(line))
   .map((line) => line.split('|').at(-2)!.trim());
 
@@ -15,7 +15,7 @@ function references(cell: string): [file: string, names: string[]][] {
   ]);
 }
 
-test('docs/compatibility.md names tests', () => expect(rows.length).toBeGreaterThan(30));
+test('the pages name tests', () => expect(rows.length).toBeGreaterThan(30));
 
 test.each(rows.flatMap(references))('%s contains %p', (file, names) => {
   expect(existsSync(file)).toBe(true);

@@ -2,7 +2,7 @@ import type { Choice } from '../../../../src/dialects/shared/collect.js';
 import { jsonReply } from '../../../../src/dialects/shared/json-reply.js';
 
 const choice = (text: string, finishReason: Choice['finishReason'] = 'stop'): Choice => ({
-  ...{ text, finishReason, reasoning: '', logprobs: [], toolCalls: [] },
+  ...{ text, finishReason, reasoning: '', reasoningTokens: 0, logprobs: [], toolCalls: [] },
 });
 
 test.each([['{"a":1}'], [' \n{"a":1}\n'], ['```json\n{"a":1}\n```'], ['\n```\n{"a":1}```\n']])(

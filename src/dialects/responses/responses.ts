@@ -1,0 +1,15 @@
+import type { Dialect } from '../shared/dialect.js';
+import { ResponseEvents } from './events.js';
+import { wholeResponse } from './output.js';
+import { parseRequest } from './request.js';
+
+/** `POST /v1/responses`, streamed or as one JSON body. Nothing is stored: each request brings its whole conversation. */
+export const responses: Dialect = {
+  parse(body) {
+    const parsed = parseRequest(body);
+    const { request } = parsed;
+    return parsed.body.stream === true
+      ? { request, stream: (info) => new ResponseEvents(parsed, info) }
+      : { request, reply: (collected, info) => wholeResponse(parsed, collected, info) };
+  },
+};
