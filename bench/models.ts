@@ -23,8 +23,8 @@ const CALLERS = 16;
 const REQUESTS = 2_000;
 const QUICK_REQUESTS = 200;
 
-/** A worker is killed after so many requests: often, but hardly twice under the same one. */
-const KILL_EVERY = 10;
+/** A worker is killed after so many requests: often, but not twice under the same one, which fails over once. */
+const KILL_EVERY = 20;
 const LOOK_EVERY_MS = 50;
 
 /** What models may grow beyond the budget, as the server has it. */
@@ -265,29 +265,34 @@ class Killer {
   kills = 0;
   readonly #server: ServerProcess;
   readonly #random = new Random(2);
+  /** The models of the last victims, which have to come back first. */
+  #spared: string[] = [];
 
   constructor(server: ServerProcess) {
     this.#server = server;
   }
 
   kill(): void {
-    const ready = this.#server.workers.filter((worker) => worker.ready);
+    const ready = this.#server.workers.filter(
+      ({ ready, id }) => ready && !this.#spared.includes(id.split('#')[0]!),
+    );
     const victim = ready[Math.floor(this.#random.next() * ready.length)];
     // The process id of one that has just been unloaded may be another's.
     if (victim === undefined || stillLlama([victim.pid]).length === 0) return;
     process.kill(victim.pid, 'SIGKILL');
     this.kills += 1;
+    this.#spared = [victim.id.split('#')[0]!, ...this.#spared].slice(0, 2);
   }
 }
 
-/** Adds up what all workers have, again and again. Pages that several have count once. */
+/** Adds up what all workers have of their own, again and again: pages of files can be dropped, and most are shared. */
 class MemoryWatch {
   maxMib = 0;
   readonly #timer: NodeJS.Timeout;
 
   constructor(server: ServerProcess) {
     this.#timer = setInterval(() => {
-      const mib = stillLlama(server.workers.map(({ pid }) => pid)).map((pid) => memoryMib(pid, 'Pss'));
+      const mib = stillLlama(server.workers.map(({ pid }) => pid)).map((pid) => memoryMib(pid, 'RssAnon'));
       this.maxMib = Math.max(
         this.maxMib,
         mib.filter(Number.isFinite).reduce((all, each) => all + each, 0),
