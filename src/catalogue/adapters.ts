@@ -20,7 +20,7 @@ export async function checkAdapters(modelPath: string, lora: ModelSettings['lora
     const own = fields.get('general.architecture');
     if (own !== architecture)
       throw new ModelError(
-        `${path} is an adapter for models of the architecture ${own}, not ${architecture}`,
+        `${path} is an adapter for models of the architecture ${String(own)}, not ${String(architecture)}`,
       );
   }
 }

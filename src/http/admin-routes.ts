@@ -74,8 +74,8 @@ export function changeModel(source: AdminSource): RequestHandler {
 const ACTIONS = {
   load: (memory: ModelControl, id: string) => memory.load(id),
   unload: (memory: ModelControl, id: string) => memory.unload(id),
-  pin: (memory: ModelControl, id: string) => memory.pin(id),
-  unpin: (memory: ModelControl, id: string) => memory.unpin(id),
+  pin: async (memory: ModelControl, id: string) => memory.pin(id),
+  unpin: async (memory: ModelControl, id: string) => memory.unpin(id),
 };
 
 /** The model that a name means, which may be an alias. @throws LMServError. */

@@ -154,11 +154,7 @@ describe('a caller', () => {
     [{ 'Sec-Fetch-Site': 'none' }, 200],
   ])('from a page: %j is %d, also with an admin key', async (headers, status) => {
     for (const more of [{ authenticate: keyed(lookup) }, { authenticate: open, corsOrigins: ['*'] }]) {
-      const { request, calls } = ask(
-        '/admin/models/org%2Fa/load',
-        { 'X-API-Key': KEY, ...headers },
-        more,
-      );
+      const { request, calls } = ask('/admin/models/org%2Fa/load', { 'X-API-Key': KEY, ...headers }, more);
       await request.expect(status);
       expect(calls).toHaveLength(status === 200 ? 1 : 0);
     }

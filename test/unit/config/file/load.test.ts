@@ -159,8 +159,7 @@ test('aliases are names, or objects with defaults of their own', () => {
 
 test('each default for sampling is a field that requests may have', () => {
   const fields = Object.keys(
-    (JSON.parse(schemaText())).properties.models.additionalProperties.properties.sampling
-      .properties as object,
+    JSON.parse(schemaText()).properties.models.additionalProperties.properties.sampling.properties as object,
   );
   expect(fields.length).toBeGreaterThan(5);
   expect(Object.keys(sampling)).toEqual(expect.arrayContaining(fields));
