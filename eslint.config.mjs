@@ -93,6 +93,7 @@ const PRIVATE = {
 
 /** Files that read the date: for clients, for the usage of a day, for headers that hold one. */
 const DATES = [
+  'src/dialects/anthropic/models.ts',
   'src/app/backends.ts',
   'src/http/generate-handler.ts',
   'src/http/rate-limit.ts',

@@ -1,3 +1,4 @@
+import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import {
@@ -13,7 +14,7 @@ import {
 import { z } from 'zod';
 import { DISH, ENDLESS, KEY, killWorkers, MODEL, startServer, TOO_LONG, WEATHER } from './server.mjs';
 
-/** Vercel's AI SDK, unmodified, with both of the providers that speak OpenAI's chat completions. */
+/** Vercel's AI SDK, unmodified, with both of the providers that speak OpenAI's chat completions, and Anthropic's. */
 
 let server;
 /** Its replies do not end by themselves. */
@@ -34,6 +35,7 @@ const compatible = ({ url }, apiKey = KEY) =>
     includeUsage: true,
     supportsStructuredOutputs: true,
   });
+const anthropic = ({ url }, apiKey = KEY) => createAnthropic({ baseURL: `${url}/v1`, apiKey });
 
 const tools = {
   get_weather: tool({
@@ -61,9 +63,10 @@ test('a provider that asks for the Responses API learns what to use instead', as
 });
 
 describe.each([
-  ['@ai-sdk/openai', (...server) => openai(...server).chat],
-  ['@ai-sdk/openai-compatible', compatible],
-])('%s', (_name, provider) => {
+  ['@ai-sdk/openai', (...server) => openai(...server).chat, '/v1/chat/completions'],
+  ['@ai-sdk/openai-compatible', compatible, '/v1/chat/completions'],
+  ['@ai-sdk/anthropic', anthropic, '/v1/messages'],
+])('%s', (_name, provider, route) => {
   const asked = (prompt, on = server) => ({
     model: provider(on)(MODEL),
     prompt,
@@ -156,7 +159,7 @@ describe.each([
       if (type === 'text-delta') controller.abort();
     }
     expect(types.at(-1)).toBe('abort');
-    expect(await cancelled).toMatchObject({ route: '/v1/chat/completions' });
+    expect(await cancelled).toMatchObject({ route });
   });
 
   test('an abort rejects generateText and cancels the generation', async () => {

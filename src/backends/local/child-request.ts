@@ -13,8 +13,17 @@ export function toChildRequest(request: GenerateRequest): ChildRequest {
   const body = withoutFormNextToTools(request.body);
   return {
     path: '/v1/chat/completions',
-    body: { ...body, ...namedTool(body), ...continuationFields(body), ...common },
+    body: { ...body, ...namedTool(body), ...continuationFields(body), ...stopFields(body), ...common },
   };
+}
+
+/** The last chunk repeats the prompt, and the reader of events takes at most a million characters. */
+const MAX_REPEATED = 500_000;
+
+/** llama.cpp names the stop string that ended a reply only among details for debugging. */
+function stopFields(body: JsonObject): JsonObject {
+  if (body.stop === undefined) return {};
+  return JSON.stringify([body.messages, body.tools]).length < MAX_REPEATED ? { verbose: true } : {};
 }
 
 /** llama.cpp enforces a form from the first token, so that a model which may call a tool never could. */

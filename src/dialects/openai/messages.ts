@@ -12,7 +12,7 @@ import { filled, list, optional } from '../shared/validate.js';
  */
 
 /** The worker's chat template takes time with the square of the number of messages and cannot be interrupted. */
-const MAX_MESSAGES = 2_048;
+export const MAX_MESSAGES = 2_048;
 
 /** Max calls in a message. */
 const MAX_CALLS = 128;
@@ -21,7 +21,7 @@ const MAX_CALLS = 128;
  * The text of turns that no person wrote: what cannot be tokenised is replaced, because nobody could mend a tool's
  * output. In the other turns it is refused, while the client can still change what it is about to send.
  */
-const repaired = z.string().transform(repair);
+export const repaired = z.string().transform(repair);
 
 /** Only inline data is accepted: the worker would fetch any other URL from inside the network. */
 const dataUrl = text.startsWith('data:image/', 'must be a data: URL of an image; other URLs are not fetched');
@@ -73,7 +73,7 @@ const extra = z
   .optional()
   .transform((value) => (typeof value === 'string' ? repair(value) : ''));
 
-const callId = filled(z.union([z.string(), z.number()]).transform((id) => repair(String(id))));
+export const callId = filled(z.union([z.string(), z.number()]).transform((id) => repair(String(id))));
 
 const callFunction = z.object({
   // A reply that was cut or put together wrongly may have lost it, and templates require one.
@@ -131,13 +131,13 @@ const message = z.discriminatedUnion('role', [
 
 export const messages = list(message, { max: MAX_MESSAGES }).transform(pairCalls);
 
-type Message = z.output<typeof message>;
+export type Message = z.output<typeof message>;
 
 /**
  * Gives an id to each call that has none, and to each result without one that of the call it answers: the first open one
  * of its name, or the first open one. The ids depend on the conversation alone, so that it stays in the prefix cache.
  */
-function pairCalls(turns: readonly Message[]): JsonObject[] {
+export function pairCalls(turns: readonly Message[]): JsonObject[] {
   let made = 0;
   let open: { id: string; name: string }[] = [];
   return turns.map((turn) => {
@@ -161,7 +161,7 @@ function pairCalls(turns: readonly Message[]): JsonObject[] {
  * The arguments of a call as JSON text, which templates parse. A text that is not JSON, such as that of a call cut at
  * max_tokens, becomes a JSON string.
  */
-function toArguments(given: unknown, context: z.RefinementCtx): string {
+export function toArguments(given: unknown, context: z.RefinementCtx): string {
   // PHP writes an empty object as an empty list.
   if (given === undefined || given === null || (Array.isArray(given) && given.length === 0)) return '{}';
   if (typeof given !== 'string') return JSON.stringify(repairAll(given));

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-const rows = readFileSync('docs/compatibility.md', 'utf8')
-  .split('\n')
+const rows = ['docs/compatibility.md', 'docs/api-anthropic.md']
+  .flatMap((page) => readFileSync(page, 'utf8').split('\n'))
   .filter((line) => /\| (?:unit|http|process|live|clients)\//.test(line))
   .map((line) => line.split('|').at(-2)!.trim());
 
