@@ -284,13 +284,14 @@ test('an abort cancels the generation and frees its slot', async () => {
 });
 
 test('a stream survives the death of its worker', async () => {
-  const request = { ...endless, max_tokens: 60 };
+  // Long enough that the worker does not finish it before it is killed.
+  const request = { ...endless, max_tokens: 600 };
   const whole = await client.messages.create(request);
   const stream = client.messages.stream(request);
   stream.once('text', () => killWorkers(live));
   const message = await stream.finalMessage();
   expect(textOf(message)).toBe(textOf(whole));
-  expect(message.usage.output_tokens).toBe(60);
+  expect(message.usage.output_tokens).toBe(600);
   expect(await live.until('request', ({ resumes }) => resumes === 1)).toMatchObject({
     route: '/v1/messages',
   });
