@@ -1,5 +1,7 @@
 import supertest from 'supertest';
 import type { FinishReason, GenerateRequest, ReplyEvent, ToolCallDelta } from '../../../src/contract.js';
+import { messages } from '../../../src/dialects/anthropic/messages.js';
+import { newTrace } from '../../../src/generate/trace.js';
 import { LMServError, type ErrorCode } from '../../../src/errors.js';
 import { events, failing, get, KEY, playing, post, saying, testApp } from '../../support/app.js';
 
@@ -540,6 +542,12 @@ describe('a reply', () => {
       })}`,
     );
   });
+});
+
+test('a ping is an event', () => {
+  const call = messages.parse({ ...asked, stream: true });
+  const info = { requestId: 'r', created: 0, trace: newTrace() };
+  expect('stream' in call && call.stream(info).ping).toBe('event: ping\ndata: {"type":"ping"}\n\n');
 });
 
 test('count_tokens counts the prompt and generates nothing', async () => {
