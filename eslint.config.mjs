@@ -106,6 +106,7 @@ const PRIVATE = {
 
 /** Files that read the date: for clients, for the usage of a day, for headers that hold one. */
 const DATES = [
+  'src/dialects/anthropic/models.ts',
   'src/app/backends.ts',
   'src/dialects/responses/output.ts',
   'src/http/generate-handler.ts',

@@ -95,8 +95,13 @@ export type ReplyEvent =
     }
   | { readonly type: 'reasoning'; readonly index: number; readonly text: string }
   | { readonly type: 'tool_call'; readonly index: number; readonly call: ToolCallDelta }
-  /** One per choice. */
-  | { readonly type: 'finish'; readonly index: number; readonly reason: FinishReason }
+  /** One per choice. `stop` is the stop string that ended it, where the backend tells. */
+  | {
+      readonly type: 'finish';
+      readonly index: number;
+      readonly reason: FinishReason;
+      readonly stop?: string | undefined;
+    }
   /** The last event, once. */
   | { readonly type: 'usage'; readonly usage: Usage };
 
@@ -224,6 +229,13 @@ export type Generate = (
   sink: Sink<ReplyEvent>,
 ) => Promise<void>;
 
+/**
+ * Counts the tokens of a request's prompt, by the first of its backends that can.
+ *
+ * @throws LMServError, or the signal's reason when it aborts.
+ */
+export type CountTokens = (request: GenerateRequest, signal: AbortSignal) => Promise<number>;
+
 /** A reply that has begun. */
 export interface OpenReply {
   /** Resolves when the reply is complete; rejects when it breaks off. */
@@ -252,6 +264,13 @@ export interface Backend extends BackendBase {
    * @throws LMServError; `retryable` on it says whether another backend may be tried.
    */
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply>;
+
+  /**
+   * Counts the tokens of a chat's prompt as its model would read it; absent if the backend cannot.
+   *
+   * @throws LMServError as `open`, or the signal's reason.
+   */
+  countTokens?(request: GenerateRequest, signal: AbortSignal): Promise<number>;
 }
 
 /** The simplest form of a backend, for programs that embed LMServ: its events are pulled one by one. */

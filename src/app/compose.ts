@@ -16,7 +16,7 @@ import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
 import { compact } from '../compact.js';
 import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
 import { WatchedFile } from '../files/watched-file.js';
-import { createGenerate } from '../generate/generate.js';
+import { createCountTokens, createGenerate } from '../generate/generate.js';
 import { createApp } from '../http/app.js';
 import { keyAuth, type Authenticate } from '../http/auth.js';
 import { fullName } from '../http/host-check.js';
@@ -111,6 +111,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     version: VERSION,
     ownNames: fullName(),
     generate: observedGenerate(backends, metrics, logger),
+    countTokens: createCountTokens((...name) => backends.registry.resolve(...name)),
     backends,
     accounting,
     metrics,

@@ -6,6 +6,8 @@ export interface Chunk {
   readonly prompt_progress?: { readonly total: number } | null;
   readonly choices?: readonly (RawChoice | null)[] | null;
   readonly usage?: RawUsage | null;
+  /** What llama.cpp adds to the last chunk if asked to. */
+  readonly __verbose?: { readonly stopping_word?: unknown } | null;
   /** Groq's place for the usage. */
   readonly x_groq?: { readonly usage?: RawUsage | null } | null;
 }
@@ -18,6 +20,8 @@ export interface RawChoice {
   readonly text?: string | null;
   readonly logprobs?: { readonly content?: JsonObject[] | null } | null;
   readonly finish_reason?: string | null;
+  /** vLLM's place for the stop string that ended the reply. */
+  readonly stop_reason?: unknown;
   /** Moonshot's place for the usage. */
   readonly usage?: RawUsage | null;
 }

@@ -46,6 +46,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #usage: Counts | undefined;
   #promptTokens: number | undefined;
   #reason: FinishReason | undefined;
+  /** The stop string that ended it, if the backend tells. */
+  #stop: string | undefined;
   /** Content came after a finish reason, which therefore does not mean the end. */
   #hasFalseEnd = false;
   /** Content came without a finish reason, so its server does not send one with each chunk. */
@@ -127,6 +129,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     check(Array.isArray(choices));
     const choice = this.#ownChoice(choices.filter((one) => isObject(one)));
     if (choice) this.#choice(choice);
+    this.#noteStop(choice?.stop_reason ?? chunk.__verbose?.stopping_word);
     const usage = readUsage(chunk, choice);
     if (usage) this.#usage = merged(this.#usage, usage);
     this.#empty = this.#size === before && !progress ? this.#empty + 1 : 0;
@@ -144,6 +147,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
         return this.#toolCall(event.call);
       case 'finish':
         check(FINISH_REASONS.includes(event.reason));
+        this.#noteStop(event.stop);
         return this.#finish(event.reason);
       case 'prefill':
         return this.#prefill(event.promptTokens);
@@ -177,7 +181,9 @@ export class ReplyReader implements Sink<ReplyEvent> {
    */
   end(carried = 0): void {
     const called = this.#reason === 'stop' && this.#calls.count > 0;
-    this.#sink.event({ type: 'finish', index: 0, reason: called ? 'tool_calls' : this.#reason! });
+    const reason = called ? 'tool_calls' : this.#reason!;
+    const stop = reason === 'stop' ? this.#stop : undefined;
+    this.#sink.event({ type: 'finish', index: 0, reason, ...(stop !== undefined && { stop }) });
     if (this.#tokens === 0) this.#onBegun();
     this.#sink.event({ type: 'usage', usage: this.#totalUsage(carried) });
   }
@@ -246,6 +252,11 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #finish(reason: FinishReason): void {
     this.#begin();
     this.#reason = strongerReason(this.#reason, reason);
+  }
+
+  /** Only a string that was requested: servers put other things here as well. */
+  #noteStop(stop: unknown): void {
+    if (stop && [this.#body.stop].flat().some((requested) => requested === stop)) this.#stop = stop as string;
   }
 
   #noteUsage(usage: Usage): void {

@@ -1,4 +1,11 @@
-import type { Generate, GenerateRequest, JsonObject, RequestDefaults, Sink } from '../contract.js';
+import type {
+  CountTokens,
+  Generate,
+  GenerateRequest,
+  JsonObject,
+  RequestDefaults,
+  Sink,
+} from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { runChoices } from './choices.js';
@@ -83,6 +90,22 @@ export function createGenerate(
     }
   };
 }
+
+/**
+ * Makes the function that counts the tokens of prompts.
+ *
+ * @throws LMServError `model_not_found`, `invalid_value` if no backend of the model can count, or what the backend throws.
+ */
+export function createCountTokens(resolve: Resolve): CountTokens {
+  return async (request, signal) => {
+    const { members } = resolve(request.model, request.unknownModel, request.provider);
+    const able = members.find(({ backend }) => backend.countTokens !== undefined);
+    if (!able) throw new LMServError('invalid_value', NOT_COUNTED, { param: 'model' });
+    return able.backend.countTokens!(request, signal);
+  };
+}
+
+const NOT_COUNTED = 'model: only the server that this model runs on could count its tokens';
 
 function overdue(ms: number): LMServError {
   return new LMServError('provider_timeout', `The reply was not finished within ${ms / 1000} s`);

@@ -1,7 +1,7 @@
 import cors from 'cors';
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
-import type { Generate } from '../contract.js';
+import type { CountTokens, Generate } from '../contract.js';
 import * as admin from './admin-routes.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
@@ -15,7 +15,7 @@ import type { InFlight } from './in-flight.js';
 import { perCallerLimit } from './rate-limit.js';
 import * as read from './read-routes.js';
 import { recordRequests, type RequestObserver } from './request-log.js';
-import { ROUTES, type Route } from './routes.js';
+import { dialectOf, ROUTES, type Route } from './routes.js';
 import { Turns } from './turns.js';
 
 export interface HttpSettings extends BodyLimits {
@@ -34,6 +34,7 @@ export interface AppOptions {
   /** More names of this machine, once they are known. */
   readonly ownNames?: Promise<readonly string[]>;
   readonly generate: Generate;
+  readonly countTokens: CountTokens;
   readonly backends: read.ModelSource;
   readonly accounting: Admission & read.UsageSource;
   readonly metrics: read.MetricsSource;
@@ -84,13 +85,14 @@ export function createApp(options: AppOptions): Express {
   get('/v1/models/*id', read.model(backends));
   get('/usage', read.usage(accounting));
   const budget = new BodyBudget(settings);
-  for (const { path, dialect } of options.routes ?? ROUTES) {
+  const generating = options.routes ?? ROUTES;
+  for (const { path, dialect } of generating) {
     app.post(
       path,
       inFlight.track,
       ...jsonBody(settings, budget, turns),
-      generateHandler(dialect, options.generate, accounting),
-      errorHandler(logger, dialect),
+      generateHandler(dialect, options),
+      errorHandler(logger, () => dialect),
     );
     app.all(path, read.allowOnly('POST'));
   }
@@ -99,7 +101,7 @@ export function createApp(options: AppOptions): Express {
   app.use(() => {
     throw new LMServError('not_found', NOT_FOUND);
   });
-  app.use(errorHandler(logger));
+  app.use(errorHandler(logger, (request) => dialectOf(request, generating)));
   return app;
 }
 
@@ -119,12 +121,12 @@ const NOT_FOUND =
 const correctPath: RequestHandler = (request, _response, next) => {
   request.url = request.url
     .replace(/^\/{2,}/, '/')
-    .replace(/^\/(?:v1\/+)*(chat\/completions|completions|responses|models)(?=[/?]|$)/i, '/v1/$1');
+    .replace(/^\/(?:v1\/+)*(chat\/completions|completions|responses|messages|models)(?=[/?]|$)/i, '/v1/$1');
   next();
 };
 
 /** LMServ's headers that pages of other origins may read. */
-const EXPOSED = ['x-request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-position', 'x-model-state'];
+const EXPOSED = ['x-request-id', 'request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-position', 'x-model-state'];
 
 function crossOrigin(origins: readonly string[]) {
   // Without a list no header is sent, which keeps out pages of other origins.

@@ -61,13 +61,26 @@ export function bodyTooLarge(limit: number): LMServError {
 /** The size of the images in a body, which no model reads as text. */
 function imageBytes(body: object): number {
   const { messages } = body as { messages?: unknown };
+  return listOf(messages).reduce<number>((bytes, message) => bytes + partsBytes(message), 0);
+}
+
+interface Part {
+  readonly image_url?: { readonly url?: unknown } | string | null;
+  readonly source?: { readonly media_type?: unknown; readonly data?: unknown } | null;
+}
+
+/** Counts the images in the content of a message, or of a tool's result in it. */
+function partsBytes(holder: unknown, nested = false): number {
   let bytes = 0;
-  for (const message of listOf(messages))
-    for (const part of listOf((message as { content?: unknown } | null)?.content)) {
-      const { image_url: image } = (part ?? {}) as { image_url?: { url?: unknown } | string | null };
-      const url = typeof image === 'object' ? image?.url : image;
-      if (typeof url === 'string' && url.startsWith('data:image/')) bytes += url.length;
-    }
+  for (const part of listOf((holder as { content?: unknown } | null)?.content)) {
+    const { image_url: image, source } = (part ?? {}) as Part;
+    const url = typeof image === 'object' ? image?.url : image;
+    if (typeof url === 'string' && url.startsWith('data:image/')) bytes += url.length;
+    // Anthropic's form.
+    const { media_type: type, data } = source ?? {};
+    if (typeof data === 'string' && String(type).startsWith('image/')) bytes += data.length;
+    if (!nested) bytes += partsBytes(part, true);
+  }
   return bytes;
 }
 

@@ -35,6 +35,8 @@ export const requestContext: RequestHandler = (_request, response, next) => {
   };
   response.locals.context = context;
   response.setHeader('x-request-id', context.requestId);
+  // Anthropic's name, which its clients read.
+  response.setHeader('request-id', context.requestId);
   response.once('close', () => {
     if (!response.writableFinished) gone.abort(new DOMException('the client disconnected', 'AbortError'));
   });

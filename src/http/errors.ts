@@ -1,14 +1,21 @@
-import type { ErrorRequestHandler } from 'express';
+import type { ErrorRequestHandler, Request } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { bodyTooLarge } from './body.js';
 import { contextOf, queueHeaders } from './context.js';
 
-/** Writes an error in the dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request. */
-export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHandler {
+/**
+ * Writes an error in a dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request.
+ *
+ * @param dialectOf the dialect whose form the errors of a request have.
+ */
+export function errorHandler(
+  logger: Logger,
+  dialectOf: (request: Request) => Dialect | undefined,
+): ErrorRequestHandler {
   // Express recognises an error handler by its four parameters.
-  return (thrown: unknown, _request, response, _next) => {
+  return (thrown: unknown, request, response, _next) => {
     const context = contextOf(response);
     if (response.destroyed || response.headersSent) {
       response.destroy();
@@ -24,7 +31,7 @@ export function errorHandler(logger: Logger, dialect?: Dialect): ErrorRequestHan
     }
     response.set(queueHeaders(response));
     if (error.retryAfter !== undefined) response.setHeader('Retry-After', error.retryAfter);
-    const { body, status = error.status } = dialect?.errorBody?.(error) ?? {
+    const { body, status = error.status } = dialectOf(request)?.errorBody?.(error, context.requestId) ?? {
       body: { error: openAiError(error) },
     };
     try {

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
-import type { Caller, Generate, GenerateRequest } from '../contract.js';
+import type { Caller, CountTokens, Generate, GenerateRequest } from '../contract.js';
 import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { compact } from '../compact.js';
@@ -19,14 +19,29 @@ export interface Admission {
   admit(caller: Caller, tenant: string | undefined): string;
 }
 
+/** What serves the calls of dialects. */
+export interface Serving {
+  readonly generate: Generate;
+  readonly countTokens: CountTokens;
+  readonly accounting: Admission;
+}
+
 /** Serves one generating route: body → dialect → admission → generate → reply. */
-export function generateHandler(dialect: Dialect, generate: Generate, admission: Admission): RequestHandler {
+export function generateHandler(
+  dialect: Dialect,
+  { generate, countTokens, accounting: admission }: Serving,
+): RequestHandler {
   return async (request, response) => {
     const context = contextOf(response);
     context.generated = true;
     const call = dialect.parse(request.body);
     // The call keeps what it needs of the body; a reply may take minutes.
     request.body = undefined;
+    if ('count' in call) {
+      context.generated = false;
+      response.json(call.count(await countTokens(call.request, context.signal)));
+      return;
+    }
     const caller = callerOf(response);
     context.tenant = admission.admit(caller, call.request.tenant);
     const { requestId, signal, abort, trace } = context;

@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { RequestHandler } from 'express';
+import type { Request, RequestHandler } from 'express';
 import type { BackendStatus, Caller, ModelDetails, ModelInfo, ModelState } from '../contract.js';
+import { anthropicModel, anthropicModels } from '../dialects/anthropic/models.js';
 import { LMServError, toLMServError } from '../errors.js';
 import type { Gpu } from '../observe/gpus.js';
 import { callerOf, contextOf, type RequestContext } from './context.js';
@@ -109,11 +110,14 @@ export function health(
   };
 }
 
-/** `GET /v1/models`. */
+/** `GET /v1/models`, in Anthropic's form for its clients. */
 export function models(source: ModelSource): RequestHandler {
-  return async (_request, response) => {
+  return async (request, response) => {
     await source.learned?.();
-    response.json({ object: 'list', data: source.registry.list().map(modelObject) });
+    const list = source.registry.list();
+    response.json(
+      isAnthropic(request) ? anthropicModels(list) : { object: 'list', data: list.map(modelObject) },
+    );
   };
 }
 
@@ -124,8 +128,13 @@ export function model(source: ModelSource): RequestHandler {
     const id = ([] as string[]).concat(request.params.id ?? []).join('/');
     const found = source.registry.list().find((candidate) => candidate.id === id);
     if (!found) throw new LMServError('model_not_found');
-    response.json(modelObject(found));
+    response.json(isAnthropic(request) ? anthropicModel(found) : modelObject(found));
   };
+}
+
+/** Whether a client of Anthropic's sent the request: they all name a version of the API. */
+function isAnthropic({ headers }: Request): boolean {
+  return headers['anthropic-version'] !== undefined;
 }
 
 function modelObject({ id, created, ownedBy, details }: ModelInfo) {

@@ -1,3 +1,5 @@
+import type { Request } from 'express';
+import { countTokens, messages } from '../dialects/anthropic/messages.js';
 import { chat } from '../dialects/chat.js';
 import { complete, completeStream } from '../dialects/konstruct.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
@@ -11,6 +13,14 @@ import { responses } from '../dialects/responses/responses.js';
 export interface Route {
   readonly path: string;
   readonly dialect: Dialect;
+  /** Which errors have the dialect's form even if they are raised before, or without, a route; all others have OpenAI's. */
+  readonly errors?: ErrorScope;
+}
+
+/** Requests to a path and all below it, and those with a header that only the dialect's clients send. */
+export interface ErrorScope {
+  readonly path: string;
+  readonly header?: string;
 }
 
 /** Options of the configurable dialects. */
@@ -24,6 +34,12 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/v1/chat/completions', dialect: chatCompletions },
   { path: '/v1/completions', dialect: completions },
   { path: '/v1/responses', dialect: responses },
+  {
+    path: '/v1/messages',
+    dialect: messages,
+    errors: { path: '/v1/messages', header: 'anthropic-version' },
+  },
+  { path: '/v1/messages/count_tokens', dialect: countTokens },
   { path: '/complete', dialect: complete },
   { path: '/complete/stream', dialect: completeStream },
   { path: '/execute', dialect: execute(options.execute) },
@@ -31,3 +47,12 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
 
 /** The routes without profiles and routing policy. */
 export const ROUTES = routes();
+
+/** The dialect of errors that are raised before, or without, a route. */
+export function dialectOf({ path, headers }: Request, among: readonly Route[]): Dialect | undefined {
+  const asked = `${path.toLowerCase()}/`;
+  return among.find(
+    ({ errors }) =>
+      errors && (asked.startsWith(`${errors.path}/`) || (errors.header && headers[errors.header])),
+  )?.dialect;
+}

@@ -22,6 +22,28 @@ test.each<[string, object]>([
   await send({ ...asking(part), model: 'm' }, '/complete').expect(200);
 });
 
+test.each<[string, (source: object) => object[]]>([
+  ['in a message', (source) => [{ role: 'user', content: [{ type: 'image', source }] }]],
+  [
+    'in the result of a tool',
+    (source) => [
+      { role: 'assistant', content: [{ type: 'tool_use', id: 'c', name: 'f', input: {} }] },
+      {
+        role: 'user',
+        content: [{ type: 'tool_result', tool_use_id: 'c', content: [{ type: 'image', source }] }],
+      },
+    ],
+  ],
+])('and so may an image in Anthropic’s form %s', async (_name, messages) => {
+  const source = { type: 'base64', media_type: 'image/jpeg', data: 'A'.repeat(50_000) };
+  await send({ messages: messages(source) }, '/v1/messages').expect(200);
+  const { body } = await send(
+    { messages: messages({ ...source, type: 'text' }), system: 'x'.repeat(20_000) },
+    '/v1/messages',
+  ).expect(413);
+  expect(body.error.type).toBe('request_too_large');
+});
+
 test.each<[string, number, object, string]>([
   ['text', 10_000, asking(words(20_000)), CHAT],
   ['text next to an image', 10_000, asking(words(20_000), { type: 'image_url', image_url: image(9) }), CHAT],

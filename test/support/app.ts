@@ -67,6 +67,7 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
   return createApp({
     version: HEALTHY.version,
     generate: saying('Hello', ' world'),
+    countTokens: async () => 7,
     authenticate: keyed(),
     backends: fakeBackends(),
     accounting,

@@ -1,3 +1,4 @@
+import PQueue from 'p-queue';
 import type {
   Backend,
   BackendStatus,
@@ -15,8 +16,11 @@ import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
+import type { Worker } from '../../../workers/worker.js';
+import { countTokens } from './count-tokens.js';
 import { Generation, type GenerationOptions } from './generation.js';
-import { ReplySoFar } from './reply-so-far.js';
+import { ReplySoFar, requireImages } from './reply-so-far.js';
+import { templateRefusal } from './shaping/template-error.js';
 import { Template } from './shaping/template.js';
 import { BadReply } from '../../wire/bad-reply.js';
 import { InUse } from '../in-use.js';
@@ -55,6 +59,8 @@ export class LocalBackend implements Backend {
   readonly #options: LocalOptions;
   readonly #inUse = new InUse();
   readonly #template: Template;
+  /** One count at a time: workers render and tokenise beside their replies. */
+  readonly #counts = new PQueue({ concurrency: 1 });
 
   constructor(name: string, pool: Pool, logger: Logger, options: LocalOptions = {}) {
     this.name = name;
@@ -125,6 +131,33 @@ export class LocalBackend implements Backend {
    */
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
     return opening((begun) => this.#inUse.during(() => this.#run(request, context, sink, begun)));
+  }
+
+  /** Counts by a ready worker, beside its replies: a count takes no slot. */
+  countTokens(request: GenerateRequest, signal: AbortSignal): Promise<number> {
+    return this.#inUse.during(() => this.#counts.add(() => this.#count(request, signal), { signal }));
+  }
+
+  async #count(request: GenerateRequest, signal: AbortSignal): Promise<number> {
+    const worker = await this.#readyWorker(signal);
+    requireImages(request.body, worker);
+    const template = this.#options.messageShaping === true ? this.#template : undefined;
+    try {
+      return await countTokens(request, worker, template, signal);
+    } catch (error) {
+      if (error instanceof WorkerFailure) throw new LMServError('unavailable', undefined, { cause: error });
+      if (!(error instanceof ChildRefusal)) throw error;
+      throw templateRefusal(error) ?? fromRefusal(error, request.body);
+    }
+  }
+
+  /** Counting takes no slot; only a model that is unloaded is waited for in the queue, and loaded by that. */
+  async #readyWorker(signal: AbortSignal): Promise<Worker> {
+    const ready = this.#pool.workers().find(({ state }) => state === 'ready');
+    if (ready) return ready;
+    const lease = await this.#pool.lease(signal);
+    lease.release(false);
+    return lease.worker;
   }
 
   async #run(

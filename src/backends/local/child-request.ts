@@ -15,7 +15,7 @@ export function toChildRequest(request: GenerateRequest): ChildRequest {
   const body = withoutDroppedForm(request.body);
   return {
     path: '/v1/chat/completions',
-    body: { ...body, ...namedTool(body), ...continuationFields(body), ...common },
+    body: { ...body, ...namedTool(body), ...continuationFields(body), ...stopFields(body), ...common },
   };
 }
 
@@ -35,6 +35,15 @@ export function checkChildRequest({ kind, body }: GenerateRequest): void {
     const message = 'messages: the last turn calls a tool; the result of the call must follow';
     throw new LMServError('invalid_value', message, { param: 'messages' });
   }
+}
+
+/** The last chunk repeats the prompt, and the reader of events takes at most a million characters. */
+const MAX_REPEATED = 500_000;
+
+/** llama.cpp names the stop string that ended a reply only among details for debugging. */
+function stopFields(body: JsonObject): JsonObject {
+  if (body.stop === undefined) return {};
+  return JSON.stringify([body.messages, body.tools]).length < MAX_REPEATED ? { verbose: true } : {};
 }
 
 /** Whether a form next to tools is left out: llama.cpp enforces it from the first token, so that no tool could be called. */

@@ -20,9 +20,9 @@ import {
   noRoom,
 } from './forced-call.js';
 import { rawRequest, renderPrompt } from './rendered.js';
-import { hasImage, type ReplySoFar } from './reply-so-far.js';
+import { hasImage, requireImages, type ReplySoFar } from './reply-so-far.js';
 import type { Adapted } from './shaping/adapt.js';
-import { isMismatch, templateSentence } from './shaping/template-error.js';
+import { isMismatch, templateRefusal, templateSentence } from './shaping/template-error.js';
 import type { Template } from './shaping/template.js';
 import { refuseSpecialTokens } from './special-tokens.js';
 
@@ -49,8 +49,6 @@ export interface GenerationParts {
   readonly options: GenerationOptions;
   readonly logger: Logger;
 }
-
-const NO_IMAGES = 'messages: this model does not take images';
 
 /**
  * One reply, however many workers it takes: fits its conversation to the model's template, and chooses the form in which
@@ -80,8 +78,7 @@ export class Generation {
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
-    if (hasImage(request.body) && !worker.supportsImages)
-      throw new LMServError('invalid_value', NO_IMAGES, { param: 'messages' });
+    requireImages(request.body, worker);
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
     if (!this.#prepared) await this.#prepare();
@@ -124,12 +121,12 @@ export class Generation {
   /** The reason for the client why the worker refused the request. */
   refusal(error: ChildRefusal): LMServError | undefined {
     const { name, context, logger } = this.#parts;
+    const refusal = templateRefusal(error);
+    if (!refusal) return undefined;
     const sentence = templateSentence(error.message);
-    if (sentence === undefined) return undefined;
     const line = { event: 'template_refused', requestId: context.requestId, model: name, sentence };
     logger.info(line, 'the chat template refused a conversation');
-    const message = `messages: the chat template of this model says: ${sentence}`;
-    return new LMServError('invalid_value', message, { param: 'messages', cause: error });
+    return refusal;
   }
 
   /** Fits the request to what is known of the model's template. */

@@ -1,4 +1,6 @@
 import type { GenerateRequest, JsonObject } from '../../contract.js';
+import { LMServError } from '../../errors.js';
+import type { Worker } from '../../../workers/worker.js';
 import type { ReplyReader } from '../reply-reader.js';
 
 /** Fields that prevent a seamless resume, because the form of the reply depends on its beginning. */
@@ -124,6 +126,12 @@ export function hasImage(body: JsonObject): boolean {
     ({ content }) =>
       Array.isArray(content) && content.some((part) => (part as { type?: string }).type === 'image_url'),
   );
+}
+
+/** @throws LMServError `invalid_value` for a message with an image if the worker's model does not take any. */
+export function requireImages(body: JsonObject, { supportsImages }: Worker): void {
+  if (hasImage(body) && !supportsImages)
+    throw new LMServError('invalid_value', 'messages: this model does not take images');
 }
 
 /** The text of a content that is a string or a list of parts. */

@@ -2,7 +2,7 @@ import type { JsonObject } from '../../contract.js';
 import { anyOf } from './phrases.js';
 
 /** Sent by LMServ itself: without usage it counts the tokens, without progress it estimates the prompt. */
-const OWN = ['stream_options', 'return_progress', 'sse_ping_interval', 'cache_prompt'] as const;
+const OWN = ['stream_options', 'return_progress', 'sse_ping_interval', 'cache_prompt', 'verbose'] as const;
 
 /**
  * Fields that constrain nothing: without them the reply has the same form and limits, only its course may differ, or LMServ
@@ -22,7 +22,7 @@ const DISPENSABLE: ReadonlySet<string> = new Set([
   // A best effort everywhere.
   'seed',
   // How long a model thinks, and whether its calls may come together, is a wish that many models ignore anyway.
-  ...['reasoning_effort', 'chat_template_kwargs', 'parallel_tool_calls'],
+  ...['reasoning_effort', 'chat_template_kwargs', 'thinking_budget_tokens', 'parallel_tool_calls'],
   // Accounting at the provider.
   ...['user', 'service_tier', 'store', 'metadata'],
 ]);

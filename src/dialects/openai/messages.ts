@@ -164,7 +164,7 @@ export function pairCalls(turns: readonly Message[]): JsonObject[] {
  * The arguments of a call as JSON text, which templates parse. A text that is not JSON, such as that of a call cut at
  * max_tokens, becomes a JSON string.
  */
-function toArguments(given: unknown, context: z.RefinementCtx): string {
+export function toArguments(given: unknown, context: z.RefinementCtx): string {
   // PHP writes an empty object as an empty list.
   if (given === undefined || given === null || (Array.isArray(given) && given.length === 0)) return '{}';
   if (typeof given !== 'string') return JSON.stringify(repairAll(given));

@@ -22,6 +22,8 @@ export interface Choice {
   logprobs: TokenLogprob[];
   toolCalls: { id: string; name: string; arguments: string }[];
   finishReason: FinishReason;
+  /** The stop string that ended it, if the backend tells. */
+  stop?: string | undefined;
 }
 
 export interface Collected {
@@ -100,6 +102,7 @@ function add(choice: Choice, event: ChoiceEvent): void {
       break;
     case 'finish':
       choice.finishReason = event.reason;
+      choice.stop = event.stop;
       break;
     case 'tool_call': {
       const call = (choice.toolCalls[event.call.index] ??= { id: '', name: '', arguments: '' });

@@ -28,11 +28,13 @@ export interface StreamEncoder {
   readonly errorsAsStream?: boolean;
 }
 
-/** One parsed request and how its reply is written: a stream or one JSON body. */
+/** One parsed request and how its reply is written: a stream, one JSON body, or only the size of its prompt. */
 export type Call = { readonly request: GenerateRequest } & (
   | { readonly stream: (info: ReplyInfo) => StreamEncoder }
   /** The JSON body of the reply, once it is complete. */
   | { readonly reply: (collected: Collected, info: ReplyInfo) => unknown }
+  /** The JSON body for the number of tokens of its prompt; nothing is generated. */
+  | { readonly count: (tokens: number) => unknown }
 );
 
 /** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */
@@ -40,5 +42,5 @@ export interface Dialect {
   /** @throws LMServError `invalid_value` naming the field. */
   parse(body: unknown): Call;
   /** The JSON body of an error reply; OpenAI's where a dialect has none of its own. `status` replaces the error's. */
-  errorBody?(error: LMServError): { readonly body: unknown; readonly status?: number };
+  errorBody?(error: LMServError, requestId: string): { readonly body: unknown; readonly status?: number };
 }

@@ -84,6 +84,33 @@ test.each([
   ]);
 });
 
+test.each<[string, JsonObject, object, string | undefined]>([
+  ['llama.cpp', { stop: ['a', 'b'] }, { ...said('', 'stop'), __verbose: { stopping_word: 'b' } }, 'b'],
+  ['vLLM', { stop: 'b' }, { choices: [{ delta: {}, finish_reason: 'stop', stop_reason: 'b' }] }, 'b'],
+  [
+    'vLLM, at a token',
+    { stop: 'b' },
+    { choices: [{ delta: {}, finish_reason: 'stop', stop_reason: 7 }] },
+    undefined,
+  ],
+  [
+    'a text that was not asked for',
+    {},
+    { ...said('', 'stop'), __verbose: { stopping_word: 'b' } },
+    undefined,
+  ],
+  ['nothing', { stop: ['b'] }, { ...said('', 'stop'), __verbose: { stopping_word: '' } }, undefined],
+  [
+    'a reply that is cut',
+    { stop: ['b'] },
+    { ...said('', 'length'), __verbose: { stopping_word: 'b' } },
+    undefined,
+  ],
+])('the stop string that ended a reply is passed on: %s', (_name, fields, last, stop) => {
+  const finish = readWhole(reader(fields), said('x'), last).find(({ type }) => type === 'finish');
+  expect(finish).toEqual({ type: 'finish', index: 0, reason: expect.any(String), ...(stop && { stop }) });
+});
+
 test.each([
   ['abort', 'finish reason "abort"'],
   ['the secret plan', 'finish reason of unknown form'],

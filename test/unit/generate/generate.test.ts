@@ -1,5 +1,5 @@
 import { LMServError } from '../../../src/errors.js';
-import { createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
+import { createCountTokens, createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
 import type { GenerateRequest, JsonObject, ReplyEvent, RequestDefaults } from '../../../src/contract.js';
 import { pullFrom } from '../../support/pulled.js';
 import { answering, backend as remote, streams } from '../backends/remote/helpers.js';
@@ -196,4 +196,12 @@ describe('a sink that throws', () => {
     expect(lines).toEqual([]);
     expect(server.asked).toHaveLength(5);
   });
+});
+
+test('tokens are counted by the first member that can; without one it is 400', async () => {
+  const { signal } = new AbortController();
+  const able = Object.assign(new FakeBackend('b'), { countTokens: async () => 42 });
+  expect(await createCountTokens(() => resolving(new FakeBackend('a'), able))(chat(), signal)).toBe(42);
+  const unable = createCountTokens(() => resolving(new FakeBackend('a')))(chat(), signal);
+  await expect(unable).rejects.toMatchObject({ code: 'invalid_value', param: 'model' });
 });

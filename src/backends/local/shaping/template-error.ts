@@ -1,3 +1,5 @@
+import { LMServError } from '../../../errors.js';
+
 /** Max characters of a template's sentence that are passed on. */
 const MAX_SENTENCE = 300;
 
@@ -12,6 +14,14 @@ export function templateSentence(message: string): string | undefined {
     return undefined;
   const raised = /.*Jinja Exception: ([^\n]+)/s.exec(message)?.[1]?.trim();
   return raised ? raised.slice(0, MAX_SENTENCE) : UNSAID;
+}
+
+/** The error for a conversation that a chat template refused; undefined if `cause` is something else. */
+export function templateRefusal(cause: Error): LMServError | undefined {
+  const sentence = templateSentence(cause.message);
+  if (sentence === undefined) return undefined;
+  const message = `messages: the chat template of this model says: ${sentence}`;
+  return new LMServError('invalid_value', message, { param: 'messages', cause });
 }
 
 /** Whether llama.cpp gave up a reply because it does not have the form that the template's handler reads. */

@@ -45,6 +45,13 @@ describe('what a child is asked', () => {
     );
   });
 
+  test('the stop string that ends a reply is asked for, unless the prompt that comes with it is too long', () => {
+    expect(chat({ stop: ['END'] })).toMatchObject({ stop: ['END'], verbose: true });
+    expect(chat({})).not.toHaveProperty('verbose');
+    const long = { role: 'user', content: 'x'.repeat(500_000) };
+    expect(chat({ stop: ['END'], messages: [long] })).not.toHaveProperty('verbose');
+  });
+
   test('a raw prompt goes to the raw route', () => {
     const { path, body } = toChildRequest({ kind: 'raw', n: 1, body: { prompt: 'x' } });
     expect(path).toBe('/v1/completions');

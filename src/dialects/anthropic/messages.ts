@@ -1,0 +1,33 @@
+import type { Dialect } from '../shared/dialect.js';
+import { anthropicError } from './errors.js';
+import { MessageEvents } from './events.js';
+import { contentBlocks, messageObject } from './reply.js';
+import { parseMessageBody } from './request.js';
+
+const errorBody: Dialect['errorBody'] = (error, requestId) => ({ body: anthropicError(error, requestId) });
+
+/** `POST /v1/messages`, streamed or as one JSON body. */
+export const messages: Dialect = {
+  parse(body) {
+    const { request, stream, omitsThinking } = parseMessageBody(body);
+    if (stream) return { request, stream: (info) => new MessageEvents(info, omitsThinking) };
+    return {
+      request,
+      reply: ({ choices, usage }, info) => {
+        const choice = choices[0]!;
+        const finish = { reason: choice.finishReason, stop: choice.stop };
+        return messageObject(info, contentBlocks(choice, omitsThinking), usage, finish);
+      },
+    };
+  },
+  errorBody,
+};
+
+/** `POST /v1/messages/count_tokens`. */
+export const countTokens: Dialect = {
+  parse(body) {
+    const { request } = parseMessageBody(body);
+    return { request, count: (tokens) => ({ input_tokens: tokens }) };
+  },
+  errorBody,
+};
