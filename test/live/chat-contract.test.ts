@@ -74,6 +74,7 @@ describe('open routes', () => {
       slots: { total: 2, idle: 2 },
       queue: { waiting: 0, limit: 64 },
       model: 'lmserv-demo',
+      models: { loaded: 1, loading: 0, unloaded: 0, failed: 0 },
       version: expect.stringMatching(/^\d+\.\d+\.\d+/),
     };
     expect(json(await get(`${live.url}/health`, { Accept: 'application/json' }))).toEqual(body);
