@@ -126,7 +126,14 @@ const correctPath: RequestHandler = (request, _response, next) => {
 };
 
 /** LMServ's headers that pages of other origins may read. */
-const EXPOSED = ['x-request-id', 'request-id', 'retry-after', 'x-queue-time-ms', 'x-queue-position', 'x-model-state'];
+const EXPOSED = [
+  'x-request-id',
+  'request-id',
+  'retry-after',
+  'x-queue-time-ms',
+  'x-queue-position',
+  'x-model-state',
+];
 
 function crossOrigin(origins: readonly string[]) {
   // Without a list no header is sent, which keeps out pages of other origins.
