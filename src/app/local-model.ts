@@ -106,6 +106,7 @@ export async function makeLocalModel(
     facts: unloadedFacts(facts, file.size, model),
     observer,
   });
+  void pool.firstReady.then(() => backend.learned());
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
   const use = { binary: binary.path, gpus: model.gpus };
   const batch = batchOf({ ...model, slots, gpu: model.gpus[0] });

@@ -260,8 +260,8 @@ describe('when the log cannot be written', () => {
     const written = lines.filter(
       ({ event }) => event === 'request' || event.startsWith('generation_'),
     ).length;
-    // The open routes and the reply, and the attempt, start and end of its generation.
-    expect(written + (await dropped).lines).toBe(7_504);
+    // The open routes and the reply, and the attempt, model, start and end of its generation.
+    expect(written + (await dropped).lines).toBe(7_505);
     const ended = once(server.process.stdout!, 'close');
     expect(await server.stop()).toBe(0);
     await ended;

@@ -69,7 +69,6 @@ export class LocalBackend implements Backend {
     this.#options = options;
     const ready = () => pool.workers().find(({ state }) => state === 'ready');
     this.#template = new Template(name, ready, logger, options.facts);
-    void pool.firstReady.then(() => this.learned());
   }
 
   /** Resolves when the first worker takes requests. */
