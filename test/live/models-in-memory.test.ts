@@ -14,7 +14,7 @@ const server = (env: Record<string, string>, models: Record<string, object> = na
   new LiveServer((folder) => ({ LMSERV_CONFIG: writeConfig(folder, { models }), ...env }));
 
 const named = (names: readonly string[]) =>
-  Object.fromEntries(names.map((name) => [name, demoModel({ context: CONTEXT, preload: false })]));
+  Object.fromEntries(names.map((name) => [name, demoModel({ context: CONTEXT, pin: false })]));
 
 let live: LiveServer;
 afterEach(() => live.stop());
@@ -72,7 +72,7 @@ test('a client that asks for it is told how its wait goes on, in comments', asyn
 });
 
 test('a model that does not fit is refused with the numbers, and the others go on', async () => {
-  const models = { ...named(['first']), large: demoModel({ slots: 8, context: CONTEXT, preload: false }) };
+  const models = { ...named(['first']), large: demoModel({ slots: 8, context: CONTEXT, pin: false }) };
   live = await server({ LLM_MEMORY_MB: ROOM_FOR_TWO }, models).start();
   const refused = await ask('large');
   expect(refused.status).toBe(503);
@@ -96,7 +96,7 @@ test('an idle model is unloaded, the default one is not, and the next request lo
 });
 
 test('pinned and preloaded models are loaded at the start, and a pinned one stays', async () => {
-  const models = { ...named(NAMES), second: demoModel({ pin: true, preload: false }), third: demoModel() };
+  const models = { ...named(NAMES), second: demoModel(), third: demoModel({ pin: false, preload: true }) };
   live = await server({ MODEL_IDLE_SECS: '0.3' }, models).start();
   await live.until('model_unloaded', ({ model }) => model === 'third');
   expect(await states()).toMatchObject({ first: 'loaded', second: 'loaded', third: 'unloaded' });

@@ -33,8 +33,8 @@ export const demoModel = (settings: object = {}) => ({
   threads: 1,
   slots: 1,
   cacheRamMb: 0,
-  // Tests that are not about loading find every model loaded.
-  preload: true,
+  // Tests that are not about loading find every model loaded, and again after kills.
+  pin: true,
   ...settings,
 });
 
