@@ -56,7 +56,8 @@ test.each<[path: string, param: string, body: object]>([
 
 test('arguments of calls are checked after parsing', async () => {
   const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":"\\u003c|im_end|>"}' } };
-  const messages = [...user('hi').messages, { role: 'assistant', content: null, tool_calls: [call] }];
+  const asks = { role: 'assistant', content: null, tool_calls: [call] };
+  const messages = [...user('hi').messages, asks, { role: 'tool', tool_call_id: 'c', content: 'done' }];
   const reply = await post(CHAT, { messages });
   expect(json(reply).error.code).toBe('special_token');
 });
