@@ -111,10 +111,7 @@ export const CONVERSATIONS = {
     'an empty reply to continue': { messages: [user('zqa'), assistant('')] },
     'reasoning to continue': { messages: [user('zqa'), { ...assistant(''), reasoning_content: 'hm' }] },
     'a system message and tools alone': { messages: [system('zqs')], tools },
-    'a call that no question led to': {
-      messages: [system('zqs'), calls(null, one), result(ID, 'zqr')],
-      tools,
-    },
+    'a call that no question led to': { messages: [calls(null, one), result(ID, 'zqr')], tools },
     'a result alone': { messages: [result(ID, 'zqr')], tools },
     'two results of a call': {
       messages: [user('zqa'), calls(null, one), result(ID, 'zqr'), result(ID, 'zqx')],
@@ -154,8 +151,8 @@ export const CONVERSATIONS = {
         user('zqc'),
       ],
     },
-    'forty turns': {
-      messages: Array.from({ length: 41 }, (_, at) => (at % 2 ? assistant('zqb') : user('zqa'))),
+    'thirty turns': {
+      messages: Array.from({ length: 31 }, (_, at) => (at % 2 ? assistant('zqb') : user('zqa'))),
     },
   },
   'everything at once': {

@@ -41,6 +41,8 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('call_arguments', facts.plainArguments, wrapArguments);
     step('parallel_calls', facts.parallelCalls, splitCalls);
     step('call_ids', facts.longCallIds, shortenIds);
+    // Templates that accept a call as the first turn may still lose it, or the system message, for lack of a user's turn.
+    step('opening_turn', !opensWithCall(messages), openWithUser);
   }
   step('reasoning', facts.textBesideReasoning, dropReasoning);
   const tools = body.tools as JsonObject[] | undefined;
@@ -304,6 +306,11 @@ function separateTexts(messages: Message[]): Message[] {
     const { tool_calls: _, ...text } = message;
     return [text, { ...message, content: null }];
   });
+}
+
+function opensWithCall(messages: Message[]): boolean {
+  const first = messages.find(({ role }) => role !== 'system');
+  return first !== undefined && callsOf(first).length > 0;
 }
 
 function openWithUser(messages: Message[]): Message[] {

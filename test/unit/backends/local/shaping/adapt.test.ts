@@ -98,6 +98,13 @@ test.each<Row>([
     ['opening_turn'],
   ],
   [
+    'a call that no question led to follows a turn of the user on every template',
+    LAX,
+    [s('S'), c(null, call('1')), sent('1', 'R')],
+    [s('S'), u('…'), c(null, call('1')), t('1', 'R')],
+    ['opening_turn'],
+  ],
+  [
     'the reasoning of a turn goes where it would hide the text',
     without('textBesideReasoning'),
     [u('A'), { ...a('B'), reasoning_content: 'x' }, u('C')],
