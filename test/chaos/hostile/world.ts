@@ -150,7 +150,7 @@ export function keyText(names: readonly string[]): string {
 
 /** Local models, a remote for each misbehaviour, and a group whose name marks this configuration. */
 export function configText(files: Files, remote: HostileRemote, mark: string): string {
-  const local = { threads: 1, cacheRamMb: 0, context: 2048 };
+  const local = { threads: 1, cacheRamMb: 0, context: 2048, pin: true };
   const remoteOf = (baseUrl: string, model: string) => ({
     baseUrl,
     model,
