@@ -12,7 +12,7 @@ import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
 import { ROOT } from '../config/root.js';
-import { inspectModel } from '../install/models/inspect.js';
+import { inspectModel, type InspectedModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
 import { total, type Amounts } from '../memory/amounts.js';
 import { HOST } from '../memory/budget.js';
@@ -70,9 +70,9 @@ export async function makeLocalModel(
   { config, env, logger, observer, devices, findBinary }: LocalModelOptions,
 ): Promise<LocalModel> {
   const binary = await findBinary(model.binPath ?? config.binPath);
-  const modelPath = await modelFile(name, model.path, env);
-  await checkAdapters(modelPath, model.lora);
-  const file = await inspectModel(modelPath);
+  const file = await modelFile(name, model.path, env);
+  const modelPath = file.path;
+  await checkAdapters(file.header, model.lora);
   const facts = fileFacts(file.header);
   const slots = chooseSlots(model, workers, binary.path);
   const pool = new Pool({
@@ -122,17 +122,23 @@ export async function makeLocalModel(
  *
  * @throws UserError for what llama.cpp could never load, because each of its starts would fail.
  */
-async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Promise<string> {
+async function modelFile(name: string, path: string, env: NodeJS.ProcessEnv): Promise<ModelFile> {
   if (isOnHub(path)) {
     // Loaded only for a model of the hub, as the remotes are.
     const { ensureModel } = await import('../install/models/ensure.js');
     const { hubOptions } = await import('../install/models/hub.js');
-    return ensureModel(path, { modelsDir: join(ROOT, 'models'), ...hubOptions(env) });
+    const fetched = await ensureModel(path, { modelsDir: join(ROOT, 'models'), ...hubOptions(env) });
+    return { path: fetched, ...(await inspectModel(fetched)) };
   }
-  await inspectModel(path).catch((error: Error) => {
+  const inspected = await inspectModel(path).catch((error: Error) => {
     throw new ModelError(`The model ${name}: ${error.message}; get a model with npm run model`);
   });
-  return path;
+  return { path, ...inspected };
+}
+
+/** A model's file; of a split model, the first part. */
+interface ModelFile extends InspectedModel {
+  readonly path: string;
 }
 
 /**

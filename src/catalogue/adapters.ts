@@ -1,16 +1,13 @@
 /** Checks the adapters of a model, which llama.cpp would refuse at each start. */
 
 import type { ModelSettings } from '../config/file/schema.js';
+import type { GgufHeader } from '../install/models/gguf.js';
 import { inspectModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
 
-/**
- * @param modelPath the model's file.
- * @throws ModelError for what is not an adapter of the model's architecture.
- */
-export async function checkAdapters(modelPath: string, lora: ModelSettings['lora']): Promise<void> {
-  if (lora.length === 0) return;
-  const architecture = await architectureOf(modelPath);
+/** @throws ModelError for what is not an adapter of the model's architecture. */
+export async function checkAdapters(model: GgufHeader, lora: ModelSettings['lora']): Promise<void> {
+  const architecture = model.fields.get('general.architecture');
   for (const { path } of lora) {
     // llama.cpp takes what follows a colon for the scale.
     if (path.includes(':')) throw new ModelError(`${path}: the path of an adapter must not contain a colon`);
@@ -23,8 +20,4 @@ export async function checkAdapters(modelPath: string, lora: ModelSettings['lora
         `${path} is an adapter for models of the architecture ${String(own)}, not ${String(architecture)}`,
       );
   }
-}
-
-async function architectureOf(path: string) {
-  return (await inspectModel(path)).header.fields.get('general.architecture');
 }
