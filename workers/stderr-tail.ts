@@ -25,11 +25,11 @@ export function withoutPaths(text: string): string {
 }
 
 /**
- * Keeps the last 64 Ki characters of a child's stderr and splits it into lines. Reading must never stop: a child whose
- * stderr pipe is full blocks.
+ * Keeps the last 64 Ki characters of a child's stderr, and splits it into lines until `stopLines`. Reading must never
+ * stop: a child whose stderr pipe is full blocks.
  */
 export class StderrTail {
-  readonly #onLine: (line: string) => void;
+  #onLine: ((line: string) => void) | undefined;
   #text = '';
   /** Number of characters dropped from the front, so that positions stay valid. */
   #dropped = 0;
@@ -47,10 +47,13 @@ export class StderrTail {
       this.#dropped += this.#text.length - MAX_KEPT;
       this.#text = this.#text.slice(-MAX_KEPT);
     }
-    const lines = (this.#partial + chunk).split('\n');
-    // Bounded as well, because a child may never end a line.
-    this.#partial = lines.pop()!.slice(-MAX_KEPT);
-    for (const line of lines) this.#onLine(line.trimEnd());
+    if (this.#onLine) this.#split(chunk, this.#onLine);
+  }
+
+  /** Passes on no more lines. llama.cpp logs one for each prompt in its cache at every request. */
+  stopLines(): void {
+    this.#onLine = undefined;
+    this.#partial = '';
   }
 
   /** The current position, for `since`. */
@@ -72,5 +75,12 @@ export class StderrTail {
   /** The last lines, for the log. */
   lastLines(count: number): string[] {
     return withoutGrammar(this.#text).trimEnd().split('\n').slice(-count);
+  }
+
+  #split(chunk: string, onLine: (line: string) => void): void {
+    const lines = (this.#partial + chunk).split('\n');
+    // Bounded as well, because a child may never end a line.
+    this.#partial = lines.pop()!.slice(-MAX_KEPT);
+    for (const line of lines) onLine(line.trimEnd());
   }
 }

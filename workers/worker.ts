@@ -299,6 +299,7 @@ export class Worker {
     this.#endpoint = endpoint;
     this.#state = 'ready';
     this.#wasReady = true;
+    this.child.stderr.stopLines();
     this.#events.onReady(this);
   }
 

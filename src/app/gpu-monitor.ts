@@ -4,6 +4,7 @@ import { compact } from '../compact.js';
 import type { WorkerInfo } from '../contract.js';
 import { cardOf, readCards, type Card, type Gpu } from '../observe/gpus.js';
 import { systemClock, within, type Clock } from '../time.js';
+import type { DeviceUse } from './device-memory.js';
 
 export interface GpuMonitorOptions {
   /** The workers of all models; what they run and which GPUs they may use decides what is listed. */
@@ -15,13 +16,7 @@ export interface GpuMonitorOptions {
   readonly clock?: Clock;
 }
 
-/** A binary, and the GPUs that it is shown; none leaves the choice to llama.cpp. */
-interface Use {
-  readonly binary: string;
-  readonly gpus: readonly string[];
-}
-
-interface Listing extends Use {
+interface Listing extends DeviceUse {
   readonly devices: readonly Device[];
   readonly at: number;
 }
@@ -87,7 +82,7 @@ export class GpuMonitor {
   }
 
   /** A binary whose devices' memory the drivers tell is asked only once. */
-  async #list(use: Use, cards: readonly Card[]): Promise<void> {
+  async #list(use: DeviceUse, cards: readonly Card[]): Promise<void> {
     const key = JSON.stringify(use);
     const known = this.#listings.get(key);
     const isFresh = known && this.#clock.now() - known.at < MAX_LISTING_AGE_MS;
@@ -123,7 +118,7 @@ export class GpuMonitor {
   }
 }
 
-function usesOf(workers: readonly WorkerInfo[]): Use[] {
+function usesOf(workers: readonly WorkerInfo[]): DeviceUse[] {
   const uses = new Map<string, { readonly binary: string; readonly gpus: Set<string> }>();
   for (const { model, binary, gpu } of workers) {
     if (binary === undefined) continue;

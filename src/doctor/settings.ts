@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { catalogueOptions, type CatalogueOptions } from '../catalogue/catalogue.js';
-import type { ConfigFile } from '../config/file/schema.js';
+import type { ConfigFile, ModelSettings } from '../config/file/schema.js';
 import { DEFAULT_KEY, readConfig, type Config } from '../config/load.js';
 import { readDotenv } from '../files/dotenv.js';
 
@@ -24,6 +24,8 @@ export interface CheckedModel {
   readonly extraArgs: readonly string[];
   /** Prompt cache over all workers, MiB; undefined is a share of what is free. */
   readonly cacheRamMb: number | undefined;
+  /** Loaded at the start: the default, a pinned or a preloaded model. The others are loaded on request. */
+  readonly isLoadedAtStart: boolean;
 }
 
 export interface Settings {
@@ -97,6 +99,7 @@ function isSecret(name: string, value = ''): boolean {
 function checkedModels({ file, binPath }: Config): CheckedModel[] {
   const models = Object.entries(file.models);
   const workers = models.reduce((sum, [, model]) => sum + model.workers, 0);
+  const defaults = defaultModels(file);
   return models.map(([id, model]) => ({
     ...model,
     id,
@@ -105,5 +108,21 @@ function checkedModels({ file, binPath }: Config): CheckedModel[] {
     slots: chooseSlots(model, workers, model.binPath ?? binPath),
     gpuLayers: model.gpuLayers,
     cacheRamMb: model.cacheRamMb,
+    isLoadedAtStart: Boolean(model.pin || model.preload || defaults.includes(id)),
   }));
+}
+
+/** The models for requests that name none: one, or those of a group. */
+function defaultModels({ default: wanted, models, groups }: ConfigFile): string[] {
+  if (wanted === undefined) return Object.keys(models).slice(0, 1);
+  const called = Object.entries(groups).find(([id, { aliases }]) => [id, ...aliases].includes(wanted));
+  // A set grows while it is walked, and takes each group once.
+  const names = new Set(called ? [called[0]] : []);
+  for (const name of names) groups[name]?.fallback.forEach((next) => names.add(next));
+  if (called) return [...names].flatMap((name) => groups[name]?.members ?? []);
+  const isWanted = ([id, { aliases }]: [string, ModelSettings]) =>
+    id === wanted || aliases.some(({ name }) => name === wanted);
+  return Object.entries(models)
+    .filter(isWanted)
+    .map(([id]) => id);
 }

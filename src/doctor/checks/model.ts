@@ -128,9 +128,23 @@ export async function checkMemoryLimit(facts: Facts): Promise<Finding> {
   );
 }
 
-function told({ weights, contexts, promptCache, total }: Need): string {
+function told({ weights, contexts, promptCache, total, onRequest }: Together): string {
   const cache = promptCache > 0 ? `, prompt cache ${formatBytes(promptCache)}` : '';
-  return `about ${formatBytes(total)} are needed (weights ${formatBytes(weights)} for each worker, contexts ${formatBytes(contexts)}${cache})`;
+  const largest = onRequest > 1 ? ` with the largest of ${onRequest} models that are loaded on request` : '';
+  return `about ${formatBytes(total)} are needed${largest} (weights ${formatBytes(weights)} for each worker, contexts ${formatBytes(contexts)}${cache})`;
+}
+
+interface Together extends Need {
+  /** Models that are loaded on request. */
+  readonly onRequest: number;
+}
+
+/** Models that are loaded on request give way to each other, so only the largest of them counts. */
+function togetherOf(rows: readonly { readonly model: CheckedModel; readonly need: Need }[]): Together {
+  const needs = (atStart: boolean) =>
+    rows.filter(({ model }) => model.isLoadedAtStart === atStart).map(({ need }) => need);
+  const others = needs(false).sort((a, b) => b.total - a.total);
+  return { ...sumOf([...needs(true), ...others.slice(0, 1)]), onRequest: others.length };
 }
 
 /** What goes to main memory and what to the GPUs, of the models whose files can be read. */
@@ -139,12 +153,11 @@ async function needsByPlace(facts: Facts) {
     facts.server.models.map(async (model) => {
       const file = await facts.modelFile(model).catch(() => undefined);
       const devices = model.gpuLayers === 0 ? [] : await facts.devices(model).catch(() => undefined);
-      return file && { need: needOf(model, file), devices: devices ?? [] };
+      return file && { model, need: needOf(model, file), devices: devices ?? [] };
     }),
   );
   const known = rows.filter((row) => row !== undefined);
-  const needs = (onGpu: boolean) =>
-    sumOf(known.filter((row) => row.devices.length > 0 === onGpu).map((row) => row.need));
+  const needs = (onGpu: boolean) => togetherOf(known.filter(({ devices }) => devices.length > 0 === onGpu));
   const devices = known.flatMap((row) => row.devices);
   return {
     main: needs(false),

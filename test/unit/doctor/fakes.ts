@@ -34,6 +34,7 @@ export const checkedModel = (changes: Partial<CheckedModel> = {}): CheckedModel 
   gpus: [],
   extraArgs: [],
   cacheRamMb: undefined,
+  isLoadedAtStart: true,
   ...changes,
 });
 

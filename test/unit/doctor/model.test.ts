@@ -133,7 +133,14 @@ test.each([
   expect(finding.found).toMatch(/about 6\.2 GB are needed \(weights 2\.0 GB .* are free$/);
 });
 
+const onRequest = checkedModel({ workers: 1, context: 1000, isLoadedAtStart: false });
+
 testCheck('memory', checkMemory, [
+  [
+    'is counted once for models that are loaded on request, for the largest of them',
+    { ...machine(8, 5), server: { models: [onRequest, { ...onRequest, workers: 2 }, onRequest] } },
+    having('ok', like('about 4.0 GB are needed with the largest of 3 models that are loaded on request')),
+  ],
   [
     'is enough when a running LMServ uses it',
     machine(8, 1, { tryListen: async () => 'EADDRINUSE', getText: async () => 'LMServ is running.' }),

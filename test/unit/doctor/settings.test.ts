@@ -55,6 +55,30 @@ test('models, binaries and threads come from the configuration file', () => {
 });
 
 test.each([
+  ['no name', {}, ['a']],
+  ['the name of a model', { default: 'b' }, ['b']],
+  ['the alias of a model', { default: 'other' }, ['b']],
+  ['the alias of a group with a fallback that refers back', { default: 'all' }, ['c', 'b']],
+])('the default, pinned and preloaded models are loaded at the start: %s', (_, change, expected) => {
+  write('m.gguf', '');
+  const model = { path: 'm.gguf' };
+  const models = {
+    a: model,
+    b: { ...model, aliases: ['other'] },
+    c: model,
+    p: { ...model, pin: true },
+    q: { ...model, preload: true },
+  };
+  const groups = {
+    g: { members: ['c'], fallback: ['h'], aliases: ['all'] },
+    h: { members: ['b'], fallback: ['g'] },
+  };
+  write('lmserv.config.json', JSON.stringify({ models, groups, ...change }));
+  const loaded = readSettings({}, folder).server!.models.filter(({ isLoadedAtStart }) => isLoadedAtStart);
+  expect(loaded.map(({ id }) => id).sort()).toEqual([...expected, 'p', 'q'].sort());
+});
+
+test.each([
   ['is missing', { LMSERV_CONFIG: 'none.json' }, 'LMSERV_CONFIG: there is no file none.json'],
   ['is damaged', { LMSERV_CONFIG: 'bad.json' }, 'bad.json: is not valid JSON'],
 ])('there are no settings when the configuration file %s', (_, env, problem) => {

@@ -7,6 +7,16 @@ test('lines are passed on whole, wherever the chunks are cut', () => {
   expect(lines).toEqual(['one', 'two']);
 });
 
+test('no lines are passed on after stopLines(), and the text is still kept', () => {
+  const lines: string[] = [];
+  const tail = new StderrTail((line) => lines.push(line));
+  tail.push('one\ntwo');
+  tail.stopLines();
+  tail.push(' and a half\nthree\n');
+  expect(lines).toEqual(['one']);
+  expect(tail.lastLines(2)).toEqual(['two and a half', 'three']);
+});
+
 test('a flood of output is bounded and keeps the end', () => {
   const tail = new StderrTail(() => undefined);
   for (let i = 0; i < 1_000; i += 1) tail.push(`${'x'.repeat(999)}\n`);
