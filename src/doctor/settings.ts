@@ -116,7 +116,7 @@ function checkedModels({ file, binPath }: Config): CheckedModel[] {
 function defaultModels({ default: wanted, models, groups }: ConfigFile): string[] {
   if (wanted === undefined) return Object.keys(models).slice(0, 1);
   const called = Object.entries(groups).find(([id, { aliases }]) => [id, ...aliases].includes(wanted));
-  // A set grows while it is walked, and takes each group once.
+  // A set grows while it is walked.
   const names = new Set(called ? [called[0]] : []);
   for (const name of names) groups[name]?.fallback.forEach((next) => names.add(next));
   if (called) return [...names].flatMap((name) => groups[name]?.members ?? []);

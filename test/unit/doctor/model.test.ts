@@ -139,7 +139,7 @@ testCheck('memory', checkMemory, [
   [
     'is counted once for models that are loaded on request, for the largest of them',
     { ...machine(8, 5), server: { models: [onRequest, { ...onRequest, workers: 2 }, onRequest] } },
-    having('ok', like('about 4.0 GB are needed with the largest of 3 models that are loaded on request')),
+    having('ok', like('about 4.1 GB are needed with the largest of 3 models that are loaded on request')),
   ],
   [
     'is enough when a running LMServ uses it',
