@@ -42,7 +42,7 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('parallel_calls', facts.parallelCalls, splitCalls);
     step('call_ids', facts.longCallIds, shortenIds);
     // Templates that accept a call as the first turn may still lose it, or the system message, for lack of a user's turn.
-    step('opening_turn', !opensWithCall(messages), openWithUser);
+    step('opening_turn', false, (all) => openWithUser(all, (first) => callsOf(first).length > 0));
   }
   step('reasoning', facts.textBesideReasoning, dropReasoning);
   const tools = body.tools as JsonObject[] | undefined;
@@ -60,7 +60,8 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('turn_order', !free || facts.userAfterResult, foldIntoResults);
     step('turn_order', !free || facts.textBesideCalls, separateTexts);
   }
-  step('opening_turn', facts.assistantFirst, openWithUser);
+  step('opening_turn', facts.assistantFirst, (all) => openWithUser(all, ({ role }) => role !== 'user'));
+  step('system_message', facts.lastingSystem, systemToLastUser);
   if (messages === body.messages) return { body, kinds: [] };
   const { tools: _, tool_choice: __, parallel_tool_calls: ___, ...others } = body;
   const native = facts.tools || facts.toolTurns;
@@ -198,15 +199,25 @@ function describeTools(messages: Message[], tools: readonly JsonObject[], facts:
 /** Puts system messages where the template takes them; elsewhere they become text of the user's next turn. */
 function placeSystemText(messages: Message[], facts: TemplateFacts): Message[] {
   if (!messages.some(({ role }) => role === 'system')) return messages;
-  const firstOther = messages.findIndex(({ role }) => role !== 'system');
-  const count = firstOther === -1 ? messages.length : firstOther;
-  const leading = messages.slice(0, count);
-  const others = messages.slice(count);
+  const [leading, others] = splitSystem(messages);
   const merged = facts.repeatedSystem ? leading : mergeTurns(leading, 'system');
   const keeps = facts.system && (facts.systemAlone || others.length > 0);
   const placed = facts.laterSystem ? others : systemAsUser(others);
   if (keeps) return merged === leading && placed === others ? messages : [...merged, ...placed];
   return systemAsUser([...mergeTurns(leading, 'system'), ...placed]);
+}
+
+/**
+ * Puts the system message into the user's last turn. There the templates show it that drop it when other turns follow; for
+ * them the prompt of a conversation that ends with the user is the same as before.
+ */
+function systemToLastUser(messages: Message[]): Message[] {
+  const [leading, others] = splitSystem(messages);
+  const at = others.findLastIndex(({ role }) => role === 'user');
+  if (leading.length === 0) return messages;
+  if (at === -1) return systemAsUser(messages);
+  const text = leading.reduce<Json>((before, { content }) => joinContent(before, content), null);
+  return others.with(at, { ...others[at]!, content: joinContent(text, others[at]!.content) });
 }
 
 function systemAsUser(messages: Message[]): Message[] {
@@ -308,15 +319,18 @@ function separateTexts(messages: Message[]): Message[] {
   });
 }
 
-function opensWithCall(messages: Message[]): boolean {
-  const first = messages.find(({ role }) => role !== 'system');
-  return first !== undefined && callsOf(first).length > 0;
+/** Puts a turn of the user before the first turn if that is one that needs it. */
+function openWithUser(messages: Message[], needsOpening: (first: Message) => boolean): Message[] {
+  const [leading, [first, ...others]] = splitSystem(messages);
+  if (first === undefined || !needsOpening(first)) return messages;
+  return [...leading, { role: 'user', content: OPENING }, first, ...others];
 }
 
-function openWithUser(messages: Message[]): Message[] {
+/** The system messages at the beginning, and all other turns. */
+function splitSystem(messages: Message[]): [leading: Message[], others: Message[]] {
   const at = messages.findIndex(({ role }) => role !== 'system');
-  if (at === -1 || messages[at]!.role === 'user') return messages;
-  return [...messages.slice(0, at), { role: 'user', content: OPENING }, ...messages.slice(at)];
+  const count = at === -1 ? messages.length : at;
+  return [messages.slice(0, count), messages.slice(count)];
 }
 
 /** Maps the messages; returns the same list if none changed. */

@@ -70,6 +70,27 @@ test.each<Row>([
     ['system_message'],
   ],
   [
+    'a system message that is dropped before a result goes to the user’s last turn',
+    without('lastingSystem'),
+    [s('S'), s('T'), u('A'), a('B'), u([image]), c(null, call('1')), sent('1', 'R')],
+    [u('A'), a('B'), u([text('S\n\nT'), image]), c(null, call('1')), t('1', 'R')],
+    ['system_message'],
+  ],
+  [
+    'and becomes one where the user has none',
+    without('lastingSystem'),
+    [s('S'), a('A')],
+    [u('S'), a('A')],
+    ['system_message'],
+  ],
+  [
+    'but not to a turn that is added to a result',
+    without('lastingSystem', 'userAfterResult'),
+    [s('S'), u('A'), c(null, call('1')), sent('1', 'R'), u('B')],
+    [u('S\n\nA'), c(null, call('1')), t('1', 'R\n\nB')],
+    ['turn_order', 'system_message'],
+  ],
+  [
     'turns of a role become one, reasoning and all',
     without('repeatedUser', 'repeatedAssistant'),
     [u('A'), u('B'), { ...a('C'), reasoning_content: 'x' }, { ...a('D'), reasoning_content: 'y' }],
