@@ -41,7 +41,9 @@ const SAMPLE = [
 const all = readdirSync(FOLDER).flatMap((file) => (file.endsWith('.jinja') ? file.slice(0, -6) : []));
 const { TEMPLATES: wanted } = process.env;
 const names =
-  wanted === undefined ? all : all.filter((name) => (wanted === 'sample' ? SAMPLE : wanted).includes(name));
+  wanted === undefined
+    ? all
+    : all.filter((name) => (wanted === 'sample' ? SAMPLE : wanted.split(',')).includes(name));
 
 const isColour = new Ajv().compile(SCHEMA);
 

@@ -45,6 +45,7 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('opening_turn', false, (all) => openWithUser(all, (first) => callsOf(first).length > 0));
   }
   step('reasoning', facts.textBesideReasoning, dropReasoning);
+  step('text_parts', facts.textParts, joinTextParts);
   const tools = body.tools as JsonObject[] | undefined;
   step('tool_definitions', facts.tools || tools === undefined, (all) => describeTools(all, tools!, facts));
   step(
@@ -185,6 +186,14 @@ function dropReasoning(messages: Message[]): Message[] {
     if (message.reasoning_content === undefined || isEmpty(message.content)) return message;
     const { reasoning_content: _, ...others } = message;
     return others;
+  });
+}
+
+function joinTextParts(messages: Message[]): Message[] {
+  return changed(messages, (message) => {
+    if (!Array.isArray(message.content)) return message;
+    const joined = joinTexts(message.content as JsonObject[]);
+    return joined.length === message.content.length ? message : { ...message, content: joined };
   });
 }
 
@@ -344,16 +353,19 @@ function joinContent(a: Json | undefined, b: Json | undefined): Json {
   if (isEmpty(a)) return b ?? null;
   if (isEmpty(b)) return a ?? null;
   if (typeof a === 'string' && typeof b === 'string') return a + BLANK_LINE + b;
-  const [before, after] = [toParts(a), toParts(b)];
-  const [last, first] = [before.at(-1), after[0]];
-  // Templates join the texts of parts in different ways, some without a space.
-  if (typeof last?.text === 'string' && typeof first?.text === 'string')
-    return [
-      ...before.slice(0, -1),
-      { ...last, text: last.text + BLANK_LINE + first.text },
-      ...after.slice(1),
-    ];
-  return [...before, ...after];
+  return joinTexts([...toParts(a), ...toParts(b)]);
+}
+
+/** Texts that follow one another become one: templates join them in different ways, some without a space. */
+function joinTexts(parts: readonly JsonObject[]): JsonObject[] {
+  const joined: JsonObject[] = [];
+  for (const part of parts) {
+    const last = joined.at(-1);
+    if (typeof last?.text === 'string' && typeof part.text === 'string')
+      joined[joined.length - 1] = { ...last, text: joinContent(last.text, part.text) };
+    else joined.push(part);
+  }
+  return joined;
 }
 
 const isEmpty = (content: Json | undefined): boolean =>

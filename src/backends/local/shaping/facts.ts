@@ -14,6 +14,8 @@ export interface TemplateFacts {
   readonly lastingSystem: boolean;
   /** A system message after other turns. */
   readonly laterSystem: boolean;
+  /** Several parts of text in a message. */
+  readonly textParts: boolean;
   /** Turns of the user in a row. */
   readonly repeatedUser: boolean;
   /** Turns of the assistant in a row. */
@@ -57,6 +59,7 @@ export const STRICTEST: TemplateFacts = {
   systemAlone: false,
   lastingSystem: false,
   laterSystem: false,
+  textParts: false,
   repeatedUser: false,
   repeatedAssistant: false,
   assistantFirst: false,

@@ -10,8 +10,9 @@ interface Probe {
   readonly tools?: true;
 }
 
-const system = (content: string) => ({ role: 'system', content });
-const user = (content: string) => ({ role: 'user', content });
+const system = (content: Json) => ({ role: 'system', content });
+const user = (content: Json) => ({ role: 'user', content });
+const parts = (...texts: string[]): Json => texts.map((text) => ({ type: 'text', text }));
 const assistant = (content: string) => ({ role: 'assistant', content });
 const result = (id: string, content: string) => ({ role: 'tool', tool_call_id: id, name: 'look', content });
 
@@ -68,6 +69,10 @@ const PROBES: Readonly<Record<keyof TemplateFacts, readonly Probe[]>> = {
     { messages: [system('zqs'), user('zqa'), calls(null, [ONE, ARGUMENTS]), result(ONE, 'zqr')] },
   ],
   laterSystem: [{ messages: [system('zqs'), user('zqa'), assistant('zqb'), system('zqt'), user('zqc')] }],
+  textParts: [
+    { messages: [user(parts('zqa', 'zqb'))] },
+    { messages: [system(parts('zqs', 'zqt')), user('zqa')] },
+  ],
   repeatedUser: [{ messages: [user('zqa'), user('zqb')] }],
   repeatedAssistant: [{ messages: [user('zqa'), assistant('zqb'), assistant('zqc'), user('zqd')] }],
   assistantFirst: [

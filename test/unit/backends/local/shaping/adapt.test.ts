@@ -12,7 +12,7 @@ const without = (...facts: (keyof TemplateFacts)[]): TemplateFacts => ({
   ...Object.fromEntries(facts.map((fact) => [fact, false])),
 });
 
-const s = (content: string) => ({ role: 'system', content });
+const s = (content: unknown) => ({ role: 'system', content });
 const u = (content: unknown) => ({ role: 'user', content });
 const a = (content: string | null) => ({ role: 'assistant', content });
 const call = (id: string, json = '{"at":1}', name = 'look') => ({
@@ -103,6 +103,13 @@ test.each<Row>([
     [u([text('A'), image]), u('B'), u([text('C')])],
     [u([text('A'), image, text('B\n\nC')])],
     ['merged_turns'],
+  ],
+  [
+    'several texts of a message become one, around images too',
+    without('textParts'),
+    [s([text('S'), text('T')]), u([text('A'), text('B'), image, text(''), text('C')])],
+    [s([text('S\n\nT')]), u([text('A\n\nB'), image, text('C')])],
+    ['text_parts'],
   ],
   [
     'nothing is put before an empty text',

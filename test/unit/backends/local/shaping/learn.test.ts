@@ -46,6 +46,14 @@ test.each<[fact: string, render: Render]>([
         asked.tools,
       ]),
   ],
+  [
+    'textParts',
+    (turns, asked) => {
+      const first = (turn: Turn) =>
+        turn.role === 'system' && Array.isArray(turn.content) ? { ...turn, content: turn.content[0] } : turn;
+      return everything(turns, { ...asked, messages: turns.map(first) });
+    },
+  ],
   // These show tools only beside a turn of the user.
   [
     'systemAlone',
