@@ -39,6 +39,7 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('tool_turns', facts.resultWithoutCall, looseResultsAsText);
     step('tool_turns', facts.toolTurns, toolTurnsAsText);
     step('call_arguments', facts.plainArguments, wrapArguments);
+    step('call_arguments', facts.nestedArguments, nestedAsText);
     step('parallel_calls', facts.parallelCalls, splitCalls);
     step('call_ids', facts.longCallIds, shortenIds);
     // Templates that accept a call as the first turn may still lose it, or the system message, for lack of a user's turn.
@@ -115,19 +116,31 @@ function callsAsText(message: Message): Message {
 }
 
 /** Arguments that are not an object become the only field of one. */
-function wrapArguments(messages: Message[]): Message[] {
+const wrapArguments = (messages: Message[]): Message[] =>
+  changeArguments(messages, (value) => (isObject(value) ? value : { arguments: value }));
+
+/** Objects and lists among the arguments become their JSON text. */
+const nestedAsText = (messages: Message[]): Message[] =>
+  changeArguments(messages, (value) => {
+    if (!isObject(value) || !Object.values(value).some(isNested)) return value;
+    const entries = Object.entries(value);
+    return Object.fromEntries<Json>(
+      entries.map(([name, part]) => [name, isNested(part) ? JSON.stringify(part) : part]),
+    );
+  });
+
+const isNested = (value: unknown): boolean => typeof value === 'object' && value !== null;
+
+function changeArguments(messages: Message[], change: (value: Json) => Json): Message[] {
   return changed(messages, (message) => {
     const calls = callsOf(message);
-    if (calls.every((call) => isObject(jsonOrText(call.function.arguments)))) return message;
-    const wrapped = calls.map((call) => {
-      const { arguments: text } = call.function;
-      if (isObject(jsonOrText(text))) return call;
-      return {
-        ...call,
-        function: { ...call.function, arguments: JSON.stringify({ arguments: jsonOrText(text) }) },
-      };
+    const next = calls.map((call) => {
+      const value = jsonOrText(call.function.arguments) as Json;
+      const fitted = change(value);
+      if (fitted === value) return call;
+      return { ...call, function: { ...call.function, arguments: JSON.stringify(fitted) } };
     });
-    return withCalls(message, wrapped);
+    return next.every((call, at) => call === calls[at]) ? message : withCalls(message, next);
   });
 }
 

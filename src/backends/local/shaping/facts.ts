@@ -36,6 +36,8 @@ export interface TemplateFacts {
   readonly longCallIds: boolean;
   /** Arguments that are not a JSON object. */
   readonly plainArguments: boolean;
+  /** Objects among the arguments. */
+  readonly nestedArguments: boolean;
 }
 
 /** What llama.cpp's handler of a template does. What is not enforced is enforced without the handler. */
@@ -70,4 +72,5 @@ export const STRICTEST: TemplateFacts = {
   resultWithoutCall: false,
   longCallIds: false,
   plainArguments: false,
+  nestedArguments: false,
 };

@@ -112,6 +112,15 @@ const PROBES: Readonly<Record<keyof TemplateFacts, readonly Probe[]>> = {
   resultWithoutCall: [{ messages: [user('zqa'), { ...result(ONE, 'zqr') }] }],
   longCallIds: [{ messages: [user('zqa'), calls(null, [LONG, ARGUMENTS]), result(LONG, 'zqr')] }],
   plainArguments: [{ messages: [user('zqa'), calls(null, [ONE, '"zqv"']), result(ONE, 'zqr')] }],
+  nestedArguments: [
+    {
+      messages: [
+        user('zqa'),
+        calls(null, [ONE, '{"at":{"in":"zqv"},"on":[{"by":"zqw"}]}']),
+        result(ONE, 'zqr'),
+      ],
+    },
+  ],
 };
 
 /**

@@ -172,6 +172,13 @@ test.each<Row>([
     ['call_arguments'],
   ],
   [
+    'objects and lists among the arguments become text',
+    without('nestedArguments'),
+    [u('A'), c(null, call('1', '{"a":{"b":1},"c":[2],"d":null}'), call('2', '{}')), sent('1', 'R')],
+    [u('A'), c(null, call('1', '{"a":"{\\"b\\":1}","c":"[2]","d":null}'), call('2', '{}')), t('1', 'R')],
+    ['call_arguments'],
+  ],
+  [
     'a user turn is added to the result before it',
     without('userAfterResult'),
     [u('A'), c(null, call('1')), sent('1', 'R'), u('B')],

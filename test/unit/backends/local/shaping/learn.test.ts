@@ -38,6 +38,7 @@ test.each<[fact: string, render: Render]>([
     (turns, asked) => (JSON.stringify(turns).includes('call_0') ? refuse() : everything(turns, asked)),
   ],
   ['toolTurns', (turns, asked) => (has(turns, 'tool') ? refuse() : everything(turns, asked))],
+  ['nestedArguments', (turns, asked) => everything(turns, asked).replaceAll(/\{\\"(in|by)\\":[^}]*\}/g, '')],
   [
     'lastingSystem',
     (turns, asked) =>
