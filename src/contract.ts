@@ -402,6 +402,7 @@ export type WaitOutcome = 'leased' | 'timeout' | 'refused' | 'left';
 export type Adaptation =
   | 'system_message'
   | 'merged_turns'
+  | 'text_parts'
   | 'turn_order'
   | 'opening_turn'
   | 'reasoning'

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { ROOT } from '../../src/config/root.js';
 import { json } from '../support/exchange.js';
 import { demoModel, ENDLESS, LiveServer, writeConfig } from '../support/live.js';
-import { begun, CHAT, killWorkers, post, user } from './requests.js';
+import { begun, CHAT, post, user } from './requests.js';
 
 /** Every form of a reply on real workers: what enforces it, and what becomes of it when its client or its worker goes. */
 
@@ -87,7 +87,7 @@ test.each(FORMS)(
   'a worker that dies during %s is replaced in the reply, or it is visibly broken',
   async (_, path, body, resumed) => {
     const reply = await begun(live, path, body);
-    killWorkers(live);
+    killWorkersOf((body as { model: string }).model);
     const { text } = await reply.reply;
     const events = [...text.matchAll(/^data: (\{.*)$/gm)].map(([, data]) => JSON.parse(data!));
     const error = events.find((event) => event.error)?.error;
@@ -103,6 +103,13 @@ test.each(FORMS)(
     await live.untilReady(({ workers }) => workers.idle === 7);
   },
 );
+
+/** The other models' workers would have to start again for nothing. */
+function killWorkersOf(model: string): void {
+  const living = new Set(live.workerPids());
+  for (const { worker, pid } of live.logged('worker_ready'))
+    if (worker.startsWith(`${model}#`) && living.has(pid)) process.kill(pid, 'SIGKILL');
+}
 
 describe('a choice of texts', () => {
   const choices = ['dark red', 'green'];

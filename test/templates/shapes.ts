@@ -1,8 +1,8 @@
 import type { JsonObject } from '../../src/contract.js';
 
-/** Conversations as clients send them. Each word that begins with `zq` is one that the model must get to read. */
+/** Conversations as clients send them. Each word that begins with `zq` is one that the model must get to read, also of tools. */
 
-const system = (content: string) => ({ role: 'system', content });
+const system = (content: unknown) => ({ role: 'system', content });
 const user = (content: unknown) => ({ role: 'user', content });
 const assistant = (content: string) => ({ role: 'assistant', content });
 const call = (id: string, text: string, name = 'look') => ({
@@ -40,6 +40,18 @@ export const CONVERSATIONS = {
     'nothing but a system message': { messages: [system('zqs')] },
     'a later system message': {
       messages: [system('zqs'), user('zqa'), assistant('zqb'), system('zqt'), user('zqc')],
+    },
+    'a system message of parts': {
+      messages: [
+        system([
+          { type: 'text', text: 'zqs' },
+          { type: 'text', text: 'zqt' },
+        ]),
+        user('zqa'),
+      ],
+    },
+    'a system message before a reply to continue': {
+      messages: [system('zqs'), user('zqa'), assistant('zqb')],
     },
     'a last system message': { messages: [user('zqa'), assistant('zqb'), user('zqc'), system('zqs')] },
   },
@@ -85,6 +97,38 @@ export const CONVERSATIONS = {
     },
     'steps, a reply and a question': {
       messages: [user('zqa'), calls('zqb', one), result(ID, 'zqr'), assistant('zqd'), user('zqe')],
+      tools,
+    },
+    'a system message before a call': {
+      messages: [system('zqs'), user('zqa'), calls(null, one), result(ID, 'zqr')],
+      tools,
+    },
+    'a system message before a call without tools': {
+      messages: [system('zqs'), user('zqa'), calls(null, one), result(ID, 'zqr')],
+    },
+    'a system message before two steps': {
+      messages: [
+        ...[system('zqs'), user('zqa'), calls('zqb', one), result(ID, 'zqr')],
+        ...[calls('zqc', other), result(OTHER, 'zqx')],
+      ],
+      tools,
+    },
+    'a system message before parallel calls and a reply to continue': {
+      messages: [
+        ...[system('zqs'), user('zqa'), calls(null, one, other), result(ID, 'zqr'), result(OTHER, 'zqx')],
+        assistant('zqb'),
+      ],
+      tools,
+    },
+    'system messages before and between steps': {
+      messages: [
+        ...[system('zqs'), system('zqt'), user('zqa'), assistant('zqb'), system('zqu'), user('zqc')],
+        ...[calls(null, one), result(ID, 'zqr'), system('zqy'), calls(null, other), result(OTHER, 'zqx')],
+      ],
+      tools,
+    },
+    'a system message and a question after a result': {
+      messages: [system('zqs'), user('zqa'), calls(null, one), result(ID, 'zqr'), user('zqb')],
       tools,
     },
     'a question after a result': {
@@ -166,6 +210,27 @@ export const CONVERSATIONS = {
     },
   },
 } as unknown as Readonly<Record<string, Readonly<Record<string, JsonObject>>>>;
+
+const KINDS = ['system', 'user', 'assistant', 'call'] as const;
+type Kind = (typeof KINDS)[number];
+
+/** Every order of up to three turns: of the system, the user, the assistant, and of a call with its result. */
+export const ORDERS: readonly JsonObject[] = [1, 2, 3]
+  .flatMap((length) => ordersOf(length))
+  .map((kinds) => ({ messages: kinds.flatMap(turnsOf), tools }) as unknown as JsonObject);
+
+function ordersOf(length: number): Kind[][] {
+  return length === 0
+    ? [[]]
+    : ordersOf(length - 1).flatMap((before) => KINDS.map((kind) => [...before, kind]));
+}
+
+function turnsOf(kind: Kind, at: number): object[] {
+  const word = `zq${'abc'[at]}`;
+  if (kind !== 'call') return [{ role: kind, content: word }];
+  const id = `${ID}${at}`;
+  return [calls(null, call(id, `{"at":"${word}"}`)), result(id, `${word}r`)];
+}
 
 export const SCHEMA = {
   type: 'object',

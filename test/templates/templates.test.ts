@@ -15,7 +15,7 @@ import { resolveBinary } from '../../workers/binary.js';
 import { DEMO_MODEL } from '../support/live.js';
 import { TestPool } from '../support/pool.js';
 import { pull, testContext } from '../support/pulled.js';
-import { CHOICES, CONVERSATIONS, DEMANDS, FORMS, SCHEMA } from './shapes.js';
+import { CHOICES, CONVERSATIONS, DEMANDS, FORMS, ORDERS, SCHEMA } from './shapes.js';
 
 /**
  * Every shape of conversation on the chat templates of real models, which llama.cpp's source brings. They run on the demo
@@ -41,7 +41,9 @@ const SAMPLE = [
 const all = readdirSync(FOLDER).flatMap((file) => (file.endsWith('.jinja') ? file.slice(0, -6) : []));
 const { TEMPLATES: wanted } = process.env;
 const names =
-  wanted === undefined ? all : all.filter((name) => (wanted === 'sample' ? SAMPLE : wanted).includes(name));
+  wanted === undefined
+    ? all
+    : all.filter((name) => (wanted === 'sample' ? SAMPLE : wanted.split(',')).includes(name));
 
 const isColour = new Ajv().compile(SCHEMA);
 
@@ -79,6 +81,8 @@ it.each(names)('%s', async (name) => {
   const row = [name];
   for (const shapes of Object.values(CONVERSATIONS))
     row.push(await told(shapes, (body) => asked.conversation(body)));
+  const orders = Object.fromEntries(ORDERS.map((body) => [JSON.stringify(body.messages), body]));
+  row.push(await told(orders, (body) => asked.rendering(body)));
   await told(FORMS, (body) => asked.form(body));
   await told(DEMANDS, (body) => asked.demand(body));
   matrix.push([...row, ...(await asked.enforcers())]);
@@ -103,13 +107,20 @@ class Asked {
   #unparsed = false;
 
   async conversation(body: JsonObject): Promise<string> {
-    const request = asRequest(body, 6);
-    const { fitted, adapted } = await this.#fitted(request);
-    const { error, unparsed } = await this.#reply(request);
+    const { error, unparsed } = await this.#reply(asRequest(body, 6));
     if (unparsed) this.#unparsed = true;
-    if (error) return statusOf(error);
-    const prompt = await renderPrompt(fitted, this.#worker, new AbortController().signal);
-    const lost = wordsOf(body.messages).filter((word) => !prompt.includes(word));
+    return error ? statusOf(error) : this.rendering(body);
+  }
+
+  /** What becomes of a conversation before anything is generated. */
+  async rendering(body: JsonObject): Promise<string> {
+    const rendered = await this.#rendered(asRequest(body, 6)).catch((error: Error) => error);
+    if (rendered instanceof Error) return rendered.message;
+    const { prompt, adapted } = rendered;
+    const { messages, tools, tool_choice: choice } = body;
+    const lost = wordsOf(choice === 'none' ? messages : [messages, tools]).filter(
+      (word) => !prompt.includes(word),
+    );
     if (lost.length > 0) return `lost ${lost.join(' ')}`;
     return adapted ? 'adapted' : 'ok';
   }
@@ -144,16 +155,15 @@ class Asked {
   }
 
   /** The conversation as the model gets it. */
-  async #fitted(request: GenerateRequest) {
+  async #rendered(request: GenerateRequest): Promise<{ prompt: string; adapted: boolean }> {
+    const render = (body: JsonObject) => renderPrompt(body, this.#worker, new AbortController().signal);
     const { body, kinds } = await this.#template.fit(request);
     try {
-      await renderPrompt(body, this.#worker, new AbortController().signal);
-      return { fitted: body, adapted: kinds.length > 0 };
+      return { prompt: await render(body), adapted: kinds.length > 0 };
     } catch (error) {
       const flat = this.#template.flatten(request.body);
-      if (!flat || templateSentence((error as Error).message) === undefined)
-        return { fitted: body, adapted: kinds.length > 0 };
-      return { fitted: flat.body, adapted: true };
+      if (!flat || templateSentence((error as Error).message) === undefined) throw error;
+      return { prompt: await render(flat.body), adapted: true };
     }
   }
 
@@ -175,13 +185,13 @@ class Asked {
 const statusOf = ({ status, message }: LMServError): string => `${status} ${message}`;
 
 /** Words that the model must get to read. */
-function wordsOf(messages: unknown): string[] {
-  return [...new Set(JSON.stringify(messages).match(/zq[a-z]+/g))];
+function wordsOf(value: unknown): string[] {
+  return [...new Set(JSON.stringify(value).match(/zq[a-z]+/g))];
 }
 
 /** The matrix in Markdown, as docs/models.md has it. */
 function asTable(): string {
   const columns = ['schemas by', 'grammars by', 'calls by', 'replies of the demo model'];
-  const head = ['template', ...Object.keys(CONVERSATIONS), ...columns];
+  const head = ['template', ...Object.keys(CONVERSATIONS), 'every order of three turns', ...columns];
   return [head, head.map(() => '---'), ...matrix].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

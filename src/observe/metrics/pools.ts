@@ -22,6 +22,7 @@ const UNLOAD_REASONS: readonly UnloadReason[] = ['idle', 'evicted', 'operator', 
 const ADAPTATIONS: readonly Adaptation[] = [
   'system_message',
   'merged_turns',
+  'text_parts',
   'turn_order',
   'opening_turn',
   'reasoning',

@@ -39,12 +39,14 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('tool_turns', facts.resultWithoutCall, looseResultsAsText);
     step('tool_turns', facts.toolTurns, toolTurnsAsText);
     step('call_arguments', facts.plainArguments, wrapArguments);
+    step('call_arguments', facts.nestedArguments, nestedAsText);
     step('parallel_calls', facts.parallelCalls, splitCalls);
     step('call_ids', facts.longCallIds, shortenIds);
     // Templates that accept a call as the first turn may still lose it, or the system message, for lack of a user's turn.
-    step('opening_turn', !opensWithCall(messages), openWithUser);
+    step('opening_turn', false, (all) => openWithUser(all, (first) => callsOf(first).length > 0));
   }
   step('reasoning', facts.textBesideReasoning, dropReasoning);
+  step('text_parts', facts.textParts, joinTextParts);
   const tools = body.tools as JsonObject[] | undefined;
   step('tool_definitions', facts.tools || tools === undefined, (all) => describeTools(all, tools!, facts));
   step(
@@ -60,7 +62,8 @@ export function adapt(body: JsonObject, facts: TemplateFacts): Adapted {
     step('turn_order', !free || facts.userAfterResult, foldIntoResults);
     step('turn_order', !free || facts.textBesideCalls, separateTexts);
   }
-  step('opening_turn', facts.assistantFirst, openWithUser);
+  step('opening_turn', facts.assistantFirst, (all) => openWithUser(all, ({ role }) => role !== 'user'));
+  step('system_message', facts.lastingSystem, systemToLastUser);
   if (messages === body.messages) return { body, kinds: [] };
   const { tools: _, tool_choice: __, parallel_tool_calls: ___, ...others } = body;
   const native = facts.tools || facts.toolTurns;
@@ -113,19 +116,31 @@ function callsAsText(message: Message): Message {
 }
 
 /** Arguments that are not an object become the only field of one. */
-function wrapArguments(messages: Message[]): Message[] {
+const wrapArguments = (messages: Message[]): Message[] =>
+  changeArguments(messages, (value) => (isObject(value) ? value : { arguments: value }));
+
+/** Objects and lists among the arguments become their JSON text. */
+const nestedAsText = (messages: Message[]): Message[] =>
+  changeArguments(messages, (value) => {
+    if (!isObject(value) || !Object.values(value).some(isNested)) return value;
+    const entries = Object.entries(value);
+    return Object.fromEntries<Json>(
+      entries.map(([name, part]) => [name, isNested(part) ? JSON.stringify(part) : part]),
+    );
+  });
+
+const isNested = (value: unknown): boolean => typeof value === 'object' && value !== null;
+
+function changeArguments(messages: Message[], change: (value: Json) => Json): Message[] {
   return changed(messages, (message) => {
     const calls = callsOf(message);
-    if (calls.every((call) => isObject(jsonOrText(call.function.arguments)))) return message;
-    const wrapped = calls.map((call) => {
-      const { arguments: text } = call.function;
-      if (isObject(jsonOrText(text))) return call;
-      return {
-        ...call,
-        function: { ...call.function, arguments: JSON.stringify({ arguments: jsonOrText(text) }) },
-      };
+    const next = calls.map((call) => {
+      const value = jsonOrText(call.function.arguments) as Json;
+      const fitted = change(value);
+      if (fitted === value) return call;
+      return { ...call, function: { ...call.function, arguments: JSON.stringify(fitted) } };
     });
-    return withCalls(message, wrapped);
+    return next.every((call, at) => call === calls[at]) ? message : withCalls(message, next);
   });
 }
 
@@ -187,6 +202,14 @@ function dropReasoning(messages: Message[]): Message[] {
   });
 }
 
+function joinTextParts(messages: Message[]): Message[] {
+  return changed(messages, (message) => {
+    if (!Array.isArray(message.content)) return message;
+    const joined = joinTexts(message.content as JsonObject[]);
+    return joined.length === message.content.length ? message : { ...message, content: joined };
+  });
+}
+
 /** The tools as text of the system. Whether a model that has a form for calls of its own needs none of ours. */
 function describeTools(messages: Message[], tools: readonly JsonObject[], facts: TemplateFacts): Message[] {
   const text = toolsText(tools, !facts.toolTurns);
@@ -198,15 +221,25 @@ function describeTools(messages: Message[], tools: readonly JsonObject[], facts:
 /** Puts system messages where the template takes them; elsewhere they become text of the user's next turn. */
 function placeSystemText(messages: Message[], facts: TemplateFacts): Message[] {
   if (!messages.some(({ role }) => role === 'system')) return messages;
-  const firstOther = messages.findIndex(({ role }) => role !== 'system');
-  const count = firstOther === -1 ? messages.length : firstOther;
-  const leading = messages.slice(0, count);
-  const others = messages.slice(count);
+  const [leading, others] = splitSystem(messages);
   const merged = facts.repeatedSystem ? leading : mergeTurns(leading, 'system');
   const keeps = facts.system && (facts.systemAlone || others.length > 0);
   const placed = facts.laterSystem ? others : systemAsUser(others);
   if (keeps) return merged === leading && placed === others ? messages : [...merged, ...placed];
   return systemAsUser([...mergeTurns(leading, 'system'), ...placed]);
+}
+
+/**
+ * Puts the system message into the user's last turn. There the templates show it that drop it when other turns follow; for
+ * them the prompt of a conversation that ends with the user is the same as before.
+ */
+function systemToLastUser(messages: Message[]): Message[] {
+  const [leading, others] = splitSystem(messages);
+  const at = others.findLastIndex(({ role }) => role === 'user');
+  if (leading.length === 0) return messages;
+  if (at === -1) return systemAsUser(messages);
+  const text = leading.reduce<Json>((before, { content }) => joinContent(before, content), null);
+  return others.with(at, { ...others[at]!, content: joinContent(text, others[at]!.content) });
 }
 
 function systemAsUser(messages: Message[]): Message[] {
@@ -308,15 +341,18 @@ function separateTexts(messages: Message[]): Message[] {
   });
 }
 
-function opensWithCall(messages: Message[]): boolean {
-  const first = messages.find(({ role }) => role !== 'system');
-  return first !== undefined && callsOf(first).length > 0;
+/** Puts a turn of the user before the first turn if that is one that needs it. */
+function openWithUser(messages: Message[], needsOpening: (first: Message) => boolean): Message[] {
+  const [leading, [first, ...others]] = splitSystem(messages);
+  if (first === undefined || !needsOpening(first)) return messages;
+  return [...leading, { role: 'user', content: OPENING }, first, ...others];
 }
 
-function openWithUser(messages: Message[]): Message[] {
+/** The system messages at the beginning, and all other turns. */
+function splitSystem(messages: Message[]): [leading: Message[], others: Message[]] {
   const at = messages.findIndex(({ role }) => role !== 'system');
-  if (at === -1 || messages[at]!.role === 'user') return messages;
-  return [...messages.slice(0, at), { role: 'user', content: OPENING }, ...messages.slice(at)];
+  const count = at === -1 ? messages.length : at;
+  return [messages.slice(0, count), messages.slice(count)];
 }
 
 /** Maps the messages; returns the same list if none changed. */
@@ -330,16 +366,19 @@ function joinContent(a: Json | undefined, b: Json | undefined): Json {
   if (isEmpty(a)) return b ?? null;
   if (isEmpty(b)) return a ?? null;
   if (typeof a === 'string' && typeof b === 'string') return a + BLANK_LINE + b;
-  const [before, after] = [toParts(a), toParts(b)];
-  const [last, first] = [before.at(-1), after[0]];
-  // Templates join the texts of parts in different ways, some without a space.
-  if (typeof last?.text === 'string' && typeof first?.text === 'string')
-    return [
-      ...before.slice(0, -1),
-      { ...last, text: last.text + BLANK_LINE + first.text },
-      ...after.slice(1),
-    ];
-  return [...before, ...after];
+  return joinTexts([...toParts(a), ...toParts(b)]);
+}
+
+/** Texts that follow one another become one: templates join them in different ways, some without a space. */
+function joinTexts(parts: readonly JsonObject[]): JsonObject[] {
+  const joined: JsonObject[] = [];
+  for (const part of parts) {
+    const last = joined.at(-1);
+    if (typeof last?.text === 'string' && typeof part.text === 'string')
+      joined[joined.length - 1] = { ...last, text: joinContent(last.text, part.text) };
+    else joined.push(part);
+  }
+  return joined;
 }
 
 const isEmpty = (content: Json | undefined): boolean =>

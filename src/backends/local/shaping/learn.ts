@@ -10,8 +10,9 @@ interface Probe {
   readonly tools?: true;
 }
 
-const system = (content: string) => ({ role: 'system', content });
-const user = (content: string) => ({ role: 'user', content });
+const system = (content: Json) => ({ role: 'system', content });
+const user = (content: Json) => ({ role: 'user', content });
+const parts = (...texts: string[]): Json => texts.map((text) => ({ type: 'text', text }));
 const assistant = (content: string) => ({ role: 'assistant', content });
 const result = (id: string, content: string) => ({ role: 'tool', tool_call_id: id, name: 'look', content });
 
@@ -43,18 +44,8 @@ const TOOL = {
   },
 };
 
-/** The conversations with which each fact is learned; all of a fact's must be accepted. */
+/** The conversations with which each fact is learned, in this order; all of a fact's must be accepted. */
 const PROBES: Readonly<Record<keyof TemplateFacts, readonly Probe[]>> = {
-  system: [{ messages: [system('zqs'), user('zqa')] }],
-  repeatedSystem: [{ messages: [system('zqs'), system('zqt'), user('zqa')] }],
-  systemAlone: [{ messages: [system('zqs')] }],
-  laterSystem: [{ messages: [system('zqs'), user('zqa'), assistant('zqb'), system('zqt'), user('zqc')] }],
-  repeatedUser: [{ messages: [user('zqa'), user('zqb')] }],
-  repeatedAssistant: [{ messages: [user('zqa'), assistant('zqb'), assistant('zqc'), user('zqd')] }],
-  assistantFirst: [{ messages: [assistant('zqa'), user('zqb')] }, { messages: [assistant('zqa')] }],
-  textBesideReasoning: [
-    { messages: [user('zqa'), { ...assistant('zqb'), reasoning_content: 'thoughts' }, user('zqc')] },
-  ],
   tools: [{ messages: [user('zqa')], tools: true }],
   // Two steps, as an agent takes them.
   toolTurns: [
@@ -69,6 +60,28 @@ const PROBES: Readonly<Record<keyof TemplateFacts, readonly Probe[]>> = {
         user('zqc'),
       ],
     },
+  ],
+  system: [{ messages: [system('zqs'), user('zqa')] }],
+  repeatedSystem: [{ messages: [system('zqs'), system('zqt'), user('zqa')] }],
+  // Some templates show tools only beside a turn of the user.
+  systemAlone: [{ messages: [system('zqs')] }, { messages: [system('zqs')], tools: true }],
+  lastingSystem: [
+    { messages: [system('zqs'), user('zqa'), calls(null, [ONE, ARGUMENTS]), result(ONE, 'zqr')] },
+  ],
+  laterSystem: [{ messages: [system('zqs'), user('zqa'), assistant('zqb'), system('zqt'), user('zqc')] }],
+  textParts: [
+    { messages: [user(parts('zqa', 'zqb'))] },
+    { messages: [system(parts('zqs', 'zqt')), user('zqa')] },
+  ],
+  repeatedUser: [{ messages: [user('zqa'), user('zqb')] }],
+  repeatedAssistant: [{ messages: [user('zqa'), assistant('zqb'), assistant('zqc'), user('zqd')] }],
+  assistantFirst: [
+    { messages: [assistant('zqa'), user('zqb')] },
+    { messages: [assistant('zqa')] },
+    { messages: [assistant('zqa')], tools: true },
+  ],
+  textBesideReasoning: [
+    { messages: [user('zqa'), { ...assistant('zqb'), reasoning_content: 'thoughts' }, user('zqc')] },
   ],
   parallelCalls: [
     {
@@ -99,6 +112,15 @@ const PROBES: Readonly<Record<keyof TemplateFacts, readonly Probe[]>> = {
   resultWithoutCall: [{ messages: [user('zqa'), { ...result(ONE, 'zqr') }] }],
   longCallIds: [{ messages: [user('zqa'), calls(null, [LONG, ARGUMENTS]), result(LONG, 'zqr')] }],
   plainArguments: [{ messages: [user('zqa'), calls(null, [ONE, '"zqv"']), result(ONE, 'zqr')] }],
+  nestedArguments: [
+    {
+      messages: [
+        user('zqa'),
+        calls(null, [ONE, '{"at":{"in":"zqv"},"on":[{"by":"zqw"}]}']),
+        result(ONE, 'zqr'),
+      ],
+    },
+  ],
 };
 
 /**
@@ -109,12 +131,17 @@ const PROBES: Readonly<Record<keyof TemplateFacts, readonly Probe[]>> = {
  */
 export async function learnTemplate(post: Post): Promise<TemplateFacts | undefined> {
   if (!(await accepts(post, { messages: [user('zqa')] }))) return undefined;
-  const facts: Record<string, boolean> = {};
-  for (const [fact, probes] of Object.entries(PROBES)) {
+  const facts: { -readonly [Fact in keyof TemplateFacts]?: boolean } = {};
+  for (const [fact, probes] of Object.entries(PROBES) as [keyof TemplateFacts, readonly Probe[]][]) {
     facts[fact] = true;
-    for (const probe of probes) facts[fact] &&= await accepts(post, probe);
+    for (const probe of probes) if (!becomesText(probe, facts)) facts[fact] &&= await accepts(post, probe);
   }
-  return facts as unknown as TemplateFacts;
+  return facts as TemplateFacts;
+}
+
+/** What the template does not take becomes text, so that no conversation with it tells anything. */
+function becomesText(probe: Probe, { tools, toolTurns }: Partial<TemplateFacts>): boolean {
+  return (tools === false && probe.tools === true) || (toolTurns === false && hasResult(probe));
 }
 
 /** A template shows reasoning at least where it led to a call that is being answered. */
@@ -185,7 +212,7 @@ interface VerboseReply {
 
 async function accepts(post: Post, { messages, tools }: Probe): Promise<boolean> {
   const asked: JsonObject = { messages: [...messages], ...continuationFields({ messages: [...messages] }) };
-  if (tools || messages.some((message) => message.role === 'tool')) asked.tools = TOOLS;
+  if (tools || hasResult({ messages })) asked.tools = TOOLS;
   const words = wordsOf(tools ? [asked.messages!, asked.tools!] : asked.messages!);
   try {
     const { prompt } = (await post('/apply-template', asked)) as { prompt?: unknown };
@@ -195,6 +222,8 @@ async function accepts(post: Post, { messages, tools }: Probe): Promise<boolean>
     throw error;
   }
 }
+
+const hasResult = ({ messages }: Probe): boolean => messages.some(({ role }) => role === 'tool');
 
 function wordsOf(value: Json): string[] {
   return JSON.stringify(value).match(/zq[a-z]+/g) ?? [];

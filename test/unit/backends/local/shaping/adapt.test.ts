@@ -12,7 +12,7 @@ const without = (...facts: (keyof TemplateFacts)[]): TemplateFacts => ({
   ...Object.fromEntries(facts.map((fact) => [fact, false])),
 });
 
-const s = (content: string) => ({ role: 'system', content });
+const s = (content: unknown) => ({ role: 'system', content });
 const u = (content: unknown) => ({ role: 'user', content });
 const a = (content: string | null) => ({ role: 'assistant', content });
 const call = (id: string, json = '{"at":1}', name = 'look') => ({
@@ -70,6 +70,27 @@ test.each<Row>([
     ['system_message'],
   ],
   [
+    'a system message that is dropped before a result goes to the user’s last turn',
+    without('lastingSystem'),
+    [s('S'), s('T'), u('A'), a('B'), u([image]), c(null, call('1')), sent('1', 'R')],
+    [u('A'), a('B'), u([text('S\n\nT'), image]), c(null, call('1')), t('1', 'R')],
+    ['system_message'],
+  ],
+  [
+    'and becomes one where the user has none',
+    without('lastingSystem'),
+    [s('S'), a('A')],
+    [u('S'), a('A')],
+    ['system_message'],
+  ],
+  [
+    'but not to a turn that is added to a result',
+    without('lastingSystem', 'userAfterResult'),
+    [s('S'), u('A'), c(null, call('1')), sent('1', 'R'), u('B')],
+    [u('S\n\nA'), c(null, call('1')), t('1', 'R\n\nB')],
+    ['turn_order', 'system_message'],
+  ],
+  [
     'turns of a role become one, reasoning and all',
     without('repeatedUser', 'repeatedAssistant'),
     [u('A'), u('B'), { ...a('C'), reasoning_content: 'x' }, { ...a('D'), reasoning_content: 'y' }],
@@ -82,6 +103,13 @@ test.each<Row>([
     [u([text('A'), image]), u('B'), u([text('C')])],
     [u([text('A'), image, text('B\n\nC')])],
     ['merged_turns'],
+  ],
+  [
+    'several texts of a message become one, around images too',
+    without('textParts'),
+    [s([text('S'), text('T')]), u([text('A'), text('B'), image, text(''), text('C')])],
+    [s([text('S\n\nT')]), u([text('A\n\nB'), image, text('C')])],
+    ['text_parts'],
   ],
   [
     'nothing is put before an empty text',
@@ -141,6 +169,13 @@ test.each<Row>([
       c(null, call('1', '{"arguments":"x"}'), call('2', '{"arguments":"{\\"cut"}'), call('3', '{}')),
       t('1', 'R'),
     ],
+    ['call_arguments'],
+  ],
+  [
+    'objects and lists among the arguments become text',
+    without('nestedArguments'),
+    [u('A'), c(null, call('1', '{"a":{"b":1},"c":[2],"d":null}'), call('2', '{}')), sent('1', 'R')],
+    [u('A'), c(null, call('1', '{"a":"{\\"b\\":1}","c":"[2]","d":null}'), call('2', '{}')), t('1', 'R')],
     ['call_arguments'],
   ],
   [

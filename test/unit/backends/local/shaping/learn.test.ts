@@ -16,6 +16,8 @@ const learn = (render: Render) =>
 
 const everything: Render = (_, asked) => JSON.stringify(asked);
 
+const has = (turns: Turn[], role: string): boolean => turns.some((turn) => turn.role === role);
+
 test('a template that shows every word takes everything', async () => {
   const facts = await learn(everything);
   expect(Object.keys(facts!)).toEqual(Object.keys(STRICTEST));
@@ -34,6 +36,34 @@ test.each<[fact: string, render: Render]>([
   [
     'longCallIds',
     (turns, asked) => (JSON.stringify(turns).includes('call_0') ? refuse() : everything(turns, asked)),
+  ],
+  ['toolTurns', (turns, asked) => (has(turns, 'tool') ? refuse() : everything(turns, asked))],
+  ['nestedArguments', (turns, asked) => everything(turns, asked).replaceAll(/\{\\"(in|by)\\":[^}]*\}/g, '')],
+  [
+    'lastingSystem',
+    (turns, asked) =>
+      JSON.stringify([
+        turns.filter(({ role }) => role !== 'system' || turns.at(-1)!.role !== 'tool'),
+        asked.tools,
+      ]),
+  ],
+  [
+    'textParts',
+    (turns, asked) => {
+      const first = (turn: Turn) =>
+        turn.role === 'system' && Array.isArray(turn.content) ? { ...turn, content: turn.content[0] } : turn;
+      return everything(turns, { ...asked, messages: turns.map(first) });
+    },
+  ],
+  // These show tools only beside a turn of the user.
+  [
+    'systemAlone',
+    (turns, asked) => JSON.stringify([turns, turns.every(({ role }) => role === 'system') || asked.tools]),
+  ],
+  [
+    'assistantFirst',
+    (turns, asked) =>
+      JSON.stringify([turns, has(turns, 'user') || has(turns, 'system') ? asked.tools : null]),
   ],
   [
     'laterSystem',
