@@ -249,7 +249,7 @@ function requestObserver({ stalls, accounting, residence, metrics, logger }: Obs
   };
 }
 
-/** What is told of each request. */
+/** What learns of each request. */
 interface Observers {
   readonly stalls: StallMonitor;
   readonly accounting: Accounting;

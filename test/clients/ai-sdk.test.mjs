@@ -11,6 +11,7 @@ import {
   streamText,
   tool,
 } from 'ai';
+import { createOllama } from 'ollama-ai-provider-v2';
 import { z } from 'zod';
 import { DISH, ENDLESS, KEY, killWorkers, MODEL, startServer, TOO_LONG, WEATHER } from './server.mjs';
 
@@ -36,6 +37,9 @@ const compatible = ({ url }, apiKey = KEY) =>
     supportsStructuredOutputs: true,
   });
 const anthropic = ({ url }, apiKey = KEY) => createAnthropic({ baseURL: `${url}/v1`, apiKey });
+
+const ollama = ({ url }, key = KEY) =>
+  createOllama({ baseURL: `${url}/api`, headers: { Authorization: `Bearer ${key}` } });
 
 const tools = {
   get_weather: tool({
@@ -85,7 +89,9 @@ describe.each([
   ['@ai-sdk/openai', '/v1/responses', openai],
   ['@ai-sdk/openai-compatible', '/v1/chat/completions', compatible],
   ['@ai-sdk/anthropic', '/v1/messages', anthropic],
-])('%s on %s', (_name, route, provider) => {
+  // It reads no messages, only statuses.
+  ['ollama-ai-provider-v2', '/api/chat', ollama, 'responseBody'],
+])('%s on %s', (_name, route, provider, told = 'message') => {
   const asked = (prompt, on = server) => ({
     model: provider(on)(MODEL),
     prompt,
@@ -220,7 +226,7 @@ describe.each([
   ])('%s is an APICallError with the message', async (_case, settings, statusCode, message, isRetryable) => {
     const error = await generateText({ ...asked(DISH), ...settings() }).catch((thrown) => thrown);
     expect(APICallError.isInstance(error)).toBe(true);
-    expect(error).toMatchObject({ statusCode, isRetryable, message: expect.stringMatching(message) });
+    expect(error).toMatchObject({ statusCode, isRetryable, [told]: expect.stringMatching(message) });
     const errors = [];
     await read(
       streamText({ ...asked(DISH), ...settings(), onError: ({ error: streamed }) => errors.push(streamed) }),

@@ -21,7 +21,7 @@ const models = {
 let live: LiveServer;
 let client: Ollama;
 
-/** A client, which sends no key unless it is told to. */
+/** A client; without a key it sends none, as by default. */
 const clientOf = ({ url }: LiveServer, key?: string) =>
   new Ollama({ host: url, headers: key === undefined ? {} : { Authorization: `Bearer ${key}` } });
 

@@ -59,6 +59,8 @@ export function replyObject(form: ReplyForm, { choices, usage }: Collected, info
 /** A reply as lines of JSON. Calls come whole, and together. */
 export class ReplyLines implements StreamEncoder {
   readonly contentType = 'application/x-ndjson';
+  /** Some clients drop lines that they do not know, and take any end for a good one. */
+  readonly cutsAfterError = true;
   readonly #form: ReplyForm;
   readonly #info: ReplyInfo;
   readonly #calls: Choice['toolCalls'] = [];

@@ -20,6 +20,8 @@ export interface StreamEncoder {
   end(): string;
   /** Text that reports a failure after the reply began; undefined where only a cut connection can. */
   error(error: LMServError): string | undefined;
+  /** The connection is cut behind that text, for clients that pass over it. */
+  readonly cutsAfterError?: boolean;
   /** What may be sent while nothing comes, to keep the connection alive. */
   readonly ping?: string;
   /** HTTP trailers, sent at the end; their names must be known before. */

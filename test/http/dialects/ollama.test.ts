@@ -3,6 +3,7 @@ import type { FinishReason, GenerateRequest, ReplyEvent, ToolCallDelta } from '.
 import { chat } from '../../../src/dialects/ollama/chat.js';
 import { LMServError, type ErrorCode } from '../../../src/errors.js';
 import { newTrace } from '../../../src/generate/trace.js';
+import { connection, requestText, serving, textUntil } from '../serving.js';
 import { events, failing, get, KEY, playing, post, saying, testApp } from '../../support/app.js';
 
 /** Ollama's chat and generate: what reaches the backend, and what its reply looks like. */
@@ -349,17 +350,19 @@ describe('a stream', () => {
     expect((await whole(CHAT, {}, script)).message).toEqual(said.message);
   });
 
-  test('that breaks off ends with its error, and without done', async () => {
+  test('that breaks off ends with its error, without done, and is cut behind it', async () => {
     const generate = failing(new LMServError('generation_failed', 'broken'), ...events('Hello').slice(0, 2));
-    const { text } = await post(CHAT, { messages: [user] }, { generate })
-      .buffer(true)
-      .expect(200);
-    const [first, second, ...others] = text
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as any);
-    expect(first.message.content).toBe('Hello');
-    expect([second, ...others]).toEqual([{ error: 'broken' }]);
+    const { url } = await serving({ generate });
+    const socket = connection(url);
+    socket.write(requestText(CHAT, { messages: [user] }));
+    const reply = await textUntil(socket);
+    const said = [...reply.matchAll(/^\{.*\}$/gm)].map(([line]) => JSON.parse(line) as any);
+    expect(said).toEqual([
+      expect.objectContaining({ message: { role: 'assistant', content: 'Hello' }, done: false }),
+      { error: 'broken' },
+    ]);
+    // The chunk that ends a whole reply.
+    expect(reply).not.toMatch(/\r\n0\r\n/);
   });
 
   test('is kept alive by lines that say nothing', () => {
