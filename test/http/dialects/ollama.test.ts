@@ -48,7 +48,7 @@ async function lines(path: string, fields: object, script: ReplyEvent[] = events
   return reply.text
     .trimEnd()
     .split('\n')
-    .map((line) => JSON.parse(line) as any);
+    .map((line) => JSON.parse(line));
 }
 
 async function whole(path: string, fields: object, script: ReplyEvent[] = events('Hello', ' world')) {
@@ -356,7 +356,7 @@ describe('a stream', () => {
     const socket = connection(url);
     socket.write(requestText(CHAT, { messages: [user] }));
     const reply = await textUntil(socket);
-    const said = [...reply.matchAll(/^\{.*\}$/gm)].map(([line]) => JSON.parse(line) as any);
+    const said = [...reply.matchAll(/^\{.*\}$/gm)].map(([line]) => JSON.parse(line));
     expect(said).toEqual([
       expect.objectContaining({ message: { role: 'assistant', content: 'Hello' }, done: false }),
       { error: 'broken' },

@@ -31,7 +31,7 @@ function world(state: Partial<ModelMemory> = {}, idleMs = HOUR, defaultId = 'def
     unpin: (id) => void done.push(`unpin ${id}`),
   };
   const backend = { load: async () => void done.push('load') };
-  const resolve = ((name) => {
+  const resolve = ((name: string) => {
     if (name === 'nobody') throw new LMServError('model_not_found');
     return { members: [{ model: 'm', backend }, { model: 'second' }] };
   }) as unknown as Resolve;
