@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { GenerateRequest, KeepAlive } from '../../contract.js';
 import { chatFields, checkToolChoice } from '../openai/chat-request.js';
 import { toolChoice, tools } from '../openai/tools.js';
 import type { Call, Dialect } from '../shared/dialect.js';
@@ -45,7 +46,7 @@ export const chat: Dialect = {
 
 /** @param idle there is nothing to reply to: the model is only loaded or unloaded. */
 export function callOf(
-  asked: Pick<Call, 'request' | 'keepAlive'>,
+  asked: { readonly request: GenerateRequest; readonly keepAlive?: KeepAlive | undefined },
   form: ReplyForm,
   stream = true,
   idle = false,
