@@ -107,9 +107,12 @@ const PRIVATE = {
 /** Files that read the date: for clients, for the usage of a day, for headers that hold one. */
 const DATES = [
   'src/dialects/anthropic/models.ts',
+  'src/dialects/ollama/models.ts',
+  'src/dialects/ollama/reply.ts',
   'src/app/backends.ts',
   'src/dialects/responses/output.ts',
   'src/http/generate-handler.ts',
+  'src/http/ollama-routes.ts',
   'src/http/rate-limit.ts',
   'src/backends/remote/connection.ts',
   'src/client/http.ts',

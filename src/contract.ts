@@ -59,6 +59,8 @@ export interface GenerateRequest {
   readonly priority?: number | undefined;
   /** false: no other worker resumes the reply when its worker fails. */
   readonly resume?: boolean | undefined;
+  /** Tokens that the client wants room for, prompt and reply together; a model with less context refuses. */
+  readonly contextLength?: number | undefined;
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';
@@ -236,6 +238,9 @@ export type Generate = (
  */
 export type CountTokens = (request: GenerateRequest, signal: AbortSignal) => Promise<number>;
 
+/** A client's wish about a model after its request: out of memory at once, or in memory for good. */
+export type KeepAlive = 'unload' | 'pin';
+
 /** A reply that has begun. */
 export interface OpenReply {
   /** Resolves when the reply is complete; rejects when it breaks off. */
@@ -271,6 +276,13 @@ export interface Backend extends BackendBase {
    * @throws LMServError as `open`, or the signal's reason.
    */
   countTokens?(request: GenerateRequest, signal: AbortSignal): Promise<number>;
+
+  /**
+   * Resolves once its model is in memory; absent if it never has to be loaded.
+   *
+   * @throws LMServError as `open`, or the signal's reason.
+   */
+  load?(signal: AbortSignal): Promise<void>;
 }
 
 /** The simplest form of a backend, for programs that embed LMServ: its events are pulled one by one. */
@@ -350,6 +362,8 @@ export type Capability = 'chat' | 'completion' | 'tools' | 'json_schema' | 'reas
 /** What a backend knows of its model; undefined where it knows nothing. */
 export interface ModelFacts {
   readonly capabilities: readonly Capability[];
+  /** As its file names it, such as `llama`. */
+  readonly architecture?: string | undefined;
   /** Tokens of prompt and reply together. */
   readonly contextLength?: number | undefined;
   /** Of the weights. */

@@ -68,6 +68,7 @@ export const ERRORS = {
   internal_error: row(500, SERVER, false, 'Internal error'),
   configuration_error: row(500, SERVER, false, 'The provider is not configured'),
   unknown_profile: row(500, SERVER, false, 'There is no such profile or model'),
+  not_implemented: row(501, SERVER, false, 'This server cannot do that'),
   generation_failed: row(500, SERVER, true, 'The generation failed'),
   provider_api_error: row(502, SERVER, true, 'The provider returned an error'),
   invalid_response: row(502, SERVER, false, "The model's reply does not have the requested format"),

@@ -17,6 +17,7 @@ import { compact } from '../compact.js';
 import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
 import { WatchedFile } from '../files/watched-file.js';
 import { createCountTokens, createGenerate } from '../generate/generate.js';
+import { Residence } from '../generate/residence.js';
 import { createApp } from '../http/app.js';
 import { keyAuth, type Authenticate } from '../http/auth.js';
 import { fullName } from '../http/host-check.js';
@@ -104,6 +105,12 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     keyBudget: (key) => keyring.budgetOf(key),
     priceOf: (model) => backends.registry.priceOf(model),
   });
+  const residence = new Residence({
+    resolve: (...name) => backends.registry.resolve(...name),
+    memory: backends.memory,
+    defaultId: () => backends.registry.defaultId,
+    idleMs: config.modelIdleMs,
+  });
   const inFlight = new InFlight();
   const stalls = stallMonitor(metrics, logger);
   const app = createApp({
@@ -112,6 +119,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     ownNames: fullName(),
     generate: observedGenerate(backends, metrics, logger),
     countTokens: createCountTokens((...name) => backends.registry.resolve(...name)),
+    residence,
     backends,
     accounting,
     metrics,
@@ -127,7 +135,7 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     authenticate:
       extensions.authenticate ??
       keyAuth({ open: config.open, keyless: config.keyless, lookup: (key) => keyring.authenticate(key) }),
-    observer: requestObserver(stalls, accounting, metrics, logger),
+    observer: requestObserver({ stalls, accounting, residence, metrics, logger }),
     inFlight,
     logger,
     routes: [
@@ -227,22 +235,27 @@ function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger):
   });
 }
 
-function requestObserver(
-  stalls: StallMonitor,
-  accounting: Accounting,
-  metrics: Metrics,
-  logger: Logger,
-): RequestObserver {
+function requestObserver({ stalls, accounting, residence, metrics, logger }: Observers): RequestObserver {
   return {
     requestBegan: stalls.requestBegan,
     requestDone: (record) => {
       const { caller, context, outcome, delivered } = record;
       const trace = delivered ? context.trace : { ...context.trace, completionTokens: 0 };
       if (caller && context.tenant !== undefined) accounting.record(context.tenant, caller, trace, outcome);
+      if (caller && context.trace.model !== undefined) residence.used(context.trace.model, caller);
       logRequest(logger, record);
       metrics.requestDone(record);
     },
   };
+}
+
+/** What learns of each request. */
+interface Observers {
+  readonly stalls: StallMonitor;
+  readonly accounting: Accounting;
+  readonly residence: Residence;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
 }
 
 function executeOptions(

@@ -48,13 +48,13 @@ export function fileFacts({ fields, parameters }: GgufHeader, split = false): Fi
 
 /** The same for `/v1/models`, of a model that has not been loaded yet. */
 export function unloadedFacts(
-  { quantization, parameters }: FileFacts,
+  { architecture, quantization, parameters }: FileFacts,
   sizeBytes: number,
   { context: contextLength, mmproj }: Pick<ModelSettings, 'context' | 'mmproj'>,
 ): ModelFacts {
   const images = mmproj === undefined ? [] : (['images'] as const);
   const capabilities = ['chat', 'completion', ...images] as const;
-  return { capabilities, contextLength, sizeBytes, quantization, parameters };
+  return { capabilities, architecture, contextLength, sizeBytes, quantization, parameters };
 }
 
 type Own = (field: string) => Field | undefined;

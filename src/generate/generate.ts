@@ -71,8 +71,10 @@ export function createGenerate(
     const options = { firstTokenMs, onFailure, after };
     const ownContext = n === 1 ? context : { ...context, slots: { held: 0 } };
     const choice = async (index: number, into: Sink) => {
-      const requestFor = ({ maxTokens, defaults }: LimitedMember) =>
-        limited(completed(choiceOf(request, index), defaults), maxTokens);
+      const requestFor = ({ maxTokens, defaults, backend }: LimitedMember) => {
+        requireContext(request, backend.facts?.().contextLength);
+        return limited(completed(choiceOf(request, index), defaults), maxTokens);
+      };
       const reply = await openFirst(members, requestFor, ownContext, into, options);
       await reply.done;
     };
@@ -106,6 +108,13 @@ export function createCountTokens(resolve: Resolve): CountTokens {
 }
 
 const NOT_COUNTED = 'model: only the server that this model runs on could count its tokens';
+
+/** @throws LMServError `context_length_exceeded` if the client wants more context than there is. */
+function requireContext({ contextLength: wanted }: GenerateRequest, available = Infinity): void {
+  if (wanted === undefined || wanted <= available) return;
+  const message = `num_ctx: the context of this model has ${available} tokens`;
+  throw new LMServError('context_length_exceeded', message, { param: 'num_ctx' });
+}
 
 function overdue(ms: number): LMServError {
   return new LMServError('provider_timeout', `The reply was not finished within ${ms / 1000} s`);

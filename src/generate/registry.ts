@@ -44,7 +44,9 @@ interface Target {
   readonly isGroup: boolean;
 }
 
-/** All models and groups by name. Names are looked up exactly, never as paths. */
+const LATEST = ':latest';
+
+/** All models and groups by name. Names are looked up exactly but for `:latest`, never as paths. */
 export class Registry {
   readonly #byName = new Map<string, Target>();
   readonly #targets: readonly Target[];
@@ -78,12 +80,12 @@ export class Registry {
 
   /** Whether there is a model or group of that name. */
   has(name: string): boolean {
-    return this.#byName.has(name);
+    return this.#named(name) !== undefined;
   }
 
   /** Ids of the models that a name means; none if there is no such name. */
   modelsOf(name: string): string[] {
-    return this.#byName.get(name)?.resolved.members.map(({ model }) => model) ?? [];
+    return this.#named(name)?.resolved.members.map(({ model }) => model) ?? [];
   }
 
   /** @throws LMServError `model_not_found`; `configuration_error` for a provider without models. */
@@ -110,7 +112,13 @@ export class Registry {
 
   #find(model: string | undefined, lenient: boolean): Target | undefined {
     if (model === undefined) return this.#default;
-    return this.#byName.get(model) ?? (lenient ? this.#default : undefined);
+    return this.#named(model) ?? (lenient ? this.#default : undefined);
+  }
+
+  /** Ollama's clients add the tag `latest` to a name, or leave it out. */
+  #named(name: string): Target | undefined {
+    const other = name.endsWith(LATEST) ? name.slice(0, -LATEST.length) : name + LATEST;
+    return this.#byName.get(name) ?? this.#byName.get(other);
   }
 
   #findAt(provider: string, model: string | undefined, lenient: boolean): Target | undefined {

@@ -1,6 +1,6 @@
 /** `/admin/models`: which models are in memory, for operators. */
 
-import type { Request, RequestHandler } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import type { ModelControl, ModelInfo, ModelMemory } from '../contract.js';
 import { LMServError } from '../errors.js';
 import { callerOf } from './context.js';
@@ -22,16 +22,23 @@ export interface AdminSource {
  * origin may do nothing, whoever visits it.
  */
 export const requireAdmin: RequestHandler = (request, response, next) => {
-  const { origin, 'sec-fetch-site': site } = request.headers;
-  if (site === 'cross-site' || (origin !== undefined && !isOwnOrigin(origin, request.host)))
-    throw new LMServError('forbidden', 'Pages of other origins may not do that');
-  const { admin, address } = callerOf(response);
-  if (!admin) throw new LMServError('forbidden', 'Only an admin key may do that');
-  // Callers without a key have an address.
-  if (address !== undefined && !isLocal(request))
-    throw new LMServError('forbidden', 'Without keys only this machine may do that; set API_KEY');
+  const objection = objectionTo(request, response);
+  if (objection !== undefined) throw new LMServError('forbidden', objection);
   next();
 };
+
+/** Why a request may not do what only admins may; undefined if it may. */
+export function objectionTo(request: Request, response: Response): string | undefined {
+  const { origin, 'sec-fetch-site': site } = request.headers;
+  if (site === 'cross-site' || (origin !== undefined && !isOwnOrigin(origin, request.host)))
+    return 'Pages of other origins may not do that';
+  const { admin, address } = callerOf(response);
+  if (!admin) return 'Only an admin key may do that';
+  // Callers without a key have an address.
+  if (address !== undefined && !isLocal(request))
+    return 'Without keys only this machine may do that; set API_KEY';
+  return undefined;
+}
 
 function isOwnOrigin(origin: string, host: string | undefined): boolean {
   return URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();

@@ -9,9 +9,10 @@ import { requireCaller, type Authenticate } from './auth.js';
 import { BodyBudget, jsonBody, type BodyLimits } from './body.js';
 import { requestContext } from './context.js';
 import { errorHandler } from './errors.js';
-import { generateHandler, type Admission } from './generate-handler.js';
+import { generateHandler, type Admission, type Residents } from './generate-handler.js';
 import { hostCheck } from './host-check.js';
 import type { InFlight } from './in-flight.js';
+import { ollamaRoutes, type OllamaSource } from './ollama-routes.js';
 import { perCallerLimit } from './rate-limit.js';
 import * as read from './read-routes.js';
 import { recordRequests, type RequestObserver } from './request-log.js';
@@ -25,6 +26,8 @@ export interface HttpSettings extends BodyLimits {
   readonly trustProxy: boolean | number | string;
   readonly healthFormat: 'text' | 'json';
   readonly rateLimitQps: number;
+  /** After which unused models are unloaded, milliseconds; 0 is never. */
+  readonly modelIdleMs?: number;
 }
 
 /** What the app serves. */
@@ -35,7 +38,8 @@ export interface AppOptions {
   readonly ownNames?: Promise<readonly string[]>;
   readonly generate: Generate;
   readonly countTokens: CountTokens;
-  readonly backends: read.ModelSource;
+  readonly residence: Residents;
+  readonly backends: OllamaSource['backends'];
   readonly accounting: Admission & read.UsageSource;
   readonly metrics: read.MetricsSource;
   /** Which models are in memory, for operators. */
@@ -86,16 +90,19 @@ export function createApp(options: AppOptions): Express {
   get('/usage', read.usage(accounting));
   const budget = new BodyBudget(settings);
   const generating = options.routes ?? ROUTES;
-  for (const { path, dialect } of generating) {
+  for (const { path, dialect, anyContentType } of generating) {
     app.post(
       path,
       inFlight.track,
-      ...jsonBody(settings, budget, turns),
+      ...jsonBody(settings, budget, turns, anyContentType),
       generateHandler(dialect, options),
       errorHandler(logger, () => dialect),
     );
     app.all(path, read.allowOnly('POST'));
   }
+  const { admin: { memory } = {} } = options;
+  const body = jsonBody(settings, budget, turns, true);
+  ollamaRoutes(app, { backends, memory, idleMs: settings.modelIdleMs ?? 0 }, body);
   options.mount?.(app);
   app.all('/v1/responses/*rest', read.notStored);
   app.use(() => {

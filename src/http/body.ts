@@ -14,8 +14,15 @@ export interface BodyLimits {
 /**
  * Reads a JSON body into `request.body`. 503 `bodies_full` if the budget has no room for it. Bodies are parsed in turns,
  * and the next handlers run in the same turn.
+ *
+ * @param anyContentType programs, though not web pages, may leave the type out or name another one.
  */
-export function jsonBody(limits: BodyLimits, budget: BodyBudget, turns: Turns): RequestHandler[] {
+export function jsonBody(
+  limits: BodyLimits,
+  budget: BodyBudget,
+  turns: Turns,
+  anyContentType = false,
+): RequestHandler[] {
   const { maxBodyBytes, maxBodyTextBytes: maxText = maxBodyBytes } = limits;
   const readers = [maxBodyBytes, maxText].map((limit) => express.raw({ limit, type: () => true }));
   const read: RequestHandler = (request, response, next) =>
@@ -37,7 +44,8 @@ export function jsonBody(limits: BodyLimits, budget: BodyBudget, turns: Turns): 
   };
   const checkType: RequestHandler = (request, _response, next) => {
     const type = request.headers['content-type'];
-    if (!isJson(type)) throw new LMServError('unsupported_media_type');
+    if (!isJson(type) && !(anyContentType && isFromProgram(request)))
+      throw new LMServError('unsupported_media_type');
     // Refused before the body is read, if its length is announced.
     if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) throw bodyTooLarge(maxBodyBytes);
     next();
@@ -61,7 +69,17 @@ export function bodyTooLarge(limit: number): LMServError {
 /** The size of the images in a body, which no model reads as text. */
 function imageBytes(body: object): number {
   const { messages } = body as { messages?: unknown };
-  return listOf(messages).reduce<number>((bytes, message) => bytes + partsBytes(message), 0);
+  const own = ollamaImageBytes(body);
+  return listOf(messages).reduce<number>((bytes, message) => bytes + partsBytes(message), own);
+}
+
+/** Ollama's form: beside the text. */
+function ollamaImageBytes(holder: unknown): number {
+  const { images } = (holder ?? {}) as { images?: unknown };
+  return listOf(images).reduce<number>(
+    (bytes, data) => bytes + (typeof data === 'string' ? data.length : 0),
+    0,
+  );
 }
 
 interface Part {
@@ -71,7 +89,7 @@ interface Part {
 
 /** Counts the images in the content of a message, or of a tool's result in it. */
 function partsBytes(holder: unknown, nested = false): number {
-  let bytes = 0;
+  let bytes = nested ? 0 : ollamaImageBytes(holder);
   for (const part of listOf((holder as { content?: unknown } | null)?.content)) {
     const { image_url: image, source } = (part ?? {}) as Part;
     const url = typeof image === 'object' ? image?.url : image;
@@ -86,6 +104,11 @@ function partsBytes(holder: unknown, nested = false): number {
 
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
+}
+
+/** Browsers name the origin of what a page posts; such a post needs the type JSON, which other origins may not send. */
+function isFromProgram({ headers }: Request): boolean {
+  return headers.origin === undefined && headers['sec-fetch-site'] === undefined;
 }
 
 function isJson(type = ''): boolean {

@@ -1,11 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
-import type { Caller, CountTokens, Generate, GenerateRequest } from '../contract.js';
+import type { Caller, CountTokens, Generate, GenerateRequest, KeepAlive } from '../contract.js';
 import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { compact } from '../compact.js';
 import { LMServError, toLMServError } from '../errors.js';
 import { ReplyFlow } from '../generate/flow.js';
+import type { Logger } from '../observe/logger.js';
+import { objectionTo } from './admin-routes.js';
 import { callerOf, contextOf, queueHeaders } from './context.js';
 import { writeStream, type Run } from './reply.js';
 
@@ -19,17 +21,32 @@ export interface Admission {
   admit(caller: Caller, tenant: string | undefined): string;
 }
 
+/** Which models are in memory, as far as clients have a say. */
+export interface Residents {
+  /** Resolves once the model of a request can serve. @throws LMServError, or the signal's reason. */
+  load(request: GenerateRequest, signal: AbortSignal): Promise<void>;
+  /** Follows a client's wish as far as that harms nobody. @throws LMServError `model_not_found`. */
+  keep(
+    wish: KeepAlive,
+    request: GenerateRequest,
+    guest: { readonly caller: Caller; readonly mayManage: boolean },
+    model?: string,
+  ): Promise<void>;
+}
+
 /** What serves the calls of dialects. */
 export interface Serving {
   readonly generate: Generate;
   readonly countTokens: CountTokens;
   readonly accounting: Admission;
+  readonly residence: Residents;
+  readonly logger: Logger;
 }
 
 /** Serves one generating route: body → dialect → admission → generate → reply. */
 export function generateHandler(
   dialect: Dialect,
-  { generate, countTokens, accounting: admission }: Serving,
+  { generate, countTokens, accounting: admission, residence, logger }: Serving,
 ): RequestHandler {
   return async (request, response) => {
     const context = contextOf(response);
@@ -43,6 +60,15 @@ export function generateHandler(
       return;
     }
     const caller = callerOf(response);
+    const { keepAlive } = call;
+    const guest = { caller, mayManage: objectionTo(request, response) === undefined };
+    if ('settled' in call) {
+      context.generated = false;
+      if (keepAlive !== 'unload') await residence.load(call.request, context.signal);
+      if (keepAlive) await residence.keep(keepAlive, call.request, guest);
+      response.json(call.settled());
+      return;
+    }
     context.tenant = admission.admit(caller, call.request.tenant);
     const { requestId, signal, abort, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
@@ -60,6 +86,11 @@ export function generateHandler(
       const reply = await call.reply(collector.collected(), info);
       response.set(queueHeaders(response)).json(reply);
     }
+    // The client has its reply; an unload may take until others have theirs.
+    if (keepAlive)
+      residence.keep(keepAlive, call.request, guest, trace.model).catch((err: unknown) => {
+        logger.debug({ event: 'keep_alive_refused', requestId, err }, 'a wish about a model is not followed');
+      });
   };
 }
 

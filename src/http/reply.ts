@@ -144,16 +144,17 @@ function open(response: Response, encoder: StreamEncoder): void {
   response.socket?.setNoDelay(true);
 }
 
-/** Ends a reply that has begun so that the client notices: with an error in its form, or by cutting the connection. */
+/** Ends a reply that has begun so that the client notices: with an error in its form, by cutting the connection, or both. */
 function breakOff(response: Response, encoder: StreamEncoder, error: LMServError): void {
   const text = encoder.error(error);
-  if (text === undefined) {
-    // What was written in this turn is flushed at its end, before the cut.
-    process.nextTick(() => response.destroy());
+  if (text !== undefined) open(response, encoder);
+  if (text !== undefined && encoder.cutsAfterError !== true) {
+    response.end(text);
     return;
   }
-  open(response, encoder);
-  response.end(text);
+  if (text !== undefined) response.write(text);
+  // What was written in this turn is flushed at its end, before the cut.
+  process.nextTick(() => response.destroy());
 }
 
 /**

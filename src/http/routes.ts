@@ -1,4 +1,6 @@
 import type { Request } from 'express';
+import { chat as ollamaChat } from '../dialects/ollama/chat.js';
+import { generate as ollamaGenerate } from '../dialects/ollama/generate.js';
 import { countTokens, messages } from '../dialects/anthropic/messages.js';
 import { chat } from '../dialects/chat.js';
 import { complete, completeStream } from '../dialects/konstruct.js';
@@ -15,6 +17,8 @@ export interface Route {
   readonly dialect: Dialect;
   /** Which errors have the dialect's form even if they are raised before, or without, a route; all others have OpenAI's. */
   readonly errors?: ErrorScope;
+  /** Bodies are JSON whatever their type says, unless a web page sent them: curl names another one by default. */
+  readonly anyContentType?: boolean;
 }
 
 /** Requests to a path and all below it, and those with a header that only the dialect's clients send. */
@@ -40,6 +44,8 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
     errors: { path: '/v1/messages', header: 'anthropic-version' },
   },
   { path: '/v1/messages/count_tokens', dialect: countTokens },
+  { path: '/api/chat', dialect: ollamaChat, errors: { path: '/api' }, anyContentType: true },
+  { path: '/api/generate', dialect: ollamaGenerate, anyContentType: true },
   { path: '/complete', dialect: complete },
   { path: '/complete/stream', dialect: completeStream },
   { path: '/execute', dialect: execute(options.execute) },

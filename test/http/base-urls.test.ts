@@ -44,19 +44,18 @@ test.each([
   await request(testApp()).get(path).expect(401);
 });
 
-test.each([
-  '/v1',
-  '/v1/',
-  '/v2/models',
-  '/modelsx',
-  '/v1/completions/x',
-  '/v1/chat',
-  '/x//v1/models',
-  '/api/v1/models',
-])('%s is 404 and says what a base URL looks like', async (path) => {
-  const { body } = await request(testApp()).get(path).set('X-API-Key', KEY).expect(404);
-  expect(body.error).toMatchObject({
-    code: 'not_found',
-    message: expect.stringContaining('http://HOST:PORT/v1'),
-  });
+test.each(['/v1', '/v1/', '/v2/models', '/modelsx', '/v1/completions/x', '/v1/chat', '/x//v1/models'])(
+  '%s is 404 and says what a base URL looks like',
+  async (path) => {
+    const { body } = await request(testApp()).get(path).set('X-API-Key', KEY).expect(404);
+    expect(body.error).toMatchObject({
+      code: 'not_found',
+      message: expect.stringContaining('http://HOST:PORT/v1'),
+    });
+  },
+);
+
+test('below /api it says so in Ollama’s form', async () => {
+  const { body } = await request(testApp()).get('/api/v1/models').set('X-API-Key', KEY).expect(404);
+  expect(body).toEqual({ error: expect.stringContaining('http://HOST:PORT/v1') });
 });

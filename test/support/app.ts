@@ -68,6 +68,7 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
     version: HEALTHY.version,
     generate: saying('Hello', ' world'),
     countTokens: async () => 7,
+    residence: { load: async () => undefined, keep: async () => undefined },
     authenticate: keyed(),
     backends: fakeBackends(),
     accounting,

@@ -137,6 +137,10 @@ export class LocalBackend implements Backend {
     return this.#inUse.during(() => this.#counts.add(() => this.#count(request, signal), { signal }));
   }
 
+  async load(signal: AbortSignal): Promise<void> {
+    await this.#inUse.during(() => this.#readyWorker(signal));
+  }
+
   async #count(request: GenerateRequest, signal: AbortSignal): Promise<number> {
     const worker = await this.#readyWorker(signal);
     requireImages(request.body, worker);
@@ -150,7 +154,7 @@ export class LocalBackend implements Backend {
     }
   }
 
-  /** Counting takes no slot; only a model that is unloaded is waited for in the queue, and loaded by that. */
+  /** Takes no slot; only a model that is unloaded is waited for in the queue, and loaded by that. */
   async #readyWorker(signal: AbortSignal): Promise<Worker> {
     const ready = this.#pool.workers().find(({ state }) => state === 'ready');
     if (ready) return ready;

@@ -38,6 +38,7 @@ const ROWS: Record<ErrorCode, Row> = {
   internal_error: { type: 'LLMError' },
   configuration_error: configuration,
   unknown_profile: configuration,
+  not_implemented: { type: 'LLMError' },
   generation_failed: { type: 'LLMError', code: 'llm_error' },
   provider_api_error: api,
   invalid_response: api,

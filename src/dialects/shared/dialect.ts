@@ -1,4 +1,4 @@
-import type { ReplyEvent, GenerateRequest, Trace } from '../../contract.js';
+import type { GenerateRequest, KeepAlive, ReplyEvent, Trace } from '../../contract.js';
 import type { LMServError } from '../../errors.js';
 import type { Collected } from './collect.js';
 
@@ -20,6 +20,8 @@ export interface StreamEncoder {
   end(): string;
   /** Text that reports a failure after the reply began; undefined where only a cut connection can. */
   error(error: LMServError): string | undefined;
+  /** The connection is cut behind that text, for clients that pass over it. */
+  readonly cutsAfterError?: boolean;
   /** What may be sent while nothing comes, to keep the connection alive. */
   readonly ping?: string;
   /** HTTP trailers, sent at the end; their names must be known before. */
@@ -28,13 +30,19 @@ export interface StreamEncoder {
   readonly errorsAsStream?: boolean;
 }
 
-/** One parsed request and how its reply is written: a stream, one JSON body, or only the size of its prompt. */
-export type Call = { readonly request: GenerateRequest } & (
+/** One parsed request and how its reply is written: a stream, or one JSON body, which may need no generation. */
+export type Call = {
+  readonly request: GenerateRequest;
+  /** What the client wants to become of the model afterwards; undefined leaves it as it is. */
+  readonly keepAlive?: KeepAlive | undefined;
+} & (
   | { readonly stream: (info: ReplyInfo) => StreamEncoder }
   /** The JSON body of the reply, once it is complete. */
   | { readonly reply: (collected: Collected, info: ReplyInfo) => unknown }
   /** The JSON body for the number of tokens of its prompt; nothing is generated. */
   | { readonly count: (tokens: number) => unknown }
+  /** The JSON body once the model is loaded, or, with keepAlive `unload`, once that is done; nothing is generated. */
+  | { readonly settled: () => unknown }
 );
 
 /** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */

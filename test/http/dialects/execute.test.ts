@@ -30,6 +30,7 @@ const MAPPING: Record<ErrorCode, readonly [status: number, error: string, type: 
   internal_error: [500, 'internal_error', 'LLMError'],
   configuration_error: [500, 'configuration_error', 'LLMConfigurationError'],
   unknown_profile: [500, 'unknown_profile', 'LLMConfigurationError'],
+  not_implemented: [501, 'not_implemented', 'LLMError'],
   generation_failed: [500, 'llm_error', 'LLMError'],
   provider_api_error: [502, 'provider_api_error', 'LLMAPIError'],
   invalid_response: [502, 'provider_api_error', 'LLMAPIError'],

@@ -54,6 +54,25 @@ test('leaves the length to the backend if neither the request nor the settings l
   expect(await asked({ default: 1024, cap: 4096 }, NO_CAP)).toBe(4096);
 });
 
+test('a model with less context than the request wants room for refuses, and the next one is asked', async () => {
+  const [small, large, unknown] = ['small', 'large', 'unknown'].map((name) => new FakeBackend(name));
+  const knowing = (backend: FakeBackend, contextLength: number) =>
+    Object.assign(backend, { facts: () => ({ capabilities: [], contextLength }) });
+  const members = [knowing(small!, 4_096), knowing(large!, 8_192)];
+  const said = async (contextLength: number | undefined, ...backends: FakeBackend[]) => {
+    const generate = createGenerate(() => resolving(...backends));
+    return run(pullFrom(generate, chat({ contextLength }), context()));
+  };
+  expect((await said(4_096, ...members)).said).toBe('small');
+  expect((await said(4_097, ...members)).said).toBe('large');
+  expect((await said(undefined, ...members)).said).toBe('small');
+  expect((await said(1e9, unknown!)).said).toBe('unknown');
+  expect((await said(8_193, ...members)).thrown).toMatchObject({
+    ...{ code: 'context_length_exceeded', status: 400, param: 'num_ctx' },
+    message: 'num_ctx: the context of this model has 8192 tokens',
+  });
+});
+
 describe('what a request leaves open', () => {
   const OF_ROUTE = { sampling: { temperature: 0.8, top_p: 0.9 }, system: 'of the route' };
   const OF_MODEL = { sampling: { temperature: 0.1, top_k: 5 }, system: 'of the model' };

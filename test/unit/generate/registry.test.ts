@@ -42,6 +42,17 @@ describe('names', () => {
     expect(made.resolve('top', undefined).firstTokenMs).toBe(5);
   });
 
+  test('are found with Ollama’s tag latest and without it, the exact one first', () => {
+    expect(models(made, 'small:latest', undefined)).toEqual(['small']);
+    expect(models(made, 'top:latest', undefined)).toEqual(['bigger', 'big']);
+    expect(made.modelsOf('tiny:latest')).toEqual(['small']);
+    const both = new Registry([entry('a:latest'), entry('b'), entry('b:latest')], '404');
+    expect(models(both, 'a', undefined)).toEqual(['a:latest']);
+    expect(models(both, 'b', undefined)).toEqual(['b']);
+    expect(models(both, 'b:latest', undefined)).toEqual(['b:latest']);
+    expect(both.has('small:8b')).toBe(false);
+  });
+
   test.each(['../small', 'small%2e', 'SMALL', '', '__proto__', 'constructor'])('%j is none', (name) => {
     expect(() => made.resolve(name, undefined)).toThrow(
       expect.objectContaining({ code: 'model_not_found', param: 'model' }),

@@ -86,7 +86,8 @@ export class Template {
       this.#logger.warn(line, 'the chat template could not be learned');
     }
     const facts = await readFacts(worker, template, handler, signal).catch(() => NOTHING.facts);
-    this.#known = { template, handler, facts };
+    const { architecture } = this.#unlearned.facts;
+    this.#known = { template, handler, facts: { ...facts, architecture } };
     const lacks = Object.entries({ ...template, ...handler }).flatMap(([fact, has]) => (has ? [] : fact));
     const line = { event: 'template', model: this.#model, known: template !== undefined, lacks };
     this.#logger.info(line, 'what the chat template does not take, and its handler does not enforce');
