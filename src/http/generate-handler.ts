@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
-import type { Caller, CountTokens, Generate, GenerateRequest } from '../contract.js';
+import type { AskTokens, Caller, Evaluate, Generate, GenerateRequest } from '../contract.js';
 import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { compact } from '../compact.js';
@@ -22,14 +22,15 @@ export interface Admission {
 /** What serves the calls of dialects. */
 export interface Serving {
   readonly generate: Generate;
-  readonly countTokens: CountTokens;
+  readonly evaluate: Evaluate;
+  readonly askTokens: AskTokens;
   readonly accounting: Admission;
 }
 
 /** Serves one generating route: body → dialect → admission → generate → reply. */
 export function generateHandler(
   dialect: Dialect,
-  { generate, countTokens, accounting: admission }: Serving,
+  { generate, evaluate, askTokens, accounting: admission }: Serving,
 ): RequestHandler {
   return async (request, response) => {
     const context = contextOf(response);
@@ -37,18 +38,27 @@ export function generateHandler(
     const call = dialect.parse(request.body);
     // The call keeps what it needs of the body; a reply may take minutes.
     request.body = undefined;
-    if ('count' in call) {
+    if ('ask' in call) {
       context.generated = false;
-      response.json(call.count(await countTokens(call.request, context.signal)));
+      response.json(call.answer(await askTokens(call.ask, context.signal)));
       return;
     }
     const caller = callerOf(response);
-    context.tenant = admission.admit(caller, call.request.tenant);
+    const work = 'evaluate' in call ? call.evaluate : call.request;
+    context.tenant = admission.admit(caller, work.tenant);
     const { requestId, signal, abort, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
-    const wanted = { ...call.request, ...generationOptions(request.headers) };
-    const tellsWait = readHeader(request.headers, 'X-Queue-Events', ON_OFF) === true;
+    const options = generationOptions(request.headers);
     const flow = new ReplyFlow();
+    if ('evaluate' in call) {
+      const wanted = { ...call.evaluate, priority: options.priority };
+      const done = await evaluate(wanted, { requestId, caller, signal, abort, trace, flow });
+      const result = call.result(done, info);
+      response.set(queueHeaders(response)).json(result);
+      return;
+    }
+    const wanted = { ...call.request, ...options };
+    const tellsWait = readHeader(request.headers, 'X-Queue-Events', ON_OFF) === true;
     const run: Run = (sink, onWait) =>
       generate(wanted, { requestId, caller, signal, abort, trace, flow, onWait }, sink);
     if ('stream' in call) {

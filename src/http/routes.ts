@@ -7,9 +7,12 @@ import { execute, type ExecuteOptions } from '../dialects/llm-connect/execute.js
 import { llm } from '../dialects/awa/llm.js';
 import { chatCompletions } from '../dialects/openai/chat-completions.js';
 import { completions } from '../dialects/openai/completions.js';
+import { embeddings } from '../dialects/openai/embeddings.js';
+import { rerank } from '../dialects/rerank.js';
 import { responses } from '../dialects/responses/responses.js';
+import { detokenize, tokenize } from '../dialects/tokens.js';
 
-/** A route that generates: POST, one JSON body in, a dialect's reply out. */
+/** A route that a model serves: POST, one JSON body in, a dialect's reply out. */
 export interface Route {
   readonly path: string;
   readonly dialect: Dialect;
@@ -34,6 +37,10 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/v1/chat/completions', dialect: chatCompletions },
   { path: '/v1/completions', dialect: completions },
   { path: '/v1/responses', dialect: responses },
+  { path: '/v1/embeddings', dialect: embeddings },
+  { path: '/v1/rerank', dialect: rerank },
+  { path: '/tokenize', dialect: tokenize },
+  { path: '/detokenize', dialect: detokenize },
   {
     path: '/v1/messages',
     dialect: messages,

@@ -5,22 +5,13 @@ import type { Dialect, ReplyInfo } from '../shared/dialect.js';
 import { compact } from '../../compact.js';
 import { constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
 import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
+import { tokenIds } from '../shared/token-ids.js';
 import { filled, list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';
 
-/** A worker's token ids have 32 bits; larger ones would wrap around. */
-const MAX_TOKEN_ID = 2_147_483_647;
-
 /** Max choices of all prompts of a request together. */
 const MAX_CHOICES = 128;
-
-/** Checked in one loop, because a prompt may have as many ids as the context has tokens. */
-const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) => {
-  const invalid = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID);
-  if (invalid >= 0) context.addIssue({ code: 'custom', path: [invalid], message: 'must be a token id' });
-  else if (ids.length === 0) context.addIssue('must not be empty');
-});
 
 const prompt = z.union([text.min(1), tokenIds], { error: 'must be a non-empty text or list of token ids' });
 

@@ -1,4 +1,12 @@
-import type { ReplyEvent, GenerateRequest, Trace } from '../../contract.js';
+import type {
+  Evaluation,
+  EvaluationRequest,
+  GenerateRequest,
+  Json,
+  ReplyEvent,
+  TokenQuestion,
+  Trace,
+} from '../../contract.js';
 import type { LMServError } from '../../errors.js';
 import type { Collected } from './collect.js';
 
@@ -28,14 +36,20 @@ export interface StreamEncoder {
   readonly errorsAsStream?: boolean;
 }
 
-/** One parsed request and how its reply is written: a stream, one JSON body, or only the size of its prompt. */
-export type Call = { readonly request: GenerateRequest } & (
-  | { readonly stream: (info: ReplyInfo) => StreamEncoder }
-  /** The JSON body of the reply, once it is complete. */
-  | { readonly reply: (collected: Collected, info: ReplyInfo) => unknown }
-  /** The JSON body for the number of tokens of its prompt; nothing is generated. */
-  | { readonly count: (tokens: number) => unknown }
-);
+/** One parsed request and how its reply is written: a stream or one JSON body. */
+export type Call =
+  | { readonly request: GenerateRequest; readonly stream: (info: ReplyInfo) => StreamEncoder }
+  | { readonly request: GenerateRequest; readonly reply: (collected: Collected, info: ReplyInfo) => unknown }
+  | {
+      readonly request?: undefined;
+      readonly evaluate: EvaluationRequest;
+      readonly result: (evaluation: Evaluation, info: ReplyInfo) => unknown;
+    }
+  | {
+      readonly request?: undefined;
+      readonly ask: TokenQuestion;
+      readonly answer: (answer: Json) => unknown;
+    };
 
 /** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */
 export interface Dialect {
