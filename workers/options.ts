@@ -75,6 +75,8 @@ export function buildArgs(options: ChildOptions, listen: Endpoint | undefined): 
     args.push(scale === 1 ? ['--lora', quoted(path)] : ['--lora-scaled', quoted(`${path}:${scale}`)]);
   if (options.task === 'embed') args.push(['--embeddings']);
   if (options.task === 'rerank') args.push(['--rerank']);
+  // With a cache for each slot, llama.cpp divides a batch by the shortest of its texts, and pools each piece alone.
+  if (options.splits === false) args.push(['--kv-unified']);
   if (options.pooling !== undefined) args.push(['--pooling', options.pooling]);
   if (options.binary.kind === 'llama-cli') args.push(['--simple-io']);
   if (listen && 'socketPath' in listen) args.push(['--host', listen.socketPath, '--no-ui']);

@@ -67,9 +67,9 @@ function pieces(text: string): string[] {
 }
 
 /** Every text of a request that the model may read, which excludes stop strings and grammars. */
-export function promptTexts({ prompt, messages, tools, response_format }: JsonObject): string[] {
+export function promptTexts({ prompt, suffix, messages, tools, response_format }: JsonObject): string[] {
   const turns = (messages ?? []) as JsonObject[];
-  const texts = [...[prompt, tools, response_format].flatMap(strings), ...turns.flatMap(turnTexts)];
+  const texts = [...[prompt, suffix, tools, response_format].flatMap(strings), ...turns.flatMap(turnTexts)];
   return [...new Set(texts)].filter((text) => text !== '');
 }
 

@@ -24,7 +24,7 @@ const fields = {
   stream_options: filled(z.object({ include_usage: optional(z.boolean()) })),
   logprobs: optional(z.int().min(0).max(5)),
   echo: optional(z.literal(false, 'is not supported')),
-  suffix: optional(z.literal('', 'is not supported')),
+  suffix: filled(text),
   best_of: optional(z.int().min(1)),
 };
 
@@ -71,10 +71,12 @@ export const completions: Dialect = {
 /** @throws LMServError `invalid_value` for fields that cannot be combined, and for too many choices. */
 function toRequest(parsed: CompletionBody, several: boolean): GenerateRequest {
   const { n = 1, best_of, model, prompt: given, ...remaining } = withoutConstraints(parsed);
-  const { stream, stream_options, echo, suffix, ...others } = remaining;
+  const { stream, stream_options, echo, ...others } = remaining;
   const { max_tokens, max_completion_tokens, n_predict, logprobs, ...settings } = others;
   if ((best_of ?? n) !== n) throw invalid('best_of', 'is not supported; use n');
   const prompts = several ? (given as Prompt[]) : [given as Prompt];
+  if (others.suffix !== undefined && prompts.some((one) => typeof one !== 'string'))
+    throw invalid('prompt', 'must be a text where there is a suffix');
   if (n * prompts.length > MAX_CHOICES)
     throw invalid('prompt', `at most ${MAX_CHOICES} choices are possible, those of all prompts together`);
   const body = compact({
