@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import type { GenerateRequest, KeepAlive } from '../../contract.js';
 import { chatFields, checkToolChoice } from '../openai/chat-request.js';
 import { toolChoice, tools } from '../openai/tools.js';
-import type { Call, Dialect } from '../shared/dialect.js';
+import type { Collected } from '../shared/collect.js';
+import type { Call, Dialect, ReplyInfo } from '../shared/dialect.js';
 import { filled, validate } from '../shared/validate.js';
 import { errorBody } from './errors.js';
 import { messages } from './messages.js';
@@ -45,7 +47,7 @@ export const chat: Dialect = {
 
 /** @param idle there is nothing to reply to: the model is only loaded or unloaded. */
 export function callOf(
-  asked: Pick<Call, 'request' | 'keepAlive'>,
+  asked: { readonly request: GenerateRequest; readonly keepAlive?: KeepAlive | undefined },
   form: ReplyForm,
   stream = true,
   idle = false,
@@ -54,6 +56,6 @@ export function callOf(
     const reason = asked.keepAlive === 'unload' ? 'unload' : 'load';
     return { ...asked, settled: () => settledObject(form, reason) };
   }
-  if (stream) return { ...asked, stream: (info) => new ReplyLines(form, info) };
-  return { ...asked, reply: (collected, info) => replyObject(form, collected, info) };
+  if (stream) return { ...asked, stream: (info: ReplyInfo) => new ReplyLines(form, info) };
+  return { ...asked, reply: (collected: Collected, info: ReplyInfo) => replyObject(form, collected, info) };
 }
