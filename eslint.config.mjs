@@ -66,7 +66,7 @@ const ALLOWED = {
 };
 
 /** Modules every folder may import. */
-const COMMON = ['src/compact.ts', 'src/contract.ts', 'src/errors.ts', 'src/time.ts'];
+const COMMON = ['src/compact.ts', 'src/contract.ts', 'src/errors.ts', 'src/in-turn.ts', 'src/time.ts'];
 
 const FOLDERS = ['src', 'workers', 'scripts', 'test', 'bench'];
 

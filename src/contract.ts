@@ -63,6 +63,57 @@ export interface GenerateRequest {
   readonly contextLength?: number | undefined;
 }
 
+/** What a model is for: writing, turning texts into vectors, or rating documents. */
+export type ModelTask = 'chat' | 'embed' | 'rerank';
+
+/** A text, or the ids of its tokens. */
+export type EvaluationInput = string | readonly number[];
+
+/** What a model is asked to compute instead of writing: the vectors of inputs, or how well documents answer a query. */
+export type EvaluationRequest = {
+  /** The model or group as the client named it; undefined means the default one, or else the first that can. */
+  readonly model?: string | undefined;
+  /** As in `GenerateRequest`. */
+  readonly tenant?: string | undefined;
+  /** As in `GenerateRequest`. */
+  readonly priority?: number | undefined;
+} & (
+  | {
+      readonly task: 'embed';
+      /** At least one. None is empty, and none is cut: one that is too long fails the request. */
+      readonly inputs: readonly EvaluationInput[];
+      /** How many numbers each vector shall have; undefined means all. */
+      readonly dimensions?: number | undefined;
+    }
+  | { readonly task: 'rerank'; readonly query: string; readonly documents: readonly string[] }
+);
+
+/** All numbers are finite. */
+export interface Evaluation {
+  /** A vector for each input, or for each document one number, higher for a better one; in the order of the request. */
+  readonly vectors: readonly ArrayLike<number>[];
+  readonly promptTokens: number;
+}
+
+/** A question about a model's tokens. It takes no slot and costs nothing. */
+export type TokenQuestion = { readonly model?: string | undefined } &
+  /** How many tokens the prompt of a chat has: a number. */
+  (
+    | { readonly about: 'prompt'; readonly request: GenerateRequest }
+    /** The tokens of a text: a list of ids, or of `{id, piece}`; a piece that is not UTF-8 is a list of bytes. */
+    | {
+        readonly about: 'text';
+        readonly text: string;
+        /** Adds the tokens that the model expects at the beginning or end of each text. */
+        readonly addSpecial: boolean;
+        /** Takes the names of control tokens in the text for these tokens. */
+        readonly parseSpecial: boolean;
+        readonly withPieces: boolean;
+      }
+    /** The text of tokens: a string. */
+    | { readonly about: 'tokens'; readonly tokens: readonly number[] }
+  );
+
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';
 
 export interface ToolCallDelta {
@@ -232,11 +283,20 @@ export type Generate = (
 ) => Promise<void>;
 
 /**
- * Counts the tokens of a request's prompt, by the first of its backends that can.
+ * Evaluates inputs by the first backend that can: all of them by the same, because vectors of different models cannot be
+ * compared. Writes the trace of the context, so that it is billed and logged as a generation is.
+ *
+ * @throws LMServError `invalid_value` for a model that cannot, `context_length_exceeded`, `invalid_response` for numbers
+ *   that are not finite, and as `Generate`; the signal's reason when it aborts.
+ */
+export type Evaluate = (request: EvaluationRequest, context: RequestScope) => Promise<Evaluation>;
+
+/**
+ * Answers a question about tokens, by the first backend of the model that can.
  *
  * @throws LMServError, or the signal's reason when it aborts.
  */
-export type CountTokens = (request: GenerateRequest, signal: AbortSignal) => Promise<number>;
+export type AskTokens = (question: TokenQuestion, signal: AbortSignal) => Promise<Json>;
 
 /** A client's wish about a model after its request: out of memory at once, or in memory for good. */
 export type KeepAlive = 'unload' | 'pin';
@@ -271,11 +331,19 @@ export interface Backend extends BackendBase {
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply>;
 
   /**
-   * Counts the tokens of a chat's prompt as its model would read it; absent if the backend cannot.
+   * Evaluates all inputs of a request; absent if the backend cannot. Reports its progress, and with `prefill` how many
+   * tokens it has evaluated so far.
    *
    * @throws LMServError as `open`, or the signal's reason.
    */
-  countTokens?(request: GenerateRequest, signal: AbortSignal): Promise<number>;
+  evaluate?(request: EvaluationRequest, context: GenerateContext, sink: Sink): Promise<Evaluation>;
+
+  /**
+   * Answers a question about the tokens of its model; absent if the backend cannot.
+   *
+   * @throws LMServError as `open`, or the signal's reason.
+   */
+  askTokens?(question: TokenQuestion, signal: AbortSignal): Promise<Json>;
 
   /**
    * Resolves once its model is in memory; absent if it never has to be loaded.
@@ -357,7 +425,8 @@ export interface Offload {
 }
 
 /** What can be asked of a model. */
-export type Capability = 'chat' | 'completion' | 'tools' | 'json_schema' | 'reasoning' | 'images';
+export type Capability =
+  'chat' | 'completion' | 'embed' | 'rerank' | 'tools' | 'json_schema' | 'reasoning' | 'images';
 
 /** What a backend knows of its model; undefined where it knows nothing. */
 export interface ModelFacts {

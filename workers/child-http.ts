@@ -149,6 +149,7 @@ function parseChunk(data: string): ChildChunk {
 /**
  * Fetches a JSON document.
  *
+ * @param agent must not keep connections alive; its `destroy` ends the request.
  * @throws ChildRefusal, ConnectionLost, LMServError or the signal's reason, as `postStream`.
  */
 export async function fetchJson(
@@ -157,8 +158,9 @@ export async function fetchJson(
   path: string,
   body: string | undefined,
   signal: AbortSignal,
+  agent?: Agent,
 ): Promise<unknown> {
-  return exchange(endpoint, method, path, body, { signal }, async (response) => {
+  return exchange(endpoint, method, path, body, { signal, agent }, async (response) => {
     try {
       return JSON.parse(await readText(response, MAX_DOCUMENT)) as unknown;
     } catch (error) {
@@ -173,7 +175,7 @@ async function exchange<T>(
   method: string,
   path: string,
   body: string | undefined,
-  { signal, agent }: { readonly signal: AbortSignal; readonly agent?: Agent },
+  { signal, agent }: { readonly signal: AbortSignal; readonly agent?: Agent | undefined },
   read: (response: IncomingMessage) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import type { ModelTask } from '../src/contract.js';
 import { LMServError } from '../src/errors.js';
 import type { Endpoint } from './options.js';
 import { fetchJson } from './child-http.js';
@@ -6,6 +7,7 @@ import { fetchJson } from './child-http.js';
 export interface LivenessProbeOptions {
   /** Max time for a reply, milliseconds. */
   readonly timeoutMs: number;
+  readonly task?: ModelTask | undefined;
   /** The worker became suspect, or no longer is. */
   readonly onChange: () => void;
   /** The worker has missed three checks in a row. */
@@ -15,8 +17,12 @@ export interface LivenessProbeOptions {
 /** Number of missed checks in a row after which a worker is lost. */
 const MAX_MISSES = 3;
 
-/** The smallest complete request: one token, nothing of which is cached. */
-const TOKEN_REQUEST = JSON.stringify({ prompt: ' ', n_predict: 1, cache_prompt: false });
+/** The smallest complete request of each task: one token, nothing of which is cached. */
+const REQUESTS: Readonly<Record<ModelTask, { readonly path: string; readonly body: object }>> = {
+  chat: { path: '/completion', body: { prompt: ' ', n_predict: 1, cache_prompt: false } },
+  embed: { path: '/v1/embeddings', body: { input: '.' } },
+  rerank: { path: '/v1/rerank', body: { query: '.', documents: ['.'] } },
+};
 
 /** Checks whether an idle worker still works: by its health route, or by one token if that is in doubt. */
 export class LivenessProbe {
@@ -74,8 +80,9 @@ export class LivenessProbe {
     const ended = this.#ended.signal;
     const timeout = pause(this.#options.timeoutMs, false, { signal: ended, ref: false }).catch(() => false);
     const request = new AbortController();
+    const { path, body } = REQUESTS[this.#options.task ?? 'chat'];
     const response = withToken
-      ? fetchJson(endpoint, 'POST', '/completion', TOKEN_REQUEST, request.signal)
+      ? fetchJson(endpoint, 'POST', path, JSON.stringify(body), request.signal)
       : fetchJson(endpoint, 'GET', '/health', undefined, request.signal);
     const outcome = response.then(
       () => true,

@@ -1,7 +1,15 @@
+import type { ModelTask } from '../src/contract.js';
+
 /** The options of a child. Plain values, because this folder never reads the environment or the configuration. */
 export interface ChildOptions {
   readonly binary: { readonly path: string; readonly kind: 'llama-cli' | 'llama-server' };
   readonly modelPath: string;
+  /** Default: `chat`. The others need a llama-server. */
+  readonly task?: ModelTask | undefined;
+  /** How the vectors of a text's tokens become one, if its file does not say. */
+  readonly pooling?: 'mean' | undefined;
+  /** A text may be evaluated in several batches. Default: true. */
+  readonly splits?: boolean | undefined;
   /** Number of sequences that the child decodes at once. */
   readonly slots: number;
   /** Context per slot, tokens. */
@@ -36,13 +44,14 @@ const IMAGE_BATCH = 2048;
 const PROJECTOR_ARG = /^(-mm|--mmproj|-mmu|--mmproj-url|--no-mmproj|--no-mmproj-auto)$/;
 
 /** Tokens per batch of a worker's arguments. */
-export function batchOf({ slots, ...options }: BatchOptions): number {
+export function batchOf({ slots, splits = true, ctxSize, ...options }: BatchOptions): number {
+  if (!splits) return Math.max(ctxSize, slots);
   const usual = (options.gpuLayers ?? 0) > 0 || options.gpu !== undefined ? GPU_BATCH : BATCH;
   // Each slot decodes a token of the batch: llama.cpp aborts when there are more slots than that.
   return Math.max(options.mmproj === undefined ? usual : IMAGE_BATCH, slots);
 }
 
-type BatchOptions = Pick<ChildOptions, 'slots' | 'gpuLayers' | 'gpu' | 'mmproj'>;
+type BatchOptions = Pick<ChildOptions, 'slots' | 'ctxSize' | 'splits' | 'gpuLayers' | 'gpu' | 'mmproj'>;
 
 /** Builds the child's arguments. For a llama-server, `listen` is its socket. */
 export function buildArgs(options: ChildOptions, listen: Endpoint | undefined): string[] {
@@ -64,6 +73,11 @@ export function buildArgs(options: ChildOptions, listen: Endpoint | undefined): 
     args.push(['--mmproj', options.mmproj]);
   for (const { path, scale } of options.lora ?? [])
     args.push(scale === 1 ? ['--lora', quoted(path)] : ['--lora-scaled', quoted(`${path}:${scale}`)]);
+  if (options.task === 'embed') args.push(['--embeddings']);
+  if (options.task === 'rerank') args.push(['--rerank']);
+  // With a cache for each slot, llama.cpp divides a batch by the shortest of its texts, and pools each piece alone.
+  if (options.splits === false) args.push(['--kv-unified']);
+  if (options.pooling !== undefined) args.push(['--pooling', options.pooling]);
   if (options.binary.kind === 'llama-cli') args.push(['--simple-io']);
   if (listen && 'socketPath' in listen) args.push(['--host', listen.socketPath, '--no-ui']);
   return [...args.flat(), ...options.extraArgs];

@@ -7,7 +7,7 @@ import { describeExit, classifyExit, isIntended, type WorkerExit } from './exit.
 import { WorkerFailure } from './failure.js';
 import { LoadReport } from './load-report.js';
 import type { ChildOptions, Endpoint } from './options.js';
-import { ProgressWatch } from './progress.js';
+import { ProgressWatch, type Activity } from './progress.js';
 import { areSlotsAdvancing } from './slot-progress.js';
 import { ConnectionLost, fetchJson, postStream, type StreamOptions } from './child-http.js';
 
@@ -93,6 +93,7 @@ export class Worker {
     this.#watch = new ProgressWatch({ prefill: firstTokenMs, decode: tokenMs });
     this.#probe = new LivenessProbe({
       timeoutMs: Math.min(LONGEST_CHECK_MS, tokenMs),
+      task: options.task,
       onChange: () => events.onChange(this),
       onLost: () => this.kill('hung', 'hung: it does not reply to probes'),
     });
@@ -223,27 +224,23 @@ export class Worker {
     body: object,
     { signal, flow, reply }: Omit<StreamOptions, 'activity' | 'agent' | 'held'>,
   ): Promise<void> {
-    const endpoint = this.#endpoint;
-    const mark = this.child.stderr.position();
-    if (!endpoint || this.#state === 'dead') throw new WorkerFailure('died', 'the worker is gone', '');
-    const activity = this.#watch.begin(performance.now());
-    this.#armWatch();
-    try {
-      const text = JSON.stringify({ ...body, stream: true, return_progress: true });
-      await postStream(endpoint, path, text, {
+    const text = JSON.stringify({ ...body, stream: true, return_progress: true });
+    await this.#watched((endpoint, activity) =>
+      postStream(endpoint, path, text, {
         signal,
         flow,
         reply,
         activity,
         held: this.#held,
         agent: this.#agent,
-      });
-    } catch (error) {
-      if (!(error instanceof ConnectionLost)) throw error;
-      throw await this.#failure(error, mark);
-    } finally {
-      this.#watch.end(activity);
-    }
+      }),
+    );
+  }
+
+  /** Posts a request that is answered as a whole once its input is evaluated. @throws as `generate`. */
+  async evaluate(path: string, body: object, signal: AbortSignal): Promise<unknown> {
+    const text = JSON.stringify(body);
+    return this.#watched((endpoint) => fetchJson(endpoint, 'POST', path, text, signal, this.#agent));
   }
 
   /** Fetches a JSON document from the child, such as `/props`. @throws as `generate`. */
@@ -310,6 +307,23 @@ export class Worker {
       `no sign of progress for ${seconds} s while starting; if this llama-cli is old it has no server inside: ` +
         'run `npm run setup`, or set LLM_BIN_PATH to a llama-server',
     );
+  }
+
+  /** Runs a request that the worker has to make progress with. */
+  async #watched<T>(run: (endpoint: Endpoint, activity: Activity) => Promise<T>): Promise<T> {
+    const endpoint = this.#endpoint;
+    const mark = this.child.stderr.position();
+    if (!endpoint || this.#state === 'dead') throw new WorkerFailure('died', 'the worker is gone', '');
+    const activity = this.#watch.begin(performance.now());
+    this.#armWatch();
+    try {
+      return await run(endpoint, activity);
+    } catch (error) {
+      if (!(error instanceof ConnectionLost)) throw error;
+      throw await this.#failure(error, mark);
+    } finally {
+      this.#watch.end(activity);
+    }
   }
 
   #armWatch(): void {

@@ -11,12 +11,18 @@ import type { ConfigFile } from '../config/file/schema.js';
 import { processEnv, type Config } from '../config/load.js';
 import { parseConfigFile, readConfigFile } from '../config/file/load.js';
 import { ROOT, VERSION } from '../config/root.js';
-import type { CustomBackend, Generate } from '../contract.js';
+import type { CustomBackend } from '../contract.js';
 import type { ExecuteOptions } from '../dialects/llm-connect/execute.js';
 import { compact } from '../compact.js';
 import { RoutingPolicyError, type RoutingPolicy } from '../dialects/llm-connect/routing-policy.js';
 import { WatchedFile } from '../files/watched-file.js';
-import { createCountTokens, createGenerate } from '../generate/generate.js';
+import {
+  createAskTokens,
+  createEvaluate,
+  createGenerate,
+  type GenerateOptions,
+  type Resolve,
+} from '../generate/generate.js';
 import { Residence } from '../generate/residence.js';
 import { createApp } from '../http/app.js';
 import { keyAuth, type Authenticate } from '../http/auth.js';
@@ -113,12 +119,15 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
   });
   const inFlight = new InFlight();
   const stalls = stallMonitor(metrics, logger);
+  const resolve: Resolve = (...name) => backends.registry.resolve(...name);
+  const observed = generateOptions(metrics, logger);
   const app = createApp({
     settings: { ...config, allowedHosts: [...config.allowedHosts, config.host] },
     version: VERSION,
     ownNames: fullName(),
-    generate: observedGenerate(backends, metrics, logger),
-    countTokens: createCountTokens((...name) => backends.registry.resolve(...name)),
+    generate: createGenerate(resolve, observed),
+    evaluate: createEvaluate(resolve, observed),
+    askTokens: createAskTokens(resolve),
     residence,
     backends,
     accounting,
@@ -221,8 +230,8 @@ function stallMonitor(metrics: Metrics, logger: Logger): StallMonitor {
   });
 }
 
-function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger): Generate {
-  return createGenerate((...name) => backends.registry.resolve(...name), {
+function generateOptions(metrics: Metrics, logger: Logger): GenerateOptions {
+  return {
     logger,
     onFailure: ({ error, refusal, ...member }) => {
       metrics.backendFailed({ model: member.model, error });
@@ -232,7 +241,7 @@ function observedGenerate(backends: Backends, metrics: Metrics, logger: Logger):
       if (refusal) logger.info({ event: 'backend_refused', ...line }, 'a backend refused a request');
       else logger.warn({ event: 'backend_failed', ...line }, 'a backend failed');
     },
-  });
+  };
 }
 
 function requestObserver({ stalls, accounting, residence, metrics, logger }: Observers): RequestObserver {

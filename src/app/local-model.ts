@@ -1,17 +1,18 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { freemem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { resolveBinary, type ResolvedBinary } from '../../workers/binary.js';
 import { batchOf } from '../../workers/options.js';
 import { chooseSlots, chooseThreads } from '../../workers/sizing.js';
 import { LocalBackend } from '../backends/local/backend.js';
 import { checkAdapters } from '../catalogue/adapters.js';
 import { estimateMemory, type MemoryEstimate } from '../catalogue/estimate.js';
-import { fileFacts, unloadedFacts } from '../catalogue/facts.js';
+import { fileFacts, unloadedFacts, workOf } from '../catalogue/facts.js';
 import type { ModelSettings } from '../config/file/schema.js';
 import type { Config } from '../config/load.js';
 import { isOnHub } from '../config/model-path.js';
 import { ROOT } from '../config/root.js';
+import { UserError } from '../errors.js';
 import { inspectModel, type InspectedModel } from '../install/models/inspect.js';
 import { ModelError } from '../install/models/spec.js';
 import { total, type Amounts } from '../memory/amounts.js';
@@ -69,11 +70,13 @@ export async function makeLocalModel(
   workers: number,
   { config, env, logger, observer, devices, findBinary }: LocalModelOptions,
 ): Promise<LocalModel> {
-  const binary = await findBinary(model.binPath ?? config.binPath);
+  const found = await findBinary(model.binPath ?? config.binPath);
   const file = await modelFile(name, model.path, env);
   const modelPath = file.path;
   await checkAdapters(file.header, model.lora);
   const facts = fileFacts(file.header);
+  const { task, pooling, splits, context: ctxSize } = workOf(facts, model);
+  const binary = task === 'chat' ? found : serverFor(name, found, model.found === true);
   const slots = chooseSlots(model, workers, binary.path);
   const pool = new Pool({
     name,
@@ -83,9 +86,9 @@ export async function makeLocalModel(
       binary,
       modelPath,
       slots,
-      ctxSize: model.context,
+      ...{ task, pooling, splits, ctxSize },
       threads: chooseThreads(model, Math.max(workers, model.workers)),
-      cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb(config.memoryBytes)) / model.workers),
+      cacheRamMb: task === 'chat' ? Math.floor(cacheMb(model, config) / model.workers) : 0,
       timeouts: config.timeouts,
     },
     gpus: model.gpus,
@@ -103,18 +106,33 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
-    facts: unloadedFacts(facts, file.size, model),
-    observer,
+    facts: unloadedFacts(facts, file.size, { task, context: ctxSize }, model.mmproj),
+    ...{ task, matryoshka: model.matryoshka, observer },
   });
   void pool.firstReady.then(() => backend.learned());
   const created = Math.floor(statSync(modelPath).mtimeMs / 1000);
   const use = { binary: binary.path, gpus: model.gpus };
-  const batch = batchOf({ ...model, slots, gpu: model.gpus[0] });
+  const batch = batchOf({ ...model, slots, ctxSize, splits, gpu: model.gpus[0] });
   const estimate = placeNeed(
-    estimateMemory(facts, file.size + sizeBeside(model), { ...model, slots, batch }),
+    estimateMemory(facts, file.size + sizeBeside(model), { ...model, slots, context: ctxSize, batch }),
     model.gpuLayers === 0 ? {} : await devices.total(use),
   );
   return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
+}
+
+/**
+ * The llama-server beside a llama-cli, which has no options for models that do not write.
+ *
+ * @param mayLack a file that lies in a folder keeps no server from starting: only requests for it fail.
+ * @throws UserError if there is none.
+ */
+function serverFor(name: string, binary: ResolvedBinary, mayLack: boolean): ResolvedBinary {
+  if (binary.kind === 'llama-server') return binary;
+  const path = join(dirname(binary.path), 'llama-server');
+  if (mayLack || existsSync(path)) return { ...binary, path, kind: 'llama-server' };
+  throw new UserError(
+    `The model ${name} does not write, so it needs a llama-server, and there is no ${path}: run npm run setup, or set LLM_BIN_PATH to one`,
+  );
 }
 
 /**
@@ -142,13 +160,12 @@ interface ModelFile extends InspectedModel {
 }
 
 /**
- * An eighth of the free memory, MiB: enough for a few conversations without crowding out anything else.
- *
- * @param limit of all models together, bytes; 0 is none.
+ * The prompt cache of all workers, MiB; by default an eighth of the free memory: enough for a few conversations without
+ * crowding out anything else.
  */
-function defaultCacheMb(limit: number): number {
+function cacheMb({ cacheRamMb }: ModelSettings, { memoryBytes: limit }: Config): number {
   const free = limit > 0 ? Math.min(limit, freemem()) : freemem();
-  return Math.min(8192, Math.floor(free / 2 ** 20 / 8));
+  return cacheRamMb ?? Math.min(8192, Math.floor(free / 2 ** 20 / 8));
 }
 
 /** Bytes of the projector and the adapters. */

@@ -23,7 +23,7 @@ export function withoutPrompt(text: string, body: JsonObject): string {
     if (typeof value === 'string') seen.mark(value);
     else if (value !== null && typeof value === 'object') Object.values(value).forEach(walk);
   };
-  walk([body.prompt, contents(body.messages)]);
+  walk([body.prompt, body.suffix ?? null, contents(body.messages)]);
   return seen.replaced(MAX_TEXT);
 }
 

@@ -1,8 +1,8 @@
 /** What a model file's header says about its model. Pure. */
 
-import type { ModelSettings } from '../config/file/schema.js';
-import type { ModelFacts } from '../contract.js';
+import type { ModelFacts, ModelTask } from '../contract.js';
 import type { Field, GgufHeader } from '../install/models/gguf.js';
+import { taskOf } from './kind.js';
 
 /** undefined where the header says nothing. */
 export interface FileFacts {
@@ -11,6 +11,9 @@ export interface FileFacts {
   /** Tokens of context it was trained with. */
   readonly trainedContext: number | undefined;
   readonly chatTemplate: boolean;
+  readonly task: ModelTask;
+  /** How the vectors of a text's tokens become one, as llama.cpp numbers the ways. */
+  readonly pooling: number | undefined;
   /** As llama.cpp names it, such as `Q4_K - Medium`. */
   readonly quantization: string | undefined;
   /** How many numbers its tensors have; undefined of a split model, whose header tells only of the first part. */
@@ -36,6 +39,8 @@ export function fileFacts({ fields, parameters }: GgufHeader, split = false): Fi
     name: textOf(fields.get('general.name')),
     trainedContext: countOf(own('context_length')),
     chatTemplate: textOf(fields.get('tokenizer.chat_template')) !== undefined,
+    task: taskOf({ fields }),
+    pooling: countOf(own('pooling_type')),
     quantization: QUANTIZATIONS.get(Number(fields.get('general.file_type'))),
     parameters: split ? undefined : countOf(parameters),
     ...cachedNumbers(own),
@@ -50,12 +55,44 @@ export function fileFacts({ fields, parameters }: GgufHeader, split = false): Fi
 export function unloadedFacts(
   { architecture, quantization, parameters }: FileFacts,
   sizeBytes: number,
-  { context: contextLength, mmproj }: Pick<ModelSettings, 'context' | 'mmproj'>,
+  { task, context: contextLength }: Pick<Work, 'task' | 'context'>,
+  mmproj?: string,
 ): ModelFacts {
   const images = mmproj === undefined ? [] : (['images'] as const);
-  const capabilities = ['chat', 'completion', ...images] as const;
+  const capabilities = task === 'chat' ? (['chat', 'completion', ...images] as const) : [task];
   return { capabilities, architecture, contextLength, sizeBytes, quantization, parameters };
 }
+
+/** What the workers of a model do. */
+export interface Work {
+  readonly task: ModelTask;
+  /** As in llama.cpp's option, where the file says nothing that fits the task. */
+  readonly pooling: 'mean' | undefined;
+  /** A text may be evaluated in several batches. */
+  readonly splits: boolean;
+  /** Of a slot, tokens. */
+  readonly context: number;
+}
+
+/** What the configuration says about a model comes before what its file says. */
+export function workOf(
+  facts: Pick<FileFacts, 'task' | 'pooling' | 'trainedContext'>,
+  settings: { readonly task?: ModelTask | undefined; readonly context: number },
+): Work {
+  const { task = facts.task, context } = settings;
+  if (task === 'chat') return { task, pooling: undefined, splits: true, context };
+  const pools = facts.pooling !== undefined && facts.pooling <= POOLING_LAST;
+  return {
+    task,
+    pooling: task === 'embed' && !pools ? 'mean' : undefined,
+    splits: task === 'embed' && facts.pooling === POOLING_LAST,
+    // It has no places for more tokens than it was trained with.
+    context: Math.min(context, facts.trainedContext ?? Infinity),
+  };
+}
+
+/** llama.cpp's numbers of poolings: 1 to 3 are the mean, the first and the last token. */
+const POOLING_LAST = 3;
 
 type Own = (field: string) => Field | undefined;
 

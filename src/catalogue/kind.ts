@@ -1,5 +1,6 @@
 /** What a GGUF file holds. Pure. */
 
+import type { ModelTask } from '../contract.js';
 import type { GgufHeader } from '../install/models/gguf.js';
 
 /** Architectures whose models turn texts into vectors and cannot write. */
@@ -28,16 +29,24 @@ export function isProjector({ fields }: GgufHeader): boolean {
 export function unfitness({ fields, tensors }: GgufHeader, split: boolean): string | undefined {
   const architecture = fields.get('general.architecture');
   const type = fields.get('general.type');
-  const own = (field: string) => fields.get(`${String(architecture)}.${field}`);
   if (type === 'adapter') return 'an adapter; name it as lora of a model in the configuration file';
   if (typeof architecture !== 'string') return 'not a model: it names no architecture';
   if (type === 'imatrix') return OTHERS.imatrix;
   const other = OTHERS[architecture];
   if (other !== undefined) return other;
   // The first part of a split model may hold no tensors.
-  if (tensors === 0 && !split) return 'only a vocabulary';
-  const pools = Number(own('pooling_type') ?? 0) > 0;
-  if (EMBEDDING.test(architecture) || pools || own('attention.causal') === false)
-    return 'an embedding model, which cannot chat';
-  return undefined;
+  return tensors === 0 && !split ? 'only a vocabulary' : undefined;
+}
+
+/** llama.cpp's number for models that rate a document. */
+const POOLING_RANK = 4;
+
+/** What a model is for. */
+export function taskOf({ fields }: Pick<GgufHeader, 'fields'>): ModelTask {
+  const architecture = String(fields.get('general.architecture'));
+  const own = (field: string) => fields.get(`${architecture}.${field}`);
+  const pooling = Number(own('pooling_type') ?? 0);
+  if (pooling === POOLING_RANK) return 'rerank';
+  const embeds = EMBEDDING.test(architecture) || pooling > 0 || own('attention.causal') === false;
+  return embeds ? 'embed' : 'chat';
 }

@@ -88,8 +88,8 @@ function withFile(
   };
 }
 
-/** A model does not understand more context than it was trained with. */
-function fitting(settings: MergeOptions['settings'], { facts }: FoundModel): MergeOptions['settings'] {
+/** A model does not understand more context than it was trained with, and its file says what it is for. */
+function fitting({ task: _, ...settings }: MergeOptions['settings'], { facts }: FoundModel) {
   return { ...settings, context: Math.min(settings.context, facts.trainedContext ?? Infinity) };
 }
 

@@ -149,6 +149,12 @@ const MODEL = {
     byDefault: 'models/ alone',
     sample: '/srv/models',
   }),
+  LLM_TASK: row('model.task', text, oneOf('chat', 'embed', 'rerank').optional(), {
+    doc: 'What the model is for: `chat`, `embed` or `rerank`; by default its file decides.',
+    more: 'See [api-embeddings.md](api-embeddings.md#models).',
+    byDefault: "the file's",
+    sample: 'embed',
+  }),
   LLM_BIN_PATH: row('binPath', text, text.optional(), {
     doc: '`llama-cli` or `llama-server`.',
     more: 'If it is not set: `build-cuda`, `build-vulkan`, `build-metal`, `build`, then PATH.',

@@ -2,7 +2,7 @@
 
 import { batchOf } from '../../workers/options.js';
 import { estimateMemory } from '../catalogue/estimate.js';
-import type { FileFacts } from '../catalogue/facts.js';
+import { workOf, type FileFacts } from '../catalogue/facts.js';
 import type { CheckedModel } from './settings.js';
 
 export interface ModelFile {
@@ -27,7 +27,9 @@ export interface Need {
 
 export function needOf(model: CheckedModel, { size, facts }: ModelFile): Need {
   const gpu = model.gpus[0];
-  const estimate = estimateMemory(facts, size, { ...model, batch: batchOf({ ...model, gpu }) });
+  const { context, splits } = workOf(facts, model);
+  const batch = batchOf({ ...model, ctxSize: context, splits, gpu });
+  const estimate = estimateMemory(facts, size, { ...model, context, batch });
   // Without CACHE_RAM_MB the cache is a share of what is free, so it always fits.
   const promptCache = (model.cacheRamMb ?? 0) * 2 ** 20;
   return {

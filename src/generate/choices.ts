@@ -1,4 +1,5 @@
 import type { GenerateEvent, Sink, Usage } from '../contract.js';
+import { runInTurn } from '../in-turn.js';
 
 /** Max choices of one request that run or wait for a slot at a time; the others follow. */
 const MAX_AT_ONCE = 16;
@@ -19,30 +20,19 @@ export async function runChoices(
 ): Promise<void> {
   const prefilled: number[] = [];
   const usages: Usage[] = [];
-  let failure: { readonly reason: unknown } | undefined;
-  const run = async (index: number): Promise<void> => {
+  const run = (index: number): Promise<void> => {
     const prompt = Math.floor(index / each);
-    try {
-      await choice(index, {
-        event: (event) => {
-          if (event.type === 'usage') usages[prompt] = addChoice(usages[prompt], event.usage);
-          else if (event.type === 'prefill') {
-            prefilled[prompt] = event.promptTokens;
-            sink.event({ type: 'prefill', promptTokens: prefilled.reduce((sum, tokens) => sum + tokens) });
-          } else sink.event(labelled(event, index));
-        },
-      });
-    } catch (reason) {
-      failure ??= { reason };
-      abort(reason);
-    }
+    return choice(index, {
+      event: (event) => {
+        if (event.type === 'usage') usages[prompt] = addChoice(usages[prompt], event.usage);
+        else if (event.type === 'prefill') {
+          prefilled[prompt] = event.promptTokens;
+          sink.event({ type: 'prefill', promptTokens: prefilled.reduce((sum, tokens) => sum + tokens) });
+        } else sink.event(labelled(event, index));
+      },
+    });
   };
-  let next = 0;
-  const runInTurn = async (): Promise<void> => {
-    while (next < n && !failure) await run(next++);
-  };
-  await Promise.all(Array.from({ length: Math.min(n, MAX_AT_ONCE) }, runInTurn));
-  if (failure) throw failure.reason;
+  await runInTurn(n, MAX_AT_ONCE, run, abort);
   if (usages.length > 0) sink.event({ type: 'usage', usage: usages.reduce(addPrompt) });
 }
 

@@ -40,13 +40,25 @@ export type RequestFor<M extends Member> = (member: M) => GenerateRequest;
  * @throws LMServError of the member if only one was tried; if there were more, the most informative refusal if all refused
  *   the request, otherwise `unavailable` with the most informative message; the signal's reason when it aborts.
  */
-export async function openFirst<M extends Member>(
+export function openFirst<M extends Member>(
   members: readonly M[],
   requestFor: RequestFor<M>,
   context: GenerateContext,
   sink: Sink,
   options: FallbackOptions = {},
 ): Promise<OpenReply> {
+  const open = (member: M, own: GenerateContext) => member.backend.open(requestFor(member), own, sink);
+  return tryFirst(members, open, context, sink, options);
+}
+
+/** As `openFirst`, with anything that a member may do at once. @throws as `openFirst`. */
+export async function tryFirst<M extends Member, T>(
+  members: readonly M[],
+  run: (member: M, context: GenerateContext) => Promise<T>,
+  context: GenerateContext,
+  sink: Sink,
+  options: FallbackOptions = {},
+): Promise<T> {
   const { firstTokenMs, after = systemClock.after } = options;
   const late = new AbortController();
   const signal = firstTokenMs === undefined ? context.signal : AbortSignal.any([context.signal, late.signal]);
@@ -62,7 +74,7 @@ export async function openFirst<M extends Member>(
       sink.event({ type: 'attempt', model, backend: backend.name, again: failures.length > 0 });
       tried.add(member);
       try {
-        return await backend.open(requestFor(member), { ...context, signal, mayFallBack }, sink);
+        return await run(member, { ...context, signal, mayFallBack });
       } catch (thrown) {
         if (context.signal.aborted) throw thrown;
         const error = toLMServError(late.signal.aborted ? late.signal.reason : thrown);

@@ -1,5 +1,7 @@
 import type {
-  CountTokens,
+  AskTokens,
+  Capability,
+  Evaluate,
   Generate,
   GenerateRequest,
   JsonObject,
@@ -10,7 +12,7 @@ import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { runChoices } from './choices.js';
 import { systemClock, type After } from '../time.js';
-import { openFirst, type Member, type MemberFailure } from './fallback.js';
+import { openFirst, tryFirst, type Member, type MemberFailure } from './fallback.js';
 import { Tracer } from './trace.js';
 
 /** A model or group by name, with the backends that may serve it in the order they are tried. */
@@ -36,11 +38,15 @@ export interface TokenLimits {
 /** A cap that is none: the largest number llama.cpp reads. */
 export const NO_CAP = 2_147_483_647;
 
-/** Finds the backends for a name. Takes the model or group, how to treat an unknown one, and the provider. */
+/**
+ * Finds the backends for a name. Takes the model or group, how to treat an unknown one, the provider, and what the
+ * backends must be able to do.
+ */
 export type Resolve = (
   model: string | undefined,
   unknownModel: 'default' | undefined,
   provider?: string,
+  capability?: Capability,
 ) => Resolved;
 
 export interface GenerateOptions {
@@ -63,8 +69,9 @@ export function createGenerate(
   { onFailure, logger, after = systemClock.after }: GenerateOptions = {},
 ): Generate {
   return async function generate(request, context, sink) {
-    const { n, deadlineMs } = request;
-    const { members, firstTokenMs } = resolve(request.model, request.unknownModel, request.provider);
+    const { n, deadlineMs, model, unknownModel, provider, kind } = request;
+    const capability = kind === 'chat' ? 'chat' : 'completion';
+    const { members, firstTokenMs } = resolve(model, unknownModel, provider, capability);
     const tracer = new Tracer(context, sink, (facts, message) =>
       logger?.debug({ ...facts, requestId: context.requestId }, message),
     );
@@ -93,21 +100,50 @@ export function createGenerate(
   };
 }
 
-/**
- * Makes the function that counts the tokens of prompts.
- *
- * @throws LMServError `model_not_found`, `invalid_value` if no backend of the model can count, or what the backend throws.
- */
-export function createCountTokens(resolve: Resolve): CountTokens {
-  return async (request, signal) => {
-    const { members } = resolve(request.model, request.unknownModel, request.provider);
-    const able = members.find(({ backend }) => backend.countTokens !== undefined);
-    if (!able) throw new LMServError('invalid_value', NOT_COUNTED, { param: 'model' });
-    return able.backend.countTokens!(request, signal);
+/** Makes the function that evaluates inputs. A group's limit for its first token does not hold: there is none. */
+export function createEvaluate(
+  resolve: Resolve,
+  { onFailure, logger }: Omit<GenerateOptions, 'after'> = {},
+): Evaluate {
+  return async function evaluate(request, context) {
+    const { members } = resolve(request.model, undefined, undefined, request.task);
+    const tracer = new Tracer(context, NOWHERE, (facts, message) =>
+      logger?.debug({ ...facts, requestId: context.requestId }, message),
+    );
+    try {
+      const evaluation = await tryFirst(
+        members,
+        ({ backend }, own) => backend.evaluate!(request, own, tracer),
+        ...([context, tracer, { onFailure }] as const),
+      );
+      tracer.event({ type: 'prefill', promptTokens: evaluation.promptTokens });
+      tracer.end();
+      return evaluation;
+    } catch (error) {
+      tracer.end(error);
+      throw error;
+    }
   };
 }
 
-const NOT_COUNTED = 'model: only the server that this model runs on could count its tokens';
+const NOWHERE: Sink = { event: () => undefined };
+
+/**
+ * Makes the function that answers questions about tokens.
+ *
+ * @throws LMServError `model_not_found`, `invalid_value` if no backend of the model can, or what the backend throws.
+ */
+export function createAskTokens(resolve: Resolve): AskTokens {
+  return async (question, signal) => {
+    const chat = question.about === 'prompt' ? 'chat' : undefined;
+    const { members } = resolve(question.model, undefined, undefined, chat);
+    const able = members.find(({ backend }) => backend.askTokens !== undefined);
+    if (!able) throw new LMServError('invalid_value', NOT_ANSWERED, { param: 'model' });
+    return able.backend.askTokens!(question, signal);
+  };
+}
+
+const NOT_ANSWERED = 'model: only the server that this model runs on knows its tokens';
 
 /** @throws LMServError `context_length_exceeded` if the client wants more context than there is. */
 function requireContext({ contextLength: wanted }: GenerateRequest, available = Infinity): void {

@@ -11,9 +11,13 @@ interface Listed {
 /** What is known of a backend that does not tell. */
 const UNTOLD: ModelFacts = { capabilities: ['chat', 'completion'] };
 
+export function factsOf(backend: Backend): ModelFacts {
+  return backend.facts?.() ?? UNTOLD;
+}
+
 /** The details of a model, or of a group, which claims only what all of its members can do. */
 export function modelDetails(listed: readonly Listed[], isGroup: boolean): ModelDetails {
-  const facts = listed.map(({ backend }) => backend.facts?.() ?? UNTOLD);
+  const facts = listed.map(({ backend }) => factsOf(backend));
   const [first = UNTOLD] = facts;
   const contextLength = least(facts.map((each) => each.contextLength));
   const common = {

@@ -1,8 +1,8 @@
-import type { Backend, ModelInfo, Price, RequestDefaults } from '../contract.js';
+import type { Backend, Capability, ModelInfo, Price, RequestDefaults } from '../contract.js';
 import { LMServError } from '../errors.js';
 import type { Resolve, Resolved, TokenLimits } from './generate.js';
 import { flattenGroups, type Group } from './groups.js';
-import { modelDetails } from './model-details.js';
+import { factsOf, modelDetails } from './model-details.js';
 
 /** A model: a name that requests may use, and its backends. */
 export interface RegistryEntry {
@@ -88,13 +88,18 @@ export class Registry {
     return this.#named(name)?.resolved.members.map(({ model }) => model) ?? [];
   }
 
-  /** @throws LMServError `model_not_found`; `configuration_error` for a provider without models. */
-  readonly resolve: Resolve = (model, unknownModel, provider) => {
+  /**
+   * @throws LMServError `model_not_found`; `configuration_error` for a provider without models; `invalid_value` for a
+   *   model that lacks the capability.
+   */
+  readonly resolve: Resolve = (model, unknownModel, provider, capability) => {
     const lenient = (unknownModel ?? this.#unknownModel) === 'default';
     const target =
       provider === undefined ? this.#find(model, lenient) : this.#findAt(provider, model, lenient);
     if (!target) throw new LMServError('model_not_found', undefined, { param: 'model' });
-    return target.resolved;
+    if (capability === undefined) return target.resolved;
+    const isNamed = provider !== undefined || (model !== undefined && this.has(model));
+    return this.#able(target, isNamed, capability);
   };
 
   /** The price of a model by its id, as in `Trace.model`; undefined if it is free. */
@@ -108,6 +113,18 @@ export class Registry {
       const listed = { ...info, details: modelDetails(resolved.members, isGroup) };
       return [listed, ...aliases.map((id) => ({ ...listed, id }))];
     });
+  }
+
+  /** The members of a target that can do something, or, if the client did not name it, those of the first that can. */
+  #able({ info, resolved }: Target, isNamed: boolean, capability: Capability): Resolved {
+    const own = having(capability, resolved);
+    if (own.members.length > 0) return own;
+    const others = this.#targets.filter((other) => having(capability, other.resolved).members.length > 0);
+    if (others[0] && !isNamed) return having(capability, others[0].resolved);
+    const able = others.map((other) => other.info.id).join(', ');
+    const hint = able === '' ? 'and no model here can' : `these models can: ${able}`;
+    const message = `model: ${info.id} cannot ${DEEDS[capability] ?? capability}; ${hint}`;
+    throw new LMServError('invalid_value', message, { param: 'model' });
   }
 
   #find(model: string | undefined, lenient: boolean): Target | undefined {
@@ -152,6 +169,19 @@ export class Registry {
       isGroup: true,
     };
   }
+}
+
+const DEEDS: Partial<Record<Capability, string>> = {
+  completion: 'complete a prompt',
+  embed: 'make embeddings',
+  rerank: 'rerank documents',
+};
+
+function having(capability: Capability, resolved: Resolved): Resolved {
+  const members = resolved.members.filter(({ backend }) =>
+    factsOf(backend).capabilities.includes(capability),
+  );
+  return { ...resolved, members };
 }
 
 function modelTarget(entry: RegistryEntry): Target {

@@ -18,6 +18,9 @@ export interface ResidenceOptions {
   readonly now?: (() => number) | undefined;
 }
 
+/** What says which model a request means. */
+type Named = Pick<GenerateRequest, 'model' | 'unknownModel' | 'provider'>;
+
 /** What clients may decide about models in memory: they load them, and end a stay that nobody else needs. */
 export class Residence {
   readonly #options: ResidenceOptions;
@@ -38,7 +41,7 @@ export class Residence {
   }
 
   /** Loads the model of a request, the first one of a group. @throws LMServError, or the signal's reason. */
-  async load(request: GenerateRequest, signal: AbortSignal): Promise<void> {
+  async load(request: Named, signal: AbortSignal): Promise<void> {
     await this.#first(request).backend.load?.(signal);
   }
 
@@ -49,12 +52,7 @@ export class Residence {
    * @param model the id of the model that has replied; undefined: the first one that the request means.
    * @throws LMServError `model_not_found`.
    */
-  async keep(
-    wish: KeepAlive,
-    request: GenerateRequest,
-    { caller, mayManage }: Guest,
-    model?: string,
-  ): Promise<void> {
+  async keep(wish: KeepAlive, request: Named, { caller, mayManage }: Guest, model?: string): Promise<void> {
     const { memory, defaultId } = this.#options;
     const id = model ?? this.#first(request).model;
     const resident = memory.models().find((candidate) => candidate.id === id);
@@ -67,7 +65,7 @@ export class Residence {
     if (mayManage || unneeded) await memory.unload(id);
   }
 
-  #first({ model, unknownModel, provider }: GenerateRequest) {
+  #first({ model, unknownModel, provider }: Named) {
     return this.#options.resolve(model, unknownModel, provider).members[0]!;
   }
 

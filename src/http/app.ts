@@ -1,7 +1,7 @@
 import cors from 'cors';
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
-import type { CountTokens, Generate } from '../contract.js';
+import type { AskTokens, Evaluate, Generate } from '../contract.js';
 import * as admin from './admin-routes.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
@@ -37,7 +37,8 @@ export interface AppOptions {
   /** More names of this machine, once they are known. */
   readonly ownNames?: Promise<readonly string[]>;
   readonly generate: Generate;
-  readonly countTokens: CountTokens;
+  readonly evaluate: Evaluate;
+  readonly askTokens: AskTokens;
   readonly residence: Residents;
   readonly backends: OllamaSource['backends'];
   readonly accounting: Admission & read.UsageSource;
@@ -119,18 +120,19 @@ function adminRoutes(app: Express, source: admin.AdminSource): void {
 }
 
 const NOT_FOUND =
-  "There is no such route; OpenAI's are chat completions, completions, responses and models, and base URLs end with /v1: http://HOST:PORT/v1";
+  "There is no such route; OpenAI's are chat completions, completions, responses, embeddings and models, and base URLs end with /v1: http://HOST:PORT/v1";
 
 /**
  * Serves the routes however a base URL is written: with a slash too many, with `/v1` twice, or, as on llama-server, without
  * it.
  */
 const correctPath: RequestHandler = (request, _response, next) => {
-  request.url = request.url
-    .replace(/^\/{2,}/, '/')
-    .replace(/^\/(?:v1\/+)*(chat\/completions|completions|responses|messages|models)(?=[/?]|$)/i, '/v1/$1');
+  request.url = request.url.replace(/^\/{2,}/, '/').replace(OPENAI_PATHS, '/v1/$1');
   next();
 };
+
+const OPENAI_PATHS =
+  /^\/(?:v1\/+)*(chat\/completions|completions|responses|messages|models|embeddings|rerank)(?=[/?]|$)/i;
 
 /** LMServ's headers that pages of other origins may read. */
 const EXPOSED = [

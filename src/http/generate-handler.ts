@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
-import type { Caller, CountTokens, Generate, GenerateRequest, KeepAlive } from '../contract.js';
+import type { AskTokens, Caller, Evaluate, Generate, GenerateRequest, KeepAlive } from '../contract.js';
 import { Collector } from '../dialects/shared/collect.js';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { compact } from '../compact.js';
@@ -21,14 +21,17 @@ export interface Admission {
   admit(caller: Caller, tenant: string | undefined): string;
 }
 
+/** What says which model a request means. */
+type Named = Pick<GenerateRequest, 'model' | 'unknownModel' | 'provider'>;
+
 /** Which models are in memory, as far as clients have a say. */
 export interface Residents {
   /** Resolves once the model of a request can serve. @throws LMServError, or the signal's reason. */
-  load(request: GenerateRequest, signal: AbortSignal): Promise<void>;
+  load(request: Named, signal: AbortSignal): Promise<void>;
   /** Follows a client's wish as far as that harms nobody. @throws LMServError `model_not_found`. */
   keep(
     wish: KeepAlive,
-    request: GenerateRequest,
+    request: Named,
     guest: { readonly caller: Caller; readonly mayManage: boolean },
     model?: string,
   ): Promise<void>;
@@ -37,7 +40,8 @@ export interface Residents {
 /** What serves the calls of dialects. */
 export interface Serving {
   readonly generate: Generate;
-  readonly countTokens: CountTokens;
+  readonly evaluate: Evaluate;
+  readonly askTokens: AskTokens;
   readonly accounting: Admission;
   readonly residence: Residents;
   readonly logger: Logger;
@@ -46,7 +50,7 @@ export interface Serving {
 /** Serves one generating route: body → dialect → admission → generate → reply. */
 export function generateHandler(
   dialect: Dialect,
-  { generate, countTokens, accounting: admission, residence, logger }: Serving,
+  { generate, evaluate, askTokens, accounting: admission, residence, logger }: Serving,
 ): RequestHandler {
   return async (request, response) => {
     const context = contextOf(response);
@@ -54,27 +58,44 @@ export function generateHandler(
     const call = dialect.parse(request.body);
     // The call keeps what it needs of the body; a reply may take minutes.
     request.body = undefined;
-    if ('count' in call) {
+    if ('ask' in call) {
       context.generated = false;
-      response.json(call.count(await countTokens(call.request, context.signal)));
+      response.json(call.answer(await askTokens(call.ask, context.signal)));
       return;
     }
     const caller = callerOf(response);
-    const { keepAlive } = call;
     const guest = { caller, mayManage: objectionTo(request, response) === undefined };
     if ('settled' in call) {
       context.generated = false;
-      if (keepAlive !== 'unload') await residence.load(call.request, context.signal);
-      if (keepAlive) await residence.keep(keepAlive, call.request, guest);
+      const { request: about, keepAlive } = call;
+      if (keepAlive !== 'unload') await residence.load(about, context.signal);
+      if (keepAlive) await residence.keep(keepAlive, about, guest);
       response.json(call.settled());
       return;
     }
-    context.tenant = admission.admit(caller, call.request.tenant);
+    const work = 'evaluate' in call ? call.evaluate : call.request;
+    context.tenant = admission.admit(caller, work.tenant);
     const { requestId, signal, abort, trace } = context;
     const info = { requestId, created: Math.floor(Date.now() / 1000), trace };
-    const wanted = { ...call.request, ...generationOptions(request.headers) };
-    const tellsWait = readHeader(request.headers, 'X-Queue-Events', ON_OFF) === true;
+    const options = generationOptions(request.headers);
     const flow = new ReplyFlow();
+    // The client has its reply; an unload may take until others have theirs.
+    const settle = (wish: KeepAlive | undefined, about: Named): void => {
+      if (!wish) return;
+      residence.keep(wish, about, guest, trace.model).catch((err: unknown) => {
+        logger.debug({ event: 'keep_alive_refused', requestId, err }, 'a wish about a model is not followed');
+      });
+    };
+    if ('evaluate' in call) {
+      const wanted = { ...call.evaluate, priority: options.priority };
+      const done = await evaluate(wanted, { requestId, caller, signal, abort, trace, flow });
+      const result = call.result(done, info);
+      response.set(queueHeaders(response)).json(result);
+      settle(call.keepAlive, call.evaluate);
+      return;
+    }
+    const wanted = { ...call.request, ...options };
+    const tellsWait = readHeader(request.headers, 'X-Queue-Events', ON_OFF) === true;
     const run: Run = (sink, onWait) =>
       generate(wanted, { requestId, caller, signal, abort, trace, flow, onWait }, sink);
     if ('stream' in call) {
@@ -86,11 +107,7 @@ export function generateHandler(
       const reply = await call.reply(collector.collected(), info);
       response.set(queueHeaders(response)).json(reply);
     }
-    // The client has its reply; an unload may take until others have theirs.
-    if (keepAlive)
-      residence.keep(keepAlive, call.request, guest, trace.model).catch((err: unknown) => {
-        logger.debug({ event: 'keep_alive_refused', requestId, err }, 'a wish about a model is not followed');
-      });
+    settle(call.keepAlive, call.request);
   };
 }
 

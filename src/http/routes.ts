@@ -1,5 +1,6 @@
 import type { Request } from 'express';
 import { chat as ollamaChat } from '../dialects/ollama/chat.js';
+import { embed as ollamaEmbed, embeddings as ollamaEmbeddings } from '../dialects/ollama/embed.js';
 import { generate as ollamaGenerate } from '../dialects/ollama/generate.js';
 import { countTokens, messages } from '../dialects/anthropic/messages.js';
 import { chat } from '../dialects/chat.js';
@@ -9,9 +10,12 @@ import { execute, type ExecuteOptions } from '../dialects/llm-connect/execute.js
 import { llm } from '../dialects/awa/llm.js';
 import { chatCompletions } from '../dialects/openai/chat-completions.js';
 import { completions } from '../dialects/openai/completions.js';
+import { embeddings } from '../dialects/openai/embeddings.js';
+import { rerank } from '../dialects/rerank.js';
 import { responses } from '../dialects/responses/responses.js';
+import { detokenize, tokenize } from '../dialects/tokens.js';
 
-/** A route that generates: POST, one JSON body in, a dialect's reply out. */
+/** A route that a model serves: POST, one JSON body in, a dialect's reply out. */
 export interface Route {
   readonly path: string;
   readonly dialect: Dialect;
@@ -38,6 +42,10 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/v1/chat/completions', dialect: chatCompletions },
   { path: '/v1/completions', dialect: completions },
   { path: '/v1/responses', dialect: responses },
+  { path: '/v1/embeddings', dialect: embeddings },
+  { path: '/v1/rerank', dialect: rerank },
+  { path: '/tokenize', dialect: tokenize },
+  { path: '/detokenize', dialect: detokenize },
   {
     path: '/v1/messages',
     dialect: messages,
@@ -46,6 +54,8 @@ export const routes = (options: RouteOptions = {}): readonly Route[] => [
   { path: '/v1/messages/count_tokens', dialect: countTokens },
   { path: '/api/chat', dialect: ollamaChat, errors: { path: '/api' }, anyContentType: true },
   { path: '/api/generate', dialect: ollamaGenerate, anyContentType: true },
+  { path: '/api/embed', dialect: ollamaEmbed, anyContentType: true },
+  { path: '/api/embeddings', dialect: ollamaEmbeddings, anyContentType: true },
   { path: '/complete', dialect: complete },
   { path: '/complete/stream', dialect: completeStream },
   { path: '/execute', dialect: execute(options.execute) },

@@ -296,12 +296,19 @@ describe('completions', () => {
     });
   });
 
+  test('passes a suffix on', async () => {
+    const generate = saying('x');
+    await ask(generate, { prompt: 'a', suffix: 'z' }, '/v1/completions').expect(200);
+    expect(generate.requests[0]!.body).toEqual({ prompt: 'a', suffix: 'z' });
+  });
+
   test.each([
     ['prompt', {}],
     ['prompt', { prompt: '' }],
     ['prompt.1', { prompt: ['a', ''] }],
     ['echo', { prompt: 'a', echo: true }],
-    ['suffix', { prompt: 'a', suffix: 'z' }],
+    ['suffix', { prompt: 'a', suffix: 5 }],
+    ['prompt', { prompt: [1, 2], suffix: 'z' }],
     ['best_of', { prompt: 'a', best_of: 3 }],
   ])('400 names %s', async (param, body) => {
     const response = await ask(saying('x'), body, '/v1/completions').expect(400);

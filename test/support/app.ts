@@ -67,7 +67,8 @@ export function testApp({ onRequestDone = () => undefined, ...options }: Partial
   return createApp({
     version: HEALTHY.version,
     generate: saying('Hello', ' world'),
-    countTokens: async () => 7,
+    evaluate: async () => ({ vectors: [[0.6, 0.8]], promptTokens: 3 }),
+    askTokens: async () => 7,
     residence: { load: async () => undefined, keep: async () => undefined },
     authenticate: keyed(),
     backends: fakeBackends(),

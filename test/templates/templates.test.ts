@@ -96,7 +96,7 @@ const RANKS = ['adapted', 'ok'];
 const PASSES: ReadonlySet<string> = new Set([...RANKS, 'cut', 'no room']);
 
 const asRequest = (body: JsonObject, max_tokens: number): GenerateRequest =>
-  chatCompletions.parse({ ...body, max_tokens, temperature: 0 }).request;
+  chatCompletions.parse({ ...body, max_tokens, temperature: 0 }).request!;
 
 /** Asks the model of the current pool. */
 class Asked {

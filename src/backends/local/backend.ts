@@ -1,28 +1,38 @@
+import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type {
   Backend,
   BackendStatus,
+  Evaluation,
+  EvaluationRequest,
   GenerateContext,
   GenerateRequest,
+  Json,
   JsonObject,
   ModelFacts,
+  ModelTask,
   OpenReply,
   Sink,
+  TokenQuestion,
   WorkerInfo,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { runInTurn } from '../../in-turn.js';
 import type { Lease, LeaseOptions, Pool } from '../../pool/pool.js';
 import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
-import { countTokens } from './count-tokens.js';
+import { answerTokens } from './tokens.js';
+import { cut, partRefusal, partsOf, singlesOf, type Part } from './evaluation.js';
 import { Generation, type GenerationOptions } from './generation.js';
 import { ReplySoFar, requireImages } from './reply-so-far.js';
+import { refuseSpecialTokens } from './special-tokens.js';
 import { templateRefusal } from './shaping/template-error.js';
 import { Template } from './shaping/template.js';
 import { BadReply } from '../../wire/bad-reply.js';
+import { readEvaluation } from '../evaluation-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
@@ -34,6 +44,9 @@ const RETRIES = 1;
 
 /** Max resumes of a reply; one that meets more failures is probably their cause. */
 const RESUMES = 8;
+
+/** Max inputs of one request that are evaluated or wait for a slot at a time; the others follow. */
+const MAX_AT_ONCE = 32;
 
 /** Interval between reports to a client that waits for a load, milliseconds. */
 const LOADING_MS = 1_000;
@@ -47,6 +60,10 @@ const MAX_MESSAGE = 500;
 export interface LocalOptions extends GenerationOptions {
   /** What its file tells, until a worker has told more. */
   readonly facts?: ModelFacts;
+  /** Default: `chat`. */
+  readonly task?: ModelTask;
+  /** Its embeddings may be cut to fewer numbers. */
+  readonly matryoshka?: boolean | undefined;
   /** Another worker resumes a reply whose worker fails. */
   readonly resume?: boolean;
 }
@@ -59,8 +76,8 @@ export class LocalBackend implements Backend {
   readonly #options: LocalOptions;
   readonly #inUse = new InUse();
   readonly #template: Template;
-  /** One count at a time: workers render and tokenise beside their replies. */
-  readonly #counts = new PQueue({ concurrency: 1 });
+  /** One question about tokens at a time: workers render and tokenise beside their replies. */
+  readonly #questions = new PQueue({ concurrency: 1 });
 
   constructor(name: string, pool: Pool, logger: Logger, options: LocalOptions = {}) {
     this.name = name;
@@ -101,6 +118,8 @@ export class LocalBackend implements Backend {
 
   /** Resolves when all is learned of the model that can be; at once while no worker is ready. */
   async learned(): Promise<void> {
+    // Only a chat model has a template, and some others cannot write even a token.
+    if ((this.#options.task ?? 'chat') !== 'chat') return;
     // The worker that is asked must stay in memory meanwhile.
     const end = this.#pool.use();
     await this.#template.learn().finally(end);
@@ -132,25 +151,115 @@ export class LocalBackend implements Backend {
     return opening((begun) => this.#inUse.during(() => this.#run(request, context, sink, begun)));
   }
 
-  /** Counts by a ready worker, beside its replies: a count takes no slot. */
-  countTokens(request: GenerateRequest, signal: AbortSignal): Promise<number> {
-    return this.#inUse.during(() => this.#counts.add(() => this.#count(request, signal), { signal }));
+  /**
+   * Evaluates each input in a slot of its own, so that a long list takes turns with the requests of other callers. An input
+   * whose worker fails is evaluated by another one.
+   */
+  evaluate(request: EvaluationRequest, context: GenerateContext, sink: Sink): Promise<Evaluation> {
+    return this.#inUse.during(() => this.#evaluate(request, context, sink));
   }
 
   async load(signal: AbortSignal): Promise<void> {
     await this.#inUse.during(() => this.#readyWorker(signal));
   }
 
-  async #count(request: GenerateRequest, signal: AbortSignal): Promise<number> {
+  /** Asks a ready worker, beside its replies: a question takes no slot. */
+  askTokens(question: TokenQuestion, signal: AbortSignal): Promise<Json> {
+    return this.#inUse.during(() => this.#questions.add(() => this.#answer(question, signal), { signal }));
+  }
+
+  async #evaluate(request: EvaluationRequest, context: GenerateContext, sink: Sink): Promise<Evaluation> {
+    sink.event({ type: 'model', state: this.#pool.state });
+    const parts = partsOf(request, this.#options.facts?.contextLength ?? 0);
+    const failed = new AbortController();
+    const signal = AbortSignal.any([context.signal, failed.signal]);
+    setMaxListeners(0, signal);
+    const shared = parts.length > 1 ? { ...context, signal, slots: { held: 0 } } : { ...context, signal };
+    const vectors: ArrayLike<number>[] = [];
+    let promptTokens = 0;
+    const run = async (part: Part): Promise<void> => {
+      // Once the first has a slot, the others may wait for theirs.
+      const mayFallBack = part.first === 0 && context.mayFallBack === true;
+      const turn: Turn = {
+        request: { priority: request.priority, body: { prompt: [...part.prompts] } },
+        context: { ...shared, mayFallBack },
+        ...{ sink, again: false },
+      };
+      const done = await this.#evaluatePart(part, request.task, turn).finally(() => turn.end?.());
+      for (const [offset, vector] of done.vectors.entries())
+        vectors[part.first + offset] = this.#sized(vector, request);
+      promptTokens += done.promptTokens;
+      sink.event({ type: 'prefill', promptTokens });
+    };
+    const runPart = (index: number): Promise<void> =>
+      run(parts[index]!).catch(async (error: unknown) => {
+        if (!(error instanceof ChildRefusal)) throw error;
+        // One of its inputs is to blame, and the others should not be refused in its name.
+        for (const single of singlesOf(request, parts[index]!)) await run(single);
+      });
+    await runInTurn(parts.length, MAX_AT_ONCE, runPart, (reason) => failed.abort(reason));
+    return { vectors, promptTokens };
+  }
+
+  async #evaluatePart(part: Part, task: EvaluationRequest['task'], turn: Turn): Promise<Evaluation> {
+    for (let failures = 0, reached = 0; ; failures += 1) {
+      try {
+        return await this.#evaluateOnce(part, task, turn);
+      } catch (error) {
+        if (!(error instanceof WorkerFailure)) throw error;
+        this.#logFailure(error, turn, 0);
+        if (!error.unreached) reached += 1;
+        if (reached > RETRIES || failures === RESUMES) throw this.#finalFailure(error, turn);
+        this.#noteNextAttempt(turn, false);
+      }
+    }
+  }
+
+  /** @throws ChildRefusal if the part has several inputs; otherwise as an LMServError. */
+  async #evaluateOnce(part: Part, task: EvaluationRequest['task'], turn: Turn): Promise<Evaluation> {
+    const { signal } = turn.context;
+    const lease = await this.#lease(turn);
+    const { worker, expectedPrefix } = lease;
+    turn.worker = worker.id;
+    let served = false;
+    try {
+      turn.sink.event({ type: 'started', worker: worker.id, expectedPrefix });
+      if (this.#options.rejectSpecialTokens === true) await refuseSpecialInputs(part, worker, signal);
+      const reply = await worker.evaluate(part.path, part.body, signal);
+      served = true;
+      return readEvaluation(task, reply, part.prompts.length);
+    } catch (error) {
+      if (error instanceof BadReply) throw badReply(error);
+      if (!(error instanceof ChildRefusal)) throw error;
+      served = true;
+      throw part.prompts.length > 1 ? error : partRefusal(error, part);
+    } finally {
+      lease.release(served);
+    }
+  }
+
+  /** @throws LMServError `invalid_value` if the vector cannot have that size. */
+  #sized(vector: ArrayLike<number>, request: EvaluationRequest): ArrayLike<number> {
+    const { dimensions = vector.length } = request.task === 'embed' ? request : {};
+    if (dimensions === vector.length) return vector;
+    const isPossible = this.#options.matryoshka === true && dimensions < vector.length;
+    if (isPossible) return cut(vector, dimensions);
+    const message = `dimensions: the embeddings of this model have ${vector.length} numbers`;
+    const hint = dimensions < vector.length ? ' and are not cut; see matryoshka in the configuration' : '';
+    throw new LMServError('invalid_value', message + hint, { param: 'dimensions' });
+  }
+
+  async #answer(question: TokenQuestion, signal: AbortSignal): Promise<Json> {
+    const body = question.about === 'prompt' ? question.request.body : {};
     const worker = await this.#readyWorker(signal);
-    requireImages(request.body, worker);
+    requireImages(body, worker);
     const template = this.#options.messageShaping === true ? this.#template : undefined;
     try {
-      return await countTokens(request, worker, template, signal);
+      return await answerTokens(question, worker, template, signal);
     } catch (error) {
       if (error instanceof WorkerFailure) throw new LMServError('unavailable', undefined, { cause: error });
       if (!(error instanceof ChildRefusal)) throw error;
-      throw templateRefusal(error) ?? fromRefusal(error, request.body);
+      throw templateRefusal(error) ?? fromRefusal(error, body);
     }
   }
 
@@ -186,7 +295,7 @@ export class LocalBackend implements Backend {
   }
 
   async #runAttempts(attempt: Attempt): Promise<void> {
-    const { request, reply, reader } = attempt;
+    const { reply, reader } = attempt;
     let idleFailures = 0;
     for (let failures = 0; ; failures += 1) {
       const before = reply.tokens;
@@ -195,7 +304,7 @@ export class LocalBackend implements Backend {
         break;
       } catch (error) {
         if (!(error instanceof WorkerFailure)) throw error;
-        this.#logFailure(error, attempt);
+        this.#logFailure(error, attempt, reply.tokens);
         if (reply.finished) break;
         if (reply.full) {
           reader.event({ type: 'finish', index: 0, reason: 'length' });
@@ -204,18 +313,21 @@ export class LocalBackend implements Backend {
         if (reply.tokens > before) idleFailures = 0;
         else if (!error.unreached) idleFailures += 1;
         if (idleFailures > RETRIES || failures === RESUMES || !this.#mayContinue(reply))
-          throw this.#pool.refuses(request.body)
-            ? new LMServError('prompt_quarantined', undefined, { cause: error })
-            : toFailure(error, request.body);
-        this.#noteNextAttempt(attempt);
+          throw this.#finalFailure(error, attempt);
+        this.#noteNextAttempt(attempt, reply.begun);
       }
     }
   }
 
-  #noteNextAttempt(attempt: Attempt): void {
-    const { begun } = attempt.reply;
-    attempt.again = true;
-    attempt.sink.event({ type: 'retry', resumed: begun });
+  #finalFailure(error: WorkerFailure, { request: { body } }: Turn): LMServError {
+    return this.#pool.refuses(body)
+      ? new LMServError('prompt_quarantined', undefined, { cause: error })
+      : toFailure(error, body);
+  }
+
+  #noteNextAttempt(turn: Turn, begun: boolean): void {
+    turn.again = true;
+    turn.sink.event({ type: 'retry', resumed: begun });
     if (begun) this.#options.observer?.resumed({ model: this.name });
     else this.#options.observer?.retried({ model: this.name });
   }
@@ -224,7 +336,7 @@ export class LocalBackend implements Backend {
     return !reply.begun || (this.#options.resume === true && reply.resumable);
   }
 
-  #leaseOptions({ request, context, sink, again }: Attempt, onWait: () => void): LeaseOptions {
+  #leaseOptions({ request, context, sink, again }: Turn, onWait: () => void): LeaseOptions {
     const { caller, mayFallBack, slots } = context;
     const { priority = 0, body } = request;
     const common = {
@@ -240,7 +352,7 @@ export class LocalBackend implements Backend {
     return again ? { ...common, resumed: true } : { ...common, mayWait: mayFallBack !== true };
   }
 
-  #logFailure(error: WorkerFailure, { request, reply, context, worker }: Attempt): void {
+  #logFailure(error: WorkerFailure, { request, context, worker }: Turn, tokens: number): void {
     const { kind, exit, stderr } = error;
     const line = {
       event: 'worker_failed_request',
@@ -248,26 +360,26 @@ export class LocalBackend implements Backend {
       worker,
       kind,
       ...exit?.status,
-      tokens: reply.tokens,
+      tokens,
       stderr: scrub(stderr, request.body).split('\n').slice(-LOG_LINES),
     };
     this.#logger.warn(line, 'a worker failed while it served a request');
   }
 
-  async #lease(attempt: Attempt): Promise<Lease> {
+  async #lease(turn: Turn): Promise<Lease> {
     let reports: NodeJS.Timeout | undefined;
     let waited = false;
     const onWait = () => {
       waited = true;
-      reports = this.#reportLoad(attempt.sink);
+      reports = this.#reportLoad(turn.sink);
     };
     try {
-      const lease = await this.#pool.lease(attempt.context.signal, this.#leaseOptions(attempt, onWait));
-      attempt.end ??= this.#pool.use();
+      const lease = await this.#pool.lease(turn.context.signal, this.#leaseOptions(turn, onWait));
+      turn.end ??= this.#pool.use();
       return lease;
     } finally {
       clearInterval(reports);
-      if (waited) attempt.sink.event({ type: 'dequeued' });
+      if (waited) turn.sink.event({ type: 'dequeued' });
     }
   }
 
@@ -297,8 +409,7 @@ export class LocalBackend implements Backend {
       sink.event({ type: 'started', worker: worker.id, expectedPrefix });
       await generation.run(worker);
     } catch (error) {
-      if (error instanceof BadReply)
-        throw new LMServError('generation_failed', `The worker ${error.message}`, { cause: error });
+      if (error instanceof BadReply) throw badReply(error);
       if (!(error instanceof ChildRefusal)) throw error;
       // A worker that rejects a request is a healthy worker.
       refused = true;
@@ -309,12 +420,9 @@ export class LocalBackend implements Backend {
   }
 }
 
-/** One reply and what running it requires, over all its attempts. */
-interface Attempt {
-  readonly request: GenerateRequest;
-  readonly generation: Generation;
-  readonly reader: ReplyReader;
-  readonly reply: ReplySoFar;
+/** What needs a slot, over all its attempts. */
+interface Turn {
+  readonly request: Pick<GenerateRequest, 'priority' | 'body'>;
   readonly context: GenerateContext;
   readonly sink: Sink;
   /** It had a worker and lost it, so it goes to the head of the queue. */
@@ -323,6 +431,32 @@ interface Attempt {
   worker?: string;
   /** Tells the pool that the reply needs no worker any more; absent before the first one. */
   end?: () => void;
+}
+
+/** One reply and what running it requires. */
+interface Attempt extends Turn {
+  readonly request: GenerateRequest;
+  readonly generation: Generation;
+  readonly reader: ReplyReader;
+  readonly reply: ReplySoFar;
+}
+
+/** @throws LMServError that names the input; as `Worker.fetch`. */
+async function refuseSpecialInputs(
+  { prompts, params }: Part,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const [index, prompt] of prompts.entries())
+    await refuseSpecialTokens(
+      { prompt },
+      (path, body) => worker.fetch('POST', path, body, signal),
+      params[index],
+    );
+}
+
+function badReply(error: BadReply): LMServError {
+  return new LMServError('generation_failed', `The worker ${error.message}`, { cause: error });
 }
 
 /** llama.cpp's messages for a 400 contain no client text, so they are passed on, with the field that they are about. */

@@ -19,6 +19,7 @@ import {
   namesSchema,
   noRoom,
 } from './forced-call.js';
+import { asOnePrompt } from './infill.js';
 import { rawRequest, renderPrompt } from './rendered.js';
 import { hasImage, requireImages, type ReplySoFar } from './reply-so-far.js';
 import type { Adapted } from './shaping/adapt.js';
@@ -82,6 +83,8 @@ export class Generation {
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
     if (!this.#prepared) await this.#prepare();
+    if (reply.request.body.suffix !== undefined)
+      reply.request = { ...request, body: await asOnePrompt(reply.request.body, worker, signal) };
     for (let again = true; again;) {
       const { child, chunks } = await this.#inForm(worker);
       if (reply.full) {

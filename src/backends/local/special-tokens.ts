@@ -18,16 +18,19 @@ const OVERLAP = 256;
  * Refuses a request that would put control tokens of the model, such as those that end a turn, into the prompt as text.
  * The model's own vocabulary decides: a text contains some if tokenising it with and without them gives different results.
  *
+ * @param param the field that the text comes from, for the error.
  * @throws LMServError `special_token`, `invalid_value` for token ids that the model does not have, or what `post` throws.
  */
-export async function refuseSpecialTokens(body: JsonObject, post: Post): Promise<void> {
+export async function refuseSpecialTokens(
+  body: JsonObject,
+  post: Post,
+  param = body.prompt === undefined ? 'messages' : 'prompt',
+): Promise<void> {
   const { prompt } = body;
-  const texts = Array.isArray(prompt) ? [await detokenize(prompt, post)] : promptTexts(body);
+  const texts = Array.isArray(prompt) ? [await detokenize(prompt, post, param)] : promptTexts(body);
   for (const batch of batches(texts)) {
     if (!(await holdsSpecial(batch, post))) continue;
-    throw new LMServError('special_token', undefined, {
-      param: prompt === undefined ? 'messages' : 'prompt',
-    });
+    throw new LMServError('special_token', undefined, { param });
   }
 }
 
@@ -64,9 +67,9 @@ function pieces(text: string): string[] {
 }
 
 /** Every text of a request that the model may read, which excludes stop strings and grammars. */
-export function promptTexts({ prompt, messages, tools, response_format }: JsonObject): string[] {
+export function promptTexts({ prompt, suffix, messages, tools, response_format }: JsonObject): string[] {
   const turns = (messages ?? []) as JsonObject[];
-  const texts = [...[prompt, tools, response_format].flatMap(strings), ...turns.flatMap(turnTexts)];
+  const texts = [...[prompt, suffix, tools, response_format].flatMap(strings), ...turns.flatMap(turnTexts)];
   return [...new Set(texts)].filter((text) => text !== '');
 }
 
@@ -100,12 +103,12 @@ function unescaped(text: string): string {
 }
 
 /** The text of token ids, control tokens by name. */
-async function detokenize(tokens: Json[], post: Post): Promise<string> {
+async function detokenize(tokens: Json[], post: Post, param: string): Promise<string> {
   try {
     return ((await post('/detokenize', { tokens })) as { content: string }).content;
   } catch (error) {
     if (!(error instanceof ChildRefusal)) throw error;
-    const message = "prompt: contains token ids outside the model's vocabulary";
-    throw new LMServError('invalid_value', message, { param: 'prompt' });
+    const message = `${param}: contains token ids outside the model's vocabulary`;
+    throw new LMServError('invalid_value', message, { param });
   }
 }

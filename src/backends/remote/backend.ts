@@ -2,15 +2,19 @@ import type { Dispatcher } from 'undici';
 import type {
   Backend,
   BackendStatus,
+  Evaluation,
+  EvaluationRequest,
   GenerateContext,
   GenerateRequest,
   JsonObject,
+  ModelFacts,
   OpenReply,
   Sink,
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import { BadReply } from '../../wire/bad-reply.js';
+import { readEvaluation } from '../evaluation-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
@@ -26,6 +30,7 @@ import {
   post,
   readEvents,
   readRefusal,
+  readWhole,
   routeUrl,
   type Reply,
 } from './connection.js';
@@ -34,7 +39,7 @@ import type { RemoteOptions } from './options.js';
 import { createRedactor } from './redact.js';
 import { RejectedFields, withoutFields } from './rejected-fields.js';
 import { parseChunk } from './parse-chunk.js';
-import { toRemoteRequest } from './remote-request.js';
+import { remoteEvaluations, toRemoteRequest, type RemoteRequest } from './remote-request.js';
 import { retryWait } from './retry-policy.js';
 import { TimeLimit } from './time-limit.js';
 
@@ -51,9 +56,10 @@ export interface RemoteTools {
 /** Max characters of a server's message that are examined; a client gets fewer. */
 const MAX_WORDS = 16 * 1024;
 
-/** One call of `generate`, through all its attempts. */
+/** What is asked of the server, through all attempts. */
 interface Call {
-  readonly request: GenerateRequest;
+  /** The client's text, which no error may quote. */
+  readonly content: JsonObject;
   readonly url: URL;
   /** Without the fields that the server has rejected so far. */
   body: JsonObject;
@@ -67,7 +73,21 @@ interface Call {
   /** A token has been passed on, so there are no further attempts. */
   begun: boolean;
   readonly onBegun: () => void;
+  readonly receive: Receive;
 }
+
+/** An answer of the server with a status of success. */
+interface Answer {
+  readonly reply: Reply;
+  readonly provider: Provider;
+  /** Of the attempt. */
+  readonly limit: TimeLimit;
+  /** Something has been passed on. */
+  readonly onBegun: () => void;
+}
+
+/** Reads an answer, and returns what ends the reply once the attempt counts as a success. */
+type Receive = (call: Call, answer: Answer) => Promise<() => void>;
 
 /**
  * A model served by another server that speaks OpenAI's protocol. The reply is always streamed, and read only as fast
@@ -127,7 +147,39 @@ export class RemoteBackend implements Backend {
    *   the circuit is open, `draining`; the signal's reason when it aborts.
    */
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
-    return opening((begun) => this.#inUse.during(() => this.#run(this.#call(request, context, sink, begun))));
+    const wanted = () => ({ ...toRemoteRequest(request, this.#options), content: request.body });
+    const receive: Receive = async (call, answer) => {
+      const reader = new ReplyReader(request.body, sink, answer.onBegun, false);
+      await this.#read(call, answer, reader);
+      return () => reader.end();
+    };
+    return opening((begun) =>
+      this.#inUse.during(() => this.#run(this.#call(wanted, receive, context, sink, begun))),
+    );
+  }
+
+  /** @throws as `open`, and LMServError `invalid_response`. */
+  evaluate(request: EvaluationRequest, context: GenerateContext, sink: Sink): Promise<Evaluation> {
+    return this.#inUse.during(async () => {
+      const vectors: ArrayLike<number>[] = [];
+      let promptTokens = 0;
+      for (const part of remoteEvaluations(request, this.#options)) {
+        const receive: Receive = async (_, { reply, provider, onBegun }) => {
+          const done = readEvaluation(request.task, await readWhole(reply, provider), part.count);
+          onBegun();
+          vectors.push(...done.vectors);
+          promptTokens += done.promptTokens;
+          return () => sink.event({ type: 'prefill', promptTokens });
+        };
+        await this.#run(this.#call(() => part, receive, context, sink)).catch(namingField(part.field));
+      }
+      return { vectors, promptTokens };
+    });
+  }
+
+  facts(): ModelFacts {
+    const { task = 'chat' } = this.#options;
+    return { capabilities: task === 'chat' ? ['chat', 'completion'] : [task] };
   }
 
   async #run(call: Call): Promise<void> {
@@ -166,12 +218,18 @@ export class RemoteBackend implements Backend {
   }
 
   /** @throws LMServError `configuration_error` */
-  #call(request: GenerateRequest, context: GenerateContext, sink: Sink, begun: () => void): Call {
+  #call(
+    wanted: () => RemoteRequest & { readonly content: JsonObject },
+    receive: Receive,
+    context: GenerateContext,
+    sink: Sink,
+    onBegun = () => {},
+  ): Call {
     this.#checkUsable();
-    const { route, body } = toRemoteRequest(request, this.#options);
+    const { route, body, content } = wanted();
     const limit = new TimeLimit(this.#clock, context.signal);
     const call: Call = {
-      request,
+      content,
       url: routeUrl(this.#options.baseUrl, route),
       body: this.#rejected.without(body, this.#clock.now()),
       rejected: [],
@@ -180,7 +238,7 @@ export class RemoteBackend implements Backend {
       began: this.#clock.now(),
       limit,
       begun: false,
-      onBegun: begun,
+      ...{ onBegun, receive },
     };
     const { totalMs } = this.#options.timeouts;
     // A server that is still streaming when the time is up is slow, not down.
@@ -231,12 +289,12 @@ export class RemoteBackend implements Backend {
   }
 
   /** The provider for the errors of one attempt. */
-  #provider({ request, body }: Call): Provider {
+  #provider({ content, body }: Call): Provider {
     return {
       name: this.name,
       sent: body,
       hasKey: Boolean(this.#options.apiKey),
-      clean: (text) => withoutPrompt(this.#redact(text.slice(0, MAX_WORDS)), request.body),
+      clean: (text) => withoutPrompt(this.#redact(text.slice(0, MAX_WORDS)), content),
     };
   }
 
@@ -272,9 +330,9 @@ export class RemoteBackend implements Backend {
       this.#remember(call.rejected, requestId);
       call.onBegun();
     };
-    const reader = new ReplyReader(call.request.body, call.sink, onBegun, false);
+    let end: () => void;
     try {
-      await this.#exchange(call, reader, limit);
+      end = await this.#exchange(call, limit, onBegun);
       settle = () => this.#circuit.onSuccess(permit);
     } catch (thrown) {
       if (thrown instanceof RemoteFailure) {
@@ -285,7 +343,7 @@ export class RemoteBackend implements Backend {
       limit.end();
       settle();
     }
-    reader.end();
+    end();
   }
 
   #failed(permit: Permit, requestId: string): void {
@@ -297,7 +355,7 @@ export class RemoteBackend implements Backend {
     );
   }
 
-  async #exchange(call: Call, reader: ReplyReader, limit: TimeLimit): Promise<void> {
+  async #exchange(call: Call, limit: TimeLimit, onBegun: () => void): Promise<() => void> {
     let answered = false;
     const provider = this.#provider(call);
     try {
@@ -314,7 +372,7 @@ export class RemoteBackend implements Backend {
       if (reply.statusCode < 200 || reply.statusCode > 299)
         throw fromRefusal(provider, await readRefusal(reply));
       if (isEncoded(reply)) throw this.#encoded(reply);
-      await this.#read(reply, call, provider, reader, limit);
+      return await call.receive(call, { reply, provider, limit, onBegun });
     } catch (thrown) {
       // A disconnected client, or the timeout that ended the exchange, explains more than the resulting error.
       limit.signal.throwIfAborted();
@@ -325,13 +383,7 @@ export class RemoteBackend implements Backend {
     }
   }
 
-  async #read(
-    reply: Reply,
-    call: Call,
-    provider: Provider,
-    reader: ReplyReader,
-    limit: TimeLimit,
-  ): Promise<void> {
+  async #read(call: Call, { reply, provider, limit }: Answer, reader: ReplyReader): Promise<void> {
     let ended = false;
     let regular = false;
     try {
@@ -389,4 +441,13 @@ export class RemoteBackend implements Backend {
     const message = `The provider ${this.name} keeps failing and is left alone for a while`;
     return new RemoteFailure(new LMServError('unavailable', message, { retryAfter }), false, false);
   }
+}
+
+/** Errors about the length of a prompt name the field of a chat. */
+function namingField(field: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof LMServError) || error.param !== 'messages') throw error;
+    const { code, message, providerStatus, cause } = error;
+    throw new LMServError(code, message, { param: field, providerStatus, cause });
+  };
 }

@@ -2,10 +2,11 @@ import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import type { Flow } from '../../contract.js';
 import { Pace } from '../../wire/pace.js';
 import { DONE, SseDecoder } from '../../wire/sse.js';
-import { BadReply } from '../../wire/bad-reply.js';
+import { BadReply, malformed } from '../../wire/bad-reply.js';
+import { isObject, jsonOrText } from '../../wire/json-shape.js';
 import type { RemoteOptions } from './options.js';
 import { readRetryAfter } from './retry-policy.js';
-import type { Refusal } from './failure.js';
+import { fromReportedError, type Provider, type Refusal } from './failure.js';
 
 export type Reply = Dispatcher.ResponseData;
 
@@ -56,7 +57,7 @@ export async function post(
     method: 'POST',
     headers: {
       'content-type': 'application/json',
-      accept: 'text/event-stream',
+      accept: 'text/event-stream, application/json',
       'accept-encoding': 'identity',
       'user-agent': 'lmserv',
       ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}),
@@ -91,6 +92,24 @@ export async function readRefusal(reply: Reply): Promise<Refusal> {
     retryAfterMs: readRetryAfter(header, Date.now()),
     text: Buffer.concat(parts).toString('utf8').slice(0, MAX_ERROR_BODY),
   };
+}
+
+/** Max bytes of an answer that is not streamed. */
+const MAX_ANSWER = 16 * 1024 * 1024;
+
+/** Reads an answer that is one JSON text. @throws when the connection breaks, BadReply, RemoteFailure for a reported error. */
+export async function readWhole({ body }: Reply, provider: Provider): Promise<unknown> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of body as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > MAX_ANSWER) throw new BadReply('sent a reply of more than 16 MiB');
+    parts.push(part);
+  }
+  const answer = jsonOrText(Buffer.concat(parts).toString('utf8'));
+  if (!isObject(answer)) throw malformed();
+  if (answer.error !== undefined && answer.error !== null) throw fromReportedError(provider, answer);
+  return answer;
 }
 
 export interface ReadOptions {

@@ -1,3 +1,4 @@
+import type { ModelTask } from '../../contract.js';
 import type { RetryLimits } from './retry-policy.js';
 
 /** Max times, milliseconds. Only `totalMs` includes the time that a slow client takes to read. */
@@ -30,6 +31,8 @@ export interface RemoteOptions {
   /** The model's name on the remote server. */
   readonly model: string;
   readonly kind: RemoteKind;
+  /** Default: `chat`. */
+  readonly task?: ModelTask | undefined;
   readonly maxTokensField: MaxTokensField;
   /** Sent as `Authorization: Bearer`; undefined or empty sends none. */
   readonly apiKey?: string | undefined;

@@ -1,8 +1,16 @@
 import type { JsonObject } from '../../contract.js';
 import { anyOf } from './phrases.js';
 
-/** Sent by LMServ itself: without usage it counts the tokens, without progress it estimates the prompt. */
-const OWN = ['stream_options', 'return_progress', 'sse_ping_interval', 'cache_prompt', 'verbose'] as const;
+/** Sent by LMServ itself: without usage it counts the tokens, without progress it estimates the prompt; it reads either encoding. */
+const OWN = [
+  'stream_options',
+  'return_progress',
+  'sse_ping_interval',
+  'cache_prompt',
+  'verbose',
+  'encoding_format',
+  'top_n',
+] as const;
 
 /**
  * Fields that constrain nothing: without them the reply has the same form and limits, only its course may differ, or LMServ

@@ -1,4 +1,4 @@
-import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
+import type { EvaluationRequest, GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { checkChildRequest, dropsForm, toChildRequest } from '../local/child-request.js';
 import type { RemoteOptions } from './options.js';
@@ -6,14 +6,62 @@ import type { RemoteOptions } from './options.js';
 /** The route and body to post to a remote server. */
 export interface RemoteRequest {
   /** Below the base URL's path. */
-  readonly route: '/chat/completions' | '/completions';
+  readonly route: '/chat/completions' | '/completions' | '/embeddings' | '/rerank';
   readonly body: JsonObject;
+}
+
+/** A part of an evaluation, as it is posted. */
+export interface RemoteEvaluation extends RemoteRequest {
+  /** The client's text. */
+  readonly content: JsonObject;
+  /** Inputs or documents. */
+  readonly count: number;
+  /** The client's field that holds them. */
+  readonly field: 'input' | 'documents';
+}
+
+/** Inputs or documents in one request: what most servers take. */
+const MAX_TOGETHER = 128;
+
+/** The requests for an evaluation, in the order of its inputs. */
+export function remoteEvaluations(
+  request: EvaluationRequest,
+  { model }: Pick<RemoteOptions, 'model'>,
+): RemoteEvaluation[] {
+  if (request.task === 'rerank') {
+    const { query } = request;
+    return piecesOf(request.documents).map((documents) => ({
+      route: '/rerank',
+      field: 'documents',
+      count: documents.length,
+      body: { model, query, documents, top_n: documents.length },
+      content: { prompt: [query, ...documents] },
+    }));
+  }
+  const { dimensions } = request;
+  return piecesOf(request.inputs).map((inputs) => {
+    const input = inputs.map((one) => (typeof one === 'string' ? one : [...one]));
+    return {
+      route: '/embeddings',
+      field: 'input',
+      count: input.length,
+      body: { model, input, encoding_format: 'base64', ...(dimensions !== undefined && { dimensions }) },
+      content: { prompt: input },
+    };
+  });
+}
+
+function piecesOf<T>(items: readonly T[]): T[][] {
+  const pieces: T[][] = [];
+  for (let at = 0; at < items.length; at += MAX_TOGETHER) pieces.push(items.slice(at, at + MAX_TOGETHER));
+  return pieces;
 }
 
 /** OpenAI's fields; any others are llama.cpp's, which the server might reject. */
 const OPENAI_FIELDS = [
   'messages',
   'prompt',
+  'suffix',
   'temperature',
   'top_p',
   'frequency_penalty',
@@ -51,6 +99,10 @@ export function toRemoteRequest(
 /** The fields that a local child would get, prefill progress included. @throws LMServError for those that it would not take. */
 function llamaFields(request: GenerateRequest): JsonObject {
   checkChildRequest(request);
+  if (request.body.suffix !== undefined) {
+    const message = "suffix: servers of llama.cpp's kind may ignore it; a remote of kind openai is sent it";
+    throw new LMServError('invalid_value', message, { param: 'suffix' });
+  }
   if (dropsForm(request.body)) {
     const message = "response_format: this model's server cannot apply it next to tools";
     throw new LMServError('invalid_value', message, { param: 'response_format' });

@@ -18,6 +18,7 @@ export function remoteOptions(
     baseUrl: remote.baseUrl,
     model: remote.model,
     kind: remote.kind,
+    task: remote.task,
     maxTokensField: remote.maxTokensField,
     apiKey: key,
     apiKeyEnv: remote.apiKeyEnv,

@@ -4,7 +4,18 @@ import { z } from 'zod';
 import { amountUpTo, budgetSchema } from '../../accounts/usage/budget.js';
 import { compact } from '../../compact.js';
 import type { JsonObject } from '../../contract.js';
-import { int, list, name, numberFrom, seconds, secondsFrom, serverUrl, text, variable } from '../fields.js';
+import {
+  int,
+  list,
+  name,
+  numberFrom,
+  oneOf,
+  seconds,
+  secondsFrom,
+  serverUrl,
+  text,
+  variable,
+} from '../fields.js';
 import { modelFields } from '../variables.js';
 
 const MAX_TOKENS = 16_777_216;
@@ -75,6 +86,10 @@ const modelSchema = z
     binPath: text.optional().describe('llama-cli or llama-server; default: LLM_BIN_PATH.'),
     ...modelFields,
     lora: list(lora).default([]).describe('Adapters that change the model, all of them at once.'),
+    matryoshka: z
+      .boolean()
+      .optional()
+      .describe('Its embeddings may be cut to fewer numbers, as `dimensions` of a request asks.'),
     preload: z.boolean().optional().describe('Loaded at the start, as the default model is.'),
     pin: z.boolean().optional().describe('Loaded at the start and never unloaded.'),
     ...common,
@@ -109,6 +124,9 @@ const remoteSchema = z
       .describe(
         "llama: accepts llama.cpp's fields too (LMServ, llama-server, vLLM, Ollama); openai: only OpenAI's fields are sent.",
       ),
+    task: oneOf('chat', 'embed', 'rerank')
+      .default('chat')
+      .describe('What the model is for: requests of other kinds are refused.'),
     provider: name
       .optional()
       .describe('The provider of this remote, for requests that name one; default: the name of this remote.'),

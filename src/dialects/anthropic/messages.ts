@@ -27,7 +27,8 @@ export const messages: Dialect = {
 export const countTokens: Dialect = {
   parse(body) {
     const { request } = parseMessageBody(body);
-    return { request, count: (tokens) => ({ input_tokens: tokens }) };
+    const ask = { about: 'prompt', model: request.model, request } as const;
+    return { ask, answer: (tokens) => ({ input_tokens: tokens }) };
   },
   errorBody,
 };

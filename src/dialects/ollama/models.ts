@@ -9,6 +9,7 @@ export const OLLAMA_VERSION = '0.13.0';
 /** Ollama's capabilities by LMServ's. */
 const CAPABILITIES: Partial<Record<Capability, string>> = {
   chat: 'completion',
+  embed: 'embedding',
   images: 'vision',
   tools: 'tools',
   reasoning: 'thinking',

@@ -30,7 +30,7 @@ const duration = z
   );
 
 /** Only the ends of the scale mean something here: a model stays as long as the server keeps unused ones. */
-const keepAlive = filled(z.union([z.number(), duration])).transform((value): KeepAlive | undefined => {
+export const keepAlive = filled(z.union([z.number(), duration])).transform((value): KeepAlive | undefined => {
   if (value === undefined) return undefined;
   const seconds = typeof value === 'number' ? value : signOf(value);
   if (seconds === 0) return 'unload';

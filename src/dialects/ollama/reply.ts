@@ -179,6 +179,6 @@ function lastFields(reason: FinishReason, usage: Usage, began: number, { trace }
 }
 
 /** Never 0, because clients divide by it. */
-function nanoseconds(ms: number): number {
+export function nanoseconds(ms: number): number {
   return Math.max(1, Math.round(ms * 1e6));
 }

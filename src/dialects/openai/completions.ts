@@ -5,22 +5,13 @@ import type { Dialect, ReplyInfo } from '../shared/dialect.js';
 import { compact } from '../../compact.js';
 import { constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
 import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
+import { tokenIds } from '../shared/token-ids.js';
 import { filled, list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';
 
-/** A worker's token ids have 32 bits; larger ones would wrap around. */
-const MAX_TOKEN_ID = 2_147_483_647;
-
 /** Max choices of all prompts of a request together. */
 const MAX_CHOICES = 128;
-
-/** Checked in one loop, because a prompt may have as many ids as the context has tokens. */
-const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) => {
-  const invalid = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID);
-  if (invalid >= 0) context.addIssue({ code: 'custom', path: [invalid], message: 'must be a token id' });
-  else if (ids.length === 0) context.addIssue('must not be empty');
-});
 
 const prompt = z.union([text.min(1), tokenIds], { error: 'must be a non-empty text or list of token ids' });
 
@@ -33,7 +24,7 @@ const fields = {
   stream_options: filled(z.object({ include_usage: optional(z.boolean()) })),
   logprobs: optional(z.int().min(0).max(5)),
   echo: optional(z.literal(false, 'is not supported')),
-  suffix: optional(z.literal('', 'is not supported')),
+  suffix: filled(text),
   best_of: optional(z.int().min(1)),
 };
 
@@ -80,10 +71,12 @@ export const completions: Dialect = {
 /** @throws LMServError `invalid_value` for fields that cannot be combined, and for too many choices. */
 function toRequest(parsed: CompletionBody, several: boolean): GenerateRequest {
   const { n = 1, best_of, model, prompt: given, ...remaining } = withoutConstraints(parsed);
-  const { stream, stream_options, echo, suffix, ...others } = remaining;
+  const { stream, stream_options, echo, ...others } = remaining;
   const { max_tokens, max_completion_tokens, n_predict, logprobs, ...settings } = others;
   if ((best_of ?? n) !== n) throw invalid('best_of', 'is not supported; use n');
   const prompts = several ? (given as Prompt[]) : [given as Prompt];
+  if (others.suffix !== undefined && prompts.some((one) => typeof one !== 'string'))
+    throw invalid('prompt', 'must be a text where there is a suffix');
   if (n * prompts.length > MAX_CHOICES)
     throw invalid('prompt', `at most ${MAX_CHOICES} choices are possible, those of all prompts together`);
   const body = compact({

@@ -1,4 +1,13 @@
-import type { GenerateRequest, KeepAlive, ReplyEvent, Trace } from '../../contract.js';
+import type {
+  Evaluation,
+  EvaluationRequest,
+  GenerateRequest,
+  Json,
+  KeepAlive,
+  ReplyEvent,
+  TokenQuestion,
+  Trace,
+} from '../../contract.js';
 import type { LMServError } from '../../errors.js';
 import type { Collected } from './collect.js';
 
@@ -30,20 +39,30 @@ export interface StreamEncoder {
   readonly errorsAsStream?: boolean;
 }
 
-/** One parsed request and how its reply is written: a stream, or one JSON body, which may need no generation. */
-export type Call = {
+/** What a client may want besides a reply. */
+interface Wish {
   readonly request: GenerateRequest;
-  /** What the client wants to become of the model afterwards; undefined leaves it as it is. */
+  /** What is to become of the model afterwards; undefined leaves it as it is. */
   readonly keepAlive?: KeepAlive | undefined;
-} & (
-  | { readonly stream: (info: ReplyInfo) => StreamEncoder }
-  /** The JSON body of the reply, once it is complete. */
-  | { readonly reply: (collected: Collected, info: ReplyInfo) => unknown }
-  /** The JSON body for the number of tokens of its prompt; nothing is generated. */
-  | { readonly count: (tokens: number) => unknown }
+}
+
+/** One parsed request and how its reply is written: a stream or one JSON body. */
+export type Call =
+  | (Wish & { readonly stream: (info: ReplyInfo) => StreamEncoder })
+  | (Wish & { readonly reply: (collected: Collected, info: ReplyInfo) => unknown })
   /** The JSON body once the model is loaded, or, with keepAlive `unload`, once that is done; nothing is generated. */
-  | { readonly settled: () => unknown }
-);
+  | (Wish & { readonly settled: () => unknown })
+  | {
+      readonly request?: undefined;
+      readonly keepAlive?: KeepAlive | undefined;
+      readonly evaluate: EvaluationRequest;
+      readonly result: (evaluation: Evaluation, info: ReplyInfo) => unknown;
+    }
+  | {
+      readonly request?: undefined;
+      readonly ask: TokenQuestion;
+      readonly answer: (answer: Json) => unknown;
+    };
 
 /** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */
 export interface Dialect {

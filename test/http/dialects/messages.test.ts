@@ -1,5 +1,5 @@
 import supertest from 'supertest';
-import type { FinishReason, GenerateRequest, ReplyEvent, ToolCallDelta } from '../../../src/contract.js';
+import type { FinishReason, GenerateRequest, ReplyEvent, TokenQuestion, ToolCallDelta } from '../../../src/contract.js';
 import { messages } from '../../../src/dialects/anthropic/messages.js';
 import { newTrace } from '../../../src/generate/trace.js';
 import { LMServError, type ErrorCode } from '../../../src/errors.js';
@@ -552,15 +552,14 @@ test('a ping is an event', () => {
 
 test('count_tokens counts the prompt and generates nothing', async () => {
   const generate = saying('x');
-  const counted: GenerateRequest[] = [];
-  const countTokens = async (request: GenerateRequest) => counted.push(request) + 41;
+  const counted: TokenQuestion[] = [];
+  const askTokens = async (question: TokenQuestion) => counted.push(question) + 41;
   const request = { model: 'm', system: 's', messages: [user], tools: [tool] };
-  const { body } = await post(`${PATH}/count_tokens`, request, { generate, countTokens }).expect(200);
+  const { body } = await post(`${PATH}/count_tokens`, request, { generate, askTokens }).expect(200);
   expect(body).toEqual({ input_tokens: 42 });
-  expect(counted[0]!.body).toEqual({
-    messages: [{ role: 'system', content: 's' }, user],
-    tools: [openAiTool()],
-  });
+  const messages = [{ role: 'system', content: 's' }, user];
+  const prompt = { about: 'prompt', model: 'm', request: { body: { messages, tools: [openAiTool()] } } };
+  expect(counted[0]).toMatchObject(prompt);
   expect(generate.requests).toEqual([]);
 });
 

@@ -50,9 +50,11 @@ test('a text where a number belongs is no fact', () => {
 test('what is known of a model before it is loaded', () => {
   const facts = factsOf([...MODEL, ['general.file_type', 'u32', 7]]);
   const known = { contextLength: 512, sizeBytes: 1000, quantization: 'Q8_0', parameters: 2 };
-  expect(unloadedFacts(facts, 1000, { context: 512 })).toEqual({
+  expect(unloadedFacts(facts, 1000, { task: 'chat', context: 512 })).toEqual({
     ...{ capabilities: ['chat', 'completion'], architecture: 'llama' },
     ...known,
   });
-  expect(unloadedFacts(facts, 1000, { context: 512, mmproj: '/p.gguf' }).capabilities).toContain('images');
+  expect(unloadedFacts(facts, 1000, { task: 'chat', context: 512 }, '/p.gguf').capabilities).toContain(
+    'images',
+  );
 });

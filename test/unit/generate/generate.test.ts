@@ -1,5 +1,5 @@
 import { LMServError } from '../../../src/errors.js';
-import { createCountTokens, createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
+import { createAskTokens, createGenerate, NO_CAP, type Resolved } from '../../../src/generate/generate.js';
 import type { GenerateRequest, JsonObject, ReplyEvent, RequestDefaults } from '../../../src/contract.js';
 import { pullFrom } from '../../support/pulled.js';
 import { answering, backend as remote, streams } from '../backends/remote/helpers.js';
@@ -22,7 +22,7 @@ test('asks for what the request names', async () => {
   });
   const request = chat({ model: 'm', unknownModel: 'default', provider: 'cloud' });
   expect((await run(pullFrom(generate, request, context()))).said).toBe('a');
-  expect(asked).toEqual([['m', 'default', 'cloud']]);
+  expect(asked).toEqual([['m', 'default', 'cloud', 'chat']]);
 });
 
 test('limits the tokens, each member by its own limits', async () => {
@@ -219,8 +219,9 @@ describe('a sink that throws', () => {
 
 test('tokens are counted by the first member that can; without one it is 400', async () => {
   const { signal } = new AbortController();
-  const able = Object.assign(new FakeBackend('b'), { countTokens: async () => 42 });
-  expect(await createCountTokens(() => resolving(new FakeBackend('a'), able))(chat(), signal)).toBe(42);
-  const unable = createCountTokens(() => resolving(new FakeBackend('a')))(chat(), signal);
+  const able = Object.assign(new FakeBackend('b'), { askTokens: async () => 42 });
+  const question = { about: 'prompt', request: chat() } as const;
+  expect(await createAskTokens(() => resolving(new FakeBackend('a'), able))(question, signal)).toBe(42);
+  const unable = createAskTokens(() => resolving(new FakeBackend('a')))(question, signal);
   await expect(unable).rejects.toMatchObject({ code: 'invalid_value', param: 'model' });
 });

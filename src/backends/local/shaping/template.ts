@@ -133,6 +133,8 @@ function capabilitiesOf(
   const capable: Record<Capability, boolean> = {
     chat: true,
     completion: true,
+    embed: false,
+    rerank: false,
     tools: template?.toolTurns === true && handler?.calls === true,
     json_schema: handler !== undefined,
     reasoning: handler?.reasoning === true,

@@ -12,7 +12,7 @@ const env = {
 const { profiles } = loadConfig({}, { env, folder: import.meta.dirname });
 
 function requestFor(config: object | undefined, options: ExecuteOptions = {}): GenerateRequest {
-  return execute(options).parse({ prompt: 'Hello', ...(config ? { config } : {}) }).request;
+  return execute(options).parse({ prompt: 'Hello', ...(config ? { config } : {}) }).request!;
 }
 
 describe('profiles', () => {

@@ -1,0 +1,42 @@
+import { z } from 'zod';
+import { compact } from '../compact.js';
+import type { Dialect } from './shared/dialect.js';
+import { modelName, text } from './shared/fields.js';
+import { tokenIds } from './shared/token-ids.js';
+import { optional, validate } from './shared/validate.js';
+
+const flag = optional(z.boolean());
+
+const textSchema = z.object({
+  model: modelName,
+  content: text,
+  add_special: flag,
+  parse_special: flag,
+  with_pieces: flag,
+});
+
+/** `POST /tokenize`, as llama.cpp has it. */
+export const tokenize: Dialect = {
+  parse(body) {
+    const { model, content, ...flags } = validate(textSchema, body);
+    const options = {
+      addSpecial: flags.add_special ?? false,
+      parseSpecial: flags.parse_special ?? true,
+      withPieces: flags.with_pieces ?? false,
+    };
+    return {
+      ask: { about: 'text', ...compact({ model }), text: content, ...options },
+      answer: (tokens) => ({ tokens }),
+    };
+  },
+};
+
+const idsSchema = z.object({ model: modelName, tokens: tokenIds });
+
+/** `POST /detokenize`, as llama.cpp has it. */
+export const detokenize: Dialect = {
+  parse(body) {
+    const { model, tokens } = validate(idsSchema, body);
+    return { ask: { about: 'tokens', ...compact({ model }), tokens }, answer: (content) => ({ content }) };
+  },
+};
