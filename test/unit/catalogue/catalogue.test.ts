@@ -49,6 +49,13 @@ describe('model files in the folder', () => {
     expect(catalogue.unusable).toEqual([]);
   });
 
+  test('that make embeddings are served, and their files say what they are for', async () => {
+    write(at('vectors.gguf'), [['general.architecture', 'string', 'bert']]);
+    const catalogue = await open(REMOTES, { settings: { ...SETTINGS, task: 'rerank' } });
+    expect(catalogue.file.models.vectors).toBeDefined();
+    expect(catalogue.file.models.vectors!.task).toBeUndefined();
+  });
+
   test.each<[string, readonly Entry[], string]>([
     ['an adapter', ADAPTER, 'an adapter'],
     ['a projector', PROJECTOR, 'an image projector'],
