@@ -443,7 +443,7 @@ export class RemoteBackend implements Backend {
   }
 }
 
-/** @throws BadReply; RemoteFailure for numbers that are none, which are no fault of the connection. */
+/** @throws BadReply; RemoteFailure for numbers that are not finite, which the connection did not cause. */
 function evaluationOf({ task }: EvaluationRequest, answer: unknown, count: number): Evaluation {
   try {
     return readEvaluation(task, answer, count);
