@@ -2,23 +2,26 @@ import { z } from 'zod';
 import { compact } from '../compact.js';
 import { isObject } from '../wire/json-shape.js';
 import type { Dialect } from './shared/dialect.js';
-import { modelName, text } from './shared/fields.js';
+import { evaluated, modelName, text } from './shared/fields.js';
 import { list, optional, validate } from './shared/validate.js';
 
 /** Max documents of a request, as the largest providers have it. */
 const MAX_DOCUMENTS = 1_000;
 
+/** It is evaluated with each document. Characters. */
+const MAX_QUERY = 16_384;
+
 /** Jina's and Cohere's clients also send a document as an object with its text. */
 const document = z
   .unknown()
   .transform((value) => (isObject(value) ? value.text : value))
-  .pipe(text.min(1, 'must be a non-empty text, or an object with one'));
+  .pipe(evaluated.min(1, 'must be a non-empty text, or an object with one'));
 
 const refused = optional(z.literal(false, 'is not supported: no document is cut'));
 
 const schema = z.object({
   model: modelName,
-  query: text.min(1),
+  query: text.min(1).max(MAX_QUERY),
   documents: list(document, { max: MAX_DOCUMENTS }),
   top_n: optional(z.int().min(1)),
   return_documents: optional(z.boolean()),

@@ -5,11 +5,14 @@ import { modelName, text } from './shared/fields.js';
 import { tokenIds } from './shared/token-ids.js';
 import { optional, validate } from './shared/validate.js';
 
+/** llama.cpp takes quadratic time for a text of control tokens, some seconds for this many characters. */
+const MAX_TEXT = 65_536;
+
 const flag = optional(z.boolean());
 
 const textSchema = z.object({
   model: modelName,
-  content: text,
+  content: text.max(MAX_TEXT),
   add_special: flag,
   parse_special: flag,
   with_pieces: flag,

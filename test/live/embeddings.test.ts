@@ -1,7 +1,8 @@
+import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import OpenAI, { BadRequestError } from 'openai';
 import { newFolder } from '../support/folder.js';
-import { demoModel, LIVE_KEY, LiveServer, writeConfig } from '../support/live.js';
+import { demoModel, LIVE_KEY, llamaServer, LiveServer, writeConfig } from '../support/live.js';
 import { writeBert } from './bert-model.js';
 import { post } from './requests.js';
 
@@ -22,6 +23,7 @@ beforeAll(async () => {
   await writeBert(join(models, 'bert.gguf'), 'embed');
   await writeBert(join(models, 'judge.gguf'), 'rerank');
   live = await new LiveServer((folder) => ({
+    KEYLESS_NETWORKS: '127.0.0.0/8',
     LMSERV_CONFIG: writeConfig(folder, {
       models: {
         chat: demoModel(),
@@ -105,6 +107,16 @@ describe('embeddings', () => {
     for (const { id, pid } of live.workers) if (id.startsWith('vectors')) process.kill(pid, 'SIGKILL');
     expect(await reply).toHaveLength(600);
     expect(await live.until('request', ({ attempts }) => attempts > 1)).toMatchObject({ status: 200 });
+  });
+
+  test('of a single text do not wait for the end of another caller’s long list', async () => {
+    const texts = Array.from({ length: 1_000 }, (_, i) => `text ${i} ${'dish '.repeat(20)}`);
+    const list = embed(texts);
+    await live.untilReady(({ workers }) => workers.busy > 0);
+    // Without a key it is another caller.
+    const alone = post(live, '/v1/embeddings', { model, input: 'alone' }, {});
+    expect(await Promise.race([list.then(() => 'list'), alone])).toMatchObject({ status: 200 });
+    await list;
   });
 
   test('are billed as prompt tokens', async () => {
@@ -214,6 +226,13 @@ test('a text becomes tokens and a text again', async () => {
   expect(plain.tokens.length).toBeGreaterThan(ids.length);
   const unknown = await post(live, '/detokenize', { model: 'chat', tokens: [1_999_999] });
   expect(unknown.status).toBe(400);
+});
+
+test('a model that does not write does not start without a llama-server', async () => {
+  symlinkSync((await llamaServer()).replace(/llama-server$/, 'llama-cli'), join(models, 'llama-cli'));
+  const alone = new LiveServer({ LLM_BIN_PATH: join(models, 'llama-cli'), LLM_TASK: 'embed' });
+  await expect(alone.start()).rejects.toThrow(/needs a llama-server, and there is no .*llama-server/);
+  await alone.stop();
 });
 
 test('models say what they are for', async () => {

@@ -24,7 +24,7 @@ const ask = (pool: TestPool, body: JsonObject) =>
   pool.run({ kind: 'raw', n: 1, body: { ...settings, ...body } });
 
 test.each([
-  ['qwen2', '<|fim_prefix|>', '<|fim_suffix|>', '<|fim_middle|>'],
+  ['refact', '<fim_prefix>', '<fim_suffix>', '<fim_middle>'],
   ['starcoder', '<fim_prefix>', '<fim_suffix>', '<fim_middle>'],
   ['deepseek-coder', '<｜fim▁begin｜>', '<｜fim▁hole｜>', '<｜fim▁end｜>'],
 ])(

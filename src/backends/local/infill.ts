@@ -21,7 +21,11 @@ const MARKS = [
  *
  * @throws LMServError `invalid_value` for a model without such tokens; as `Worker.fetch`.
  */
-export async function asOnePrompt(body: JsonObject, worker: Worker, signal: AbortSignal): Promise<JsonObject> {
+export async function asOnePrompt(
+  body: JsonObject,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<JsonObject> {
   const { prompt, suffix, ...others } = body;
   const asked = { content: MARKS.flat(), add_special: false, parse_special: true, with_pieces: true };
   const { tokens } = (await worker.fetch('POST', '/tokenize', asked, signal)) as Tokens;

@@ -165,7 +165,7 @@ export class RemoteBackend implements Backend {
       let promptTokens = 0;
       for (const part of remoteEvaluations(request, this.#options)) {
         const receive: Receive = async (_, { reply, provider, onBegun }) => {
-          const done = readEvaluation(request.task, await readWhole(reply, provider), part.count);
+          const done = evaluationOf(request, await readWhole(reply, provider), part.count);
           onBegun();
           vectors.push(...done.vectors);
           promptTokens += done.promptTokens;
@@ -440,6 +440,15 @@ export class RemoteBackend implements Backend {
     const retryAfter = Math.max(1, Math.ceil(this.#circuit.waitMs(this.#clock.now()) / 1000));
     const message = `The provider ${this.name} keeps failing and is left alone for a while`;
     return new RemoteFailure(new LMServError('unavailable', message, { retryAfter }), false, false);
+  }
+}
+
+/** @throws BadReply; RemoteFailure for numbers that are not finite, which the connection did not cause. */
+function evaluationOf({ task }: EvaluationRequest, answer: unknown, count: number): Evaluation {
+  try {
+    return readEvaluation(task, answer, count);
+  } catch (error) {
+    throw error instanceof LMServError ? new RemoteFailure(error, false, false) : error;
   }
 }
 

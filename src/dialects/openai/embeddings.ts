@@ -1,14 +1,16 @@
 import { z } from 'zod';
 import { compact } from '../../compact.js';
 import type { Dialect } from '../shared/dialect.js';
-import { modelName, text } from '../shared/fields.js';
+import { evaluated, modelName } from '../shared/fields.js';
 import { list, optional, validate } from '../shared/validate.js';
 import { tokenIds } from '../shared/token-ids.js';
 
 /** Max inputs of a request, as OpenAI has it. */
 const MAX_INPUTS = 2_048;
 
-const input = z.union([text.min(1), tokenIds], { error: 'must be a non-empty text or list of token ids' });
+const input = z.union([evaluated.min(1), tokenIds], {
+  error: 'must be a non-empty text or list of token ids',
+});
 
 const fields = {
   model: modelName,

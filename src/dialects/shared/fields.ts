@@ -32,6 +32,12 @@ export const text = z
   .refine((value) => !value.includes('\0'), 'must not contain NUL')
   .refine((value) => value.isWellFormed(), 'must not contain a lone surrogate');
 
+/**
+ * A text to evaluate. More characters fit into no context that is usual, and a worker would take minutes to tokenise a
+ * text of nothing but control tokens.
+ */
+export const evaluated = text.max(262_144);
+
 /** Any object that was parsed from JSON, whose strings and names are valid as above. */
 export const jsonObject = z
   .custom<JsonObject>(isObject, 'must be an object')

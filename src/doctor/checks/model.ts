@@ -28,7 +28,7 @@ async function modelFinding(facts: Facts, model: CheckedModel): Promise<Finding>
 }
 
 function describe(model: CheckedModel, { path, size, facts }: ModelFile): Finding {
-  const { architecture, name, trainedContext, chatTemplate } = facts;
+  const { architecture, name, trainedContext, chatTemplate, task } = facts;
   if (architecture === undefined)
     return fail(`${path} names no architecture, so it is no model`, 'get one with npm run model');
   const what = [
@@ -44,7 +44,7 @@ function describe(model: CheckedModel, { path, size, facts }: ModelFile): Findin
       `set LLM_CTX_SIZE (context) to ${trainedContext} or less`,
     );
   }
-  if (!chatTemplate)
+  if (!chatTemplate && task === 'chat')
     return warn(`${found}; it has no chat template`, 'use an instruction-tuned model for chats');
   return ok(found);
 }

@@ -59,10 +59,11 @@ describe('POST /v1/embeddings', () => {
     ['input.1', { input: ['a', 'b\0'] }],
     ['input.0.1', { input: [[1, -1]] }],
     ['input', { input: Array<string>(2_049).fill('x') }],
+    ['input', { input: 'x'.repeat(262_145) }],
     ['encoding_format', { input: 'x', encoding_format: 'int8' }],
     ['dimensions', { input: 'x', dimensions: 0 }],
   ])('refuses a wrong %s with 400', async (param, body) => {
-    const reply = await post(PATH, body, { maxBodyBytes: 100_000 }).expect(400);
+    const reply = await post(PATH, body, { maxBodyBytes: 1_000_000 }).expect(400);
     expect(reply.body.error).toMatchObject({ type: 'invalid_request_error', param, code: 'invalid_value' });
   });
 
@@ -136,6 +137,7 @@ describe('POST /v1/rerank', () => {
 
   test.each<[string, object]>([
     ['query', { query: '' }],
+    ['query', { query: 'x'.repeat(16_385) }],
     ['documents', { documents: [] }],
     ['documents.1', { documents: ['a', { image: 'x' }] }],
     ['documents', { documents: Array<string>(1_001).fill('x') }],
@@ -143,7 +145,7 @@ describe('POST /v1/rerank', () => {
     ['truncation', { truncation: true }],
     ['rank_fields', { rank_fields: ['title'] }],
   ])('refuses a wrong %s with 400', async (param, fields) => {
-    const { body } = await post('/v1/rerank', { ...ask, ...fields }).expect(400);
+    const { body } = await post('/v1/rerank', { ...ask, ...fields }, { maxBodyBytes: 1_000_000 }).expect(400);
     expect(body.error).toMatchObject({ param, code: 'invalid_value' });
   });
 });
@@ -180,11 +182,12 @@ describe('tokens', () => {
 
   test.each<[string, string, object]>([
     ['/tokenize', 'content', { content: 5 }],
+    ['/tokenize', 'content', { content: 'x'.repeat(65_537) }],
     ['/tokenize', 'with_pieces', { content: 'x', with_pieces: 'yes' }],
     ['/detokenize', 'tokens', {}],
     ['/detokenize', 'tokens.0', { tokens: ['x'] }],
   ])('%s refuses a wrong %s with 400', async (path, param, body) => {
-    const reply = await post(path, body).expect(400);
+    const reply = await post(path, body, { maxBodyBytes: 100_000 }).expect(400);
     expect(reply.body.error).toMatchObject({ param });
   });
 });

@@ -1,5 +1,11 @@
 import supertest from 'supertest';
-import type { FinishReason, GenerateRequest, ReplyEvent, TokenQuestion, ToolCallDelta } from '../../../src/contract.js';
+import type {
+  FinishReason,
+  GenerateRequest,
+  ReplyEvent,
+  TokenQuestion,
+  ToolCallDelta,
+} from '../../../src/contract.js';
 import { messages } from '../../../src/dialects/anthropic/messages.js';
 import { newTrace } from '../../../src/generate/trace.js';
 import { LMServError, type ErrorCode } from '../../../src/errors.js';

@@ -49,21 +49,17 @@ describe('model files in the folder', () => {
     expect(catalogue.unusable).toEqual([]);
   });
 
+  test('that make embeddings are served, and their files say what they are for', async () => {
+    write(at('vectors.gguf'), [['general.architecture', 'string', 'bert']]);
+    const catalogue = await open(REMOTES, { settings: { ...SETTINGS, task: 'rerank' } });
+    expect(catalogue.file.models.vectors).toBeDefined();
+    expect(catalogue.file.models.vectors!.task).toBeUndefined();
+  });
+
   test.each<[string, readonly Entry[], string]>([
     ['an adapter', ADAPTER, 'an adapter'],
     ['a projector', PROJECTOR, 'an image projector'],
     ['a projector of old', [['general.architecture', 'string', 'clip']], 'an image projector'],
-    [
-      'an embedding model',
-      [['general.architecture', 'string', 'bert']],
-      'an embedding model, which cannot chat',
-    ],
-    ['an embedding model of a chat architecture', [...LLAMA, ['llama.pooling_type', 'u32', 3]], 'embedding'],
-    [
-      'a model that reads in both directions',
-      [...LLAMA, ['llama.attention.causal', 'bool', false]],
-      'embedding',
-    ],
     ['data for quantising', [['general.architecture', 'string', 'imatrix']], 'data for quantising'],
     ['a diffusion model', [['general.architecture', 'string', 'llada']], 'a diffusion model'],
     ['something without an architecture', [['general.name', 'string', 'x']], 'not a model'],

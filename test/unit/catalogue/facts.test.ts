@@ -1,4 +1,5 @@
-import { fileFacts, unloadedFacts } from '../../../src/catalogue/facts.js';
+import { fileFacts, unloadedFacts, workOf } from '../../../src/catalogue/facts.js';
+import type { ModelTask } from '../../../src/contract.js';
 import { parseGguf } from '../../../src/install/models/gguf.js';
 import { MODEL } from '../doctor/fakes.js';
 import { gguf, type Entry } from '../doctor/gguf-bytes.js';
@@ -18,6 +19,42 @@ test('a header tells what is needed to serve its model', () => {
     ...{ architecture: 'llama', name: 'Tiny', trainedContext: 2048, chatTemplate: true },
     ...{ quantization: 'Q4_K - Medium', parameters: 2, keys: 64, values: 64 },
     ...{ heads: 4, embedding: 32, feedForward: 96, vocabulary: 2 },
+    ...{ task: 'chat', pooling: undefined },
+  });
+});
+
+test.each<[string, readonly Entry[], ModelTask]>([
+  ['a llama', [], 'chat'],
+  ['a BERT', [['general.architecture', 'string', 'bert']], 'embed'],
+  ['a llama that pools', [['llama.pooling_type', 'u32', 3]], 'embed'],
+  ['a llama that reads in both directions', [['llama.attention.causal', 'bool', false]], 'embed'],
+  ['a llama that rates', [['llama.pooling_type', 'u32', 4]], 'rerank'],
+])('what %s is for', (_, entries, task) => {
+  expect(factsOf([...without(...entries.map(([key]) => key)), ...entries]).task).toBe(task);
+});
+
+describe('the work of a model', () => {
+  const pooled = (pooling: number | undefined, task: ModelTask = 'embed') => ({
+    task,
+    pooling,
+    trainedContext: 512,
+  });
+
+  test.each<[string, number | undefined, 'mean' | undefined, boolean]>([
+    ['says nothing about pooling', undefined, 'mean', false],
+    ['pools by the mean', 1, undefined, false],
+    ['pools by the last token', 3, undefined, true],
+    ['rates', 4, 'mean', false],
+  ])('that %s and makes embeddings', (_, pooling, option, splits) => {
+    const work = workOf(pooled(pooling, 'chat'), { task: 'embed', context: 4096 });
+    expect(work).toEqual({ task: 'embed', pooling: option, splits, context: 512 });
+  });
+
+  test('that its file does not name is in its configuration', () => {
+    expect(workOf(pooled(4, 'rerank'), { context: 100 })).toMatchObject({ task: 'rerank', context: 100 });
+    expect(workOf(pooled(4, 'rerank'), { task: 'chat', context: 4096 })).toMatchObject({
+      ...{ task: 'chat', context: 4096, splits: true },
+    });
   });
 });
 
@@ -37,8 +74,8 @@ test('without a count of cached heads there are as many as heads', () => {
 });
 
 test('a header without fields gives no facts', () => {
-  const { chatTemplate, parameters, ...others } = factsOf([]);
-  expect([chatTemplate, parameters]).toEqual([false, 2]);
+  const { chatTemplate, parameters, task, ...others } = factsOf([]);
+  expect([chatTemplate, parameters, task]).toEqual([false, 2, 'chat']);
   expect(Object.entries(others).filter(([, value]) => value !== undefined)).toEqual([]);
 });
 

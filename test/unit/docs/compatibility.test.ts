@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 
-const rows = ['docs/compatibility.md', 'docs/api-responses.md', 'docs/api-anthropic.md', 'docs/api-ollama.md']
+const PAGES = ['compatibility', 'api-responses', 'api-anthropic', 'api-ollama', 'api-embeddings'];
+
+const rows = PAGES.map((page) => `docs/${page}.md`)
   .flatMap((page) => readFileSync(page, 'utf8').split('\n'))
   .filter((line) => /\| (?:unit|http|process|live|clients)\//.test(line))
   .map((line) => line.split('|').at(-2)!.trim());

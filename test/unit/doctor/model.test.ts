@@ -11,12 +11,12 @@ import { ok, type Finding } from '../../../src/doctor/findings.js';
 import { needOf } from '../../../src/doctor/needs.js';
 import { ModelError } from '../../../src/install/models/spec.js';
 import { checkedModel, facts, FILE, having, like, MODEL, testCheck, type Machine } from './fakes.js';
-import { gguf } from './gguf-bytes.js';
+import { gguf, type Entry } from './gguf-bytes.js';
 
 const GB = 1e9;
 const PARTS = ['/models/m-00001-of-00002.gguf', '/models/m-00002-of-00002.gguf'] as const;
 const memory = (total: number, free: number) => ({ total: total * GB, free: free * GB, limit: undefined });
-const without = (key: string) => gguf(MODEL.filter(([name]) => name !== key));
+const without = (key: string, ...more: Entry[]) => gguf([...MODEL.filter(([name]) => name !== key), ...more]);
 const serving = (changes: Parameters<typeof checkedModel>[0]) => ({ models: [checkedModel(changes)] });
 
 testCheck('the model', checkModel, [
@@ -56,6 +56,11 @@ testCheck('the model', checkModel, [
     'causes a warning when it has no chat template',
     { header: without('tokenizer.chat_template') },
     having('warn', like('no chat template')),
+  ],
+  [
+    'needs no chat template to make embeddings',
+    { header: without('tokenizer.chat_template', ['llama.pooling_type', 'u32', 3]) },
+    having('ok'),
   ],
   ['is not needed when only remote servers serve', { server: { models: [] } }, having('ok')],
   ...(

@@ -1,3 +1,4 @@
+import type { Capability } from '../../../src/contract.js';
 import { flattenGroups, type Group } from '../../../src/generate/groups.js';
 import { Registry, type RegistryEntry, type RegistryOptions } from '../../../src/generate/registry.js';
 import { FakeBackend } from './helpers.js';
@@ -29,6 +30,40 @@ const registry = (options: RegistryOptions = {}, unknown: '404' | 'default' = '4
 
 const models = (made: Registry, ...asked: Parameters<Registry['resolve']>) =>
   made.resolve(...asked).members.map(({ model }) => model);
+
+describe('what a model must be able to do', () => {
+  const able = (id: string, ...capabilities: Capability[]) =>
+    entry(id, { backends: [Object.assign(new FakeBackend(id), { facts: () => ({ capabilities }) })] });
+  const entries = [entry('chatty'), able('vectors', 'embed'), able('more', 'embed'), able('judge', 'rerank')];
+  const groups = [group('mixed', ['judge', 'more', 'vectors'])];
+  const made = new Registry(entries, 'default', { groups });
+  const find = (model: string | undefined, capability: Capability) =>
+    models(made, model, undefined, undefined, capability);
+
+  test('a model that is named is taken if it can', () => {
+    expect(find('more', 'embed')).toEqual(['more']);
+    expect(find('chatty', 'completion')).toEqual(['chatty']);
+  });
+
+  test('members of a group that cannot are passed over', () => {
+    expect(find('mixed', 'embed')).toEqual(['more', 'vectors']);
+    expect(find('mixed', 'rerank')).toEqual(['judge']);
+  });
+
+  test.each([undefined, 'text-embedding-3-small'])('%s means the first that can', (name) => {
+    expect(find(name, 'chat')).toEqual(['chatty']);
+    expect(find(name, 'embed')).toEqual(['vectors']);
+  });
+
+  test.each<[string, Capability, string]>([
+    ['vectors', 'chat', 'model: vectors cannot chat; these models can: chatty'],
+    ['chatty', 'embed', 'model: chatty cannot make embeddings; these models can: vectors, more, mixed'],
+  ])('%s that cannot %s is refused with those that can', (name, capability, message) => {
+    expect(() => find(name, capability)).toThrow(
+      expect.objectContaining({ code: 'invalid_value', param: 'model', message }),
+    );
+  });
+});
 
 describe('names', () => {
   const made = registry({

@@ -23,6 +23,17 @@ test('batches are small on a CPU and larger on a GPU', () => {
   expect(valueOf(buildArgs({ ...options, gpu: '1' }, undefined), '-b')).toBe('512');
 });
 
+test('a model that does not write gets its task, and batches of a whole context', () => {
+  const args = (more: Partial<ChildOptions>) => buildArgs({ ...options, splits: false, ...more }, undefined);
+  const embed = args({ task: 'embed', pooling: 'mean' });
+  expect(embed).toEqual(expect.arrayContaining(['--embeddings', '--kv-unified']));
+  expect([valueOf(embed, '-ub'), valueOf(embed, '--pooling')]).toEqual(['1000', 'mean']);
+  expect(args({ task: 'rerank' })).toContain('--rerank');
+  const inPieces = args({ task: 'embed', splits: true });
+  expect(valueOf(inPieces, '-ub')).toBe('128');
+  expect(inPieces).not.toContain('--kv-unified');
+});
+
 test('a batch has room for a token of each slot', () => {
   const args = buildArgs({ ...options, slots: 200 }, undefined);
   expect([valueOf(args, '-b'), valueOf(args, '-ub')]).toEqual(['200', '200']);

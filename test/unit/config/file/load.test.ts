@@ -23,6 +23,7 @@ test('fields that are not set have their defaults', () => {
     remotes: {
       b: {
         ...{ baseUrl: 'http://box:8000', model: 'm', kind: 'openai', maxTokensField: 'max_tokens' },
+        task: 'chat',
         timeouts: { connectSecs: 5, firstTokenSecs: 60, tokenSecs: 15, totalSecs: 600 },
         retries: { attempts: 2, budgetSecs: 5 },
         aliases: [],
