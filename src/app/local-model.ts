@@ -19,6 +19,7 @@ import { HOST } from '../memory/budget.js';
 import type { Logger } from '../observe/logger.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
+import { ModelSlots, type SavedSlots } from '../slots/model-slots.js';
 import type { DeviceMemories, DeviceUse } from './device-memory.js';
 
 export interface LocalModelOptions {
@@ -28,6 +29,8 @@ export interface LocalModelOptions {
   readonly observer?: PoolObserver | undefined;
   readonly devices: DeviceMemories;
   readonly findBinary: FindBinary;
+  /** Where slots of workers are saved; undefined if they are not. */
+  readonly slots?: SavedSlots | undefined;
 }
 
 /** Finds the binary for a configured one. @throws BinaryError */
@@ -67,7 +70,7 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer, devices, findBinary }: LocalModelOptions,
+  { config, env, logger, observer, devices, findBinary, slots: savedSlots }: LocalModelOptions,
 ): Promise<LocalModel> {
   const binary = await findBinary(model.binPath ?? config.binPath);
   const file = await modelFile(name, model.path, env);
@@ -75,6 +78,7 @@ export async function makeLocalModel(
   await checkAdapters(file.header, model.lora);
   const facts = fileFacts(file.header);
   const slots = chooseSlots(model, workers, binary.path);
+  const slotSaver = savedSlots && slotSaverOf(name, binary, savedSlots, logger);
   const pool = new Pool({
     name,
     workers: model.workers,
@@ -87,7 +91,9 @@ export async function makeLocalModel(
       threads: chooseThreads(model, Math.max(workers, model.workers)),
       cacheRamMb: Math.floor((model.cacheRamMb ?? defaultCacheMb(config.memoryBytes)) / model.workers),
       timeouts: config.timeouts,
+      slotFolder: slotSaver && savedSlots?.store.folder,
     },
+    slotSaver,
     gpus: model.gpus,
     recycling: config.recycling,
     queueLimit: config.queueLimit,
@@ -115,6 +121,19 @@ export async function makeLocalModel(
     model.gpuLayers === 0 ? {} : await devices.total(use),
   );
   return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
+}
+
+/** Only a llama-server saves slots. */
+function slotSaverOf(
+  name: string,
+  { kind, path }: ResolvedBinary,
+  saved: SavedSlots,
+  logger: Logger,
+): ModelSlots | undefined {
+  if (kind === 'llama-server') return new ModelSlots({ ...saved, name, logger });
+  const text = `SLOT_SAVE_MB has no effect on ${name}: set LLM_BIN_PATH to a llama-server, such as the one beside ${path}`;
+  logger.warn({ event: 'slots_off', model: name }, text);
+  return undefined;
 }
 
 /**

@@ -225,6 +225,7 @@ export class LocalBackend implements Backend {
     const { priority = 0, body } = request;
     const common = {
       caller: caller.address ?? caller.name,
+      client: caller,
       priority,
       slots,
       body,
@@ -283,15 +284,16 @@ export class LocalBackend implements Backend {
   }
 
   async #attempt(attempt: Attempt): Promise<void> {
-    const { reply, generation, sink } = attempt;
+    const { reply, reader, generation, sink, context } = attempt;
     const lease = await this.#lease(attempt);
-    const { worker, expectedPrefix } = lease;
+    const { worker, expectedPrefix, slot } = lease;
     attempt.worker = worker.id;
     generation.tokensBefore = reply.tokens;
     let refused = false;
     try {
       sink.event({ type: 'started', worker: worker.id, expectedPrefix });
-      await generation.run(worker);
+      await slot?.restore(context.signal);
+      await generation.run(worker, slot?.id);
     } catch (error) {
       if (error instanceof BadReply)
         throw new LMServError('generation_failed', `The worker ${error.message}`, { cause: error });
@@ -300,7 +302,9 @@ export class LocalBackend implements Backend {
       refused = true;
       throw generation.refusal(error) ?? fromRefusal(error, attempt.request.body);
     } finally {
-      lease.release(refused || reply.tokens > generation.tokensBefore || reply.finished, () => reply.text);
+      const evaluated = reply.tokens > generation.tokensBefore || reply.finished;
+      const cached = attempt.again ? undefined : reader.cachedShare;
+      lease.release(refused || evaluated, () => reply.text, evaluated && !refused ? { cached } : undefined);
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { GenerateContext, GenerateRequest, Sink } from '../../contract.js';
+import { compact } from '../../compact.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import type { PoolObserver } from '../../observe/pool-observer.js';
@@ -61,6 +62,7 @@ export class Generation {
   #prepared = false;
   /** The conversation is adapted as far as possible. */
   #flat = false;
+  #slot: number | undefined;
   /** Tokens of the reply before the current worker. */
   tokensBefore = 0;
 
@@ -72,9 +74,11 @@ export class Generation {
   /**
    * Runs the reply to its end on a worker.
    *
+   * @param slot of the worker that must be used; undefined leaves it to llama.cpp.
    * @throws ChildRefusal, BadReply, WorkerFailure, LMServError, or the signal's reason.
    */
-  async run(worker: Worker): Promise<void> {
+  async run(worker: Worker, slot?: number): Promise<void> {
+    this.#slot = slot;
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
@@ -140,7 +144,8 @@ export class Generation {
   }
 
   #settings({ body }: ChildRequest): object {
-    return this.#parts.options.promptCache === false ? { ...body, cache_prompt: false } : body;
+    const cachePrompt = this.#parts.options.promptCache === false ? false : undefined;
+    return compact({ ...body, cache_prompt: cachePrompt, id_slot: this.#slot });
   }
 
   /** Continues with an adapted conversation. */
