@@ -19,12 +19,14 @@ export interface ModelSlotsOptions extends SavedSlots {
   /** The model's id, for the log. */
   readonly name: string;
   readonly logger: Logger;
+  /** Max time for saving the slots of one worker, milliseconds. Default: 5 s. */
+  readonly saveMs?: number | undefined;
 }
 
 /** Blocks of a conversation, about 500 characters, below which evaluating it again takes hardly longer than reading a file. */
 const MIN_BLOCKS = 4;
 
-/** Max time for saving the slots of one worker, milliseconds: whoever waits for its memory waits for that. */
+/** Whoever waits for the memory of a worker waits for that. */
 const SAVE_MS = 5_000;
 
 /** Max time for a restore, milliseconds. */
@@ -82,7 +84,7 @@ export class ModelSlots implements SlotSaver {
   async save(worker: Worker): Promise<void> {
     const { table, fits = '' } = this.#workers.get(worker)!;
     if (fits === '' || this.#givenUp) return;
-    const limit = AbortSignal.timeout(SAVE_MS);
+    const limit = AbortSignal.timeout(this.#options.saveMs ?? SAVE_MS);
     const saves = table
       .held()
       .filter(({ prefix }) => prefix.length >= MIN_BLOCKS)

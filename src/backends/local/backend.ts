@@ -284,7 +284,7 @@ export class LocalBackend implements Backend {
   }
 
   async #attempt(attempt: Attempt): Promise<void> {
-    const { reply, reader, generation, sink, context } = attempt;
+    const { reply, reader, generation, sink } = attempt;
     const lease = await this.#lease(attempt);
     const { worker, expectedPrefix, slot } = lease;
     attempt.worker = worker.id;
@@ -292,8 +292,7 @@ export class LocalBackend implements Backend {
     let refused = false;
     try {
       sink.event({ type: 'started', worker: worker.id, expectedPrefix });
-      await slot?.restore(context.signal);
-      await generation.run(worker, slot?.id);
+      await generation.run(worker, slot);
     } catch (error) {
       if (error instanceof BadReply)
         throw new LMServError('generation_failed', `The worker ${error.message}`, { cause: error });

@@ -3,6 +3,7 @@ import { compact } from '../../compact.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import type { PoolObserver } from '../../observe/pool-observer.js';
+import type { Lease } from '../../pool/pool.js';
 import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
@@ -77,8 +78,8 @@ export class Generation {
    * @param slot of the worker that must be used; undefined leaves it to llama.cpp.
    * @throws ChildRefusal, BadReply, WorkerFailure, LMServError, or the signal's reason.
    */
-  async run(worker: Worker, slot?: number): Promise<void> {
-    this.#slot = slot;
+  async run(worker: Worker, slot?: Lease['slot']): Promise<void> {
+    this.#slot = slot?.id;
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
@@ -86,6 +87,8 @@ export class Generation {
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
     if (!this.#prepared) await this.#prepare();
+    // Not before the template is learned, which takes a slot.
+    await slot?.restore(signal);
     for (let again = true; again;) {
       const { child, chunks } = await this.#inForm(worker);
       if (reply.full) {
