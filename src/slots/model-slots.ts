@@ -4,6 +4,7 @@ import type { Caller } from '../contract.js';
 import type { Logger } from '../observe/logger.js';
 import type { Evaluated, SlotSaver, SlotUse } from '../pool/pool.js';
 import { commonBlocks, type PrefixKey } from '../pool/prefix.js';
+import { within } from '../time.js';
 import type { Worker } from '../../workers/worker.js';
 import { SlotTable, type HeldSlot } from './slot-table.js';
 import type { Conversation, SlotStore } from './store.js';
@@ -84,12 +85,14 @@ export class ModelSlots implements SlotSaver {
   async save(worker: Worker): Promise<void> {
     const { table, fits = '' } = this.#workers.get(worker)!;
     if (fits === '' || this.#givenUp) return;
-    const limit = AbortSignal.timeout(this.#options.saveMs ?? SAVE_MS);
+    const { saveMs = SAVE_MS } = this.#options;
+    const limit = AbortSignal.timeout(saveMs);
     const saves = table
       .held()
       .filter(({ prefix }) => prefix.length >= MIN_BLOCKS)
       .map((slot) => this.#save(worker, slot, fits, limit));
-    await Promise.all(saves);
+    // Files that llama.cpp has written are checked without the worker.
+    await within(saveMs, Promise.all(saves));
   }
 
   async #save(

@@ -134,7 +134,7 @@ test('what a caller without a key said is not saved', async () => {
   expect(saved()).toEqual([]);
 });
 
-test('a request that was refused leaves nobody’s conversation under its caller', async () => {
+test('a request that was refused leaves no conversation of another under its caller', async () => {
   await serve();
   await turn(opening('Anna'), 'anna');
   const tooLong = [{ role: 'user', content: 'word '.repeat(3000) }];

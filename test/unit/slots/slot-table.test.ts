@@ -40,7 +40,7 @@ test('a slot holds the conversation that was evaluated last in it, whoever had i
   expect(table.held()).toEqual([{ id: 0, owner: 'ben', prefix: [1, 3] }]);
 });
 
-test('a slot whose request runs, or may not have been evaluated, holds nobody’s conversation', () => {
+test('a slot whose request runs, or may not have been evaluated, holds no conversation of anybody', () => {
   const table = new SlotTable(1);
   run(table, 'anna', [1, 2]);
   const { id } = table.take([1, 2], NOWHERE)!;
