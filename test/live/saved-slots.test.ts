@@ -104,13 +104,14 @@ test('a conversation goes on after its model was unloaded', async () => {
 });
 
 test('each of several slots is saved for the caller whose request ran last in it', async () => {
-  await serve({ LLM_SLOTS: '2' });
+  const settings = { LLM_SLOTS: '2', CACHE_RAM_MB: '64' };
+  await serve(settings);
   const [anna, ben, other] = [opening('Anna'), opening('Ben'), opening('Ben again')];
   await Promise.all([turn(anna, 'anna'), turn(ben, 'ben')]);
   await turn(ben, 'ben', 'Go on.');
   // It takes the slot that was used less recently: Anna's.
   await turn(other, 'ben');
-  await restart({ LLM_SLOTS: '2' });
+  await restart(settings);
   expect(saved()).toHaveLength(2);
   expect(await turn(anna, 'anna', 'Go on.')).toBeLessThan(NOTHING);
   expect(await turn(ben, 'ben', 'Go on.')).toBeGreaterThan(0.9);

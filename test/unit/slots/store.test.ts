@@ -1,8 +1,10 @@
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { jest } from '@jest/globals';
 import { pino } from 'pino';
 import { SlotStore, type Conversation, type SlotStoreOptions } from '../../../src/slots/store.js';
+import { fakeTimeouts } from '../../support/clock.js';
 import { emptyFolder, modeOf } from '../../support/folder.js';
 
 const root = emptyFolder();
@@ -173,6 +175,15 @@ test('an expired slot is not found and is erased, and so is one from the future'
   now -= 2 * HOUR;
   await reopen(store);
   expect(files()).toEqual([]);
+});
+
+test('an expired slot is erased while the server runs, whether or not anybody asks for it', async () => {
+  fakeTimeouts();
+  const store = await open();
+  await save(store, conversation());
+  now += HOUR;
+  jest.advanceTimersByTime(60_000);
+  while (files().length > 0) await new Promise(setImmediate);
 });
 
 test('slots of a revoked key are erased and no more are kept', async () => {
