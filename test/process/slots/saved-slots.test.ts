@@ -45,9 +45,11 @@ async function start(extraArgs: string[], saveMs?: number): Promise<TestPool> {
 /** A turn of one long conversation, after which the worker is replaced. */
 async function turn(fake: TestPool): Promise<void> {
   const replaced = fake.next('worker_exit');
-  await fake.ask('word '.repeat(200), undefined, { max_tokens: 2 }).text();
+  await long(fake);
   await replaced;
 }
+
+const long = (fake: TestPool) => fake.ask('word '.repeat(200), undefined, { max_tokens: 2 }).text();
 
 const saved = () => readdirSync(folder).filter((file) => file !== 'lock');
 
@@ -83,11 +85,26 @@ test('a worker that dies while it saves leaves nothing', async () => {
   const fake = await start(['--fake-slot-hangs'], HOUR);
   const [pid] = fake.pool.pids();
   const notSaved = once(events, 'slot_not_saved');
-  await fake.ask('word '.repeat(200)).text();
+  await long(fake);
   while (saved().length === 0) await new Promise(setImmediate);
   await fake.killOutside(pid);
   await notSaved;
   expect(saved()).toEqual([]);
+});
+
+test('a turn that comes while its conversation is being saved waits for it', async () => {
+  const fake = await start([]);
+  let goOn!: () => void;
+  const gate = new Promise<void>((resolve) => (goOn = resolve));
+  const other = store.save({ owner: 'x', fits: 'x', prefix: [1] }, () => gate);
+  const successor = fake.next('worker_ready');
+  await long(fake);
+  await successor;
+  const next = long(fake);
+  while (fake.pool.status().slots.idle > 0) await new Promise(setImmediate);
+  goOn();
+  await Promise.all([other, next]);
+  expect(logged('slot_restored')).toHaveLength(1);
 });
 
 test('short conversations are not saved', async () => {
