@@ -2,6 +2,7 @@ import PQueue from 'p-queue';
 import type {
   BackendStatus,
   Caller,
+  GenerateContext,
   JsonObject,
   ModelState,
   RequestSlots,
@@ -86,7 +87,7 @@ export interface SlotSaver {
 export interface SlotUse {
   readonly id: number;
   /** Restores what was saved of the caller's conversation, if anything was. Never rejects. */
-  restore(signal: AbortSignal): Promise<void>;
+  restore(context: Pick<GenerateContext, 'signal' | 'requestId'>): Promise<void>;
   /** Gives the slot back. */
   release(evaluated: Evaluated | undefined): void;
 }

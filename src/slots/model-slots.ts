@@ -71,8 +71,8 @@ export class ModelSlots implements SlotSaver {
     let restored: number | undefined;
     return {
       id: taken.id,
-      restore: async (signal) => {
-        if (conversation) restored = await this.#restore(worker, taken, conversation, signal);
+      restore: async (context) => {
+        if (conversation) restored = await this.#restore(worker, taken, conversation, context);
       },
       release: (evaluated) => {
         if (evaluated && restored !== undefined) this.#judge(worker, restored / prefix.length, evaluated);
@@ -119,7 +119,7 @@ export class ModelSlots implements SlotSaver {
     worker: Worker,
     { id, blocks }: { readonly id: number; readonly blocks: number },
     conversation: Conversation,
-    signal: AbortSignal,
+    { signal, requestId }: Parameters<SlotUse['restore']>[0],
   ): Promise<number | undefined> {
     await this.#saved(conversation);
     const found = this.#options.store.find(conversation);
@@ -133,7 +133,7 @@ export class ModelSlots implements SlotSaver {
       if (!signal.aborted) this.#countFruitless(worker, (error as Error).message);
       return undefined;
     }
-    this.#log('slot_restored', worker, { bytes: found.saved.bytes, ms: since(began) });
+    this.#log('slot_restored', worker, { requestId, bytes: found.saved.bytes, ms: since(began) });
     return found.blocks;
   }
 

@@ -176,10 +176,11 @@ export class SlotStore {
     const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
     await new Promise<void>((resolve, reject) => {
       const onWait = (holder: unknown) => {
-        const line = { event: 'slots_wait', holder };
+        const lock = join(this.folder, LOCK);
+        const text = 'another process has the folder of saved slots, and none is kept until it ends';
         this.#options.logger.warn(
-          line,
-          'another process uses the folder of saved slots; none is kept until it ends',
+          { event: 'slots_wait', holder },
+          `${text}; if there is none, remove ${lock}`,
         );
         resolve();
       };

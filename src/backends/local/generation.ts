@@ -88,7 +88,7 @@ export class Generation {
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
     if (!this.#prepared) await this.#prepare();
     // Not before the template is learned, which takes a slot.
-    await slot?.restore(signal);
+    await slot?.restore(context);
     for (let again = true; again;) {
       const { child, chunks } = await this.#inForm(worker);
       if (reply.full) {
