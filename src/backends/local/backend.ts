@@ -301,9 +301,9 @@ export class LocalBackend implements Backend {
       refused = true;
       throw generation.refusal(error) ?? fromRefusal(error, attempt.request.body);
     } finally {
-      const evaluated = reply.tokens > generation.tokensBefore || reply.finished;
+      const served = refused || reply.tokens > generation.tokensBefore || reply.finished;
       const cached = attempt.again ? undefined : reader.cachedShare;
-      lease.release(refused || evaluated, () => reply.text, evaluated && !refused ? { cached } : undefined);
+      lease.release(served, () => reply.text, generation.evaluated && !refused ? { cached } : undefined);
     }
   }
 }

@@ -64,6 +64,7 @@ export class Generation {
   /** The conversation is adapted as far as possible. */
   #flat = false;
   #slot: number | undefined;
+  #progress: 'none' | 'sent' | 'whole' = 'none';
   /** Tokens of the reply before the current worker. */
   tokensBefore = 0;
 
@@ -80,6 +81,7 @@ export class Generation {
    */
   async run(worker: Worker, slot?: Lease['slot']): Promise<void> {
     this.#slot = slot?.id;
+    this.#progress = 'none';
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
@@ -96,8 +98,12 @@ export class Generation {
         return reader.event({ type: 'finish', index: 0, reason: 'length' });
       }
       this.tokensBefore = reply.tokens;
+      this.#progress = 'sent';
       again = await worker.generate(child.path, this.#settings(child), { signal, flow, reply: chunks }).then(
-        () => false,
+        () => {
+          this.#progress = 'whole';
+          return false;
+        },
         (error: unknown) => this.#recover(error),
       );
     }
@@ -123,6 +129,12 @@ export class Generation {
     const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
     const kept = text.slice(0, Math.min(text.length, ...found));
     if (kept !== '') reader.event({ type: 'text', index: 0, text: kept });
+  }
+
+  /** Whether the current worker has certainly evaluated the prompt: it has sent a token, or all of its reply. */
+  get evaluated(): boolean {
+    const { tokens } = this.#parts.reply;
+    return this.#progress === 'whole' || (this.#progress === 'sent' && tokens > this.tokensBefore);
   }
 
   /** The reason for the client why the worker refused the request. */
