@@ -11,6 +11,7 @@ const ALLOWED = {
   'src/observe': ['src/wire/address.ts'],
   workers: ['src/wire'],
   'src/pool': ['workers', 'src/observe'],
+  'src/slots': ['workers', 'src/install/early', 'src/observe', 'src/pool'],
   'src/memory': ['src/observe', 'src/pool'],
   'src/backends': ['workers', 'src/wire', 'src/observe', 'src/pool'],
   'src/generate': ['src/observe'],
@@ -44,6 +45,7 @@ const ALLOWED = {
     'src/memory',
     'src/observe',
     'src/pool',
+    'src/slots',
     'src/wire/address.ts',
   ],
   'src/doctor': [
@@ -120,6 +122,7 @@ const DATES = [
   'src/accounts/usage/accounting.ts',
   'src/accounts/usage/day.ts',
   'src/accounts/usage/store.ts',
+  'src/slots/store.ts',
 ];
 
 export default tseslint.config(

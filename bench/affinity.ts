@@ -1,5 +1,6 @@
 import { UserError } from '../src/errors.js';
 import { type BenchContext, type Benchmark, inTurn, measureModels, withOwned } from './benchmark.js';
+import { Conversation, type Destination, type Turn } from './conversation.js';
 import type { BenchModel } from './model/models.js';
 import { listeningPort } from '../test/harness/processes.js';
 import { figure, formatTable, spreadFigure, toFigures } from './report.js';
@@ -7,7 +8,6 @@ import { startServer } from './server.js';
 import type { ServerProcess } from '../test/harness/server-process.js';
 import { WITH_KEY } from './targets/target.js';
 import { quantile, ratios, spread, sum } from './statistics.js';
-import { decodeSse, DONE } from '../src/wire/sse.js';
 
 const WORKERS = 4;
 const TURNS = 10;
@@ -51,12 +51,6 @@ function measureModel(model: BenchModel, { options, signal }: BenchContext) {
   });
 }
 
-/** Where the next turn is sent. */
-interface Destination {
-  readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
 const toLmserv = ({ url }: ServerProcess): Destination => ({
   url: `${url}/v1/chat/completions`,
   headers: WITH_KEY,
@@ -73,15 +67,6 @@ function roundRobin(server: ServerProcess): () => Destination {
   });
 }
 
-/** What was seen of one turn. */
-interface Turn {
-  /** From the request to its first token. */
-  readonly firstTokenMs: number;
-  readonly promptTokens: number;
-  /** Those of them that the worker had evaluated before. */
-  readonly cachedTokens: number;
-}
-
 let held = 0;
 
 /** All at a time, each with a name that no other has had. First turns, which no cache can know, are left out. */
@@ -96,58 +81,12 @@ async function holdConversations(
   return all.flatMap((turns) => turns.slice(1));
 }
 
-/** Each turn is sent where `next` says, with everything said before. The name makes it unlike every other. */
+/** Each turn is sent where `next` says. */
 async function converse(name: string, tokens: number, next: () => Destination, signal: AbortSignal) {
-  const messages = [{ role: 'system', content: 'You are a helpful assistant.' }];
+  const conversation = new Conversation(name);
   const seen: Turn[] = [];
-  for (let turn = 1; turn <= TURNS; turn += 1) {
-    const said = [0, 1].map((n) => `${name} asks for story ${turn} of number ${n}.`).join(' ');
-    messages.push({ role: 'user', content: said });
-    const { text, ...rest } = await ask(next(), messages, tokens, signal);
-    messages.push({ role: 'assistant', content: text });
-    seen.push(rest);
-  }
+  for (let turn = 1; turn <= TURNS; turn += 1) seen.push(await conversation.turn(next(), tokens, signal));
   return seen;
-}
-
-/** @throws UserError for anything but a whole reply. */
-async function ask(
-  { url, headers }: Destination,
-  messages: readonly object[],
-  tokens: number,
-  signal: AbortSignal,
-): Promise<Turn & { text: string }> {
-  const asked = { model: 'bench', messages, max_tokens: tokens, temperature: 0, stream: true };
-  const body = JSON.stringify({ ...asked, stream_options: { include_usage: true } });
-  const began = performance.now();
-  // The worker closes its connections after each reply, and LMServ's are treated alike.
-  const init = { method: 'POST', headers: { ...headers, connection: 'close' }, body, signal };
-  const response = await fetch(url, init);
-  if (!response.ok || !response.body) throw new UserError(`${url} replied ${response.status}`);
-  let firstTokenMs: number | undefined;
-  let text = '';
-  let usage: Usage | undefined;
-  for await (const data of decodeSse(response.body)) {
-    if (data === DONE) break;
-    const chunk = JSON.parse(data) as Chunk;
-    const piece = chunk.choices[0]?.delta?.content ?? '';
-    if (piece !== '') firstTokenMs ??= performance.now() - began;
-    text += piece;
-    usage = chunk.usage ?? usage;
-  }
-  if (firstTokenMs === undefined || !usage) throw new UserError(`${url} gave no whole reply`);
-  const cachedTokens = usage.prompt_tokens_details?.cached_tokens ?? 0;
-  return { text, firstTokenMs, promptTokens: usage.prompt_tokens, cachedTokens };
-}
-
-interface Usage {
-  readonly prompt_tokens: number;
-  readonly prompt_tokens_details?: { readonly cached_tokens?: number };
-}
-
-interface Chunk {
-  readonly choices: readonly { readonly delta?: { readonly content?: string | null } }[];
-  readonly usage?: Usage | null;
 }
 
 type Row = ReturnType<typeof rowsOf>[number];

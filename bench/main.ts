@@ -7,6 +7,7 @@ import { growth } from './growth.js';
 import { models } from './models.js';
 import { type Arguments, benchCommand, parseBenchArgs } from './options.js';
 import { resume } from './resume.js';
+import { savedSlots } from './saved-slots.js';
 import { slots } from './slots.js';
 import { start } from './start.js';
 import { UserError } from '../src/errors.js';
@@ -22,6 +23,7 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   resume,
   start,
   models,
+  'saved-slots': savedSlots,
 };
 
 /** Runs one benchmark; Ctrl-C stops all that it started. */

@@ -25,6 +25,8 @@ export interface ChildOptions {
   readonly mmproj?: string | undefined;
   /** Adapters of the model, with how strongly each changes it. */
   readonly lora?: readonly { readonly path: string; readonly scale: number }[] | undefined;
+  /** Folder in which a llama-server saves its slots; undefined disables that. */
+  readonly slotFolder?: string | undefined;
   readonly extraArgs: readonly string[];
 }
 
@@ -80,6 +82,7 @@ export function buildArgs(options: ChildOptions, listen: Endpoint | undefined): 
   if (options.pooling !== undefined) args.push(['--pooling', options.pooling]);
   if (options.binary.kind === 'llama-cli') args.push(['--simple-io']);
   if (listen && 'socketPath' in listen) args.push(['--host', listen.socketPath, '--no-ui']);
+  if (options.slotFolder !== undefined) args.push(['--slot-save-path', options.slotFolder]);
   return [...args.flat(), ...options.extraArgs];
 }
 

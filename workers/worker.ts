@@ -33,8 +33,18 @@ export interface WorkerEvents {
   onReady(worker: Worker): void;
   /** The number of free slots changed for a reason other than a lease. */
   onChange(worker: Worker): void;
+  /** Is waited for before a process that takes no more requests is ended in good order. Never rejects. */
+  onEnding?: ((worker: Worker) => Promise<void>) | undefined;
   /** The process is gone. */
   onExit(worker: Worker, exit: WorkerExit): void;
+}
+
+/** What a child says of itself; nothing of it has been checked. */
+export interface WorkerProps {
+  readonly modalities?: { readonly vision?: boolean };
+  readonly chat_template?: string;
+  readonly build_info?: string;
+  readonly total_slots?: number;
 }
 
 /** Max characters of stderr reported with a failure. */
@@ -68,7 +78,8 @@ export class Worker {
   #leased = 0;
   #served = 0;
   #wasReady = false;
-  #supportsImages = false;
+  #ending: Promise<void> | undefined;
+  #props: WorkerProps | undefined;
   readonly #load = new LoadReport();
   #cause: WorkerExitCause | undefined;
   #reason: string | undefined;
@@ -136,7 +147,12 @@ export class Worker {
 
   /** Whether the model has a projector for images. */
   get supportsImages(): boolean {
-    return this.#supportsImages;
+    return this.#props?.modalities?.vision === true;
+  }
+
+  /** What it said of itself; undefined until it is loaded. */
+  get props(): WorkerProps | undefined {
+    return this.#props;
   }
 
   /** What its model takes, by device; empty until it is loaded, or if llama.cpp does not say. */
@@ -182,7 +198,7 @@ export class Worker {
       held = false;
       this.#leased -= 1;
       if (served) this.#served += 1;
-      if (this.#leased === 0 && this.#state === 'draining') void this.child.stop();
+      if (this.#leased === 0 && this.#state === 'draining') void this.#end();
     };
   }
 
@@ -209,7 +225,7 @@ export class Worker {
     this.#state = 'draining';
     this.#cause ??= 'recycled';
     this.#events.onChange(this);
-    if (this.#leased === 0) void this.child.stop();
+    if (this.#leased === 0) void this.#end();
   }
 
   /**
@@ -272,7 +288,7 @@ export class Worker {
     this.#cause ??= 'shutdown';
     // While loading, it ignores SIGTERM and has nothing to lose.
     if (loading) this.child.kill('SIGKILL');
-    await this.child.stop(SHUTDOWN_GRACE_MS);
+    await this.#end(SHUTDOWN_GRACE_MS);
   }
 
   /** Ends the process at once. */
@@ -283,6 +299,13 @@ export class Worker {
     this.child.kill('SIGKILL');
   }
 
+  /** @param graceMs between SIGTERM and SIGKILL, milliseconds. */
+  async #end(graceMs?: number): Promise<void> {
+    if (this.#wasReady && this.#state !== 'dead') this.#ending ??= this.#events.onEnding?.(this);
+    if (this.#ending) await this.#ending;
+    await this.child.stop(graceMs);
+  }
+
   async #becomeReady(listening: Promise<Endpoint>): Promise<void> {
     const endpoint = await listening;
     const signal = AbortSignal.timeout(this.options.timeouts.startMs);
@@ -291,7 +314,7 @@ export class Worker {
       this.kill('start_failed', 'listens but does not reply');
       throw error;
     });
-    this.#supportsImages = (props as { modalities?: { vision?: boolean } }).modalities?.vision === true;
+    this.#props = props as WorkerProps;
     if (this.#state !== 'starting') return;
     this.#endpoint = endpoint;
     this.#state = 'ready';

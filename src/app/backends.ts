@@ -15,6 +15,7 @@ import { ModelMemoryControl, type ModelSettings as Residence, type SleepingPool 
 import type { Logger } from '../observe/logger.js';
 import type { ServedModel } from '../observe/metrics/served-models.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
+import type { SavedSlots } from '../slots/model-slots.js';
 import { DeviceMemories, type DeviceUse } from './device-memory.js';
 import { binaryFinder, makeLocalModel, type FindBinary, type LocalModelOptions } from './local-model.js';
 
@@ -26,6 +27,8 @@ export interface BackendsOptions {
   readonly observer?: PoolObserver | undefined;
   /** Backends of the program that embeds LMServ, by model name. */
   readonly backends?: Readonly<Record<string, CustomBackend>> | undefined;
+  /** Where slots of workers are saved. */
+  readonly slots?: SavedSlots | undefined;
 }
 
 /** A model or a remote of the configuration file. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import { join } from 'node:path';
 import type { Express } from 'express';
@@ -35,6 +36,7 @@ import type { LogOutput } from '../observe/log-output.js';
 import type { Logger } from '../observe/logger.js';
 import { Metrics } from '../observe/metrics/metrics.js';
 import { StallMonitor } from '../observe/stall-monitor.js';
+import { SlotStore } from '../slots/store.js';
 import { Backends } from './backends.js';
 import { GpuMonitor } from './gpu-monitor.js';
 
@@ -67,6 +69,8 @@ export interface Parts {
   readonly backends: Backends;
   readonly keyring: Keyring;
   readonly usage: UsageStore;
+  /** Saved slots, if they are saved. */
+  readonly slots: SlotStore | undefined;
   readonly catalogue: Catalogue;
   /** The configuration file, if there is one. */
   readonly configFile: WatchedFile | undefined;
@@ -92,14 +96,16 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     gpus: () => gpus.read(),
   });
   const catalogue = await openCatalogue(config, extensions, logger, (file) => backends.apply(file));
+  const keyring = openKeyring(config, logger, () => void slots?.eraseRevoked());
+  const slots = slotStore(config, extensions, keyring, logger);
   const backends: Backends = await Backends.create({
     config: { ...config, file: catalogue.file },
     env: processEnv(),
     logger,
     observer: metrics.poolObserver,
     backends: extensions.backends,
+    slots: slots?.keeps ? { store: slots, ownerOf: (caller) => keyring.idOf(caller) } : undefined,
   });
-  const keyring = openKeyring(config, logger);
   const usage = openUsage(config, logger);
   const configFile = watchedConfig(config, catalogue, logger);
   const accounting = new Accounting({
@@ -153,16 +159,36 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     ],
     mount: extensions.mount,
   });
-  return { backends, catalogue, keyring, usage, configFile, inFlight, stalls, http: httpServer(app) };
+  const http = httpServer(app);
+  return { backends, catalogue, keyring, usage, slots, configFile, inFlight, stalls, http };
 }
 
-function openKeyring({ apiKey, keysFile }: Config, logger: Logger): Keyring {
+/** @param onChange after a changed file was loaded */
+function openKeyring({ apiKey, keysFile }: Config, logger: Logger, onChange: () => void): Keyring {
   return new Keyring({
     ...compact({ apiKey: apiKey || undefined, file: keysFile }),
     onError: (error) => logger.error({ event: 'keys_refused', reason: error.message }, 'keys not reloaded'),
     onWarning: (message) => logger.warn({ event: 'keys_warning' }, message),
-    onReload: (size) => logger.info({ event: 'keys_reloaded', keys: size }, 'keys reloaded'),
+    onReload: (size) => {
+      onChange();
+      logger.info({ event: 'keys_reloaded', keys: size }, 'keys reloaded');
+    },
   });
+}
+
+/** Saved slots; with none to be kept, what is left of a time when some were is erased. */
+function slotStore(
+  { dataDir, slotSaveBytes, slotSaveMs, promptCache }: Config,
+  { authenticate }: Extensions,
+  keyring: Keyring,
+  logger: Logger,
+): SlotStore | undefined {
+  const folder = join(dataDir, 'slots');
+  // Callers of another authentication have no keys that could be revoked.
+  const budget = promptCache && !authenticate ? slotSaveBytes : 0;
+  if (budget === 0 && !existsSync(folder)) return undefined;
+  const isCurrent = (owner: string) => keyring.holds(owner);
+  return new SlotStore({ folder, budget, lifetimeMs: slotSaveMs, isCurrent, logger });
 }
 
 function openUsage({ dataDir }: Config, logger: Logger): UsageStore {

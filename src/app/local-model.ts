@@ -20,6 +20,7 @@ import { HOST } from '../memory/budget.js';
 import type { Logger } from '../observe/logger.js';
 import type { PoolObserver } from '../observe/pool-observer.js';
 import { Pool } from '../pool/pool.js';
+import { ModelSlots, type SavedSlots } from '../slots/model-slots.js';
 import type { DeviceMemories, DeviceUse } from './device-memory.js';
 
 export interface LocalModelOptions {
@@ -29,6 +30,8 @@ export interface LocalModelOptions {
   readonly observer?: PoolObserver | undefined;
   readonly devices: DeviceMemories;
   readonly findBinary: FindBinary;
+  /** Where slots of workers are saved; undefined if they are not. */
+  readonly slots?: SavedSlots | undefined;
 }
 
 /** Finds the binary for a configured one. @throws BinaryError */
@@ -68,7 +71,7 @@ export async function makeLocalModel(
   name: string,
   model: ModelSettings,
   workers: number,
-  { config, env, logger, observer, devices, findBinary }: LocalModelOptions,
+  { config, env, logger, observer, devices, findBinary, slots: savedSlots }: LocalModelOptions,
 ): Promise<LocalModel> {
   const found = await findBinary(model.binPath ?? config.binPath);
   const file = await modelFile(name, model.path, env);
@@ -78,6 +81,7 @@ export async function makeLocalModel(
   const { task, pooling, splits, context: ctxSize } = workOf(facts, model);
   const binary = task === 'chat' ? found : serverFor(name, found, model.found === true);
   const slots = chooseSlots(model, workers, binary.path);
+  const slotSaver = savedSlots && slotSaverOf(name, binary, savedSlots, logger);
   const pool = new Pool({
     name,
     workers: model.workers,
@@ -90,7 +94,9 @@ export async function makeLocalModel(
       threads: chooseThreads(model, Math.max(workers, model.workers)),
       cacheRamMb: task === 'chat' ? Math.floor(cacheMb(model, config) / model.workers) : 0,
       timeouts: config.timeouts,
+      slotFolder: slotSaver && savedSlots?.store.folder,
     },
+    slotSaver,
     gpus: model.gpus,
     recycling: config.recycling,
     queueLimit: config.queueLimit,
@@ -118,6 +124,19 @@ export async function makeLocalModel(
     model.gpuLayers === 0 ? {} : await devices.total(use),
   );
   return { backend, local: backend, created, llamaCpp: binary.version, estimate, devices: use };
+}
+
+/** Only a llama-server saves slots. */
+function slotSaverOf(
+  name: string,
+  { kind, path }: ResolvedBinary,
+  saved: SavedSlots,
+  logger: Logger,
+): ModelSlots | undefined {
+  if (kind === 'llama-server') return new ModelSlots({ ...saved, name, logger });
+  const text = `SLOT_SAVE_MB has no effect on ${name}: set LLM_BIN_PATH to a llama-server, such as the one beside ${path}`;
+  logger.warn({ event: 'slots_off', model: name }, text);
+  return undefined;
 }
 
 /**

@@ -73,11 +73,13 @@ export class LMServ {
     parts.keyring.watch();
     parts.configFile?.watch();
     try {
+      await parts.slots?.open();
       await this.#listen(parts);
       parts.catalogue.watch();
       parts.http.on('error', onAcceptError(logger));
     } catch (error) {
       parts.backends.kill();
+      await parts.slots?.close();
       this.#close(parts);
       throw error;
     }
@@ -133,7 +135,7 @@ export class LMServ {
   }
 
   async #stop(parts: Parts): Promise<void> {
-    const { http, backends, inFlight } = parts;
+    const { http, backends, slots, inFlight } = parts;
     this.logger.info({ event: 'stopping' }, 'stopping');
     // Connections to an inherited socket then wait for the next process instead of being refused by this one.
     if (this.#extensions.listenFd !== undefined) http.close();
@@ -141,6 +143,7 @@ export class LMServ {
     const closed = new Promise((resolve) => http.close(resolve));
     http.closeAllConnections();
     await Promise.all([closed, backends.stop()]);
+    await slots?.close();
     this.#close(parts);
     this.logger.info({ event: 'stopped' }, 'stopped');
   }

@@ -288,6 +288,12 @@ export class ReplyReader implements Sink<ReplyEvent> {
       this.#prefill(this.#usage?.promptTokens || estimatePromptTokens(this.#body));
   }
 
+  /** The part of the prompt that the backend found in its cache; undefined if it has not said. */
+  get cachedShare(): number | undefined {
+    const { promptTokens, cachedTokens = 0 } = this.#usage ?? {};
+    return promptTokens ? cachedTokens / promptTokens : undefined;
+  }
+
   /** Usage of the client's prompt and of the whole completion, whichever workers generated it. */
   #totalUsage(carried: number): Usage {
     const { promptTokens, completionTokens, cachedTokens = 0 } = this.#usage ?? {};

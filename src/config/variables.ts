@@ -200,6 +200,14 @@ const MODEL = {
     doc: "`off` evaluates each prompt whole, so that the speed of a reply reveals nothing about other callers' prompts.",
     more: "A conversation's next turn then takes as long as its first; see [security.md](security.md).",
   }),
+  SLOT_SAVE_MB: row('slotSaveBytes', number, allowance.prefault(0), {
+    doc: 'Disk space for what workers have evaluated, MiB: a conversation then goes on after its worker, model or server was ended; 0 saves nothing.',
+    more: 'It needs a llama-server in LLM_BIN_PATH and writes prompts in clear text to DATA_DIR; see [reliability.md](reliability.md#saved-slots).',
+    sample: 4096,
+  }),
+  SLOT_SAVE_SECS: row('slotSaveMs', number, period(1, 31_536_000).prefault(86_400), {
+    doc: 'Time after which what was saved is erased.',
+  }),
   MESSAGE_SHAPING: row('messageShaping', text, oneOf('auto', 'off').default('auto'), {
     doc: "`auto` adapts conversations to what a local model's chat template accepts; `off` passes them on unchanged.",
     more: 'See [models.md](models.md#chat-templates).',
@@ -288,7 +296,7 @@ const LIMITS = {
 
 const OUTPUT = {
   DATA_DIR: row('dataDir', text, text.default('data'), {
-    doc: 'Folder of the usage table.',
+    doc: 'Folder of the usage table and of saved slots.',
   }),
   LOG_LEVEL: row('logLevel', text, logLevel.prefault('INFO'), {
     doc: 'TRACE, DEBUG, INFO, WARN, ERROR, FATAL or SILENT.',

@@ -1,6 +1,8 @@
 import PQueue from 'p-queue';
 import type {
   BackendStatus,
+  Caller,
+  GenerateContext,
   JsonObject,
   ModelState,
   RequestSlots,
@@ -25,11 +27,15 @@ export interface PoolOptions extends SupervisorOptions {
   readonly queueTimeoutMs: number;
   /** Max wait of a request that lost its worker, milliseconds. */
   readonly resumeTimeoutMs: number;
+  /** Saves the workers' slots; undefined lets llama.cpp choose them. */
+  readonly slotSaver?: SlotSaver | undefined;
 }
 
 export interface LeaseOptions {
   /** The caller that sent the request; callers take turns. */
   readonly caller?: string;
+  /** Who that is, for what is saved of the request. */
+  readonly client?: Caller;
   /** Below 0: after all other requests. Above 0: ahead of the caller's other requests. Default: 0. */
   readonly priority?: number;
   /** false: the request is refused at once if it would have to wait. Default: true. */
@@ -49,11 +55,41 @@ export interface Lease {
   readonly worker: Worker;
   /** Characters of the prompt's beginning that the worker was expected to hold when it was chosen. */
   readonly expectedPrefix: number;
+  /** The slot that the request must name; undefined leaves it to llama.cpp. */
+  readonly slot?: Pick<SlotUse, 'id' | 'restore'> | undefined;
   /**
    * @param served the worker finished the request, which ends a crash loop.
    * @param reply the text the worker generated, which its prefix cache now holds.
+   * @param evaluated what it said of the prompt; undefined if it may not have evaluated it.
    */
-  release(served: boolean, reply?: () => string): void;
+  release(served: boolean, reply?: () => string, evaluated?: Omit<Evaluated, 'prefix'>): void;
+}
+
+/** What a worker has evaluated. */
+export interface Evaluated {
+  /** Prompt and reply. */
+  readonly prefix: PrefixKey;
+  /** The part of the prompt that it found in its cache; undefined if it did not say. */
+  readonly cached?: number | undefined;
+}
+
+/** Saves what workers have evaluated before they end, and restores it into others. */
+export interface SlotSaver {
+  /** A worker has been started. */
+  spawned(worker: Worker): void;
+  /** Takes a slot of a worker for a request of a caller; undefined leaves it to llama.cpp. */
+  use(worker: Worker, caller: Caller | undefined, prefix: PrefixKey): SlotUse | undefined;
+  /** Saves the free slots of a worker that takes no more requests. Never rejects. */
+  save(worker: Worker): Promise<void>;
+}
+
+/** A slot that a request has. */
+export interface SlotUse {
+  readonly id: number;
+  /** Restores what was saved of the caller's conversation, if anything was. Never rejects. */
+  restore(context: Pick<GenerateContext, 'signal' | 'requestId'>): Promise<void>;
+  /** Gives the slot back. */
+  release(evaluated: Evaluated | undefined): void;
 }
 
 /** Decides when the pool wakes and sleeps. Its methods return at once. */
@@ -143,6 +179,8 @@ export class Pool {
       onReady: () => this.#onReady(),
       onChange: () => this.#syncCapacity(),
       onExit: (worker, cause) => this.#onExit(worker, cause),
+      onSpawn: (worker) => options.slotSaver?.spawned(worker),
+      onEnding: options.slotSaver && ((worker) => options.slotSaver!.save(worker)),
       hasRoom: () => this.#keeper?.hasRoom() ?? true,
     });
   }
@@ -443,7 +481,7 @@ export class Pool {
   }
 
   #take(options: LeaseOptions, key: PrefixKey, done: () => void): Lease {
-    const { caller = '', slots, body } = options;
+    const { caller = '', client, slots, body } = options;
     const free = this.workers().filter((candidate) => candidate.free > 0);
     const worker = this.#affinity.choose(free, key);
     const giveBack = worker?.tryLease();
@@ -454,14 +492,17 @@ export class Pool {
     this.#fair.started(caller);
     const expectedPrefix = this.#affinity.expected(worker.id, key);
     this.#affinity.note(worker.id, key);
+    const slot = this.#options.slotSaver?.use(worker, client, key);
     const forgetBody = this.#trackBody(worker, body);
     const began = (this.#lastUsed = performance.now());
     let held = true;
-    const release = (served: boolean, reply = () => '') => {
+    const release: Lease['release'] = (served, reply = () => '', evaluated = undefined) => {
       if (!held) return;
       held = false;
       forgetBody();
-      if (served && body) this.#recordPrefix(worker, body, reply);
+      const prefix = served && body ? this.#buildKey(body, reply) : [];
+      if (served && body && worker.state !== 'dead') this.#affinity.note(worker.id, prefix);
+      slot?.release(evaluated && { prefix, cached: evaluated.cached });
       giveBack(served);
       if (served) this.#onServed(worker, performance.now() - began);
       this.#held -= 1;
@@ -472,7 +513,7 @@ export class Pool {
       done();
       this.#noteIdle();
     };
-    return { worker, expectedPrefix, release };
+    return { worker, expectedPrefix, slot, release };
   }
 
   #onServed(worker: Worker, ms: number): void {
@@ -488,13 +529,10 @@ export class Pool {
     return () => bodies.delete(body);
   }
 
-  #recordPrefix(worker: Worker, body: JsonObject, reply: () => string): void {
-    if (worker.state !== 'dead') this.#affinity.note(worker.id, this.#buildKey(body, reply));
-  }
-
-  /** With a single worker there is nothing to choose, so hashing is skipped. */
+  /** With a single worker there is nothing to choose, so hashing is skipped unless slots are chosen as well. */
   #buildKey(body: JsonObject | undefined, reply = () => ''): PrefixKey {
-    if (body === undefined || this.#options.workers === 1) return [];
+    const { workers, slotSaver } = this.#options;
+    if (body === undefined || (workers === 1 && !slotSaver)) return [];
     return prefixKey(conversationText(body, reply()), this.#cacheBlocks);
   }
 

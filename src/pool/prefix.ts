@@ -34,6 +34,13 @@ export function prefixKey(text: string, maxBlocks = Infinity): PrefixKey {
   return key;
 }
 
+/** Number of leading blocks that two conversations share. */
+export function commonBlocks(a: PrefixKey, b: PrefixKey): number {
+  let blocks = 0;
+  while (blocks < a.length && a[blocks] === b[blocks]) blocks += 1;
+  return blocks;
+}
+
 function toTurn(message: JsonObject): string {
   return `\u0001${toText(message.role)}\u0002${toText(message.content)}`;
 }

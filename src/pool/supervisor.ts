@@ -34,6 +34,10 @@ export interface SupervisorEvents {
   /** The number of free slots may have changed. */
   onChange(): void;
   onExit(worker: Worker, cause: WorkerExitCause): void;
+  /** A worker was started. */
+  onSpawn(worker: Worker): void;
+  /** Is waited for before a worker that was ready is ended in good order. Never rejects. */
+  onEnding?: ((worker: Worker) => Promise<void>) | undefined;
   /** Whether there is memory for one more worker beside the others. */
   hasRoom(): boolean;
 }
@@ -188,6 +192,7 @@ export class Supervisor {
     const worker = new Worker(id, { ...options, gpu }, env, {
       onReady: (ready) => this.#onReady(ready),
       onChange: (changed) => this.#onChange(changed),
+      onEnding: this.#events.onEnding,
       onExit: (dead, exit) => {
         this.#logExit(dead, exit);
         this.#onExit(dead, exit);
@@ -195,6 +200,7 @@ export class Supervisor {
     });
     this.#workers.set(worker, position);
     this.#builds.set(worker, build);
+    this.#events.onSpawn(worker);
     this.#logger.info({ event: 'worker_spawn', worker: id, pid: worker.pid }, 'worker started');
     return worker;
   }

@@ -6,9 +6,11 @@
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 
 const args = process.argv.slice(2);
 const has = (name) => args.includes(name);
+const valueOf = (name) => args[args.indexOf(name) + 1];
 const log = (line) => process.stderr.write(`${line}\n`);
 
 // At its end the real one spins; this one says so, for the test that nothing is ever written to or ended there.
@@ -27,7 +29,10 @@ if (has('--fake-flood')) process.stderr.write('x'.repeat(1_000_000) + '\n');
 const words = (text) => text.split(/(?<= )/).filter((word) => !word.startsWith('@'));
 
 const server = createServer((request, response) => {
-  if (request.url === '/props') return response.end('{"modalities":{"vision":false}}');
+  if (request.url === '/props')
+    return response.end(
+      JSON.stringify({ modalities: { vision: false }, total_slots: Number(valueOf('-np')) }),
+    );
   if (request.url === '/slots') return slots(response);
   if (request.url === '/health') {
     log('health');
@@ -42,6 +47,7 @@ const server = createServer((request, response) => {
     if (request.url === '/tokenize') response.end(JSON.stringify({ tokens: tokens(asked.content) }));
     else if (request.url === '/apply-template') response.end(JSON.stringify({ prompt: rendered(asked) }));
     else if (request.url === '/completion') probe(response);
+    else if (request.url.startsWith('/slots/')) saveOrRestore(request.url, asked, response);
     else answer(asked, response);
   });
 });
@@ -66,6 +72,15 @@ function slots(response) {
   if (!onLook) return response.writeHead(404).end('{}');
   response.end(JSON.stringify([{ n_decoded: (looks += 1) }]));
   onLook();
+}
+
+/** Restores nothing: what is restored has no effect. */
+function saveOrRestore(url, { filename }, response) {
+  log(`slot ${url}`);
+  if (has('--fake-slot-errors'))
+    return refuse(response, 500, 'server_error', 'Unable to save or restore slot');
+  if (url.endsWith('=save')) writeFileSync(join(valueOf('--slot-save-path'), filename), 'state');
+  if (!has('--fake-slot-hangs')) response.end('{}');
 }
 
 function probe(response) {
@@ -160,7 +175,7 @@ function refuse(response, code, type, message = 'no') {
   response.end(JSON.stringify({ error: { code, type, message } }));
 }
 
-const socketPath = has('--host') && args[args.indexOf('--host') + 1];
+const socketPath = has('--host') && valueOf('--host');
 if (socketPath) server.listen(socketPath, () => log(`main: listening on ${socketPath}`));
 else if (!has('--fake-silent')) {
   server.listen(0, '127.0.0.1', () => log(`main: listening on http://127.0.0.1:${server.address().port}`));

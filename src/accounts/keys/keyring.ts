@@ -1,6 +1,6 @@
 /** The keys that the server accepts, and their callers. */
 
-import { timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../../contract.js';
 import type { TextFile } from '../../files/read-text.js';
 import { WatchedFile } from '../../files/watched-file.js';
@@ -49,6 +49,10 @@ export class Keyring {
   readonly #watched: WatchedFile | undefined;
   #byHash: ReadonlyMap<string, Key> = new Map();
   #byName: ReadonlyMap<string, Key> = new Map();
+  /** Made when they are first asked for. */
+  #ids: ReadonlySet<string> | undefined;
+  /** Also of keys that are no longer accepted, as long as a request of theirs runs. */
+  readonly #byCaller = new WeakMap<Caller, Key>();
 
   /**
    * Reads the key file, if one is configured.
@@ -85,6 +89,18 @@ export class Keyring {
     const hash = hashKey(presented);
     const key = this.#byHash.get(hash.toString('latin1')) ?? DUMMY_KEY;
     return timingSafeEqual(key.hash, hash) && presented !== '' ? key.caller : undefined;
+  }
+
+  /** Identifies the key by which a caller came; undefined for a caller without a key. Nobody can compute it from the name. */
+  idOf(caller: Caller): string | undefined {
+    const key = this.#byCaller.get(caller);
+    return key && idOf(key);
+  }
+
+  /** Whether the key with this id is still accepted. */
+  holds(id: string): boolean {
+    this.#ids ??= new Set([...this.#byName.values()].map(idOf));
+    return this.#ids.has(id);
   }
 
   /** The budget of the key with this name, if it has one. */
@@ -126,6 +142,8 @@ export class Keyring {
       );
     }
     this.#byName = byName;
+    this.#ids = undefined;
+    for (const key of keys) this.#byCaller.set(key.caller, key);
     this.#byHash = new Map(keys.map((key) => [key.hash.toString('latin1'), key]));
   }
 
@@ -136,6 +154,11 @@ export class Keyring {
         'run chmod 600 to keep other accounts out',
     );
   }
+}
+
+/** Another key under the same name is another one. */
+function idOf({ hash, caller }: Key): string {
+  return createHash('sha256').update(hash).update(caller.name).digest('hex');
 }
 
 function toKey(entry: KeyEntry): Key {

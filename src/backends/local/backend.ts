@@ -341,6 +341,7 @@ export class LocalBackend implements Backend {
     const { priority = 0, body } = request;
     const common = {
       caller: caller.address ?? caller.name,
+      client: caller,
       priority,
       slots,
       body,
@@ -399,15 +400,15 @@ export class LocalBackend implements Backend {
   }
 
   async #attempt(attempt: Attempt): Promise<void> {
-    const { reply, generation, sink } = attempt;
+    const { reply, reader, generation, sink } = attempt;
     const lease = await this.#lease(attempt);
-    const { worker, expectedPrefix } = lease;
+    const { worker, expectedPrefix, slot } = lease;
     attempt.worker = worker.id;
     generation.tokensBefore = reply.tokens;
     let refused = false;
     try {
       sink.event({ type: 'started', worker: worker.id, expectedPrefix });
-      await generation.run(worker);
+      await generation.run(worker, slot);
     } catch (error) {
       if (error instanceof BadReply) throw badReply(error);
       if (!(error instanceof ChildRefusal)) throw error;
@@ -415,7 +416,9 @@ export class LocalBackend implements Backend {
       refused = true;
       throw generation.refusal(error) ?? fromRefusal(error, attempt.request.body);
     } finally {
-      lease.release(refused || reply.tokens > generation.tokensBefore || reply.finished, () => reply.text);
+      const served = refused || reply.tokens > generation.tokensBefore || reply.finished;
+      const cached = attempt.again ? undefined : reader.cachedShare;
+      lease.release(served, () => reply.text, generation.evaluated && !refused ? { cached } : undefined);
     }
   }
 }

@@ -1,7 +1,9 @@
 import type { GenerateContext, GenerateRequest, Sink } from '../../contract.js';
+import { compact } from '../../compact.js';
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import type { PoolObserver } from '../../observe/pool-observer.js';
+import type { Lease } from '../../pool/pool.js';
 import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
@@ -62,6 +64,8 @@ export class Generation {
   #prepared = false;
   /** The conversation is adapted as far as possible. */
   #flat = false;
+  #slot: number | undefined;
+  #progress: 'none' | 'sent' | 'whole' = 'none';
   /** Tokens of the reply before the current worker. */
   tokensBefore = 0;
 
@@ -73,9 +77,12 @@ export class Generation {
   /**
    * Runs the reply to its end on a worker.
    *
+   * @param slot of the worker that must be used; undefined leaves it to llama.cpp.
    * @throws ChildRefusal, BadReply, WorkerFailure, LMServError, or the signal's reason.
    */
-  async run(worker: Worker): Promise<void> {
+  async run(worker: Worker, slot?: Lease['slot']): Promise<void> {
+    this.#slot = slot?.id;
+    this.#progress = 'none';
     const { request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
@@ -85,6 +92,8 @@ export class Generation {
     if (!this.#prepared) await this.#prepare();
     if (reply.request.body.suffix !== undefined)
       reply.request = { ...request, body: await asOnePrompt(reply.request.body, worker, signal) };
+    // Not before the template is learned, which takes a slot.
+    await slot?.restore(context);
     for (let again = true; again;) {
       const { child, chunks } = await this.#inForm(worker);
       if (reply.full) {
@@ -92,8 +101,12 @@ export class Generation {
         return reader.event({ type: 'finish', index: 0, reason: 'length' });
       }
       this.tokensBefore = reply.tokens;
+      this.#progress = 'sent';
       again = await worker.generate(child.path, this.#settings(child), { signal, flow, reply: chunks }).then(
-        () => false,
+        () => {
+          this.#progress = 'whole';
+          return false;
+        },
         (error: unknown) => this.#recover(error),
       );
     }
@@ -121,6 +134,12 @@ export class Generation {
     if (kept !== '') reader.event({ type: 'text', index: 0, text: kept });
   }
 
+  /** Whether the current worker has certainly evaluated the prompt: it has sent a token, or all of its reply. */
+  get evaluated(): boolean {
+    const { tokens } = this.#parts.reply;
+    return this.#progress === 'whole' || (this.#progress === 'sent' && tokens > this.tokensBefore);
+  }
+
   /** The reason for the client why the worker refused the request. */
   refusal(error: ChildRefusal): LMServError | undefined {
     const { name, context, logger } = this.#parts;
@@ -143,7 +162,8 @@ export class Generation {
   }
 
   #settings({ body }: ChildRequest): object {
-    return this.#parts.options.promptCache === false ? { ...body, cache_prompt: false } : body;
+    const cachePrompt = this.#parts.options.promptCache === false ? false : undefined;
+    return compact({ ...body, cache_prompt: cachePrompt, id_slot: this.#slot });
   }
 
   /** Continues with an adapted conversation. */

@@ -17,6 +17,12 @@ test('-c is the sum of the contexts of all slots', () => {
   expect(valueOf(args, '-np')).toBe('4');
 });
 
+test('a folder for slots is passed on', () => {
+  expect(buildArgs(options, undefined)).not.toContain('--slot-save-path');
+  const args = buildArgs({ ...options, slotFolder: '/data/slots' }, undefined);
+  expect(valueOf(args, '--slot-save-path')).toBe('/data/slots');
+});
+
 test('batches are small on a CPU and larger on a GPU', () => {
   expect(valueOf(buildArgs(options, undefined), '-ub')).toBe('128');
   expect(valueOf(buildArgs({ ...options, gpuLayers: 99 }, undefined), '-ub')).toBe('512');

@@ -357,3 +357,36 @@ describe('watch', () => {
     await until(() => ring.size === 0);
   });
 });
+
+describe('the id of a key', () => {
+  const idOf = (ring: Keyring, key: string) => ring.idOf(ring.authenticate(key)!)!;
+
+  test('is its own, survives a reload and a restart, and is held as long as the key is accepted', async () => {
+    write(entry('a'), entry('b'));
+    const ring = keyring();
+    const [a, b] = [idOf(ring, 'key of a'), idOf(ring, 'key of b')];
+    expect(a).not.toBe(b);
+    expect(a).not.toContain(sha256('key of a'));
+    replaceFile(file, keyText(entry('a')));
+    await ring.reload();
+    expect([ring.holds(a), ring.holds(b), idOf(ring, 'key of a') === a]).toEqual([true, false, true]);
+    expect(keyring().holds(a)).toBe(true);
+  });
+
+  test('is another one for another key under the same name, also for a request that is still running', async () => {
+    write(entry('a'));
+    const ring = keyring();
+    const caller = ring.authenticate('key of a')!;
+    const old = ring.idOf(caller)!;
+    replaceFile(file, keyText({ name: 'a', sha256: sha256('new key') }));
+    await ring.reload();
+    expect(ring.idOf(caller)).toBe(old);
+    expect(ring.holds(old)).toBe(false);
+    expect(idOf(ring, 'new key')).not.toBe(old);
+  });
+
+  test('does not exist for a caller without a key, whatever its name', () => {
+    write(entry('a'));
+    expect(keyring().idOf({ name: 'a', admin: false })).toBeUndefined();
+  });
+});

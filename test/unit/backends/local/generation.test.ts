@@ -52,6 +52,8 @@ interface Setting {
   readonly flat?: JsonObject;
   /** The tokenizer does not give back the pieces. */
   readonly unspelled?: boolean;
+  /** How often it is run on the worker, as after failures. */
+  readonly runs?: number;
 }
 
 /** Runs a request on a worker that plays one reply for each time it is asked. */
@@ -89,10 +91,12 @@ async function run(body: object, plays: readonly Play[], setting: Setting = {}) 
     options: setting.options ?? { messageShaping: true },
     logger: pino({ level: 'silent' }),
   });
-  const thrown: unknown = await generation.run(worker as unknown as Worker).then(
-    () => undefined,
-    (error: unknown) => error,
-  );
+  let thrown: unknown;
+  for (let left = setting.runs ?? 1; left > 0; left -= 1)
+    thrown = await generation.run(worker as unknown as Worker).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
   const text = events.map((event) => (event.type === 'text' ? event.text : '')).join('');
   const types = events.map(({ type }) => type);
   return { asked, thrown, text, types, generation, events };
@@ -351,4 +355,20 @@ test('without a prompt cache each request is evaluated from the start', async ()
     );
     for (const { body: sent } of asked) expect(sent.cache_prompt).toBe(false);
   }
+});
+
+describe('whether the worker has evaluated the prompt', () => {
+  const died = new Error('died');
+
+  test.each<[string, boolean, Play[], number]>([
+    ['a whole reply', true, [[said('a'), end()]], 1],
+    ['a reply without text', true, [[end()]], 1],
+    ['a reply that breaks after a token', true, [[said('a'), died]], 1],
+    ['a reply that breaks before a token', false, [[died]], 1],
+    ['a refused request', false, [[new ChildRefusal(400, 'invalid', 'no')]], 1],
+    ['a reply that another worker had passed on whole', false, [[said('a'), said('b'), died]], 2],
+  ])('%s: %s', async (_, expected, plays, runs) => {
+    const { generation } = await run({ max_tokens: 2 }, plays, { runs });
+    expect(generation.evaluated).toBe(expected);
+  });
 });
