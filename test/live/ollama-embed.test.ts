@@ -27,12 +27,17 @@ beforeAll(async () => {
       },
     }),
   })).start();
+  await live.untilReady(({ workers }) => workers.idle === 2);
   client = new Ollama({ host: live.url, headers: { Authorization: `Bearer ${LIVE_KEY}` } });
 });
 
 afterAll(() => live.stop());
 
-const reply = async (path: string, body: object) => JSON.parse((await post(live, path, body)).text);
+async function reply(path: string, body: object) {
+  const { status, text } = await post(live, path, body);
+  expect([status, text]).toEqual([200, text]);
+  return JSON.parse(text);
+}
 
 /** The vector of one input by OpenAI's route. */
 async function vectorOf(input: string | number[], of = model): Promise<number[]> {
