@@ -80,8 +80,10 @@ export type EvaluationRequest = {
 } & (
   | {
       readonly task: 'embed';
-      /** At least one. None is empty, and none is cut: one that is too long fails the request. */
+      /** At least one, and none is empty. */
       readonly inputs: readonly EvaluationInput[];
+      /** A text that is too long loses its end, where the backend knows its tokens; otherwise it fails the request. */
+      readonly truncate?: boolean | undefined;
       /** How many numbers each vector shall have; undefined means all. */
       readonly dimensions?: number | undefined;
     }

@@ -35,6 +35,7 @@ beforeAll(async () => {
       },
     }),
   })).start();
+  await live.untilReady(({ workers }) => workers.idle === 2);
   client = new OpenAI({ baseURL: `${live.url}/v1`, apiKey: LIVE_KEY, maxRetries: 0 });
 });
 

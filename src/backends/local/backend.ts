@@ -25,7 +25,7 @@ import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
 import { answerTokens } from './tokens.js';
-import { cut, partRefusal, partsOf, singlesOf, type Part } from './evaluation.js';
+import { cut, cutBody, partRefusal, partsOf, singlesOf, type Part } from './evaluation.js';
 import { Generation, type GenerationOptions } from './generation.js';
 import { ReplySoFar, requireImages } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
@@ -225,7 +225,7 @@ export class LocalBackend implements Backend {
     try {
       turn.sink.event({ type: 'started', worker: worker.id, expectedPrefix });
       if (this.#options.rejectSpecialTokens === true) await refuseSpecialInputs(part, worker, signal);
-      const reply = await worker.evaluate(part.path, part.body, signal);
+      const reply = await evaluateBy(worker, part, signal);
       served = true;
       return readEvaluation(task, reply, part.prompts.length);
     } catch (error) {
@@ -456,6 +456,19 @@ async function refuseSpecialInputs(
       (path, body) => worker.fetch('POST', path, body, signal),
       params[index],
     );
+}
+
+/** A text that may be cut is put to the worker once more if it is too long. */
+async function evaluateBy(worker: Worker, part: Part, signal: AbortSignal): Promise<unknown> {
+  try {
+    return await worker.evaluate(part.path, part.body, signal);
+  } catch (error) {
+    if (!(error instanceof ChildRefusal)) throw error;
+    // It may take as long as the text itself did.
+    const body = await cutBody(part, error, (path, asked) => worker.evaluate(path, asked, signal));
+    if (!body) throw error;
+    return worker.evaluate(part.path, body, signal);
+  }
 }
 
 function badReply(error: BadReply): LMServError {

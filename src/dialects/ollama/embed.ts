@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { GenerateRequest, KeepAlive } from '../../contract.js';
 import { compact } from '../../compact.js';
 import type { Call, Dialect } from '../shared/dialect.js';
-import { modelName, text } from '../shared/fields.js';
+import { evaluated, modelName } from '../shared/fields.js';
 import { filled, list, optional, validate } from '../shared/validate.js';
 import { errorBody } from './errors.js';
 import { keepAlive } from './options.js';
@@ -15,9 +15,13 @@ const common = { model: modelName, keep_alive: keepAlive };
 
 const schema = z.object({
   ...common,
-  input: filled(z.union([text.transform((one) => [one]), list(text.min(1), { max: MAX_INPUTS })])),
+  input: filled(
+    z.union([evaluated.transform((one) => [one]), list(evaluated.min(1), { max: MAX_INPUTS })], {
+      // What is wrong with the text or the list says more than that it is neither.
+      error: ({ input, errors }) => errors?.[Array.isArray(input) ? 1 : 0]?.[0]?.message,
+    }),
+  ),
   dimensions: optional(z.int().min(0).max(65_536)),
-  // An input that is too long fails: half a text has another meaning.
   truncate: optional(z.boolean()),
 });
 
@@ -25,11 +29,16 @@ const schema = z.object({
 export const embed: Dialect = {
   parse(body) {
     const began = performance.now();
-    const { model, input: inputs, dimensions, keep_alive } = validate(schema, body);
-    if (!inputs) return settled(model, keep_alive, { embeddings: [] });
+    const { model, input: inputs, dimensions, truncate = true, keep_alive } = validate(schema, body);
+    if (!inputs) return settled(model, keep_alive, { model, embeddings: [] });
     return {
       keepAlive: keep_alive,
-      evaluate: { task: 'embed', ...compact({ model, dimensions: dimensions || undefined }), inputs },
+      evaluate: {
+        task: 'embed',
+        ...compact({ model, dimensions: dimensions || undefined }),
+        inputs,
+        truncate,
+      },
       result: ({ vectors, promptTokens }, { trace }) => ({
         model: model ?? trace.model,
         embeddings: vectors.map((vector) => Array.from(vector)),
@@ -42,7 +51,7 @@ export const embed: Dialect = {
   errorBody,
 };
 
-const older = z.object({ ...common, prompt: optional(text) });
+const older = z.object({ ...common, prompt: optional(evaluated) });
 
 /** `POST /api/embeddings`: the older form, with one text. */
 export const embeddings: Dialect = {
@@ -51,14 +60,14 @@ export const embeddings: Dialect = {
     if (prompt === '') return settled(model, keep_alive, { embedding: [] });
     return {
       keepAlive: keep_alive,
-      evaluate: { task: 'embed', ...compact({ model }), inputs: [prompt] },
+      evaluate: { task: 'embed', ...compact({ model }), inputs: [prompt], truncate: true },
       result: ({ vectors }) => ({ embedding: Array.from(vectors[0]!) }),
     };
   },
   errorBody,
 };
 
-function settled(model: string | undefined, keepAlive: KeepAlive | undefined, empty: object): Call {
+function settled(model: string | undefined, keepAlive: KeepAlive | undefined, reply: object): Call {
   const request: GenerateRequest = { kind: 'raw', n: 1, model, body: {} };
-  return { request, keepAlive, settled: () => ({ model, ...empty }) };
+  return { request, keepAlive, settled: () => reply };
 }

@@ -45,6 +45,11 @@ describe('what a model must be able to do', () => {
     expect(find('chatty', 'completion')).toEqual(['chatty']);
   });
 
+  test('a model that is named with Ollama’s tag latest is taken, not the first that can', () => {
+    expect(find('more:latest', 'embed')).toEqual(['more']);
+    expect(() => find('chatty:latest', 'embed')).toThrow(/chatty cannot make embeddings/);
+  });
+
   test('members of a group that cannot are passed over', () => {
     expect(find('mixed', 'embed')).toEqual(['more', 'vectors']);
     expect(find('mixed', 'rerank')).toEqual(['judge']);

@@ -1,5 +1,5 @@
-import type { EvaluationRequest } from '../../../../src/contract.js';
-import { cut, partRefusal, partsOf, singlesOf } from '../../../../src/backends/local/evaluation.js';
+import type { EvaluationRequest, JsonObject } from '../../../../src/contract.js';
+import { cut, cutBody, partRefusal, partsOf, singlesOf } from '../../../../src/backends/local/evaluation.js';
 import { ChildRefusal } from '../../../../workers/child-http.js';
 
 const embed = (...inputs: (string | number[])[]): EvaluationRequest => ({ task: 'embed', inputs });
@@ -85,6 +85,35 @@ describe('the reason of a refusal', () => {
       code: 'generation_failed',
       message: expect.not.stringContaining('memory'),
     });
+  });
+});
+
+describe('a text that is too long', () => {
+  const tooLong = 'request (9 tokens) exceeds the available context size (6 tokens), try increasing it';
+  const cutOf = async (request: EvaluationRequest, message = tooLong, ends = [102]) => {
+    const [part] = partsOf(request, 100);
+    // One token for each letter, and what the model expects around a text.
+    const post = async (path: string, { content, add_special: special }: JsonObject) => {
+      expect(path).toBe('/tokenize');
+      const letters = Array.from(content as string, (letter) => letter.charCodeAt(0));
+      return { tokens: special === true ? [101, ...letters, ...ends] : letters };
+    };
+    return (await cutBody(part!, new ChildRefusal(400, 'exceed_context_size_error', message), post))?.input;
+  };
+  const texts = (...inputs: string[]): EvaluationRequest => ({ task: 'embed', inputs, truncate: true });
+
+  test('loses its end, but not what the model expects there', async () => {
+    expect(await cutOf(texts('abcxxxx'))).toEqual([[101, 97, 98, 99, 102]]);
+    expect(await cutOf(texts('abcdxxxx'), tooLong, [])).toEqual([[101, 97, 98, 99, 100]]);
+  });
+
+  test.each<[string, EvaluationRequest, string]>([
+    ['that may not be cut', embed('abcxxxx'), tooLong],
+    ['among others', texts('abcxxxx', 'b'), tooLong],
+    ['that is refused for another reason', texts('abcxxxx'), 'out of memory'],
+    ['that is a document', rerank('q', 'abcxxxx'), tooLong],
+  ])('is not cut: one %s', async (_, request, message) => {
+    expect(await cutOf(request, message)).toBeUndefined();
   });
 });
 
