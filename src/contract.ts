@@ -122,7 +122,11 @@ export type ProgressEvent =
   /** The backend tries again; `resumed`: it continues a reply that had begun. */
   | { readonly type: 'retry'; readonly resumed: boolean }
   /** The reply does not have the form that its model's chat template gives replies; its text follows as it is. */
-  | { readonly type: 'unparsed' };
+  | { readonly type: 'unparsed' }
+  /** The arguments of a call are not JSON; of their characters, those are kept that begin a JSON text, and the rest is dropped. */
+  | { readonly type: 'slip'; readonly kept: number; readonly dropped: number }
+  /** The rest of such arguments has been written again; `repaired`: they are JSON now. */
+  | { readonly type: 'repair'; readonly repaired: boolean };
 
 export type GenerateEvent = ReplyEvent | ProgressEvent;
 
@@ -187,6 +191,8 @@ export interface Trace {
   resumes?: number;
   /** The reply is the model's text as it is, because it does not have the form of its chat template. */
   unparsed?: true;
+  /** How many of its calls had arguments that were not JSON and are now. */
+  repairs?: number;
 }
 
 /** The slots of a request with several choices. The choices wait together, and do not time out while one of them runs. */

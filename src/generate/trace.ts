@@ -20,6 +20,8 @@ const STEPS = {
   started: 'a worker has the request',
   retry: 'the backend retries',
   unparsed: 'the reply does not have the form of its chat template and is passed on as text',
+  slip: 'the model slipped in the arguments of a call',
+  repair: 'the rest of the arguments was written again under a grammar',
 } as const;
 
 /** Writes the trace of one generation from its events, and passes on the events of the reply. */
@@ -133,6 +135,9 @@ export class Tracer implements Sink {
         break;
       case 'unparsed':
         trace.unparsed = true;
+        break;
+      case 'repair':
+        if (event.repaired) trace.repairs = (trace.repairs ?? 0) + 1;
     }
     const { type, ...facts } = event;
     this.#log({ event: `generation_${type}`, ...facts }, STEPS[type]);

@@ -82,6 +82,18 @@ test('a resumed reply is counted as another attempt and as a resume', () => {
   expect(trace).toMatchObject({ attempts: 2, resumes: 1, worker: 'b' });
 });
 
+test('calls whose arguments are JSON in the end are counted as repairs', () => {
+  const { trace, lines, after } = tracing();
+  after(0, attempt('m'), { type: 'slip', kept: 5, dropped: 2 }, { type: 'repair', repaired: false });
+  expect(trace.repairs).toBeUndefined();
+  after(0, { type: 'repair', repaired: true }, { type: 'repair', repaired: true });
+  expect(trace.repairs).toBe(2);
+  expect(lines.slice(1, 3)).toEqual([
+    { event: 'generation_slip', kept: 5, dropped: 2 },
+    { event: 'generation_repair', repaired: false },
+  ]);
+});
+
 test('each step and the end have a line, none of which holds content', () => {
   const { lines, tracer, after } = tracing();
   after(0, attempt('m'), queued(2), dequeued, started('w'), text('CANARY'));

@@ -1,0 +1,89 @@
+/**
+ * One way on from a symbol: the characters that it reads, as a class of regular expressions and of llama.cpp's grammars,
+ * and the symbols that follow. With '' it reads nothing.
+ */
+type Step = readonly [characters: string, ...follow: string[]];
+
+/** JSON, so that the first character always tells the step. */
+const JSON_STEPS: Readonly<Record<string, readonly Step[]>> = {
+  ws: [['[ \\t\\n\\r]', 'ws'], ['']],
+  value: [
+    ['["]', 'characters'],
+    ['[{]', 'ws', 'members'],
+    ['[\\[]', 'ws', 'items'],
+    ['[\\-]', 'integer', 'fraction', 'exponent'],
+    ['[0]', 'fraction', 'exponent'],
+    ['[1-9]', 'digits', 'fraction', 'exponent'],
+    ['[t]', 'r', 'u', 'e'],
+    ['[f]', 'a', 'l', 's', 'e'],
+    ['[n]', 'u', 'l', 'l'],
+  ],
+  members: [['[}]'], ['', 'pair']],
+  pair: [['["]', 'characters', 'ws', 'colon', 'ws', 'value', 'ws', 'pairs']],
+  colon: [['[:]']],
+  pairs: [['[}]'], ['[,]', 'ws', 'pair']],
+  items: [['[\\]]'], ['', 'value', 'ws', 'more-items']],
+  'more-items': [['[\\]]'], ['[,]', 'ws', 'value', 'ws', 'more-items']],
+  characters: [['["]'], ['[\\\\]', 'escaped', 'characters'], ['[^"\\\\\\x00-\\x1F]', 'characters']],
+  escaped: [['["\\\\/bfnrt]'], ['[u]', 'hex', 'hex', 'hex', 'hex']],
+  hex: [['[0-9a-fA-F]']],
+  integer: [['[0]'], ['[1-9]', 'digits']],
+  digits: [['[0-9]', 'digits'], ['']],
+  digit: [['[0-9]']],
+  fraction: [['[.]', 'digit', 'digits'], ['']],
+  exponent: [['[eE]', 'sign', 'digit', 'digits'], ['']],
+  sign: [['[+\\-]'], ['']],
+  ...Object.fromEntries([...'aelrsu'].map((letter) => [letter, [[`[${letter}]`]]])),
+};
+
+/** No character from here on is in a class of its own. */
+const BEYOND = 0x80;
+
+/** For each symbol the step of each character, the last one of all from BEYOND on. */
+const STEPS = new Map(Object.entries(JSON_STEPS).map(([symbol, steps]) => [symbol, stepTable(steps)]));
+
+/** White space that a model may write: as much as in llama.cpp's grammars of schemas, or it might write nothing else. */
+const FEW_SPACES = '( " " | "\\n" [ \\t]{0,20} )?';
+
+/** Reads a text as long as it is the beginning of a JSON text. */
+export class JsonPrefix {
+  /** Symbols that must follow, the next one last. */
+  readonly #expected = ['ws', 'value', 'ws'];
+
+  /** Reads on. Returns false, and can read no further, if the text does not begin a JSON text any more. */
+  add(text: string): boolean {
+    for (let at = 0; at < text.length;) {
+      const symbol = this.#expected.pop();
+      const step = symbol && STEPS.get(symbol)![Math.min(text.charCodeAt(at), BEYOND)];
+      if (!step) return false;
+      const [characters, ...follow] = step;
+      this.#expected.push(...follow.reverse());
+      if (characters !== '') at += 1;
+    }
+    return true;
+  }
+
+  /** Whether the text is JSON as it is. */
+  get isWhole(): boolean {
+    return this.#expected.every((symbol) => JSON_STEPS[symbol]!.some((step) => step.join('') === ''));
+  }
+
+  /** The grammar, as llama.cpp reads it, of all that makes JSON of the text. */
+  get grammar(): string {
+    const rules = Object.entries(JSON_STEPS).map(
+      ([symbol, steps]) => `${symbol} ::= ${ruleOf(symbol, steps)}`,
+    );
+    return [`root ::= ${this.#expected.toReversed().join(' ')}`, ...rules].join('\n');
+  }
+}
+
+function ruleOf(symbol: string, steps: readonly Step[]): string {
+  if (symbol === 'ws') return FEW_SPACES;
+  return steps.map((step) => step.join(' ').trim() || '""').join(' | ');
+}
+
+function stepTable(steps: readonly Step[]): (Step | undefined)[] {
+  return Array.from({ length: BEYOND + 1 }, (_, code) =>
+    steps.find(([characters]) => characters === '' || new RegExp(characters).test(String.fromCharCode(code))),
+  );
+}
