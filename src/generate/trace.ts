@@ -85,9 +85,11 @@ export class Tracer implements Sink {
   /** The generation is over; `error` is what ended it early. */
   end(error?: unknown): void {
     if (this.#firstTokenAt !== undefined) this.#trace.decodeMs = performance.now() - this.#firstTokenAt;
-    const { finishReason, completionTokens, firstTokenMs, decodeMs } = this.#trace;
+    const { finishReason, promptTokens, cachedTokens, completionTokens, firstTokenMs, decodeMs } =
+      this.#trace;
     const code = error instanceof LMServError ? error.code : (error as Error | undefined)?.name;
-    const facts = { finishReason, completionTokens, firstTokenMs, decodeMs, error: code };
+    const tokens = { promptTokens, cachedTokens, completionTokens };
+    const facts = { finishReason, ...tokens, firstTokenMs, decodeMs, error: code };
     this.#log({ event: 'generation_end', ...facts }, 'the generation has ended');
   }
 

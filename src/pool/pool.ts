@@ -1,6 +1,7 @@
 import PQueue from 'p-queue';
 import type {
   BackendStatus,
+  Departure,
   JsonObject,
   ModelState,
   RequestSlots,
@@ -13,7 +14,7 @@ import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
 import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';
 import { memoryOf, type PoolMemory } from './memory.js';
-import { conversationText, prefixKey, type PrefixKey } from './prefix.js';
+import { BLOCK, conversationText, placesOf, prefixKey, type PrefixKey } from './prefix.js';
 import { Quarantine } from './quarantine.js';
 import { ServiceTime } from './service-time.js';
 import { Supervisor, type SupervisorOptions } from './supervisor.js';
@@ -49,6 +50,8 @@ export interface Lease {
   readonly worker: Worker;
   /** Characters of the prompt's beginning that the worker was expected to hold when it was chosen. */
   readonly expectedPrefix: number;
+  /** Where the prompt departs from one that the worker was sent before; undefined if it does not, or without LOG_LEVEL=debug. */
+  readonly departure: Departure | undefined;
   /**
    * @param served the worker finished the request, which ends a crash loop.
    * @param reply the text the worker generated, which its prefix cache now holds.
@@ -453,6 +456,7 @@ export class Pool {
     if (slots) slots.held += 1;
     this.#fair.started(caller);
     const expectedPrefix = this.#affinity.expected(worker.id, key);
+    const departure = this.#isDebugging ? this.#departureOf(worker, key, body) : undefined;
     this.#affinity.note(worker.id, key);
     const forgetBody = this.#trackBody(worker, body);
     const began = (this.#lastUsed = performance.now());
@@ -472,7 +476,7 @@ export class Pool {
       done();
       this.#noteIdle();
     };
-    return { worker, expectedPrefix, release };
+    return { worker, expectedPrefix, departure, release };
   }
 
   #onServed(worker: Worker, ms: number): void {
@@ -492,10 +496,19 @@ export class Pool {
     if (worker.state !== 'dead') this.#affinity.note(worker.id, this.#buildKey(body, reply));
   }
 
-  /** With a single worker there is nothing to choose, so hashing is skipped. */
+  /** With a single worker there is nothing to choose, so hashing is skipped unless somebody looks at its cache. */
   #buildKey(body: JsonObject | undefined, reply = () => ''): PrefixKey {
-    if (body === undefined || this.#options.workers === 1) return [];
+    if (body === undefined || (this.#options.workers === 1 && !this.#isDebugging)) return [];
     return prefixKey(conversationText(body, reply()), this.#cacheBlocks);
+  }
+
+  get #isDebugging(): boolean {
+    return this.#logger.isLevelEnabled('debug');
+  }
+
+  #departureOf({ id }: Worker, key: PrefixKey, body: JsonObject = {}): Departure | undefined {
+    const at = this.#affinity.departure(id, key);
+    return at === undefined ? undefined : { at, in: placesOf(body, at, at + BLOCK) };
   }
 
   #onReady(): void {

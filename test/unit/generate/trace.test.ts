@@ -108,7 +108,8 @@ test('each step and the end have a line, none of which holds content', () => {
     { event: 'generation_started', worker: 'v', expectedPrefix: 0 },
     {
       event: 'generation_end',
-      ...{ finishReason: 'stop', completionTokens: 1, firstTokenMs: 0, decodeMs: 0 },
+      ...{ finishReason: 'stop', promptTokens: 0, cachedTokens: 0, completionTokens: 1 },
+      ...{ firstTokenMs: 0, decodeMs: 0 },
       error: 'generation_failed',
     },
   ]);
