@@ -54,11 +54,10 @@ export class JsonPrefix {
   add(text: string): boolean {
     for (let at = 0; at < text.length;) {
       const symbol = this.#expected.pop();
-      const step = symbol && STEPS.get(symbol)![Math.min(text.charCodeAt(at), BEYOND)];
-      if (!step) return false;
-      const [characters, ...follow] = step;
-      this.#expected.push(...follow.reverse());
-      if (characters !== '') at += 1;
+      const taken = symbol && STEPS.get(symbol)![Math.min(text.charCodeAt(at), BEYOND)];
+      if (!taken) return false;
+      for (const next of taken.expects) this.#expected.push(next);
+      if (taken.reads) at += 1;
     }
     return true;
   }
@@ -82,8 +81,18 @@ function ruleOf(symbol: string, steps: readonly Step[]): string {
   return steps.map((step) => step.join(' ').trim() || '""').join(' | ');
 }
 
-function stepTable(steps: readonly Step[]): (Step | undefined)[] {
+/** A step as it is taken for one character. */
+interface Taken {
+  readonly reads: boolean;
+  /** The symbols that follow, the next one last. */
+  readonly expects: readonly string[];
+}
+
+function stepTable(steps: readonly Step[]): (Taken | undefined)[] {
+  const taken = steps.map(([characters, ...follow]) => {
+    return { pattern: new RegExp(characters), reads: characters !== '', expects: follow.toReversed() };
+  });
   return Array.from({ length: BEYOND + 1 }, (_, code) =>
-    steps.find(([characters]) => characters === '' || new RegExp(characters).test(String.fromCharCode(code))),
+    taken.find(({ pattern }) => pattern.test(String.fromCharCode(code))),
   );
 }
