@@ -67,13 +67,54 @@ export class JsonPrefix {
     return this.#expected.every((symbol) => JSON_STEPS[symbol]!.some((step) => step.join('') === ''));
   }
 
-  /** The grammar, as llama.cpp reads it, of all that makes JSON of the text. */
-  get grammar(): string {
+  /** The least that makes JSON of the text. */
+  get completion(): string {
+    return this.#expected
+      .toReversed()
+      .map((symbol) => LEAST[symbol] ?? '')
+      .join('');
+  }
+
+  /**
+   * The grammar, as llama.cpp reads it, of all that makes JSON of the text.
+   *
+   * @param keys what the keys that follow in the outermost object must be; undefined allows any.
+   */
+  grammar(keys?: readonly string[]): string {
+    // The first symbol is the white space behind the outermost value.
+    const outer = OUTER[this.#expected[1] ?? ''];
+    const bounded = keys !== undefined && outer !== undefined;
+    const root = bounded ? this.#expected.with(1, outer).toReversed() : this.#expected.toReversed();
     const rules = Object.entries(JSON_STEPS).map(
       ([symbol, steps]) => `${symbol} ::= ${ruleOf(symbol, steps)}`,
     );
-    return [`root ::= ${this.#expected.toReversed().join(' ')}`, ...rules].join('\n');
+    return [`root ::= ${root.join(' ')}`, ...rules, ...(bounded ? outerRules(keys) : [])].join('\n');
   }
+}
+
+/** The shortest text of each symbol that cannot be empty. */
+const LEAST: Readonly<Record<string, string>> = {
+  ...{ value: '0', members: '}', pair: '"":0}', colon: ':', pairs: '}', items: ']', 'more-items': ']' },
+  ...{ characters: '"', escaped: 'n', hex: '0', integer: '0', digit: '0' },
+  ...Object.fromEntries([...'aelrsu'].map((letter) => [letter, letter])),
+};
+
+/** The symbols of the outermost object, and their names where its keys are bounded. */
+const OUTER: Readonly<Record<string, string>> = {
+  members: 'outer-members',
+  pair: 'outer-pair',
+  pairs: 'outer-pairs',
+};
+
+function outerRules(keys: readonly string[]): string[] {
+  if (keys.length === 0) return ['outer-members ::= "}"', 'outer-pairs ::= "}"', 'outer-pair ::= pair'];
+  // A key as JSON, as a text of the grammar.
+  const names = keys.map((key) => JSON.stringify(JSON.stringify(key))).join(' | ');
+  return [
+    'outer-members ::= "}" | outer-pair',
+    'outer-pairs ::= "}" | "," ws outer-pair',
+    `outer-pair ::= (${names}) ws colon ws value ws outer-pairs`,
+  ];
 }
 
 function ruleOf(symbol: string, steps: readonly Step[]): string {

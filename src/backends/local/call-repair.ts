@@ -5,11 +5,13 @@ import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
+import { isObject } from '../../wire/json-shape.js';
 import { JsonPrefix } from '../json-prefix.js';
 import type { ReplyReader } from '../reply-reader.js';
 import { newCallId, type Slip } from '../tool-calls.js';
 import { stopFields, toChildRequest, type ChildRequest } from './child-request.js';
 import { idsOf } from './continuation.js';
+import type { ToolFunction } from './demand.js';
 import { argumentsPrefix, ArgumentsReader } from './forced-call.js';
 import { rawRequest, renderPrompt } from './rendered.js';
 import type { ReplySoFar } from './reply-so-far.js';
@@ -30,8 +32,8 @@ export interface RepairParts {
 }
 
 /**
- * What bounds the rest of the arguments: the schema of their tool, or any JSON where the schema does not allow what stands,
- * or lets the model slip.
+ * What bounds the rest of the arguments: the schema of their tool or, where that does not allow what stands or lets the model
+ * slip, JSON with the keys of the schema.
  */
 const BOUNDS = ['schema', 'json'] as const;
 
@@ -105,8 +107,8 @@ export class CallRepair {
     const pieces = [opening.slice(before.length), ...slip.pieces].filter((piece) => piece !== '');
     const ids = await idsOf(pieces, worker, signal);
     const prompt = ids ? [before, ...ids] : before + pieces.join('');
-    const fields = bound === 'schema' ? schemaFields(slip, next.body) : { grammar: beginning(slip).grammar };
-    return toChildRequest(rawRequest(next, { prompt, ...fields, ...stopFields(next.body) }));
+    const fields = { prompt, ...boundsOf(slip, bound, next.body), ...stopFields(next.body) };
+    return toChildRequest(rawRequest(next, fields));
   }
 
   /** The prompt up to the arguments, as the template writes a call; undefined if it writes them in another form than JSON. */
@@ -136,11 +138,20 @@ export class CallRepair {
 /** Not to be found in a conversation. */
 const MARK = 'lmserv-arguments';
 
-/** The schema of the tool's arguments; llama.cpp bounds what follows the part of them that it is given. */
-function schemaFields({ name, pieces }: Slip, { tools }: JsonObject): JsonObject {
-  const functions = ((tools ?? []) as JsonObject[]).map((tool) => tool.function as JsonObject);
-  const tool = functions.find((one) => one.name === name);
-  return { json_schema: tool?.parameters ?? {}, generation_prompt: pieces.join('') };
+/** What bounds the rest of the arguments. */
+function boundsOf(slip: Slip, bound: Bound, { tools }: JsonObject): JsonObject {
+  const functions = ((tools ?? []) as JsonObject[]).map((tool) => tool.function as unknown as ToolFunction);
+  const { parameters = {} } = functions.find(({ name }) => name === slip.name) ?? {};
+  // llama.cpp bounds what follows the part that it is given.
+  if (bound === 'schema') return { json_schema: parameters, generation_prompt: slip.pieces.join('') };
+  return { grammar: beginning(slip).grammar(keysOf(slip, parameters)) };
+}
+
+/** The keys that the arguments may still get; undefined if their schema allows any. */
+function keysOf(slip: Slip, { properties, additionalProperties: others }: JsonObject): string[] | undefined {
+  if (!isObject(properties) || others === true || isObject(others)) return undefined;
+  const stands = JSON.parse(slip.pieces.join('') + beginning(slip).completion) as unknown;
+  return Object.keys(properties).filter((key) => !isObject(stands) || !Object.hasOwn(stands, key));
 }
 
 /** What stands of the arguments. */

@@ -30,6 +30,7 @@ test.each(WHOLE)('%j is read to its end, and nothing else begins it', (text) => 
     const json = read(text.slice(0, at), '');
     expect(json).toBeDefined();
     expect(json!.isWhole).toBe(isJson(text.slice(0, at)));
+    expect([at, isJson(text.slice(0, at) + json!.completion)]).toEqual([at, true]);
   }
   expect(read(...text)!.isWhole).toBe(true);
 });
@@ -85,5 +86,24 @@ test.each([
   ['{"a":t', 'r u e ws pairs ws'],
   ['{}', 'ws'],
 ])('the grammar of what follows %j begins with %j', (text, root) => {
-  expect(read(text)!.grammar.split('\n')[0]).toBe(`root ::= ${root}`);
+  expect(read(text)!.grammar().split('\n')[0]).toBe(`root ::= ${root}`);
+});
+
+test.each([
+  ['{"x":1', 'ws outer-pairs ws'],
+  ['{"x":[{', 'ws members ws more-items ws outer-pairs ws'],
+  ['{', 'ws outer-members ws'],
+  ['{"x":1,', 'ws outer-pair ws'],
+  ['{"x":1, "', 'characters ws colon ws value ws outer-pairs ws'],
+  ['[', 'ws items ws'],
+])('only the keys of the outermost object can be bounded after %j', (text, root) => {
+  const grammar = read(text)!.grammar(['a', 'b"']);
+  expect(grammar.split('\n')[0]!.replace('digits fraction exponent ', '')).toBe(`root ::= ${root}`);
+  expect(grammar.includes('outer-pair ::= ("\\"a\\"" | "\\"b\\\\\\"\\"") ws colon')).toBe(
+    root.includes('outer'),
+  );
+});
+
+test('without any keys that may follow, the outermost object can only end', () => {
+  expect(read('{"x":""')!.grammar([])).toMatch(/^outer-pairs ::= "\}"$/m);
 });

@@ -99,6 +99,19 @@ describe('arguments that are not JSON', () => {
     expect(asked[2]!.body).not.toHaveProperty('json_schema');
   });
 
+  test('get only keys of their schema that they do not have yet', async () => {
+    const grammarFor = async (parameters: object) => {
+      const own = [{ type: 'function', function: { name: 'f', parameters } }];
+      const { asked } = await repaired([[called('f', '{"a":"b"'), end()], [refused], [raw('}'), end()]], {
+        tools: own,
+      });
+      return asked[2]!.body.grammar;
+    };
+    const properties = { a: {}, b: {}, c: {} };
+    expect(await grammarFor({ properties })).toContain('outer-pair ::= ("\\"b\\"" | "\\"c\\"") ws');
+    expect(await grammarFor({ properties, additionalProperties: true })).not.toContain('outer');
+  });
+
   test('are any JSON where the schema lets the model slip again, and go on from there', async () => {
     const { asked, calls } = await repaired([broken, [raw('"b"'), raw('c'), end()], [raw('}'), end()]]);
     expect(calls).toEqual(['f{"a":"b"}']);
