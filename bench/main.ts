@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { affinity } from './affinity.js';
+import { agents } from './agents.js';
 import type { Benchmark, Report } from './benchmark.js';
 import { comparison } from './comparison/benchmark.js';
 import { growth } from './growth.js';
@@ -20,6 +21,7 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   growth,
   slots,
   affinity,
+  agents,
   resume,
   start,
   models,

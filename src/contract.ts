@@ -173,11 +173,28 @@ export type ProgressEvent =
   /** The wait is over, with or without a slot. */
   | { readonly type: 'dequeued' }
   /** A worker has the request; `expectedPrefix` is how many leading characters of the prompt its cache should hold. */
-  | { readonly type: 'started'; readonly worker: string; readonly expectedPrefix: number }
+  | {
+      readonly type: 'started';
+      readonly worker: string;
+      readonly expectedPrefix: number;
+      readonly departure?: Departure | undefined;
+    }
   /** The backend tries again; `resumed`: it continues a reply that had begun. */
   | { readonly type: 'retry'; readonly resumed: boolean }
   /** The reply does not have the form that its model's chat template gives replies; its text follows as it is. */
-  | { readonly type: 'unparsed' };
+  | { readonly type: 'unparsed' }
+  /** The arguments of a call are not JSON; of their characters, those are kept that begin a JSON text, and the rest is dropped. */
+  | { readonly type: 'slip'; readonly kept: number; readonly dropped: number }
+  /** The rest of such arguments has been written again; `repaired`: they are JSON now. */
+  | { readonly type: 'repair'; readonly repaired: boolean };
+
+/** Where a prompt departs from an earlier one, so that what follows is not found in the prefix cache. */
+export interface Departure {
+  /** Leading characters that both have in common, of tools and messages as JSON; at least this many. */
+  readonly at: number;
+  /** Where the next characters are, such as `tools[3]` or `messages[0]` of the request in OpenAI's form. */
+  readonly in: readonly string[];
+}
 
 export type GenerateEvent = ReplyEvent | ProgressEvent;
 
@@ -242,6 +259,8 @@ export interface Trace {
   resumes?: number;
   /** The reply is the model's text as it is, because it does not have the form of its chat template. */
   unparsed?: true;
+  /** How many of its calls had arguments that were not JSON and are now. */
+  repairs?: number;
 }
 
 /** The slots of a request with several choices. The choices wait together, and do not time out while one of them runs. */

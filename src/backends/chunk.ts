@@ -3,7 +3,7 @@ import type { RawFunction, RawToolCall } from './tool-calls.js';
 
 /** A chunk as servers send it, or a whole reply; only the fields read here. */
 export interface Chunk {
-  readonly prompt_progress?: { readonly total: number } | null;
+  readonly prompt_progress?: { readonly total: number; readonly cache?: number } | null;
   readonly choices?: readonly (RawChoice | null)[] | null;
   readonly usage?: RawUsage | null;
   /** What llama.cpp adds to the last chunk if asked to. */

@@ -12,7 +12,7 @@ import { FINISH_REASONS, readFinishReason, strongerReason } from '../wire/finish
 import { isObject } from '../wire/json-shape.js';
 import { BadReply, check, malformed, shown } from '../wire/bad-reply.js';
 import { readUsage, type Chunk, type Counts, type RawChoice, type RawMessage } from './chunk.js';
-import { ToolCalls, type RawToolCall } from './tool-calls.js';
+import { ToolCalls, type RawToolCall, type Slip } from './tool-calls.js';
 
 /** Max characters of a whole reply: text, reasoning and calls. No model writes that much in one reply. */
 const MAX_REPLY = 16 * 1024 * 1024;
@@ -45,6 +45,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
   readonly #calls: ToolCalls;
   #usage: Counts | undefined;
   #promptTokens: number | undefined;
+  /** Of the client's prompt, where a worker has said it before the reply is continued. */
+  #cachedTokens: number | undefined;
   #reason: FinishReason | undefined;
   /** The stop string that ended it, if the backend tells. */
   #stop: string | undefined;
@@ -66,14 +68,16 @@ export class ReplyReader implements Sink<ReplyEvent> {
   /**
    * @param body the request's.
    * @param onBegun called once, after the first token or the finish of an empty reply has been passed on.
-   * @param keepsText false for a backend that cannot resume: `pieces` and `reasoning` stay empty.
+   * @param keepsText false for a backend that cannot resume: `pieces` and `reasoning` stay empty, and arguments are passed
+   *   on whatever they are.
    */
   constructor(body: JsonObject, sink: Sink<ReplyEvent>, onBegun: () => void, keepsText = true) {
     this.#keepsText = keepsText;
     this.#body = body;
     this.#sink = sink;
     this.#onBegun = onBegun;
-    this.#calls = new ToolCalls(body, (call) => this.#pass({ type: 'tool_call', index: 0, call }));
+    const pass = (call: ToolCallDelta) => this.#pass({ type: 'tool_call', index: 0, call });
+    this.#calls = new ToolCalls(body, pass, keepsText);
     const { logprobs, max_tokens: max } = body;
     this.#maxEvents = typeof max === 'number' ? max * EVENTS_A_TOKEN + FREE_EVENTS : Infinity;
     // A chat sets `logprobs` to true, a raw prompt to the number of alternatives, which may be 0.
@@ -105,6 +109,16 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return this.#calls.count > 0;
   }
 
+  /** The last call, if its arguments are not JSON. */
+  get slip(): Slip | undefined {
+    return this.#calls.slip;
+  }
+
+  /** It was cut short: by a limit of tokens, a filter or a stop string. */
+  get isCut(): boolean {
+    return this.#reason === 'length' || this.#reason === 'content_filter' || this.#stop !== undefined;
+  }
+
   /** Tokens passed on. */
   get tokens(): number {
     return this.#tokens;
@@ -120,11 +134,36 @@ export class ReplyReader implements Sink<ReplyEvent> {
     this.#tokens = Math.max(this.#tokens, tokens);
   }
 
+  /**
+   * The reply will be continued: what its worker has counted are its tokens so far.
+   *
+   * @param carried tokens that were passed on before this worker's part.
+   */
+  settle(carried: number): void {
+    const { promptTokens, completionTokens, cachedTokens } = this.#usage ?? {};
+    if (carried === 0) this.#promptTokens = promptTokens ?? this.#promptTokens;
+    if (completionTokens !== undefined) this.recount(carried + completionTokens);
+    this.#cachedTokens ??= cachedTokens;
+    this.#usage = undefined;
+  }
+
+  /** Takes back the finish of a slip and what is held of it. `addArguments` continues its arguments. */
+  backUp(): void {
+    this.#reason = undefined;
+    this.#hasFalseEnd = false;
+    this.#calls.backUp();
+  }
+
+  /** Reads more of the last call's arguments. @throws BadReply */
+  addArguments(text: string): void {
+    this.#readCalls([{ function: { arguments: text } }]);
+  }
+
   /** Reads a chunk of OpenAI's `/v1/chat/completions` or `/v1/completions`. @throws BadReply */
   chunk(chunk: Chunk): void {
     const before = this.#size;
     const { prompt_progress: progress } = chunk;
-    if (progress) this.#prefill(progress.total);
+    if (progress) this.#prefill(progress.total, progress.cache);
     const choices = chunk.choices ?? [];
     check(Array.isArray(choices));
     const choice = this.#ownChoice(choices.filter((one) => isObject(one)));
@@ -180,6 +219,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
    * @param carried tokens that other workers had passed on before this attempt.
    */
   end(carried = 0): void {
+    this.#calls.release();
     const called = this.#reason === 'stop' && this.#calls.count > 0;
     const reason = called ? 'tool_calls' : this.#reason!;
     const stop = reason === 'stop' ? this.#stop : undefined;
@@ -209,15 +249,17 @@ export class ReplyReader implements Sink<ReplyEvent> {
     else if (text || reasoning || calls?.length) this.#hasOpenContent = true;
   }
 
-  #prefill(promptTokens: number): void {
+  #prefill(promptTokens: number, cachedTokens?: number): void {
     check(isCount(promptTokens));
     if (this.#promptTokens !== undefined || this.#reason !== undefined) return;
     this.#promptTokens = promptTokens;
+    if (isCount(cachedTokens)) this.#cachedTokens = cachedTokens;
     this.#sink.event({ type: 'prefill', promptTokens });
   }
 
   #text(text: string, logprobs: TokenLogprob[] | undefined): void {
     check(typeof text === 'string' && (logprobs === undefined || areLogprobs(logprobs)));
+    this.#calls.release();
     this.#accept(text.length);
     if (text !== '') this.#answered = true;
     if (this.#keepsText) this.pieces.push(text);
@@ -301,7 +343,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     return {
       promptTokens: prompt,
       completionTokens: completionTokens === undefined ? this.#tokens : carried + completionTokens,
-      cachedTokens: carried === 0 ? cachedTokens : Math.min(cachedTokens, prompt),
+      cachedTokens: carried === 0 ? cachedTokens : Math.min(this.#cachedTokens ?? cachedTokens, prompt),
     };
   }
 }

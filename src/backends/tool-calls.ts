@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Json, JsonObject, ToolCallDelta } from '../contract.js';
 import { BadReply, check } from '../wire/bad-reply.js';
+import { JsonPrefix } from './json-prefix.js';
 
 /** Max tool calls of a reply. */
 const MAX_CALLS = 128;
@@ -36,9 +37,19 @@ interface Call {
   /** As the server names it. */
   id: string;
   name: string;
-  readonly text: ArgumentsText;
+  text: ArgumentsText;
   /** Its first delta has been passed on. */
   opened: boolean;
+}
+
+/** A reply's last call whose arguments are not JSON, and the calls before it. */
+export interface Slip {
+  readonly name: string;
+  /** What has been passed on of the arguments, as it arrived, usually one piece per token: the beginning of a JSON text. */
+  readonly pieces: readonly string[];
+  /** What came after that and has not been passed on. */
+  readonly held: string;
+  readonly before: readonly { readonly name: string; readonly arguments: string }[];
 }
 
 /**
@@ -51,13 +62,18 @@ interface Call {
 export class ToolCalls {
   readonly #tools: ReadonlySet<string>;
   readonly #pass: (delta: ToolCallDelta) => void;
+  readonly #holdsSlips: boolean;
   readonly #calls: Call[] = [];
   readonly #ids = new Set<string>();
 
-  /** @param body the request's, whose tools tell whether a name is complete. */
-  constructor(body: JsonObject, pass: (delta: ToolCallDelta) => void) {
+  /**
+   * @param body the request's, whose tools tell whether a name is complete.
+   * @param holdsSlips the last call's arguments are passed on only as far as they are the beginning of a JSON text.
+   */
+  constructor(body: JsonObject, pass: (delta: ToolCallDelta) => void, holdsSlips = false) {
     this.#tools = new Set(toolNames(body));
     this.#pass = pass;
+    this.#holdsSlips = holdsSlips;
   }
 
   /** Calls so far, including those of which nothing has been passed on. */
@@ -68,6 +84,31 @@ export class ToolCalls {
   /** Whether no call is cut. */
   get areWhole(): boolean {
     return this.#calls.every(({ text }) => text.isWhole || text.isBlank);
+  }
+
+  /** The last call if its arguments are not JSON; undefined as well if slips are not held, or no longer. */
+  get slip(): Slip | undefined {
+    const call = this.#calls.at(-1);
+    if (!call?.text.isSlip || call.name === '') return undefined;
+    const before = this.#calls.slice(0, -1).map(({ name, text }) => ({ name, arguments: text.value }));
+    return { name: call.name, pieces: call.text.valid, held: call.text.held, before };
+  }
+
+  /** Drops what is held of the last call, whose arguments go on from what has been passed on. */
+  backUp(): void {
+    const call = this.#calls.at(-1)!;
+    const valid = new ArgumentsText(true);
+    for (const piece of call.text.valid) valid.add(piece);
+    call.text = valid;
+    if (!call.opened) this.#open(call);
+  }
+
+  /** Passes on what is held of the last call, which is not the last part of the reply, or stays as it is. */
+  release(): void {
+    const call = this.#calls.at(-1);
+    if (!call?.text.held || call.name === '') return;
+    if (!call.opened) this.#open(call);
+    this.#pass({ index: call.number, arguments: call.text.release() });
   }
 
   /** Reads the parts that one chunk has; returns their characters. @throws BadReply */
@@ -97,6 +138,7 @@ export class ToolCalls {
    * @throws BadReply for a call that never got a name.
    */
   end(cut: boolean): void {
+    this.release();
     for (const call of this.#calls) {
       if (call.name === '') throw new BadReply('made a tool call without a name');
       if (!call.opened) this.#open(call);
@@ -133,7 +175,9 @@ export class ToolCalls {
   #add({ index, id }: Part): Call {
     const number = this.#calls.length;
     if (number === MAX_CALLS) throw new BadReply(`made more than ${MAX_CALLS} tool calls`);
-    const call: Call = { number, index, id, name: '', text: new ArgumentsText(), opened: false };
+    this.release();
+    const text = new ArgumentsText(this.#holdsSlips);
+    const call: Call = { number, index, id, name: '', text, opened: false };
     this.#calls.push(call);
     return call;
   }
@@ -144,9 +188,10 @@ export class ToolCalls {
     call.index ??= index;
     call.id ||= id;
     if (name !== '' && !call.opened) call.name = this.#longerName(call.name, name) ?? call.name;
-    call.text.add(text);
+    const passable = call.text.add(text);
     if (name === '' && text === '') return;
-    if (call.opened) return text === '' ? undefined : this.#pass({ index: call.number, arguments: text });
+    if (call.opened)
+      return passable === '' ? undefined : this.#pass({ index: call.number, arguments: passable });
     if (call.name !== '' && (!call.text.isBlank || !this.#isBeginning(call.name))) this.#open(call);
   }
 
@@ -155,7 +200,7 @@ export class ToolCalls {
     // Some templates' parsers give a call no id, and clients need one to answer it.
     const id = call.id === '' || this.#ids.has(call.id) ? newCallId() : call.id;
     this.#ids.add(id);
-    this.#pass({ index: call.number, id, name: call.name, arguments: call.text.value });
+    this.#pass({ index: call.number, id, name: call.name, arguments: call.text.passable });
   }
 
   /** The name of a call once `more` has come; undefined if `more` is not a part of it. */
@@ -177,14 +222,37 @@ export class ToolCalls {
 /** The arguments of a call: a JSON text that grows, and whether its object is complete. */
 class ArgumentsText {
   #value = '';
+  /** Undefined if nothing is held, or no longer. */
+  #json: JsonPrefix | undefined;
+  /** The pieces that begin a JSON text. */
+  readonly valid: string[] = [];
+  #held = '';
   #blank = true;
   #depth = 0;
   #inString = false;
   #escaped = false;
   #whole = false;
 
+  /** @param holdsSlips what does not go on as JSON is held. */
+  constructor(holdsSlips: boolean) {
+    this.#json = holdsSlips ? new JsonPrefix() : undefined;
+  }
+
   get value(): string {
     return this.#value;
+  }
+
+  /** All that is not held. */
+  get passable(): string {
+    return this.#value.slice(0, this.#value.length - this.#held.length);
+  }
+
+  get held(): string {
+    return this.#held;
+  }
+
+  get isSlip(): boolean {
+    return this.#held !== '' || this.#json?.isWhole === false;
   }
 
   get isBlank(): boolean {
@@ -195,10 +263,26 @@ class ArgumentsText {
     return this.#whole;
   }
 
-  add(text: string): void {
+  /** Returns what may be passed on of the text: all or nothing. */
+  add(text: string): string {
     this.#value += text;
     this.#blank &&= isBlank(text);
     for (let at = 0; at < text.length && !this.#whole; at += 1) this.#read(text.charCodeAt(at));
+    if (this.#json === undefined) return text;
+    if (this.#held === '' && this.#json.add(text)) {
+      if (text !== '') this.valid.push(text);
+      return text;
+    }
+    this.#held += text;
+    return '';
+  }
+
+  /** Holds nothing any more; returns what was held. */
+  release(): string {
+    const held = this.#held;
+    this.#held = '';
+    this.#json = undefined;
+    return held;
   }
 
   #read(code: number): void {

@@ -20,6 +20,8 @@ const STEPS = {
   started: 'a worker has the request',
   retry: 'the backend retries',
   unparsed: 'the reply does not have the form of its chat template and is passed on as text',
+  slip: 'the model slipped in the arguments of a call',
+  repair: 'the rest of the arguments was written again under a grammar',
 } as const;
 
 /** Writes the trace of one generation from its events, and passes on the events of the reply. */
@@ -83,9 +85,11 @@ export class Tracer implements Sink {
   /** The generation is over; `error` is what ended it early. */
   end(error?: unknown): void {
     if (this.#firstTokenAt !== undefined) this.#trace.decodeMs = performance.now() - this.#firstTokenAt;
-    const { finishReason, completionTokens, firstTokenMs, decodeMs } = this.#trace;
+    const { finishReason, promptTokens, cachedTokens, completionTokens, firstTokenMs, decodeMs } =
+      this.#trace;
     const code = error instanceof LMServError ? error.code : (error as Error | undefined)?.name;
-    const facts = { finishReason, completionTokens, firstTokenMs, decodeMs, error: code };
+    const tokens = { promptTokens, cachedTokens, completionTokens };
+    const facts = { finishReason, ...tokens, firstTokenMs, decodeMs, error: code };
     this.#log({ event: 'generation_end', ...facts }, 'the generation has ended');
   }
 
@@ -133,6 +137,9 @@ export class Tracer implements Sink {
         break;
       case 'unparsed':
         trace.unparsed = true;
+        break;
+      case 'repair':
+        if (event.repaired) trace.repairs = (trace.repairs ?? 0) + 1;
     }
     const { type, ...facts } = event;
     this.#log({ event: `generation_${type}`, ...facts }, STEPS[type]);

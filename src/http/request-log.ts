@@ -114,6 +114,7 @@ function generationFields(trace: RequestContext['trace']) {
     finishReason: trace.finishReason,
     attempts: trace.attempts > 1 ? trace.attempts : undefined,
     resumes: trace.resumes,
+    repairs: trace.repairs,
   };
 }
 

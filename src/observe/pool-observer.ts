@@ -14,6 +14,8 @@ export interface PoolObserver {
   retried(event: { readonly model: string }): void;
   /** A conversation was changed in this way to fit the model's chat template. */
   adapted(event: { readonly model: string; readonly kind: Adaptation }): void;
+  /** The model slipped in the arguments of a call; `repaired`: they are JSON in the end. */
+  callRepaired(event: { readonly model: string; readonly repaired: boolean }): void;
   /** A request no longer waits for a slot, after `ms` milliseconds; 0 where one was free. */
   waited(event: { readonly model: string; readonly ms: number; readonly outcome: WaitOutcome }): void;
 }

@@ -3,6 +3,9 @@ import { BLOCK, type PrefixKey } from './prefix.js';
 /** Penalty per busy slot, in characters of prefill: requests on one worker slow each other down. */
 const NEIGHBOUR_COST = 1024;
 
+/** Stands for the empty text, which every prompt begins with. */
+const START = -1;
+
 /** A worker with a free slot. */
 export interface Candidate {
   readonly id: string;
@@ -16,8 +19,8 @@ export interface Candidate {
  */
 export class Affinity {
   readonly #capacity: number;
-  /** Worker id → hashes of the blocks it was sent, the latest last. */
-  readonly #seen = new Map<string, Set<number>>();
+  /** Worker id → hashes of the blocks it was sent, the latest last, each with that of the block it was last sent after it. */
+  readonly #seen = new Map<string, Map<number, number | undefined>>();
   /** Worker id → number of the last request sent to it. */
   readonly #lastUse = new Map<string, number>();
   #uses = 0;
@@ -34,6 +37,17 @@ export class Affinity {
     let blocks = 0;
     while (blocks < key.length && seen.has(key[blocks]!)) blocks += 1;
     return blocks * BLOCK;
+  }
+
+  /**
+   * Number of leading characters that a prompt has in common with one that the worker was sent before and that continued
+   * otherwise; undefined if it continues what the worker was sent.
+   */
+  departure(worker: string, key: PrefixKey): number | undefined {
+    const blocks = this.expected(worker, key) / BLOCK;
+    const continued = this.#seen.get(worker)?.get(key[blocks - 1] ?? START);
+    const departs = blocks < key.length && continued !== undefined && continued !== key[blocks];
+    return departs ? blocks * BLOCK : undefined;
   }
 
   /**
@@ -57,14 +71,15 @@ export class Affinity {
   /** Records that a worker was sent a prompt, or has generated a reply to it. */
   note(worker: string, key: PrefixKey): void {
     this.#lastUse.set(worker, (this.#uses += 1));
-    const seen = this.#seen.get(worker) ?? new Set<number>();
+    const seen = this.#seen.get(worker) ?? new Map<number, number | undefined>();
     this.#seen.set(worker, seen);
-    for (const hash of key) {
+    for (const [at, hash] of [START, ...key].entries()) {
+      const next = key[at] ?? seen.get(hash);
       seen.delete(hash);
-      seen.add(hash);
+      seen.set(hash, next);
     }
-    for (const hash of seen) {
-      if (seen.size <= this.#capacity) break;
+    for (const hash of seen.keys()) {
+      if (seen.size <= this.#capacity + 1) break;
       seen.delete(hash);
     }
   }

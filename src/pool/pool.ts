@@ -2,6 +2,7 @@ import PQueue from 'p-queue';
 import type {
   BackendStatus,
   Caller,
+  Departure,
   GenerateContext,
   JsonObject,
   ModelState,
@@ -15,7 +16,7 @@ import type { Worker } from '../../workers/worker.js';
 import { Affinity, cacheBlocks } from './affinity.js';
 import { FairQueue, hasBegun, type FairOptions } from './fair-queue.js';
 import { memoryOf, type PoolMemory } from './memory.js';
-import { conversationText, prefixKey, type PrefixKey } from './prefix.js';
+import { BLOCK, conversationText, placesOf, prefixKey, type PrefixKey } from './prefix.js';
 import { Quarantine } from './quarantine.js';
 import { ServiceTime } from './service-time.js';
 import { Supervisor, type SupervisorOptions } from './supervisor.js';
@@ -57,6 +58,8 @@ export interface Lease {
   readonly expectedPrefix: number;
   /** The slot that the request must name; undefined leaves it to llama.cpp. */
   readonly slot?: Pick<SlotUse, 'id' | 'restore'> | undefined;
+  /** Where the prompt departs from one that the worker was sent before; undefined if it does not, or without LOG_LEVEL=debug. */
+  readonly departure: Departure | undefined;
   /**
    * @param served the worker finished the request, which ends a crash loop.
    * @param reply the text the worker generated, which its prefix cache now holds.
@@ -491,6 +494,7 @@ export class Pool {
     if (slots) slots.held += 1;
     this.#fair.started(caller);
     const expectedPrefix = this.#affinity.expected(worker.id, key);
+    const departure = this.#isDebugging ? this.#departureOf(worker, key, body) : undefined;
     this.#affinity.note(worker.id, key);
     const slot = this.#options.slotSaver?.use(worker, client, key);
     const forgetBody = this.#trackBody(worker, body);
@@ -513,7 +517,7 @@ export class Pool {
       done();
       this.#noteIdle();
     };
-    return { worker, expectedPrefix, slot, release };
+    return { worker, expectedPrefix, departure, slot, release };
   }
 
   #onServed(worker: Worker, ms: number): void {
@@ -529,11 +533,20 @@ export class Pool {
     return () => bodies.delete(body);
   }
 
-  /** With a single worker there is nothing to choose, so hashing is skipped unless slots are chosen as well. */
+  /** With a single worker there is nothing to choose, so hashing is skipped unless slots are chosen or somebody looks. */
   #buildKey(body: JsonObject | undefined, reply = () => ''): PrefixKey {
     const { workers, slotSaver } = this.#options;
-    if (body === undefined || (workers === 1 && !slotSaver)) return [];
+    if (body === undefined || (workers === 1 && !slotSaver && !this.#isDebugging)) return [];
     return prefixKey(conversationText(body, reply()), this.#cacheBlocks);
+  }
+
+  get #isDebugging(): boolean {
+    return this.#logger.isLevelEnabled('debug');
+  }
+
+  #departureOf({ id }: Worker, key: PrefixKey, body: JsonObject = {}): Departure | undefined {
+    const at = this.#affinity.departure(id, key);
+    return at === undefined ? undefined : { at, in: placesOf(body, at, at + BLOCK) };
   }
 
   #onReady(): void {

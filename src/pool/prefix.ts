@@ -11,10 +11,19 @@ export type PrefixKey = readonly number[];
 
 /** The parts of a body that the chat template turns into a prompt, as one text. `reply` becomes the assistant's turn. */
 export function conversationText(body: JsonObject, reply = ''): string {
-  if (!Array.isArray(body.messages)) return toText(body.prompt) + reply;
-  const tools = body.tools === undefined ? '' : JSON.stringify(body.tools);
-  const turns = (body.messages as JsonObject[]).map(toTurn).join('');
-  return tools + turns + (reply === '' ? '' : toTurn({ role: 'assistant', content: reply }));
+  const parts = partsOf(body).map(({ text }) => text);
+  if (reply !== '') parts.push(isChat(body) ? toTurn({ role: 'assistant', content: reply }) : reply);
+  return parts.join('');
+}
+
+/** Which parts of a body hold the characters of its text from `from` until `to`: `tools[0]`, `messages[2]` or `prompt`. */
+export function placesOf(body: JsonObject, from: number, to: number): string[] {
+  let at = 0;
+  return partsOf(body).flatMap(({ place, text }) => {
+    const begin = at;
+    at += text.length;
+    return begin < to && at > from ? place : [];
+  });
 }
 
 /** Hashes the first `maxBlocks` blocks of a text; an incomplete last block is left out. */
@@ -41,8 +50,28 @@ export function commonBlocks(a: PrefixKey, b: PrefixKey): number {
   return blocks;
 }
 
-function toTurn(message: JsonObject): string {
-  return `\u0001${toText(message.role)}\u0002${toText(message.content)}`;
+interface Part {
+  readonly place: string;
+  readonly text: string;
+}
+
+function partsOf(body: JsonObject): Part[] {
+  if (!isChat(body)) return [{ place: 'prompt', text: toText(body.prompt) }];
+  const tools = (body.tools ?? []) as JsonObject[];
+  return [
+    ...tools.map((tool, at) => ({ place: `tools[${at}]`, text: JSON.stringify(tool) })),
+    ...body.messages.map((message, at) => ({ place: `messages[${at}]`, text: toTurn(message) })),
+  ];
+}
+
+const isChat = (body: JsonObject): body is JsonObject & { messages: JsonObject[] } =>
+  Array.isArray(body.messages);
+
+/** The ids of calls are left out, because prompts rarely have them. */
+function toTurn({ role, content, tool_calls: calls }: JsonObject): string {
+  const functions = (calls ?? []) as JsonObject[];
+  const called = functions.map((call) => JSON.stringify(call.function)).join('');
+  return `\u0001${toText(role)}\u0002${toText(content)}${called}`;
 }
 
 function toText(value: Json | undefined): string {

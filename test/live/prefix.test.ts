@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { readMemory } from '../../src/observe/process-memory.js';
 import { json } from '../support/exchange.js';
 import { LiveServer } from '../support/live.js';
@@ -66,4 +67,35 @@ test('conversations that alternate on one slot are kept in the prompt cache, wit
   // Sixty of them would be several times the limit; llama.cpp's own working memory is within the other 16 MiB.
   expect(readMemory(pid!)!.anonymous - before).toBeLessThan(32 * 2 ** 20);
   expect(workersOf().every((worker) => worker === workersOf()[0])).toBe(true);
+});
+
+/** About 60 tokens each. */
+const tools = ['read', 'write', 'search'].map((name) => ({
+  type: 'function',
+  function: { name, description: `${name} ${'is of use here. '.repeat(12)}`, parameters: { type: 'object' } },
+}));
+
+test('a conversation whose tools come in another order is found in the cache', async () => {
+  live = await new LiveServer({ LLM_CTX_SIZE: '2048' }).start();
+  const asked = { messages: [opening('Anna')], max_tokens: 8, temperature: 0 };
+  await post(live, CHAT, { ...asked, tools });
+  const { usage } = json(await post(live, CHAT, { ...asked, tools: tools.toReversed() }));
+  expect(usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(usage.prompt_tokens * 0.9);
+});
+
+test('the debug log says where a prompt departs from an earlier one', async () => {
+  const logger = pino({ level: 'debug' }, { write: (line: string) => live.add(line) });
+  live = new LiveServer({ LLM_CTX_SIZE: '2048' }, { logger });
+  await live.start();
+  const system = (date: string) => ({ role: 'system', content: `${'Be kind. '.repeat(20)}It is ${date}.` });
+  for (const date of ['Monday', 'Tuesday'])
+    await post(live, CHAT, { messages: [system(date), opening('Anna')], tools, max_tokens: 8 });
+  const [first, second] = live.logged('generation_started');
+  expect(first).not.toHaveProperty('departure');
+  const { at, in: places } = second!.departure as { at: number; in: string[] };
+  expect(places).toContain('messages[0]');
+  // The last block of 128 characters that is the same ends before the name of the day.
+  const text = JSON.stringify(tools).length + 180;
+  expect(at).toBeGreaterThan(text - 160);
+  expect(at).toBeLessThan(text + 20);
 });

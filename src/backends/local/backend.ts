@@ -31,6 +31,7 @@ import { ReplySoFar, requireImages } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
 import { templateRefusal } from './shaping/template-error.js';
 import { Template } from './shaping/template.js';
+import { ToolOrder } from './tool-order.js';
 import { BadReply } from '../../wire/bad-reply.js';
 import { readEvaluation } from '../evaluation-reply.js';
 import { InUse } from '../in-use.js';
@@ -76,6 +77,7 @@ export class LocalBackend implements Backend {
   readonly #options: LocalOptions;
   readonly #inUse = new InUse();
   readonly #template: Template;
+  readonly #toolOrder = new ToolOrder();
   /** One question about tokens at a time: workers render and tokenise beside their replies. */
   readonly #questions = new PQueue({ concurrency: 1 });
 
@@ -148,7 +150,18 @@ export class LocalBackend implements Backend {
    * where the reply stopped, so that its client sees no interruption.
    */
   open(request: GenerateRequest, context: GenerateContext, sink: Sink): Promise<OpenReply> {
-    return opening((begun) => this.#inUse.during(() => this.#run(request, context, sink, begun)));
+    const ordered = this.#ordered(request, context);
+    return opening((begun) => this.#inUse.during(() => this.#run(ordered, context, sink, begun)));
+  }
+
+  /** The request with its tools in the order that the prefix cache has them in. */
+  #ordered(request: GenerateRequest, { caller, requestId }: GenerateContext): GenerateRequest {
+    if (this.#options.promptCache === false) return request;
+    const body = this.#toolOrder.keep(request.body, caller);
+    if (body === request.body) return request;
+    const line = { event: 'tools_ordered', requestId, model: this.name };
+    this.#logger.debug(line, 'the tools keep the order of the conversation so far');
+    return { ...request, body };
   }
 
   /**
@@ -402,12 +415,12 @@ export class LocalBackend implements Backend {
   async #attempt(attempt: Attempt): Promise<void> {
     const { reply, reader, generation, sink } = attempt;
     const lease = await this.#lease(attempt);
-    const { worker, expectedPrefix, slot } = lease;
+    const { worker, expectedPrefix, departure, slot } = lease;
     attempt.worker = worker.id;
     generation.tokensBefore = reply.tokens;
     let refused = false;
     try {
-      sink.event({ type: 'started', worker: worker.id, expectedPrefix });
+      sink.event({ type: 'started', worker: worker.id, expectedPrefix, departure });
       await generation.run(worker, slot);
     } catch (error) {
       if (error instanceof BadReply) throw badReply(error);

@@ -41,9 +41,15 @@ export function checkChildRequest({ kind, body }: GenerateRequest): void {
 const MAX_REPEATED = 500_000;
 
 /** llama.cpp names the stop string that ended a reply only among details for debugging. */
-function stopFields(body: JsonObject): JsonObject {
+export function stopFields(body: JsonObject): JsonObject {
   if (body.stop === undefined) return {};
-  return JSON.stringify([body.messages, body.tools]).length < MAX_REPEATED ? { verbose: true } : {};
+  const { messages, tools, prompt } = body;
+  return JSON.stringify([messages, tools, prompt]).length < MAX_REPEATED ? { verbose: true } : {};
+}
+
+/** Whether the reply to a request tells if a stop string ended it. */
+export function tellsStop({ body }: ChildRequest): boolean {
+  return body.stop === undefined || body.verbose === true;
 }
 
 /** Whether a form next to tools is left out: llama.cpp enforces it from the first token, so that no tool could be called. */

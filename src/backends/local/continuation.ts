@@ -36,7 +36,7 @@ interface Token {
 const LEADS = ['', '\n'] as const;
 
 /** The ids of the tokens that the pieces came from; undefined if no ids spell them. */
-async function idsOf(
+export async function idsOf(
   pieces: readonly string[],
   worker: Worker,
   signal: AbortSignal,

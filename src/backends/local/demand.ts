@@ -51,6 +51,5 @@ export function formFor(demand: Demand, handler: HandlerFacts): Form {
 export const UNMET = {
   form: 'The reply does not have the form that the request asks for',
   call: 'The model did not call a tool, which tool_choice asks for',
-  template: "The reply broke off in a call that does not have the form of the model's chat template",
   image: 'This model cannot give a reply in that form about an image',
 } as const;

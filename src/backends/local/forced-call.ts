@@ -77,11 +77,12 @@ export const namesSchema = (tools: readonly ToolFunction[]): JsonObject => ({
   enum: tools.map(({ name }) => name),
 });
 
-/** Passes on chunks of raw text, which is the arguments of a call, as that call. */
+/** Passes on chunks of raw text, which is the arguments of a call or the rest of them, as that call. */
 export class ArgumentsReader {
   readonly #reader: ReplyReader;
   readonly #name: string;
 
+  /** @param name of the call, if it has not begun yet. */
   constructor(reader: ReplyReader, name: string) {
     this.#reader = reader;
     this.#name = name;
@@ -90,9 +91,10 @@ export class ArgumentsReader {
   chunk(chunk: Chunk): void {
     const { choices, ...others } = chunk;
     const { text, finish_reason: reason } = choices?.[0] ?? {};
-    if (text) {
-      const first = this.#reader.calling ? {} : { id: newCallId(), name: this.#name };
-      this.#reader.event({ type: 'tool_call', index: 0, call: { index: 0, ...first, arguments: text } });
+    if (text && this.#reader.calling) this.#reader.addArguments(text);
+    else if (text) {
+      const call = { index: 0, id: newCallId(), name: this.#name, arguments: text };
+      this.#reader.event({ type: 'tool_call', index: 0, call });
     }
     if (reason)
       this.#reader.event({ type: 'finish', index: 0, reason: reason === 'length' ? 'length' : 'tool_calls' });

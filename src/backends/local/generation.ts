@@ -8,7 +8,14 @@ import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
 import type { ReplyReader } from '../reply-reader.js';
-import { checkChildRequest, toChildRequest, type ChildRequest } from './child-request.js';
+import { CallRepair } from './call-repair.js';
+import {
+  checkChildRequest,
+  stopFields,
+  tellsStop,
+  toChildRequest,
+  type ChildRequest,
+} from './child-request.js';
 import { continuationOf } from './continuation.js';
 import { demandOf, formFor, UNMET, type Demand, type Form, type ToolFunction } from './demand.js';
 import {
@@ -66,6 +73,8 @@ export class Generation {
   #flat = false;
   #slot: number | undefined;
   #progress: 'none' | 'sent' | 'whole' = 'none';
+  /** A stop string may end the worker's part of the reply without a word about it. */
+  #stopsSilently = false;
   /** Tokens of the reply before the current worker. */
   tokensBefore = 0;
 
@@ -84,14 +93,15 @@ export class Generation {
     this.#slot = slot?.id;
     this.#progress = 'none';
     const { request, reply, reader, context, options } = this.#parts;
-    const { signal, flow } = context;
     checkChildRequest(request);
     requireImages(request.body, worker);
     if (options.rejectSpecialTokens === true && !reply.begun)
-      await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
+      await refuseSpecialTokens(request.body, (path, json) =>
+        worker.fetch('POST', path, json, context.signal),
+      );
     if (!this.#prepared) await this.#prepare();
     if (reply.request.body.suffix !== undefined)
-      reply.request = { ...request, body: await asOnePrompt(reply.request.body, worker, signal) };
+      reply.request = { ...request, body: await asOnePrompt(reply.request.body, worker, context.signal) };
     // Not before the template is learned, which takes a slot.
     await slot?.restore(context);
     for (let again = true; again;) {
@@ -101,8 +111,9 @@ export class Generation {
         return reader.event({ type: 'finish', index: 0, reason: 'length' });
       }
       this.tokensBefore = reply.tokens;
+      this.#stopsSilently = !tellsStop(child);
       this.#progress = 'sent';
-      again = await worker.generate(child.path, this.#settings(child), { signal, flow, reply: chunks }).then(
+      again = await this.#generate(worker, child, chunks).then(
         () => {
           this.#progress = 'whole';
           return false;
@@ -110,8 +121,29 @@ export class Generation {
         (error: unknown) => this.#recover(error),
       );
     }
+    if (reader.calling) await this.#endCall(worker);
     reader.checkFinished();
     await this.#release(worker);
+  }
+
+  /** Has the rest of a call's arguments written again if the model slipped in them, and ends a reply that broke off in them. */
+  async #endCall(worker: Worker): Promise<void> {
+    const { name, request, reply, reader, context, sink, template, options, logger } = this.#parts;
+    const { slip } = reader;
+    // Without any arguments it has ended, because it needs none.
+    const isMeant = reader.finished && slip?.pieces.length === 0 && slip.held === '';
+    const isCut = reader.isCut || this.#stopsSilently;
+    if (slip && !isMeant && !isCut && !hasImage(request.body)) {
+      const repaired = await new CallRepair({
+        ...{ requestId: context.requestId, signal: context.signal, reply, reader, worker, sink, logger },
+        fit: async (body) =>
+          options.messageShaping ? (await template.fit({ ...request, body })).body : body,
+        plainPrompt: () => this.#prompt(worker),
+        generate: (child, chunks) => this.#generate(worker, child, chunks),
+      }).run(slip);
+      options.observer?.callRepaired({ model: name, repaired });
+    }
+    if (!reader.finished) reader.event({ type: 'finish', index: 0, reason: 'tool_calls' });
   }
 
   /**
@@ -161,9 +193,11 @@ export class Generation {
     if (handler) this.#form = formFor(demand, handler);
   }
 
-  #settings({ body }: ChildRequest): object {
-    const cachePrompt = this.#parts.options.promptCache === false ? false : undefined;
-    return compact({ ...body, cache_prompt: cachePrompt, id_slot: this.#slot });
+  async #generate(worker: Worker, { path, body }: ChildRequest, reply: ChunkSink): Promise<void> {
+    const { options, context } = this.#parts;
+    const cachePrompt = options.promptCache === false ? false : undefined;
+    const settings = compact({ ...body, cache_prompt: cachePrompt, id_slot: this.#slot });
+    await worker.generate(path, settings, { signal: context.signal, flow: context.flow, reply });
   }
 
   /** Continues with an adapted conversation. */
@@ -194,7 +228,11 @@ export class Generation {
     if (demand?.kind === 'form')
       return { child: toChildRequest(rawRequest(next, { prompt, ...demand.field })), chunks: reader };
     const tool = await this.#chooseTool(worker, prompt);
-    const fields = { prompt: prompt + argumentsPrefix(tool.name), json_schema: tool.parameters ?? {} };
+    const fields = {
+      prompt: prompt + argumentsPrefix(tool.name),
+      json_schema: tool.parameters ?? {},
+      ...stopFields(next.body),
+    };
     return {
       child: toChildRequest(rawRequest(next, fields)),
       chunks: new ArgumentsReader(reader, tool.name),
@@ -226,30 +264,30 @@ export class Generation {
 
   /** Generates a raw reply that is not passed on. */
   async #textOf(worker: Worker, child: ChildRequest): Promise<string> {
-    const { signal, flow } = this.#parts.context;
     let text = '';
     const reply = { chunk: (chunk: Chunk) => void (text += chunk.choices?.[0]?.text ?? '') };
-    await worker.generate(child.path, this.#settings(child), { signal, flow, reply });
+    await this.#generate(worker, child, reply);
     return text;
   }
 
-  /** Decides whether to go on in another form after an error, which is thrown if not. */
-  #recover(error: unknown): true {
+  /** Decides whether to go on in another form after an error, or to end with what there is; otherwise throws it. */
+  #recover(error: unknown): boolean {
     if (error instanceof CallMissing && this.#form === 'chat') return this.#switchTo(this.#demand!.kind);
     if (!(error instanceof ChildRefusal)) throw error;
     if (templateSentence(error.message) !== undefined) return this.#flatten(error);
     if (!isMismatch(error.message) || this.#form !== 'chat') throw error;
     const { reply, reader, sink } = this.#parts;
+    // What has come of a call stands.
+    if (reader.calling) return false;
     const kind = this.#demand?.kind;
-    if (kind === 'call' && !reader.calling) return this.#switchTo('call');
+    if (kind === 'call') return this.#switchTo('call');
     if (kind === 'form' && !reply.begun) return this.#switchTo('form');
-    // Half a call cannot be taken back.
-    if (kind !== undefined || reader.calling) throw unmet(kind ?? 'template', error);
+    if (kind !== undefined) throw unmet(kind, error);
     sink.event({ type: 'unparsed' });
     return this.#switchTo('text');
   }
 
-  #switchTo(form: Form): true {
+  #switchTo(form: Form): boolean {
     const { context, logger } = this.#parts;
     const line = { event: 'reply_form', requestId: context.requestId, model: this.#parts.name, form };
     logger.debug(line, 'the reply is generated in another form');

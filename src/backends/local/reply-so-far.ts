@@ -135,7 +135,7 @@ export function requireImages(body: JsonObject, { supportsImages }: Worker): voi
 }
 
 /** The text of a content that is a string or a list of parts. */
-function contentText(content: unknown): string {
+export function contentText(content: unknown): string {
   if (typeof content === 'string') return content;
   return Array.isArray(content)
     ? (content as { text?: string }[]).map((part) => part.text ?? '').join('')

@@ -33,6 +33,8 @@ const ADAPTATIONS: readonly Adaptation[] = [
   'call_arguments',
 ];
 
+const SLIP_OUTCOMES = { true: 'repaired', false: 'delivered' } as const;
+
 /** Metrics of the pools: workers that start and end, requests that wait, are resumed or retried. */
 export class PoolMetrics implements PoolObserver {
   readonly #names: ModelNames;
@@ -43,6 +45,7 @@ export class PoolMetrics implements PoolObserver {
   readonly #resumed;
   readonly #retried;
   readonly #adapted;
+  readonly #slips;
   readonly #waits;
 
   constructor(registry: Registry, names: ModelNames) {
@@ -92,6 +95,12 @@ export class PoolMetrics implements PoolObserver {
       labelNames: ['model', 'kind'],
       registers,
     });
+    this.#slips = new Counter({
+      name: 'lmserv_call_slips_total',
+      help: 'Tool calls whose arguments were not JSON, by what became of them (repaired, delivered as they were).',
+      labelNames: ['model', 'outcome'],
+      registers,
+    });
     this.#waits = new Histogram({
       name: 'lmserv_queue_wait_seconds',
       help: 'Time that requests waited for a slot, by how the wait ended (leased, timeout, refused, left).',
@@ -107,6 +116,7 @@ export class PoolMetrics implements PoolObserver {
     for (const cause of CAUSES) this.#exits.inc({ model, cause }, 0);
     for (const reason of UNLOAD_REASONS) this.#unloads.inc({ model, reason }, 0);
     for (const kind of ADAPTATIONS) this.#adapted.inc({ model, kind }, 0);
+    for (const outcome of Object.values(SLIP_OUTCOMES)) this.#slips.inc({ model, outcome }, 0);
     this.#resumed.inc({ model }, 0);
     this.#retried.inc({ model }, 0);
   }
@@ -137,6 +147,10 @@ export class PoolMetrics implements PoolObserver {
 
   adapted({ model, kind }: Parameters<PoolObserver['adapted']>[0]): void {
     this.#adapted.inc({ model: this.#names.labelOf(model), kind });
+  }
+
+  callRepaired({ model, repaired }: Parameters<PoolObserver['callRepaired']>[0]): void {
+    this.#slips.inc({ model: this.#names.labelOf(model), outcome: SLIP_OUTCOMES[`${repaired}`] });
   }
 
   waited({ model, ms, outcome }: Parameters<PoolObserver['waited']>[0]): void {

@@ -10,7 +10,14 @@ import { pullFrom, testContext } from '../../support/pulled.js';
 
 const nothing = () => undefined;
 const noObserver: PoolObserver = {
-  ...{ workerReady: nothing, workerExited: nothing, resumed: nothing, retried: nothing, waited: nothing },
+  ...{
+    workerReady: nothing,
+    workerExited: nothing,
+    resumed: nothing,
+    retried: nothing,
+    callRepaired: nothing,
+    waited: nothing,
+  },
   ...{ adapted: nothing, modelLoaded: nothing, modelUnloaded: nothing },
 };
 

@@ -82,6 +82,18 @@ test('a resumed reply is counted as another attempt and as a resume', () => {
   expect(trace).toMatchObject({ attempts: 2, resumes: 1, worker: 'b' });
 });
 
+test('calls whose arguments are JSON in the end are counted as repairs', () => {
+  const { trace, lines, after } = tracing();
+  after(0, attempt('m'), { type: 'slip', kept: 5, dropped: 2 }, { type: 'repair', repaired: false });
+  expect(trace.repairs).toBeUndefined();
+  after(0, { type: 'repair', repaired: true }, { type: 'repair', repaired: true });
+  expect(trace.repairs).toBe(2);
+  expect(lines.slice(1, 3)).toEqual([
+    { event: 'generation_slip', kept: 5, dropped: 2 },
+    { event: 'generation_repair', repaired: false },
+  ]);
+});
+
 test('each step and the end have a line, none of which holds content', () => {
   const { lines, tracer, after } = tracing();
   after(0, attempt('m'), queued(2), dequeued, started('w'), text('CANARY'));
@@ -96,7 +108,8 @@ test('each step and the end have a line, none of which holds content', () => {
     { event: 'generation_started', worker: 'v', expectedPrefix: 0 },
     {
       event: 'generation_end',
-      ...{ finishReason: 'stop', completionTokens: 1, firstTokenMs: 0, decodeMs: 0 },
+      ...{ finishReason: 'stop', promptTokens: 0, cachedTokens: 0, completionTokens: 1 },
+      ...{ firstTokenMs: 0, decodeMs: 0 },
       error: 'generation_failed',
     },
   ]);

@@ -144,17 +144,22 @@ describe('pools', () => {
     expect(read.value('lmserv_worker_start_duration_seconds_bucket', { le: '0.5' })).toBe(0);
   });
 
-  test('count resumed replies, retried requests and waits', async () => {
+  test('count resumed replies, retried requests, repaired calls and waits', async () => {
     const metrics = testMetrics();
     const pool = metrics.poolObserver;
     pool.resumed({ model: MODEL });
     pool.retried({ model: MODEL });
     pool.retried({ model: MODEL });
+    pool.callRepaired({ model: MODEL, repaired: true });
+    pool.callRepaired({ model: MODEL, repaired: true });
+    pool.callRepaired({ model: MODEL, repaired: false });
     pool.waited({ model: MODEL, ms: 40, outcome: 'leased' });
     pool.waited({ model: MODEL, ms: 30_000, outcome: 'timeout' });
     const read = await metrics.read();
     expect(read.value('lmserv_replies_resumed_total', { model: MODEL })).toBe(1);
     expect(read.value('lmserv_requests_retried_total', { model: MODEL })).toBe(2);
+    const slips = (outcome: string) => read.value('lmserv_call_slips_total', { model: MODEL, outcome });
+    expect(['repaired', 'delivered'].map(slips)).toEqual([2, 1]);
     expect(read.value('lmserv_queue_wait_seconds_sum', { outcome: 'leased' })).toBe(0.04);
     expect(read.value('lmserv_queue_wait_seconds_sum', { outcome: 'timeout' })).toBe(30);
   });

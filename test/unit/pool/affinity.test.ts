@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { Affinity, cacheBlocks } from '../../../src/pool/affinity.js';
-import { BLOCK, conversationText, prefixKey } from '../../../src/pool/prefix.js';
+import { BLOCK, conversationText, placesOf, prefixKey } from '../../../src/pool/prefix.js';
 
 const text = (letter: string, blocks: number) => letter.repeat(blocks * BLOCK);
 const idle = (...ids: string[]) => ids.map((id) => ({ id, leased: 0 }));
@@ -85,4 +85,46 @@ test('the capacity is the size of the caches, at most 65,536 blocks', () => {
   expect(cacheBlocks(2, 4096, false)).toBe(256);
   expect(cacheBlocks(2, 4096, true)).toBe(1024);
   expect(cacheBlocks(64, 131_072, true)).toBe(65_536);
+});
+
+describe('a prompt departs', () => {
+  const noted = (...texts: string[]) => {
+    const affinity = new Affinity(100);
+    for (const one of texts) affinity.note('w', prefixKey(one));
+    return (prompt: string) => affinity.departure('w', prefixKey(prompt));
+  };
+
+  test('where an earlier one continued otherwise', () => {
+    const departure = noted(text('a', 2) + text('b', 4));
+    expect(departure(text('a', 2) + text('c', 4))).toBe(2 * BLOCK);
+    expect(departure(text('x', 4))).toBe(0);
+  });
+
+  test('nowhere if it is the same, shorter or continues it', () => {
+    const departure = noted(text('a', 4));
+    for (const blocks of [3, 4, 6]) expect(departure(text('a', blocks))).toBeUndefined();
+  });
+
+  test('nowhere on a worker that was sent nothing', () => {
+    expect(noted()(text('a', 4))).toBeUndefined();
+    expect(noted(text('a', 4), 'short')('shorter')).toBeUndefined();
+  });
+});
+
+test('the place of a character is that of the tool or message that it belongs to', () => {
+  const tool = (name: string) => ({ type: 'function', function: { name } });
+  const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } };
+  const turns = [
+    { role: 'user', content: text('q', 1) },
+    { role: 'assistant', content: null, tool_calls: [call] },
+  ];
+  const body = { tools: [tool('f'), tool('g')], messages: turns };
+  const whole = conversationText(body);
+  expect(placesOf(body, 0, 10)).toEqual(['tools[0]']);
+  const user = whole.indexOf('qq');
+  expect(placesOf(body, user, user + 1)).toEqual(['messages[0]']);
+  expect(placesOf(body, user - 20, user + 1)).toEqual(['tools[1]', 'messages[0]']);
+  const called = whole.indexOf('"arguments"');
+  expect(placesOf(body, called, called + 1)).toEqual(['messages[1]']);
+  expect(placesOf({ prompt: 'abc' }, 1, 2)).toEqual(['prompt']);
 });

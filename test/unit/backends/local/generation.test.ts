@@ -1,106 +1,31 @@
-import { pino } from 'pino';
-import type { Chunk } from '../../../../src/backends/chunk.js';
-import { Generation, type GenerationOptions } from '../../../../src/backends/local/generation.js';
-import { ReplySoFar } from '../../../../src/backends/local/reply-so-far.js';
 import type { HandlerFacts } from '../../../../src/backends/local/shaping/facts.js';
-import type { Template } from '../../../../src/backends/local/shaping/template.js';
-import { ReplyReader } from '../../../../src/backends/reply-reader.js';
-import type { GenerateEvent, GenerateRequest, JsonObject } from '../../../../src/contract.js';
-import { ChildRefusal, type ChunkSink } from '../../../../workers/child-http.js';
-import type { Worker } from '../../../../workers/worker.js';
-import { testContext } from '../../../support/pulled.js';
+import { ChildRefusal } from '../../../../workers/child-http.js';
+import {
+  end,
+  image,
+  messages,
+  mismatch,
+  raw,
+  run,
+  said,
+  tool,
+  tools,
+  type Play,
+  type Setting,
+} from './plays.js';
 
 /** How a reply is put to a worker, and what becomes of one that a worker gives up: over a worker that plays a script. */
 
-/** Chunks of a reply, then an error that ends it. */
-type Play = readonly (Chunk | Error)[];
-
-const said = (content: string): Chunk => ({ choices: [{ delta: { content } }] });
-const raw = (text: string): Chunk => ({ choices: [{ text }] });
-const end = (finish_reason = 'stop'): Chunk => ({ choices: [{ delta: {}, finish_reason }] });
-const called = (name: string): Chunk => ({
-  choices: [{ delta: { tool_calls: [{ index: 0, id: 'c', function: { name, arguments: '{' } }] } }],
-});
-const mismatch = new ChildRefusal(
-  500,
-  'server_error',
-  'The output does not match the expected peg-native format',
-);
 const badTemplate = new ChildRefusal(
   400,
   'invalid',
   'While executing X at line 1: Jinja Exception: roles must alternate',
 );
 
-const ALL: HandlerFacts = { schema: true, grammar: true, calls: true, reasoning: false };
 const NONE: HandlerFacts = { schema: false, grammar: false, calls: false, reasoning: false };
 
-const tool = (name: string) => ({ type: 'function', function: { name, parameters: { type: 'object' } } });
-const tools = [tool('f'), tool('g')];
 const schema = { type: 'object', properties: { a: { type: 'integer' } } };
 const response_format = { type: 'json_schema', json_schema: { name: 'x', schema } };
-const messages = [{ role: 'user', content: 'hi' }];
-const image = [
-  { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,' } }] },
-];
-
-interface Setting {
-  readonly handler?: HandlerFacts;
-  readonly options?: GenerationOptions;
-  readonly images?: boolean;
-  /** The conversation as any template takes it. */
-  readonly flat?: JsonObject;
-  /** The tokenizer does not give back the pieces. */
-  readonly unspelled?: boolean;
-  /** How often it is run on the worker, as after failures. */
-  readonly runs?: number;
-}
-
-/** Runs a request on a worker that plays one reply for each time it is asked. */
-async function run(body: object, plays: readonly Play[], setting: Setting = {}) {
-  const request = { kind: 'chat', n: 1, body: { messages, ...body } } as GenerateRequest;
-  const events: GenerateEvent[] = [];
-  const sink = { event: (event: GenerateEvent) => void events.push(event) };
-  const reader = new ReplyReader(request.body, sink, () => undefined);
-  const reply = new ReplySoFar(request, reader);
-  const asked: { path: string; body: JsonObject }[] = [];
-  const worker = {
-    supportsImages: setting.images ?? false,
-    async generate(path: string, sent: JsonObject, { reply: chunks }: { reply: ChunkSink }) {
-      asked.push({ path, body: sent });
-      for (const part of plays[asked.length - 1]!) {
-        if (part instanceof Error) throw part;
-        chunks.chunk(part);
-      }
-    },
-    async fetch(_method: string, path: string, sent: JsonObject) {
-      if (path === '/apply-template') return { prompt: JSON.stringify(sent) };
-      const text = (sent.content as string[]).join('');
-      const characters = [...(setting.unspelled ? text.toUpperCase() : text)];
-      return { tokens: characters.map((piece) => ({ id: piece.codePointAt(0), piece })) };
-    },
-  };
-  const template = {
-    fit: async ({ body: given }: GenerateRequest) => ({ body: given, kinds: [] }),
-    learn: async () => ({ handler: setting.handler ?? ALL }),
-    flatten: () => setting.flat && { body: setting.flat, kinds: ['merged_turns'] },
-  };
-  const generation = new Generation({
-    ...{ name: 'm', request, reply, reader, context: testContext(), sink },
-    template: template as unknown as Template,
-    options: setting.options ?? { messageShaping: true },
-    logger: pino({ level: 'silent' }),
-  });
-  let thrown: unknown;
-  for (let left = setting.runs ?? 1; left > 0; left -= 1)
-    thrown = await generation.run(worker as unknown as Worker).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-  const text = events.map((event) => (event.type === 'text' ? event.text : '')).join('');
-  const types = events.map(({ type }) => type);
-  return { asked, thrown, text, types, generation, events };
-}
 
 describe('a reply that the handler cannot read', () => {
   test('is generated again as text when nothing of it has come', async () => {
@@ -128,12 +53,6 @@ describe('a reply that the handler cannot read', () => {
       continue_final_message: true,
       add_generation_prompt: false,
     });
-  });
-
-  test('is an error in the middle of a call, which cannot be taken back', async () => {
-    const { asked, thrown } = await run({ tools }, [[called('f'), mismatch]]);
-    expect(thrown).toMatchObject({ code: 'invalid_response', message: /broke off in a call/ });
-    expect(asked).toHaveLength(1);
   });
 
   test('is an error once it is text', async () => {
