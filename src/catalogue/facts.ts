@@ -50,9 +50,11 @@ export function fileFacts({ fields, parameters }: GgufHeader, split = false): Fi
 export function unloadedFacts(
   { quantization, parameters }: FileFacts,
   sizeBytes: number,
-  { context: contextLength, mmproj }: Pick<ModelSettings, 'context' | 'mmproj'>,
+  { context: contextLength, mmproj, extraArgs }: Pick<ModelSettings, 'context' | 'mmproj' | 'extraArgs'>,
 ): ModelFacts {
-  const images = mmproj === undefined ? [] : (['images'] as const);
+  const hasProjector =
+    mmproj !== undefined || extraArgs.some((arg) => /^(?:-mm|--mmproj(?:-url)?)(?:=|$)/.test(arg));
+  const images = hasProjector ? (['images'] as const) : [];
   const capabilities = ['chat', 'completion', ...images] as const;
   return { capabilities, contextLength, sizeBytes, quantization, parameters };
 }

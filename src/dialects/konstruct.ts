@@ -4,6 +4,7 @@ import { LMServError, openAiError } from '../errors.js';
 import { toolCalls } from './shared/collect.js';
 import type { Dialect, StreamEncoder } from './shared/dialect.js';
 import { text } from './shared/fields.js';
+import { imagesIn } from './shared/images.js';
 import { chatFields, parseChatBody, type ChatRequestBody } from './openai/chat-request.js';
 import { optional, validate } from './shared/validate.js';
 
@@ -18,6 +19,7 @@ const schema = z.object({
 
 /** `POST /complete`: replies with one JSON body that has either text or tool calls. */
 export const complete: Dialect = {
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const { request } = parseBody(body);
     return {
@@ -41,6 +43,7 @@ export const complete: Dialect = {
 
 /** `POST /complete/stream`: streams NDJSON, one line per piece of text; its lines cannot carry tool calls. */
 export const completeStream: Dialect = {
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const { request, parsed } = parseBody(body);
     if (parsed.tools?.length) {

@@ -76,6 +76,12 @@ export class Registry {
     return this.#default?.info.id;
   }
 
+  /** Whether any model may take images; a backend that knows nothing of its model may. */
+  get takesImages(): boolean {
+    const backends = this.entries.flatMap((entry) => entry.backends);
+    return backends.some((backend) => backend.facts?.().capabilities.includes('images') ?? true);
+  }
+
   /** Whether there is a model or group of that name. */
   has(name: string): boolean {
     return this.#byName.has(name);

@@ -6,7 +6,7 @@ import * as admin from './admin-routes.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { requireCaller, type Authenticate } from './auth.js';
-import { BodyBudget, jsonBody, type BodyLimits } from './body.js';
+import { BodyBudget, jsonBody, type BodyLimits, type BodyOptions } from './body.js';
 import { requestContext } from './context.js';
 import { errorHandler } from './errors.js';
 import { generateHandler, type Admission } from './generate-handler.js';
@@ -84,13 +84,18 @@ export function createApp(options: AppOptions): Express {
   get('/v1/models', read.models(backends));
   get('/v1/models/*id', read.model(backends));
   get('/usage', read.usage(accounting));
-  const budget = new BodyBudget(settings);
+  const bodies: BodyOptions = {
+    limits: settings,
+    budget: new BodyBudget(settings),
+    turns,
+    takesImages: () => backends.registry.takesImages,
+  };
   const generating = options.routes ?? ROUTES;
   for (const { path, dialect } of generating) {
     app.post(
       path,
       inFlight.track,
-      ...jsonBody(settings, budget, turns),
+      ...jsonBody(dialect, bodies),
       generateHandler(dialect, options),
       errorHandler(logger, () => dialect),
     );

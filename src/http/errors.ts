@@ -2,7 +2,6 @@ import type { ErrorRequestHandler, Request } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import { bodyTooLarge } from './body.js';
 import { contextOf, queueHeaders } from './context.js';
 
 /**
@@ -47,17 +46,10 @@ export function errorHandler(
   };
 }
 
-/** Translates the errors of Express's body reader and router by the type they carry, never by their text. */
+/** Translates the errors of Express's router by their class and status, never by their text. */
 function translate(thrown: unknown): LMServError {
-  const { type, limit = 0 } = (thrown ?? {}) as { type?: string; limit?: number };
-  if (type === 'entity.too.large') return bodyTooLarge(limit);
-  if (type === 'encoding.unsupported') return new LMServError('unsupported_media_type');
-  if (type === 'request.size.invalid' || type === 'request.aborted') return new LMServError('invalid_json');
-  const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };
-  if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400) {
-    if (thrown instanceof URIError) return new LMServError('invalid_http', 'The path cannot be decoded');
-    // A body that cannot be decompressed is the client's mistake too.
-    return new LMServError('invalid_json');
-  }
+  const { status } = (thrown ?? {}) as { status?: number };
+  if (thrown instanceof URIError && status === 400)
+    return new LMServError('invalid_http', 'The path cannot be decoded');
   return toLMServError(thrown);
 }

@@ -1,4 +1,5 @@
 import type { Json, JsonObject } from '../contract.js';
+import { replaceImages } from '../wire/images.js';
 
 /** Characters per block, about 32 tokens. A shorter common prefix is not worth choosing a worker for. */
 export const BLOCK = 128;
@@ -9,11 +10,14 @@ export const BLOCK = 128;
  */
 export type PrefixKey = readonly number[];
 
-/** The parts of a body that the chat template turns into a prompt, as one text. `reply` becomes the assistant's turn. */
+/**
+ * The parts of a body that the chat template turns into a prompt, as one text; of an image only so much as tells it from
+ * others. `reply` becomes the assistant's turn.
+ */
 export function conversationText(body: JsonObject, reply = ''): string {
   if (!Array.isArray(body.messages)) return toText(body.prompt) + reply;
   const tools = body.tools === undefined ? '' : JSON.stringify(body.tools);
-  const turns = (body.messages as JsonObject[]).map(toTurn).join('');
+  const turns = (replaceImages(body, sampleOf).messages as JsonObject[]).map(toTurn).join('');
   return tools + turns + (reply === '' ? '' : toTurn({ role: 'assistant', content: reply }));
 }
 
@@ -32,6 +36,12 @@ export function prefixKey(text: string, maxBlocks = Infinity): PrefixKey {
     if (i % BLOCK === BLOCK - 1) key.push((low >>> 0) * 0x20_0000 + (high >>> 11));
   }
   return key;
+}
+
+/** Two images that differ elsewhere only are taken for the same, which costs a prefill. */
+function sampleOf(url: string): string {
+  const middle = url.length >> 1;
+  return [url.length, url.slice(0, BLOCK), url.slice(middle, middle + BLOCK), url.slice(-BLOCK)].join();
 }
 
 function toTurn(message: JsonObject): string {

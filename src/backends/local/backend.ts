@@ -17,9 +17,10 @@ import { withoutPaths } from '../../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
+import { requireImages } from './child-request.js';
 import { countTokens } from './count-tokens.js';
 import { Generation, type GenerationOptions } from './generation.js';
-import { ReplySoFar, requireImages } from './reply-so-far.js';
+import { ReplySoFar } from './reply-so-far.js';
 import { templateRefusal } from './shaping/template-error.js';
 import { Template } from './shaping/template.js';
 import { BadReply } from '../../wire/bad-reply.js';
@@ -138,8 +139,8 @@ export class LocalBackend implements Backend {
   }
 
   async #count(request: GenerateRequest, signal: AbortSignal): Promise<number> {
+    this.#requireImages(request.body);
     const worker = await this.#readyWorker(signal);
-    requireImages(request.body, worker);
     const template = this.#options.messageShaping === true ? this.#template : undefined;
     try {
       return await countTokens(request, worker, template, signal);
@@ -165,6 +166,7 @@ export class LocalBackend implements Backend {
     sink: Sink,
     begun: () => void,
   ): Promise<void> {
+    this.#requireImages(request.body);
     const reader = new ReplyReader(request.body, sink, begun);
     const reply = new ReplySoFar(request, reader);
     const generation = new Generation({
@@ -206,6 +208,12 @@ export class LocalBackend implements Backend {
         this.#noteNextAttempt(attempt);
       }
     }
+  }
+
+  /** Before a wait for a slot, or for the model to load. @throws LMServError `invalid_value`. */
+  #requireImages(body: JsonObject): void {
+    const worker = this.#pool.workers().find(({ state }) => state === 'ready');
+    requireImages(body, worker?.supportsImages ?? this.facts().capabilities.includes('images'), this.name);
   }
 
   #noteNextAttempt(attempt: Attempt): void {

@@ -5,8 +5,9 @@ import type { PoolObserver } from '../../observe/pool-observer.js';
 import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
+import { hasImage } from '../../wire/images.js';
 import type { ReplyReader } from '../reply-reader.js';
-import { checkChildRequest, toChildRequest, type ChildRequest } from './child-request.js';
+import { checkChildRequest, requireImages, toChildRequest, type ChildRequest } from './child-request.js';
 import { continuationOf } from './continuation.js';
 import { demandOf, formFor, UNMET, type Demand, type Form, type ToolFunction } from './demand.js';
 import {
@@ -20,7 +21,7 @@ import {
   noRoom,
 } from './forced-call.js';
 import { rawRequest, renderPrompt } from './rendered.js';
-import { hasImage, requireImages, type ReplySoFar } from './reply-so-far.js';
+import type { ReplySoFar } from './reply-so-far.js';
 import type { Adapted } from './shaping/adapt.js';
 import { isMismatch, templateRefusal, templateSentence } from './shaping/template-error.js';
 import type { Template } from './shaping/template.js';
@@ -75,10 +76,10 @@ export class Generation {
    * @throws ChildRefusal, BadReply, WorkerFailure, LMServError, or the signal's reason.
    */
   async run(worker: Worker): Promise<void> {
-    const { request, reply, reader, context, options } = this.#parts;
+    const { name, request, reply, reader, context, options } = this.#parts;
     const { signal, flow } = context;
     checkChildRequest(request);
-    requireImages(request.body, worker);
+    requireImages(request.body, worker.supportsImages, name);
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) => worker.fetch('POST', path, json, signal));
     if (!this.#prepared) await this.#prepare();

@@ -11,6 +11,7 @@ import type {
 import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import { BadReply } from '../../wire/bad-reply.js';
+import { toJson } from '../../wire/images.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
@@ -304,7 +305,7 @@ export class RemoteBackend implements Backend {
       this.#armFirstToken(limit);
       const reply = await post(this.#dispatcher, {
         url: call.url,
-        body: JSON.stringify(call.body),
+        json: toJson(call.body),
         apiKey: this.#options.apiKey,
         fresh: this.#options.kind === 'llama',
         signal: limit.signal,

@@ -1,4 +1,5 @@
 import type { Dialect } from '../shared/dialect.js';
+import { imagesIn } from '../shared/images.js';
 import { anthropicError } from './errors.js';
 import { MessageEvents } from './events.js';
 import { contentBlocks, messageObject } from './reply.js';
@@ -8,6 +9,7 @@ const errorBody: Dialect['errorBody'] = (error, requestId) => ({ body: anthropic
 
 /** `POST /v1/messages`, streamed or as one JSON body. */
 export const messages: Dialect = {
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const { request, stream, omitsThinking } = parseMessageBody(body);
     if (stream) return { request, stream: (info) => new MessageEvents(info, omitsThinking) };
@@ -25,6 +27,7 @@ export const messages: Dialect = {
 
 /** `POST /v1/messages/count_tokens`. */
 export const countTokens: Dialect = {
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const { request } = parseMessageBody(body);
     return { request, count: (tokens) => ({ input_tokens: tokens }) };

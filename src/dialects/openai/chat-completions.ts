@@ -1,4 +1,5 @@
 import type { Dialect } from '../shared/dialect.js';
+import { imagesIn } from '../shared/images.js';
 import { toolCalls, type Choice } from '../shared/collect.js';
 import { chatFields, parseChatBody, parsePriority } from './chat-request.js';
 import { ChatChunks, logprobsObject } from './chunks.js';
@@ -6,6 +7,7 @@ import { usageObject } from './usage.js';
 
 /** `POST /v1/chat/completions`, streamed or as one JSON body. */
 export const chatCompletions: Dialect = {
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const parsed = parseChatBody(body);
     const n = parsed.n ?? 1;

@@ -41,6 +41,8 @@ export type Call = { readonly request: GenerateRequest } & (
 export interface Dialect {
   /** @throws LMServError `invalid_value` naming the field. */
   parse(body: unknown): Call;
+  /** Number of characters of the images in a body that was parsed from JSON; absent if the dialect takes no images. */
+  images?(body: object): number;
   /** The JSON body of an error reply; OpenAI's where a dialect has none of its own. `status` replaces the error's. */
   errorBody?(error: LMServError, requestId: string): { readonly body: unknown; readonly status?: number };
 }
