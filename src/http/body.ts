@@ -30,7 +30,7 @@ export interface BodyOptions {
  * Reads a JSON body into `request.body`. 503 `bodies_full` if the budget has no room for it. Bodies are parsed in turns,
  * and the next handlers run in the same turn.
  */
-export function jsonBody({ images }: Dialect, options: BodyOptions): RequestHandler[] {
+export function jsonBody(dialect: Dialect, options: BodyOptions): RequestHandler[] {
   const { budget, turns, takesImages } = options;
   const { maxBodyBytes: maxText, maxImageBodyBytes = maxText } = options.limits;
   const tooMuchText = () => tooLarge(maxText, ' without its images; see MAX_BODY_BYTES');
@@ -39,16 +39,16 @@ export function jsonBody({ images }: Dialect, options: BodyOptions): RequestHand
     const { json, strings } = shorten(bytes, randomUUID);
     if (json.length > maxText) throw tooMuchText();
     const body = parseBody(json, strings);
-    if (bytes.length - (images?.(body) ?? 0) > maxText) throw tooMuchText();
+    if (bytes.length - (dialect.images?.(body) ?? 0) > maxText) throw tooMuchText();
     return body;
   };
   const read: RequestHandler = async (request, response, next) => {
-    const mayHoldImages = images !== undefined && takesImages();
+    const mayHoldImages = dialect.images !== undefined && takesImages();
     const max = mayHoldImages ? Math.max(maxText, maxImageBodyBytes) : maxText;
     const refusal = () =>
       mayHoldImages
         ? tooLarge(max, '; see MAX_IMAGE_BODY_BYTES')
-        : tooLarge(max, `; see MAX_BODY_BYTES${images ? '. No model here takes images' : ''}`);
+        : tooLarge(max, `; see MAX_BODY_BYTES${dialect.images ? '. No model here takes images' : ''}`);
     // Refused before anything is read or set aside.
     if (Number(request.headers['content-length'] ?? 0) > max) throw refusal();
     const length = announcedLength(request);

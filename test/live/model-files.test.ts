@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { get, json, type Reply } from '../support/exchange.js';
 import { newFolder } from '../support/folder.js';
 import { DEMO_MODEL, demoModel, LiveServer, writeConfig } from '../support/live.js';
-import { writeAdapter, writeProjector } from './companions.js';
+import { writeAdapter, writeProjector } from '../../bench/model/companions.js';
 import { begun, CHAT, DISH, ENDLESS_CHAT, KEY, messages, post, user } from './requests.js';
 
 /** Models that are found in a folder, and what the configuration file adds to models. On real llama.cpp. */
