@@ -8,6 +8,7 @@ import type { Logger } from '../observe/logger.js';
 import { requireCaller, type Authenticate } from './auth.js';
 import { BodyBudget, jsonBody, type BodyLimits, type BodyOptions } from './body.js';
 import { requestContext } from './context.js';
+import * as docs from './docs-page.js';
 import { errorHandler } from './errors.js';
 import { generateHandler, type Admission } from './generate-handler.js';
 import { hostCheck } from './host-check.js';
@@ -75,6 +76,10 @@ export function createApp(options: AppOptions): Express {
   get('/', read.root);
   get('/health', read.health(health, settings.healthFormat, options.gpus));
   get('/ready', read.health(health, 'json', options.gpus));
+  const generating = options.routes ?? ROUTES;
+  get('/openapi.json', docs.apiDescription(generating, options.version));
+  get('/docs', docs.docsPage);
+  get('/docs/:file', docs.docsFile);
 
   app.use(requireCaller(options.authenticate));
   // Before the rate limit: metrics are needed most when clients have reached theirs.
@@ -90,14 +95,13 @@ export function createApp(options: AppOptions): Express {
     turns,
     takesImages: () => backends.registry.takesImages,
   };
-  const generating = options.routes ?? ROUTES;
   for (const { path, dialect } of generating) {
     app.post(
       path,
       inFlight.track,
       ...jsonBody(dialect, bodies),
       generateHandler(dialect, options),
-      errorHandler(logger, () => dialect),
+      errorHandler(logger, turns, () => dialect),
     );
     app.all(path, read.allowOnly('POST'));
   }
@@ -106,7 +110,7 @@ export function createApp(options: AppOptions): Express {
   app.use(() => {
     throw new LMServError('not_found', NOT_FOUND);
   });
-  app.use(errorHandler(logger, (request) => dialectOf(request, generating)));
+  app.use(errorHandler(logger, turns, (request) => dialectOf(request, generating)));
   return app;
 }
 

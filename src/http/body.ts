@@ -54,7 +54,7 @@ export function jsonBody(dialect: Dialect, options: BodyOptions): RequestHandler
     const length = announcedLength(request);
     budget.open(response);
     if (length !== undefined) budget.add(response, length);
-    const bytes = await readWhole(request, length, (arrived, size) => {
+    const bytes = await readWhole(request, length, turns, (arrived, size) => {
       if (size > max) throw refusal();
       if (length === undefined) budget.add(response, arrived);
     });
@@ -113,6 +113,7 @@ const FIRST_BYTES = 16_384;
 function readWhole(
   request: Request,
   length: number | undefined,
+  turns: Turns,
   onBytes: (arrived: number, size: number) => void,
 ): Promise<Buffer> {
   const decoder = decoderOf(request.headers['content-encoding'])?.();
@@ -124,8 +125,6 @@ function readWhole(
       source.off('data', take);
       request.unpipe();
       decoder?.destroy();
-      // What is left is read and dropped: a client that is still sending would not see its reply.
-      request.resume();
       reject(error);
     };
     const take = (part: Buffer) => {
@@ -136,6 +135,7 @@ function readWhole(
       }
       if (size + part.length > bytes.length) bytes = grown(bytes, size + part.length);
       size += part.copy(bytes, size);
+      turns.pace(source);
     };
     const lost = () => fail(new LMServError('invalid_json'));
     source.on('data', take).once('end', () => resolve(bytes.subarray(0, size)));
@@ -143,6 +143,11 @@ function readWhole(
     // A request whose client has left has no end.
     request.once('close', () => request.complete || lost());
   });
+}
+
+/** Reads and drops what is left of a body: a client that is still sending would not see its reply otherwise. */
+export function dropBody(request: Request, turns: Turns): void {
+  request.on('data', () => turns.pace(request)).resume();
 }
 
 /** The same bytes with room for twice as many, or for `least`. */

@@ -2,7 +2,9 @@ import type { ErrorRequestHandler, Request } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
+import { dropBody } from './body.js';
 import { contextOf, queueHeaders } from './context.js';
+import type { Turns } from './turns.js';
 
 /**
  * Writes an error in a dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request.
@@ -11,6 +13,7 @@ import { contextOf, queueHeaders } from './context.js';
  */
 export function errorHandler(
   logger: Logger,
+  turns: Turns,
   dialectOf: (request: Request) => Dialect | undefined,
 ): ErrorRequestHandler {
   // Express recognises an error handler by its four parameters.
@@ -20,6 +23,7 @@ export function errorHandler(
       response.destroy();
       return;
     }
+    if (!request.complete) dropBody(request, turns);
     const error = translate(thrown);
     context.error = error;
     if (error.code === 'internal_error') {

@@ -3,6 +3,7 @@ import { request, type IncomingMessage } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { fakeBackends, KEY, post, saying, testApp } from '../support/app.js';
 import { serve } from '../support/fake-server.js';
+import { connection, requestText, serving, textUntil } from './serving.js';
 
 /** A body may be large because of its images, where a model takes any, not because of its text. */
 
@@ -132,4 +133,14 @@ test.each<[string, Record<string, string>, (json: string) => Buffer | string]>([
     return reply.statusCode;
   };
   expect([await status(500_000), await status(1_000_000)]).toEqual([200, 413]);
+});
+
+test('a refused body is read to its end, and its connection serves the next request', async () => {
+  const { url } = await serving(limits);
+  const socket = connection(url);
+  socket.write(
+    requestText('/chat', { prompt: 'x'.repeat(4_000_000) }) + requestText('/chat', { prompt: 'a' }),
+  );
+  const text = await textUntil(socket, '\r\n0\r\n');
+  expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413', 'HTTP/1.1 200']);
 });

@@ -5,6 +5,7 @@ import type { Dialect, ReplyInfo } from '../shared/dialect.js';
 import { compact } from '../../compact.js';
 import { constraintOf, constraints, withoutConstraints } from '../shared/constraints.js';
 import { requestedTokens, choices, modelName, sampling, text } from '../shared/fields.js';
+import { taking } from '../shared/input-schema.js';
 import { filled, list, optional, validate } from '../shared/validate.js';
 import { OpenAiSse } from './chunks.js';
 import { usageObject } from './usage.js';
@@ -15,8 +16,13 @@ const MAX_TOKEN_ID = 2_147_483_647;
 /** Max choices of all prompts of a request together. */
 const MAX_CHOICES = 128;
 
+const numbers = taking(z.custom<number[]>(Array.isArray), () => ({
+  type: 'array',
+  items: { type: 'integer' },
+}));
+
 /** Checked in one loop, because a prompt may have as many ids as the context has tokens. */
-const tokenIds = z.custom<number[]>(Array.isArray).superRefine((ids, context) => {
+const tokenIds = numbers.superRefine((ids, context) => {
   const invalid = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID);
   if (invalid >= 0) context.addIssue({ code: 'custom', path: [invalid], message: 'must be a token id' });
   else if (ids.length === 0) context.addIssue('must not be empty');
@@ -45,6 +51,12 @@ type CompletionBody = z.output<typeof schema> | z.output<typeof severalPrompts>;
 
 /** `POST /v1/completions`: OpenAI's older route, which continues a raw prompt, or each of several. */
 export const completions: Dialect = {
+  description: {
+    summary: 'OpenAI’s older completions, of raw prompts',
+    body: z.union([schema, severalPrompts]),
+    example: { prompt: 'Once upon a time', max_tokens: 16 },
+    replies: ['application/json', 'text/event-stream'],
+  },
   parse(body) {
     const { prompt: given } = body as { prompt?: unknown };
     // A list of numbers is one prompt, as token ids.

@@ -1,0 +1,140 @@
+import type { Dialect, RouteDescription } from '../dialects/shared/dialect.js';
+import { inputSchema } from '../dialects/shared/input-schema.js';
+import { ERRORS, LMServError } from '../errors.js';
+import type { Route } from './routes.js';
+
+/** What the description says of a route that generates nothing. */
+interface PlainRoute {
+  readonly method?: 'post';
+  readonly summary: string;
+  /** Content types of replies. */
+  readonly replies: readonly string[];
+  /** It needs no key. */
+  readonly open?: boolean;
+}
+
+const JSON_ONLY = ['application/json'];
+
+/** By path as Express has it. */
+const PLAIN: Readonly<Record<string, PlainRoute>> = {
+  '/': { summary: 'Says that LMServ is running', replies: ['text/plain'], open: true },
+  '/health': {
+    summary: 'Health, 503 while nothing can be served',
+    replies: ['text/plain', 'application/json'],
+    open: true,
+  },
+  '/ready': { summary: 'Health, always in JSON', replies: JSON_ONLY, open: true },
+  '/openapi.json': { summary: 'This description', replies: JSON_ONLY, open: true },
+  '/docs': { summary: 'This description as a page', replies: ['text/html'], open: true },
+  '/metrics': { summary: 'Metrics for Prometheus', replies: ['text/plain'] },
+  '/v1/models': { summary: 'Models, groups and what they can do', replies: JSON_ONLY },
+  '/v1/models/*id': { summary: 'One model or group', replies: JSON_ONLY },
+  '/usage': {
+    summary: 'Usage by tenant, model and day; the query takes from, to, tenant and format',
+    replies: ['application/json', 'text/csv'],
+  },
+  '/admin/models': { summary: 'Local models and their place in memory, for admins', replies: JSON_ONLY },
+  '/admin/models/:id/:action': {
+    method: 'post',
+    summary: 'Does load, unload, pin or unpin to a local model, for admins',
+    replies: JSON_ONLY,
+  },
+};
+
+/** An OpenAPI 3.1 document of all routes, from the schemas that validate their bodies. */
+export function describeApi(routes: readonly Route[], version: string): object {
+  const plain = Object.entries(PLAIN).map(([path, route]) => [
+    pathOf(path),
+    { [route.method ?? 'get']: plainOperation(path, route) },
+  ]);
+  const generating = routes.map(({ path, dialect }) => [pathOf(path), { post: operation(dialect) }]);
+  return {
+    openapi: '3.1.0',
+    info: { title: 'LMServ', version, description: 'What a route does with its fields is in docs/api-*.md.' },
+    servers: [{ url: '/' }],
+    security: [{ key: [] }, { bearer: [] }],
+    paths: Object.fromEntries([...generating, ...plain]) as object,
+    components: {
+      securitySchemes: {
+        key: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+        bearer: { type: 'http', scheme: 'bearer' },
+      },
+      parameters: HEADERS,
+      responses: { Error: errorResponse() },
+    },
+  };
+}
+
+/** Express's `:id` and `*id` are `{id}`. */
+function pathOf(path: string): string {
+  return path.replace(/[:*](\w+)/g, '{$1}');
+}
+
+const HEADERS = {
+  Priority: header('X-Priority', ['interactive', 'batch']),
+  Resume: header('X-Reply-Resume', ['on', 'off']),
+  QueueEvents: header('X-Queue-Events', ['on', 'off']),
+};
+
+function header(name: string, values: readonly string[]) {
+  return { name, in: 'header', schema: { type: 'string', enum: values } };
+}
+
+function operation(dialect: Dialect) {
+  const { summary = '', body, example, replies = [] }: Partial<RouteDescription> = dialect.description ?? {};
+  return {
+    tags: ['Models'],
+    summary,
+    parameters: Object.keys(HEADERS).map((name) => ({ $ref: `#/components/parameters/${name}` })),
+    requestBody: {
+      required: true,
+      content: { 'application/json': { schema: body ? inputSchema(body) : {}, ...(example && { example }) } },
+    },
+    responses: { 200: reply(replies), default: errorOf(dialect) },
+  };
+}
+
+function plainOperation(path: string, { summary, replies, open }: PlainRoute) {
+  const names = [...path.matchAll(/[:*](\w+)/g)].map(([, name]) => name);
+  return {
+    tags: ['Server'],
+    summary,
+    ...(open && { security: [] }),
+    parameters: names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
+    responses: { 200: reply(replies), default: { $ref: '#/components/responses/Error' } },
+  };
+}
+
+function reply(types: readonly string[]) {
+  return { description: 'The reply', content: Object.fromEntries(types.map((type) => [type, {}])) };
+}
+
+/** A dialect may have a form of its own for the errors that all routes share. */
+function errorOf({ errorBody }: Dialect) {
+  if (!errorBody) return { $ref: '#/components/responses/Error' };
+  const { body } = errorBody(new LMServError('queue_full'), 'ID-OF-THE-REQUEST');
+  return {
+    description: 'An error; what it may be is listed in the component Error',
+    content: { 'application/json': { example: body } },
+  };
+}
+
+function errorResponse() {
+  const rows = Object.entries(ERRORS).map(
+    ([code, { status, message }]) => `| ${status} | ${code} | ${message} |`,
+  );
+  const error = {
+    type: 'object',
+    properties: {
+      message: { type: 'string' },
+      type: { enum: [...new Set(Object.values(ERRORS).map(({ type }) => type))] },
+      param: { type: ['string', 'null'], description: 'The field that is to blame' },
+      code: { enum: Object.keys(ERRORS) },
+    },
+  };
+  return {
+    description: ['An error.', '', '| status | code | message |', '|---|---|---|', ...rows].join('\n'),
+    headers: { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds; with 429 and 503' } },
+    content: { 'application/json': { schema: { type: 'object', properties: { error } } } },
+  };
+}
