@@ -9,7 +9,7 @@ const RUN = 16;
 /** Characters of a text that are examined; the remainder is cut off. */
 const MAX_TEXT = 4096;
 
-/** Characters of an image that are looked for: who quotes one, quotes its beginning. */
+/** Characters of an image that are looked for: a quote of one begins where it begins. */
 const MAX_IMAGE = 65_536;
 
 const REPLACEMENT = '[prompt]';

@@ -110,9 +110,9 @@ function reply(types: readonly string[]) {
 }
 
 /** A dialect may have a form of its own for the errors that all routes share. */
-function errorOf({ errorBody }: Dialect) {
-  if (!errorBody) return { $ref: '#/components/responses/Error' };
-  const { body } = errorBody(new LMServError('queue_full'), 'ID-OF-THE-REQUEST');
+function errorOf(dialect: Dialect) {
+  if (!dialect.errorBody) return { $ref: '#/components/responses/Error' };
+  const { body } = dialect.errorBody(new LMServError('queue_full'), 'ID-OF-THE-REQUEST');
   return {
     description: 'An error; what it may be is listed in the component Error',
     content: { 'application/json': { example: body } },
