@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Transform } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Request, RequestHandler, Response } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError } from '../errors.js';
 import { checkShape, isObject } from '../wire/json-shape.js';
 import { callerKey } from './context.js';
-import { shorten } from './long-strings.js';
+import { shorten, type Shortened } from './long-strings.js';
 import type { Turns } from './turns.js';
 
 /** Limits on one body, bytes after decompression. */
@@ -34,12 +35,10 @@ export function jsonBody(dialect: Dialect, options: BodyOptions): RequestHandler
   const { budget, turns, takesImages } = options;
   const { maxBodyBytes: maxText, maxImageBodyBytes = maxText } = options.limits;
   const tooMuchText = () => tooLarge(maxText, ' without its images; see MAX_BODY_BYTES');
-  const parse = (bytes: Buffer): object => {
-    if (bytes.length <= maxText) return parseBody(bytes);
-    const { json, strings } = shorten(bytes, randomUUID);
+  const parse = ({ json, strings }: Shortened, size: number): object => {
     if (json.length > maxText) throw tooMuchText();
     const body = parseBody(json, strings);
-    if (bytes.length - (dialect.images?.(body) ?? 0) > maxText) throw tooMuchText();
+    if (size > maxText && size - (dialect.images?.(body) ?? 0) > maxText) throw tooMuchText();
     return body;
   };
   const read: RequestHandler = async (request, response, next) => {
@@ -54,14 +53,16 @@ export function jsonBody(dialect: Dialect, options: BodyOptions): RequestHandler
     const length = announcedLength(request);
     budget.open(response);
     if (length !== undefined) budget.add(response, length);
-    const bytes = await readWhole(request, length, turns, (arrived, size) => {
-      if (size > max) throw refusal();
+    const bytes = await readWhole(request, { length, max, turns }, (arrived, sum) => {
+      if (sum > max) throw refusal();
       if (length === undefined) budget.add(response, arrived);
     });
+    const size = bytes.length;
+    const shortened = size > maxText ? await shorten(bytes, randomUUID, nextTurn) : { json: bytes };
     turns.take(() => {
       if (response.destroyed) return;
       try {
-        request.body = parse(bytes);
+        request.body = parse(shortened, size);
       } catch (error) {
         return next(error);
       }
@@ -100,20 +101,27 @@ function tooLarge(limit: number, more: string): LMServError {
   return new LMServError('body_too_large', `The body is larger than ${limit} bytes${more}`);
 }
 
+/** How a body is read. */
+interface Reading {
+  /** Its size in bytes, if that is known. */
+  readonly length: number | undefined;
+  /** Its max size, bytes. */
+  readonly max: number;
+  readonly turns: Turns;
+}
+
 /** Memory for a body of unknown size at first, bytes. */
 const FIRST_BYTES = 16_384;
 
 /**
- * Reads a body to its end. There is never more than one copy of it, which would be many at the size of photos.
+ * Reads a body to its end.
  *
- * @param length of the body, if it is known.
  * @param onBytes called with the number of bytes that have arrived and of all so far; what it throws ends the reading.
  * @throws LMServError `invalid_json` for a body that is cut off or cannot be decompressed.
  */
 function readWhole(
   request: Request,
-  length: number | undefined,
-  turns: Turns,
+  { length, max, turns }: Reading,
   onBytes: (arrived: number, size: number) => void,
 ): Promise<Buffer> {
   const decoder = decoderOf(request.headers['content-encoding'])?.();
@@ -133,7 +141,7 @@ function readWhole(
       } catch (error) {
         return fail(error);
       }
-      if (size + part.length > bytes.length) bytes = grown(bytes, size + part.length);
+      if (size + part.length > bytes.length) bytes = grown(bytes, size + part.length, max);
       size += part.copy(bytes, size);
       turns.pace(source);
     };
@@ -150,9 +158,12 @@ export function dropBody(request: Request, turns: Turns): void {
   request.on('data', () => turns.pace(request)).resume();
 }
 
-/** The same bytes with room for twice as many, or for `least`. */
-function grown(bytes: Buffer, least: number): Buffer {
-  const larger = Buffer.allocUnsafe(Math.max(least, 2 * bytes.length));
+/** Bodies up to this size grow in steps, bytes. */
+const SMALL = 1_048_576;
+
+/** The same bytes with room for more: at once for all that may come, which takes no memory until it comes. */
+function grown(bytes: Buffer, least: number, max: number): Buffer {
+  const larger = Buffer.allocUnsafe(least > SMALL ? max : Math.max(least, 2 * bytes.length));
   bytes.copy(larger);
   return larger;
 }

@@ -2,7 +2,7 @@
 export interface Shortened {
   readonly json: Buffer;
   /** What each mark in it stands for. */
-  readonly strings: ReadonlyMap<string, string>;
+  readonly strings?: ReadonlyMap<string, string>;
 }
 
 /** Strings of at least this size are taken out, bytes. */
@@ -16,11 +16,16 @@ const BACKSLASH = 0x5c;
 
 /**
  * Takes the long strings of base64 out of a JSON text: decoding and parsing an image of 20 MB takes a third of a second
- * and two more copies of it. A text that is not JSON stays one that is not. Pure.
+ * and two more copies of it. A text that is not JSON stays one that is not.
  *
  * @param newMark makes a text that occurs nowhere else, and needs no escapes.
+ * @param pause resolves when the next piece of work may be done.
  */
-export function shorten(bytes: Buffer, newMark: () => string): Shortened {
+export async function shorten(
+  bytes: Buffer,
+  newMark: () => string,
+  pause: () => Promise<unknown>,
+): Promise<Shortened> {
   const parts: Buffer[] = [];
   const strings = new Map<string, string>();
   let kept = 0;
@@ -29,15 +34,14 @@ export function shorten(bytes: Buffer, newMark: () => string): Shortened {
     if (close < 0) break;
     const before = bytes.subarray(at - STEP, at).lastIndexOf(QUOTE);
     const open = at - STEP + before;
-    if (before >= 0 && close - open > LONG && bytes[open - 1] !== BACKSLASH) {
-      const text = bytes.toString('latin1', open + 1, close);
-      // Between two strings there is more than base64, so this is one.
-      if (isPlain(text)) {
-        const mark = newMark();
-        strings.set(mark, text);
-        parts.push(bytes.subarray(kept, open + 1), Buffer.from(mark));
-        kept = close;
-      }
+    const isLong = before >= 0 && close - open > LONG && bytes[open - 1] !== BACKSLASH;
+    // Between two strings there is more than base64, so this is one.
+    if (isLong && (await isPlain(bytes.subarray(open + 1, close), pause))) {
+      const mark = newMark();
+      strings.set(mark, bytes.toString('latin1', open + 1, close));
+      parts.push(bytes.subarray(kept, open + 1), Buffer.from(mark));
+      kept = close;
+      await pause();
     }
     at = close - (close % STEP);
   }
@@ -45,10 +49,15 @@ export function shorten(bytes: Buffer, newMark: () => string): Shortened {
   return { json: Buffer.concat(parts), strings };
 }
 
+/** Bytes that are looked at without a pause. */
+const PIECE = 1_048_576;
+
 /** Whether a string is base64, or a data URL of it, without escapes. */
-function isPlain(text: string): boolean {
-  const [head = ''] = /^data:[\w/.+-]{1,128};base64,/.exec(text) ?? [];
-  const other = /[^\w+/=-]/g;
-  other.lastIndex = head.length;
-  return !other.test(text);
+async function isPlain(string: Buffer, pause: () => Promise<unknown>): Promise<boolean> {
+  const [head = ''] = /^data:[\w/.+-]{1,128};base64,/.exec(string.toString('latin1', 0, 256)) ?? [];
+  for (let at = head.length; at < string.length; at += PIECE) {
+    if (/[^\w+/=-]/.test(string.toString('latin1', at, at + PIECE))) return false;
+    await pause();
+  }
+  return true;
 }
