@@ -61,6 +61,8 @@ export function createApp(options: AppOptions): Express {
   app.set('trust proxy', settings.trustProxy);
   app.set('etag', false);
   const turns = new Turns();
+  // Time of its own: bytes come first in each iteration, and would leave none to the requests that wait.
+  const arrivals = new Turns();
   app.use(correctPath, requestContext, recordRequests(options.observer, logger), turns.wait);
   app.use(
     // Only the proxy that terminates TLS can decide whether a host must be reached over TLS.
@@ -93,6 +95,7 @@ export function createApp(options: AppOptions): Express {
     limits: settings,
     budget: new BodyBudget(settings),
     turns,
+    arrivals,
     takesImages: () => backends.registry.takesImages,
   };
   for (const { path, dialect } of generating) {
@@ -101,7 +104,7 @@ export function createApp(options: AppOptions): Express {
       inFlight.track,
       ...jsonBody(dialect, bodies),
       generateHandler(dialect, options),
-      errorHandler(logger, turns, () => dialect),
+      errorHandler(logger, arrivals, () => dialect),
     );
     app.all(path, read.allowOnly('POST'));
   }
@@ -110,7 +113,7 @@ export function createApp(options: AppOptions): Express {
   app.use(() => {
     throw new LMServError('not_found', NOT_FOUND);
   });
-  app.use(errorHandler(logger, turns, (request) => dialectOf(request, generating)));
+  app.use(errorHandler(logger, arrivals, (request) => dialectOf(request, generating)));
   return app;
 }
 

@@ -22,7 +22,10 @@ export interface BodyLimits {
 export interface BodyOptions {
   readonly limits: BodyLimits;
   readonly budget: BodyBudget;
+  /** Of the bodies that are parsed. */
   readonly turns: Turns;
+  /** Of the bytes that arrive. */
+  readonly arrivals: Turns;
   /** Whether any model may take images. */
   readonly takesImages: () => boolean;
 }
@@ -32,7 +35,7 @@ export interface BodyOptions {
  * and the next handlers run in the same turn.
  */
 export function jsonBody(dialect: Dialect, options: BodyOptions): RequestHandler[] {
-  const { budget, turns, takesImages } = options;
+  const { budget, turns, arrivals, takesImages } = options;
   const { maxBodyBytes: maxText, maxImageBodyBytes = maxText } = options.limits;
   const tooMuchText = () => tooLarge(maxText, ' without its images; see MAX_BODY_BYTES');
   const parse = ({ json, strings }: Shortened, size: number): object => {
@@ -53,7 +56,7 @@ export function jsonBody(dialect: Dialect, options: BodyOptions): RequestHandler
     const length = announcedLength(request);
     budget.open(response);
     if (length !== undefined) budget.add(response, length);
-    const bytes = await readWhole(request, { length, max, turns }, (arrived, sum) => {
+    const bytes = await readWhole(request, { length, max, arrivals }, (arrived, sum) => {
       if (sum > max) throw refusal();
       if (length === undefined) budget.add(response, arrived);
     });
@@ -107,7 +110,7 @@ interface Reading {
   readonly length: number | undefined;
   /** Its max size, bytes. */
   readonly max: number;
-  readonly turns: Turns;
+  readonly arrivals: Turns;
 }
 
 /** Memory for a body of unknown size at first, bytes. */
@@ -121,7 +124,7 @@ const FIRST_BYTES = 16_384;
  */
 function readWhole(
   request: Request,
-  { length, max, turns }: Reading,
+  { length, max, arrivals }: Reading,
   onBytes: (arrived: number, size: number) => void,
 ): Promise<Buffer> {
   const decoder = decoderOf(request.headers['content-encoding'])?.();
@@ -143,7 +146,7 @@ function readWhole(
       }
       if (size + part.length > bytes.length) bytes = grown(bytes, size + part.length, max);
       size += part.copy(bytes, size);
-      turns.pace(source);
+      arrivals.pace(source);
     };
     const lost = () => fail(new LMServError('invalid_json'));
     source.on('data', take).once('end', () => resolve(bytes.subarray(0, size)));
@@ -154,8 +157,8 @@ function readWhole(
 }
 
 /** Reads and drops what is left of a body: a client that is still sending would not see its reply otherwise. */
-export function dropBody(request: Request, turns: Turns): void {
-  request.on('data', () => turns.pace(request)).resume();
+export function dropBody(request: Request, arrivals: Turns): void {
+  request.on('data', () => arrivals.pace(request)).resume();
 }
 
 /** Bodies up to this size grow in steps, bytes. */

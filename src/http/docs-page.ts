@@ -8,9 +8,10 @@ import type { Route } from './routes.js';
 
 /** `GET /openapi.json`. */
 export function apiDescription(routes: readonly Route[], version: string): RequestHandler {
+  let described: Promise<object> | undefined;
   return async (_request, response) => {
-    const { describeApi } = await import('./openapi.js');
-    response.json(describeApi(routes, version));
+    described ??= import('./openapi.js').then(({ describeApi }) => describeApi(routes, version));
+    response.json(await described);
   };
 }
 

@@ -9,11 +9,12 @@ import type { Turns } from './turns.js';
 /**
  * Writes an error in a dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request.
  *
+ * @param arrivals of the bytes of bodies that are not read to their end.
  * @param dialectOf the dialect whose form the errors of a request have.
  */
 export function errorHandler(
   logger: Logger,
-  turns: Turns,
+  arrivals: Turns,
   dialectOf: (request: Request) => Dialect | undefined,
 ): ErrorRequestHandler {
   // Express recognises an error handler by its four parameters.
@@ -23,7 +24,7 @@ export function errorHandler(
       response.destroy();
       return;
     }
-    if (!request.complete) dropBody(request, turns);
+    if (!request.complete) dropBody(request, arrivals);
     const error = translate(thrown);
     context.error = error;
     if (error.code === 'internal_error') {

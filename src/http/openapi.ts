@@ -1,5 +1,6 @@
 import type { Dialect, RouteDescription } from '../dialects/shared/dialect.js';
-import { inputSchema } from '../dialects/shared/input-schema.js';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { inputSchemas, type InputSchema } from '../dialects/shared/input-schema.js';
 import { ERRORS, LMServError } from '../errors.js';
 import type { Route } from './routes.js';
 
@@ -41,13 +42,18 @@ const PLAIN: Readonly<Record<string, PlainRoute>> = {
   },
 };
 
-/** An OpenAPI 3.1 document of all routes, from the schemas that validate their bodies. */
-export function describeApi(routes: readonly Route[], version: string): object {
+/** An OpenAPI 3.1 document of all routes, from the schemas that validate their bodies; made in steps of one route. */
+export async function describeApi(routes: readonly Route[], version: string): Promise<object> {
   const plain = Object.entries(PLAIN).map(([path, route]) => [
     pathOf(path),
     { [route.method ?? 'get']: plainOperation(path, route) },
   ]);
-  const generating = routes.map(({ path, dialect }) => [pathOf(path), { post: operation(dialect) }]);
+  const of = inputSchemas();
+  const generating: [string, object][] = [];
+  for (const { path, dialect } of routes) {
+    generating.push([pathOf(path), { post: operation(dialect, of) }]);
+    await nextTurn();
+  }
   return {
     openapi: '3.1.0',
     info: { title: 'LMServ', version, description: 'What a route does with its fields is in docs/api-*.md.' },
@@ -80,7 +86,7 @@ function header(name: string, values: readonly string[]) {
   return { name, in: 'header', schema: { type: 'string', enum: values } };
 }
 
-function operation(dialect: Dialect) {
+function operation(dialect: Dialect, of: InputSchema) {
   const { summary = '', body, example, replies = [] }: Partial<RouteDescription> = dialect.description ?? {};
   return {
     tags: ['Models'],
@@ -88,7 +94,7 @@ function operation(dialect: Dialect) {
     parameters: Object.keys(HEADERS).map((name) => ({ $ref: `#/components/parameters/${name}` })),
     requestBody: {
       required: true,
-      content: { 'application/json': { schema: body ? inputSchema(body) : {}, ...(example && { example }) } },
+      content: { 'application/json': { schema: body ? of(body) : {}, ...(example && { example }) } },
     },
     responses: { 200: reply(replies), default: errorOf(dialect) },
   };

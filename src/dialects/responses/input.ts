@@ -13,7 +13,7 @@ import {
   thoughts,
 } from '../openai/messages.js';
 import { text } from '../shared/fields.js';
-import { inputSchema, taking } from '../shared/input-schema.js';
+import { taking } from '../shared/input-schema.js';
 import { filled, list } from '../shared/validate.js';
 import { fullName } from './tools.js';
 import { unsupportedType } from './unsupported.js';
@@ -29,7 +29,7 @@ const said = taking(
     .transform((value): unknown => value)
     .pipe(message)
     .transform((turn) => ({ type: 'message' as const, turn: { ...turn, content: plain(turn.content) } })),
-  () => inputSchema(message),
+  (of) => of(message),
 );
 
 const call = callFunction
@@ -84,8 +84,8 @@ export const input = taking(
     .unknown()
     .transform((value) => (typeof value === 'string' ? [{ role: 'user', content: value }] : value))
     .pipe(list(item, { max: MAX_MESSAGES })),
-  () => ({
-    anyOf: [{ type: 'string' }, { type: 'array', items: inputSchema(item), maxItems: MAX_MESSAGES }],
+  (of) => ({
+    anyOf: [{ type: 'string' }, { type: 'array', items: of(item), maxItems: MAX_MESSAGES }],
   }),
 );
 

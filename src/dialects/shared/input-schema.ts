@@ -5,17 +5,30 @@ import { isObject } from '../../wire/json-shape.js';
 
 export type JsonSchema = z.core.JSONSchema.BaseSchema;
 
+/** The JSON schema of what a schema takes, without fields that are always refused. */
+export type InputSchema = (schema: z.core.$ZodType) => JsonSchema;
+
 /** Of schemas that hide what they take in a function. */
-const NOTED = new WeakMap<object, () => JsonSchema>();
+const NOTED = new WeakMap<object, (of: InputSchema) => JsonSchema>();
 
 /** Notes what a schema takes. */
-export function taking<T extends z.ZodType>(schema: T, input: () => JsonSchema): T {
+export function taking<T extends z.ZodType>(schema: T, input: (of: InputSchema) => JsonSchema): T {
   NOTED.set(schema, input);
   return schema;
 }
 
-/** The JSON schema of what a schema takes, without fields that are always refused. */
-export function inputSchema(schema: z.core.$ZodType): JsonSchema {
+/** Makes the function that does it, which remembers the parts that schemas share. */
+export function inputSchemas(): InputSchema {
+  const known = new WeakMap<object, JsonSchema>();
+  const of: InputSchema = (schema) => {
+    const json = known.get(schema) ?? toJsonSchema(schema, of);
+    known.set(schema, json);
+    return json;
+  };
+  return of;
+}
+
+function toJsonSchema(schema: z.core.$ZodType, of: InputSchema): JsonSchema {
   const { $schema: _, ...json } = z.toJSONSchema(schema, {
     io: 'input',
     unrepresentable: 'any',
@@ -25,14 +38,14 @@ export function inputSchema(schema: z.core.$ZodType): JsonSchema {
       // A schema behind a function that tidies up what clients send.
       const isBehind =
         def.type === 'pipe' && firstOf(def.in) === 'unknown' && def.out._zod.def.type !== 'transform';
-      Object.assign(jsonSchema, notedOf(zodSchema)?.() ?? (isBehind && inputSchema(def.out)));
+      Object.assign(jsonSchema, notedOf(zodSchema)?.(of) ?? (isBehind && of(def.out)));
     },
   });
   return withoutRefused(json) as JsonSchema;
 }
 
 /** A schema with more conditions is another schema, whose parent is the one without them. */
-function notedOf(schema: z.core.$ZodType): (() => JsonSchema) | undefined {
+function notedOf(schema: z.core.$ZodType): ((of: InputSchema) => JsonSchema) | undefined {
   const { parent } = schema._zod;
   return NOTED.get(schema) ?? (parent && notedOf(parent));
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { isObject } from '../../wire/json-shape.js';
-import { inputSchema, taking } from './input-schema.js';
+import { taking } from './input-schema.js';
 
 /** Max characters of a field's path in an error; clients choose the keys, which may be as long as the body. */
 const MAX_PATH = 128;
@@ -74,9 +74,9 @@ export function list<T extends z.ZodType>(element: T, { max = Infinity, min = 1 
       }
       return parsed;
     });
-  return taking(items, () => ({
+  return taking(items, (of) => ({
     type: 'array',
-    items: inputSchema(element),
+    items: of(element),
     minItems: min,
     ...(max < Infinity && { maxItems: max }),
   }));
@@ -99,7 +99,7 @@ export function map<T extends z.ZodType>(key: RegExp, keyMessage: string, value:
       }
       return Object.fromEntries(parsed);
     });
-  return taking(fields, () => ({ type: 'object', additionalProperties: inputSchema(value) }));
+  return taking(fields, (of) => ({ type: 'object', additionalProperties: of(value) }));
 }
 
 function fail(context: z.core.$RefinementCtx, at: PropertyKey, error: z.ZodError): never {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { inputSchema, taking } from '../../../../src/dialects/shared/input-schema.js';
+import { inputSchemas, taking } from '../../../../src/dialects/shared/input-schema.js';
 import { filled, list, map, optional } from '../../../../src/dialects/shared/validate.js';
 
 const count = { type: 'integer', minimum: 1, maximum: 9 };
@@ -18,11 +18,11 @@ test.each<[string, z.ZodType, object]>([
   ['anything', z.unknown().transform(Number), {}],
   ['a noted schema', taking(z.custom<number>(), () => ({ type: 'number' })), { type: 'number' }],
 ])('%s is described by what it takes', (_name, schema, described) => {
-  expect(inputSchema(schema)).toEqual(described);
+  expect(inputSchemas()(schema)).toEqual(described);
 });
 
 test('a field that is always refused is not described', () => {
-  const { properties } = inputSchema(
+  const { properties } = inputSchemas()(
     z.object({ a: counted, b: filled(z.undefined('is not supported')), c: filled(z.object({ d: counted })) }),
   );
   expect(properties).toEqual({ a: count, c: expect.objectContaining({ properties: { d: count } }) });
