@@ -1,65 +1,71 @@
-import type { Dialect, RouteDescription } from '../dialects/shared/dialect.js';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Dialect, RouteDescription } from '../dialects/shared/dialect.js';
 import { inputSchemas, type InputSchema } from '../dialects/shared/input-schema.js';
 import { ERRORS, LMServError } from '../errors.js';
 import type { Route } from './routes.js';
 
-/** What the description says of a route that generates nothing. */
-interface PlainRoute {
-  readonly method?: 'post';
-  readonly summary: string;
-  /** Content types of replies. */
-  readonly replies: readonly string[];
+/** A route that generates nothing. */
+interface PlainRoute extends Pick<RouteDescription, 'summary' | 'replies'>, Partial<RouteDescription> {
+  /** As Express has it. */
+  readonly path: string;
+  /** Default: get. */
+  readonly method?: 'post' | 'put' | 'delete';
   /** It needs no key. */
   readonly open?: boolean;
 }
 
 const JSON_ONLY = ['application/json'];
 
-/** By path as Express has it. */
-const PLAIN: Readonly<Record<string, PlainRoute>> = {
-  '/': { summary: 'Says that LMServ is running', replies: ['text/plain'], open: true },
-  '/health': {
+const PLAIN: readonly PlainRoute[] = [
+  { path: '/', summary: 'Says that LMServ is running', replies: ['text/plain'], open: true },
+  {
+    path: '/health',
     summary: 'Health, 503 while nothing can be served',
     replies: ['text/plain', 'application/json'],
     open: true,
   },
-  '/ready': { summary: 'Health, always in JSON', replies: JSON_ONLY, open: true },
-  '/openapi.json': { summary: 'This description', replies: JSON_ONLY, open: true },
-  '/docs': { summary: 'This description as a page', replies: ['text/html'], open: true },
-  '/metrics': { summary: 'Metrics for Prometheus', replies: ['text/plain'] },
-  '/v1/models': { summary: 'Models, groups and what they can do', replies: JSON_ONLY },
-  '/v1/models/*id': { summary: 'One model or group', replies: JSON_ONLY },
-  '/usage': {
+  { path: '/ready', summary: 'Health, always in JSON', replies: JSON_ONLY, open: true },
+  { path: '/openapi.json', summary: 'This description', replies: JSON_ONLY, open: true },
+  { path: '/docs', summary: 'This description as a page', replies: ['text/html'], open: true },
+  { path: '/metrics', summary: 'Metrics for Prometheus', replies: ['text/plain'] },
+  { path: '/v1/models', summary: 'Models, groups and what they can do', replies: JSON_ONLY },
+  { path: '/v1/models/*id', summary: 'One model or group', replies: JSON_ONLY },
+  {
+    path: '/usage',
     summary: 'Usage by tenant, model and day; the query takes from, to, tenant and format',
     replies: ['application/json', 'text/csv'],
   },
-  '/admin/models': { summary: 'Local models and their place in memory, for admins', replies: JSON_ONLY },
-  '/admin/models/:id/:action': {
+  {
+    path: '/admin/models',
+    summary: 'Local models and their place in memory, for admins',
+    replies: JSON_ONLY,
+  },
+  {
+    path: '/admin/models/:id/:action',
     method: 'post',
     summary: 'Does load, unload, pin or unpin to a local model, for admins',
     replies: JSON_ONLY,
   },
-};
+];
 
 /** An OpenAPI 3.1 document of all routes, from the schemas that validate their bodies; made in steps of one route. */
 export async function describeApi(routes: readonly Route[], version: string): Promise<object> {
-  const plain = Object.entries(PLAIN).map(([path, route]) => [
-    pathOf(path),
-    { [route.method ?? 'get']: plainOperation(path, route) },
-  ]);
+  const paths: Record<string, Record<string, object>> = {};
+  const add = (method: string, path: string, described: object) => {
+    paths[pathOf(path)] = { ...paths[pathOf(path)], [method]: described };
+  };
   const of = inputSchemas();
-  const generating: [string, object][] = [];
   for (const { path, dialect } of routes) {
-    generating.push([pathOf(path), { post: operation(dialect, of) }]);
+    add('post', path, operation(dialect, of));
     await nextTurn();
   }
+  for (const route of PLAIN) add(route.method ?? 'get', route.path, plainOperation(route, of));
   return {
     openapi: '3.1.0',
     info: { title: 'LMServ', version, description: 'What a route does with its fields is in docs/api-*.md.' },
     servers: [{ url: '/' }],
     security: [{ key: [] }, { bearer: [] }],
-    paths: Object.fromEntries([...generating, ...plain]) as object,
+    paths,
     components: {
       securitySchemes: {
         key: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
@@ -92,23 +98,25 @@ function operation(dialect: Dialect, of: InputSchema) {
     tags: ['Models'],
     summary,
     parameters: Object.keys(HEADERS).map((name) => ({ $ref: `#/components/parameters/${name}` })),
-    requestBody: {
-      required: true,
-      content: { 'application/json': { schema: body ? of(body) : {}, ...(example && { example }) } },
-    },
+    requestBody: requestBody(body ? of(body) : {}, example),
     responses: { 200: reply(replies), default: errorOf(dialect) },
   };
 }
 
-function plainOperation(path: string, { summary, replies, open }: PlainRoute) {
+function plainOperation({ path, summary, replies, body, example, open }: PlainRoute, of: InputSchema) {
   const names = [...path.matchAll(/[:*](\w+)/g)].map(([, name]) => name);
   return {
     tags: ['Server'],
     summary,
     ...(open && { security: [] }),
     parameters: names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
+    ...(body && { requestBody: requestBody(of(body), example) }),
     responses: { 200: reply(replies), default: { $ref: '#/components/responses/Error' } },
   };
+}
+
+function requestBody(schema: object, example: object | undefined) {
+  return { required: true, content: { 'application/json': { schema, ...(example && { example }) } } };
 }
 
 function reply(types: readonly string[]) {

@@ -19,7 +19,9 @@ function routesOf({ router }: Express): string[] {
   const found = (router as unknown as { stack: Layer[] }).stack.flatMap(({ route }) => {
     const path = route?.path.replace(/[:*](\w+)/g, '{$1}') ?? '';
     // One for all methods only says which is allowed.
-    const methods = route?.methods.put ? [] : ['get', 'post'].filter((method) => route?.methods[method]);
+    const methods = route?.methods.patch
+      ? []
+      : ['get', 'post', 'put', 'delete'].filter((method) => route?.methods[method]);
     return INTERNAL.includes(path) ? [] : methods.map((method) => `${method} ${path}`);
   });
   return [...new Set(found)].sort();

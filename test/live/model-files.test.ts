@@ -102,6 +102,7 @@ describe('a projector beside a model', () => {
     mkdirSync(join(folder, 'eye'));
     copyFileSync(DEMO_MODEL, join(folder, 'eye/seeing-F16.gguf'));
     await writeProjector(join(folder, 'eye/mmproj-F16.gguf'));
+    copyFileSync(DEMO_MODEL, join(folder, 'asleep.gguf'));
     live = await new LiveServer({ LLM_MODELS_DIR: folder }).start();
   });
 
@@ -130,6 +131,14 @@ describe('a projector beside a model', () => {
     const refused = await ask('lmserv-demo');
     expect(refused.status).toBe(400);
     expect(refused.text).toContain('the model lmserv-demo does not take images');
+  });
+
+  test('is missed without loading the model', async () => {
+    const refused = await post(live, CHAT, { ...look, model: 'asleep' });
+    expect(refused.status).toBe(400);
+    expect(json(refused).error.message).toBe('messages: the model asleep does not take images');
+    const { data } = json(await get(`${live.url}/v1/models`, KEY));
+    expect(data.find(({ id }: any) => id === 'asleep').state).toBe('unloaded');
   });
 
   test('takes a large image, and says so if it cannot be read', async () => {
