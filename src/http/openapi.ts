@@ -5,7 +5,8 @@ import { ERRORS, LMServError } from '../errors.js';
 import type { Route } from './routes.js';
 
 /** A route that generates nothing. */
-interface PlainRoute extends Pick<RouteDescription, 'summary' | 'replies'>, Partial<RouteDescription> {
+interface PlainRoute
+  extends Pick<RouteDescription, 'summary' | 'replies'>, Partial<Pick<RouteDescription, 'body' | 'example'>> {
   /** As Express has it. */
   readonly path: string;
   /** Default: get. */
