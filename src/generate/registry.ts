@@ -76,10 +76,13 @@ export class Registry {
     return this.#default?.info.id;
   }
 
-  /** Whether any model may take images; a backend that knows nothing of its model may. */
+  /** Whether any model may take images; only a model's own workers tell that it takes none. */
   get takesImages(): boolean {
     const backends = this.entries.flatMap((entry) => entry.backends);
-    return backends.some((backend) => backend.facts?.().capabilities.includes('images') ?? true);
+    return backends.some((backend) => {
+      const able = backend.facts?.().capabilities ?? ['chat'];
+      return able.includes('images') || (backend.workers === undefined && able.includes('chat'));
+    });
   }
 
   /** Whether there is a model or group of that name. */

@@ -1,3 +1,4 @@
+import type { Backend, Capability } from '../../../src/contract.js';
 import { flattenGroups, type Group } from '../../../src/generate/groups.js';
 import { Registry, type RegistryEntry, type RegistryOptions } from '../../../src/generate/registry.js';
 import { FakeBackend } from './helpers.js';
@@ -190,4 +191,17 @@ describe('groups', () => {
   ] as [Record<string, Group>, unknown[], string][])('%j is refused', (groups, path, message) => {
     expect(() => flat(groups)).toThrow(expect.objectContaining({ path, message }));
   });
+});
+
+test.each<[string, boolean, readonly Capability[] | undefined, boolean]>([
+  ['workers with a projector', true, ['chat', 'images'], true],
+  ['workers without one', true, ['chat', 'completion'], false],
+  ['a server elsewhere that tells nothing', false, undefined, true],
+  ['a server elsewhere that serves chats', false, ['chat', 'completion'], true],
+])('whether images are taken, by %s', (_name, hasWorkers, capabilities, takes) => {
+  const backend: Backend = Object.assign(new FakeBackend('a'), {
+    workers: hasWorkers ? () => [] : undefined,
+    facts: capabilities && (() => ({ capabilities })),
+  });
+  expect(new Registry([entry('a', { backends: [backend] })], '404').takesImages).toBe(takes);
 });
