@@ -199,9 +199,8 @@ test.each<[string, boolean, readonly Capability[] | undefined, boolean]>([
   ['a server elsewhere that tells nothing', false, undefined, true],
   ['a server elsewhere that serves chats', false, ['chat', 'completion'], true],
 ])('whether images are taken, by %s', (_name, hasWorkers, capabilities, takes) => {
-  const backend: Backend = Object.assign(new FakeBackend('a'), {
-    workers: hasWorkers ? () => [] : undefined,
-    facts: capabilities && (() => ({ capabilities })),
-  });
+  const backend: Backend = new FakeBackend('a');
+  if (hasWorkers) backend.workers = () => [];
+  if (capabilities) backend.facts = () => ({ capabilities });
   expect(new Registry([entry('a', { backends: [backend] })], '404').takesImages).toBe(takes);
 });
