@@ -10,7 +10,7 @@ const ALLOWED = {
   'src/wire': [],
   'src/observe': ['src/wire/address.ts'],
   workers: ['src/wire'],
-  'src/pool': ['workers', 'src/observe'],
+  'src/pool': ['workers', 'src/observe', 'src/wire/images.ts'],
   'src/slots': ['workers', 'src/install/early', 'src/observe', 'src/pool'],
   'src/memory': ['src/observe', 'src/pool'],
   'src/backends': ['workers', 'src/wire', 'src/observe', 'src/pool'],

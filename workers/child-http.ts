@@ -1,6 +1,8 @@
 import { request, type Agent, type ClientRequest, type IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
 import type { Flow } from '../src/contract.js';
 import { LMServError } from '../src/errors.js';
+import { paced } from '../src/wire/images.js';
 import { Pace } from '../src/wire/pace.js';
 import { SseDecoder, DONE } from '../src/wire/sse.js';
 import type { Endpoint } from './options.js';
@@ -56,6 +58,9 @@ export interface StreamOptions {
   readonly reply: ChunkSink;
 }
 
+/** A JSON text, perhaps in pieces. */
+type Text = string | Iterable<string>;
+
 /**
  * Posts a request whose reply is an OpenAI stream, and resolves at its end.
  *
@@ -67,7 +72,7 @@ export interface StreamOptions {
 export async function postStream(
   endpoint: Endpoint,
   path: string,
-  body: string,
+  body: Text,
   options: StreamOptions,
 ): Promise<void> {
   return exchange(endpoint, 'POST', path, body, options, (response) => readStream(response, options));
@@ -156,7 +161,7 @@ export async function fetchJson(
   endpoint: Endpoint,
   method: 'GET' | 'POST',
   path: string,
-  body: string | undefined,
+  body: Text | undefined,
   signal: AbortSignal,
   agent?: Agent,
 ): Promise<unknown> {
@@ -174,7 +179,7 @@ async function exchange<T>(
   endpoint: Endpoint,
   method: string,
   path: string,
-  body: string | undefined,
+  body: Text | undefined,
   { signal, agent }: { readonly signal: AbortSignal; readonly agent?: Agent | undefined },
   read: (response: IncomingMessage) => Promise<T>,
 ): Promise<T> {
@@ -202,19 +207,18 @@ function open(
   method: string,
   path: string,
   agent: Agent | false,
-  body: string | undefined,
+  body: Text | undefined,
 ): ClientRequest {
   const where =
     'port' in endpoint ? { host: '127.0.0.1', port: endpoint.port } : { socketPath: endpoint.socketPath };
   const headers: Record<string, string | number> = { host: 'localhost', connection: 'close' };
   if ('apiKey' in endpoint) headers.authorization = `Bearer ${endpoint.apiKey}`;
-  if (body !== undefined) {
-    headers['content-type'] = 'application/json';
-    headers['content-length'] = Buffer.byteLength(body);
-  }
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (typeof body === 'string') headers['content-length'] = Buffer.byteLength(body);
   const outgoing = request({ ...where, method, path, headers, agent });
   outgoing.setNoDelay(true);
-  outgoing.end(body);
+  if (body === undefined || typeof body === 'string') outgoing.end(body);
+  else Readable.from(paced(body), { highWaterMark: 1 }).pipe(outgoing);
   return outgoing;
 }
 

@@ -1,6 +1,7 @@
 import { Agent } from 'node:http';
 import type { DeviceMemory, Offload, WorkerExitCause } from '../src/contract.js';
 import { within } from '../src/time.js';
+import { toJson } from '../src/wire/images.js';
 import { LivenessProbe } from './liveness-probe.js';
 import { LlamaChild, type ExitStatus } from './child.js';
 import { describeExit, classifyExit, isIntended, type WorkerExit } from './exit.js';
@@ -240,7 +241,7 @@ export class Worker {
     body: object,
     { signal, flow, reply }: Omit<StreamOptions, 'activity' | 'agent' | 'held'>,
   ): Promise<void> {
-    const text = JSON.stringify({ ...body, stream: true, return_progress: true });
+    const text = toJson({ ...body, stream: true, return_progress: true });
     await this.#watched((endpoint, activity) =>
       postStream(endpoint, path, text, {
         signal,
@@ -267,7 +268,7 @@ export class Worker {
     signal: AbortSignal,
   ): Promise<unknown> {
     if (!this.#endpoint) throw new WorkerFailure('died', 'the worker is gone', '');
-    const text = body === undefined ? undefined : JSON.stringify(body);
+    const text = body && toJson({ ...body });
     const mark = this.child.stderr.position();
     const limit = AbortSignal.timeout(this.options.timeouts.tokenMs);
     try {

@@ -112,7 +112,7 @@ export async function makeLocalModel(
     promptCache: config.promptCache,
     rejectSpecialTokens: config.specialTokens === 'reject',
     messageShaping: config.messageShaping === 'auto',
-    facts: unloadedFacts(facts, file.size, { task, context: ctxSize }, model.mmproj),
+    facts: unloadedFacts(facts, file.size, { task, context: ctxSize }, model),
     ...{ task, matryoshka: model.matryoshka, observer },
   });
   void pool.firstReady.then(() => backend.learned());

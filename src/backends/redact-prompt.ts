@@ -9,6 +9,9 @@ const RUN = 16;
 /** Characters of a text that are examined; the remainder is cut off. */
 const MAX_TEXT = 4096;
 
+/** Characters of an image that are looked for: a quote of one begins where it begins. */
+const MAX_IMAGE = 65_536;
+
 const REPLACEMENT = '[prompt]';
 
 /**
@@ -39,7 +42,7 @@ function contents(messages: unknown): unknown {
 
 function partText(part: unknown): unknown {
   const { text, image_url: image } = part as { text?: string; image_url?: { url?: string } };
-  return text ?? image?.url;
+  return text ?? image?.url?.slice(0, MAX_IMAGE);
 }
 
 /** Finds which parts of a short text are quotes of long ones. */

@@ -56,9 +56,11 @@ export function unloadedFacts(
   { architecture, quantization, parameters }: FileFacts,
   sizeBytes: number,
   { task, context: contextLength }: Pick<Work, 'task' | 'context'>,
-  mmproj?: string,
+  { mmproj, extraArgs }: { readonly mmproj?: string | undefined; readonly extraArgs: readonly string[] },
 ): ModelFacts {
-  const images = mmproj === undefined ? [] : (['images'] as const);
+  const hasProjector =
+    mmproj !== undefined || extraArgs.some((arg) => /^(?:-mm|--mmproj(?:-url)?)(?:=|$)/.test(arg));
+  const images = hasProjector ? (['images'] as const) : [];
   const capabilities = task === 'chat' ? (['chat', 'completion', ...images] as const) : [task];
   return { capabilities, architecture, contextLength, sizeBytes, quantization, parameters };
 }

@@ -237,13 +237,13 @@ const LIMITS = {
     byDefault: 'the context',
     sample: 4096,
   }),
-  MAX_BODY_BYTES: row('maxBodyBytes', number, int(1024, 1_073_741_824).default(33_554_432), {
-    doc: 'A larger body gets 413.',
-    more: 'All bodies in progress share 64 MiB, or twice this value if that is more.',
-  }),
-  MAX_BODY_TEXT_BYTES: row('maxBodyTextBytes', number, int(1024, 1_073_741_824).default(1_048_576), {
-    doc: 'A body that is larger without its images gets 413, and so does one that is compressed or has no Content-Length.',
+  MAX_BODY_BYTES: row('maxBodyBytes', number, int(1024, 1_073_741_824).default(1_048_576), {
+    doc: 'A body that is larger without its images gets 413.',
     more: 'A worker takes a second or more to read a mebibyte of text, even if it then refuses it.',
+  }),
+  MAX_IMAGE_BODY_BYTES: row('maxImageBodyBytes', number, int(1024, 1_073_741_824).default(33_554_432), {
+    doc: 'A body with images gets 413 above this, where a model takes images; a remote one may.',
+    more: 'All bodies in progress share 64 MiB, or twice the larger limit if that is more.',
   }),
   SPECIAL_TOKENS: row('specialTokens', text, oneOf('allow', 'reject').default('allow'), {
     doc: '`reject` refuses client text that contains control tokens of a local model with 400.',

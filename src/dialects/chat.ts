@@ -22,6 +22,12 @@ const DEFAULTS = {
 
 /** `POST /chat`: takes a prompt and streams plain text, one chunk per token. */
 export const chat: Dialect = {
+  description: {
+    summary: 'Replies to a prompt in plain text, piece by piece',
+    body: schema,
+    example: { prompt: 'Hello', max_tokens: 16 },
+    replies: ['text/plain'],
+  },
   parse(body) {
     const parsed = validate(schema, body);
     const { prompt, system_prompt: system, model, max_tokens = 256, ...sampling } = parsed;

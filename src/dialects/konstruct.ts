@@ -4,7 +4,8 @@ import { LMServError, openAiError } from '../errors.js';
 import { toolCalls } from './shared/collect.js';
 import type { Dialect, StreamEncoder } from './shared/dialect.js';
 import { text } from './shared/fields.js';
-import { chatFields, parseChatBody, type ChatRequestBody } from './openai/chat-request.js';
+import { imagesIn } from './shared/images.js';
+import { chatFields, chatSchema, parseChatBody, type ChatRequestBody } from './openai/chat-request.js';
 import { optional, validate } from './shared/validate.js';
 
 /** The single message that Konstruct's clients expect when all backends have failed. */
@@ -16,8 +17,19 @@ const schema = z.object({
   tenant_id: optional(text.min(1).max(128)),
 });
 
+const bodySchema = z.object({ ...chatSchema.shape, ...schema.shape });
+
+const EXAMPLE = { model: 'default', messages: [{ role: 'user', content: 'Hello' }], max_tokens: 16 };
+
 /** `POST /complete`: replies with one JSON body that has either text or tool calls. */
 export const complete: Dialect = {
+  description: {
+    summary: 'A chat’s reply or tool calls, for a tenant',
+    body: bodySchema,
+    example: EXAMPLE,
+    replies: ['application/json'],
+  },
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const { request } = parseBody(body);
     return {
@@ -41,6 +53,13 @@ export const complete: Dialect = {
 
 /** `POST /complete/stream`: streams NDJSON, one line per piece of text; its lines cannot carry tool calls. */
 export const completeStream: Dialect = {
+  description: {
+    summary: 'A chat’s reply in lines of JSON',
+    body: bodySchema,
+    example: EXAMPLE,
+    replies: ['application/x-ndjson'],
+  },
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const { request, parsed } = parseBody(body);
     if (parsed.tools?.length) {

@@ -31,6 +31,12 @@ const schema = z.object({
 
 /** `POST /v1/rerank`, in the shape of Jina's and Cohere's: the best documents first. */
 export const rerank: Dialect = {
+  description: {
+    summary: 'The documents that suit a query best',
+    body: schema,
+    example: { query: 'a famous dish', documents: ['ceviche', 'a lighthouse'] },
+    replies: ['application/json'],
+  },
   parse(body) {
     const { model, query, documents, top_n: top, return_documents: returned } = validate(schema, body);
     return {

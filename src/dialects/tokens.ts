@@ -20,6 +20,12 @@ const textSchema = z.object({
 
 /** `POST /tokenize`, as llama.cpp has it. */
 export const tokenize: Dialect = {
+  description: {
+    summary: 'The tokens of a text',
+    body: textSchema,
+    example: { content: 'a famous dish' },
+    replies: ['application/json'],
+  },
   parse(body) {
     const { model, content, ...flags } = validate(textSchema, body);
     const options = {
@@ -38,6 +44,12 @@ const idsSchema = z.object({ model: modelName, tokens: tokenIds });
 
 /** `POST /detokenize`, as llama.cpp has it. */
 export const detokenize: Dialect = {
+  description: {
+    summary: 'The text of tokens',
+    body: idsSchema,
+    example: { tokens: [100, 200] },
+    replies: ['application/json'],
+  },
   parse(body) {
     const { model, tokens } = validate(idsSchema, body);
     return { ask: { about: 'tokens', ...compact({ model }), tokens }, answer: (content) => ({ content }) };

@@ -78,6 +78,15 @@ export class Registry {
     return this.#default?.info.id;
   }
 
+  /** Whether any model may take images; only a model's own workers tell that it takes none. */
+  get takesImages(): boolean {
+    const backends = this.entries.flatMap((entry) => entry.backends);
+    return backends.some((backend) => {
+      const able = backend.facts?.().capabilities ?? ['chat'];
+      return able.includes('images') || (backend.workers === undefined && able.includes('chat'));
+    });
+  }
+
   /** Whether there is a model or group of that name. */
   has(name: string): boolean {
     return this.#named(name) !== undefined;

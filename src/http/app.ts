@@ -6,8 +6,9 @@ import * as admin from './admin-routes.js';
 import { LMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
 import { requireCaller, type Authenticate } from './auth.js';
-import { BodyBudget, jsonBody, type BodyLimits } from './body.js';
+import { BodyBudget, jsonBody, type BodyLimits, type BodyOptions } from './body.js';
 import { requestContext } from './context.js';
+import * as docs from './docs-page.js';
 import { errorHandler } from './errors.js';
 import { generateHandler, type Admission, type Residents } from './generate-handler.js';
 import { hostCheck } from './host-check.js';
@@ -65,6 +66,8 @@ export function createApp(options: AppOptions): Express {
   app.set('trust proxy', settings.trustProxy);
   app.set('etag', false);
   const turns = new Turns();
+  // Time of its own: bytes come first in each iteration, and would leave none to the requests that wait.
+  const arrivals = new Turns();
   app.use(correctPath, requestContext, recordRequests(options.observer, logger), turns.wait);
   app.use(
     // Only the proxy that terminates TLS can decide whether a host must be reached over TLS.
@@ -80,6 +83,10 @@ export function createApp(options: AppOptions): Express {
   get('/', read.root);
   get('/health', read.health(health, settings.healthFormat, options.gpus));
   get('/ready', read.health(health, 'json', options.gpus));
+  const generating = options.routes ?? ROUTES;
+  get('/openapi.json', docs.apiDescription(generating, options.version));
+  get('/docs', docs.docsPage);
+  get('/docs/:file', docs.docsFile);
 
   app.use(requireCaller(options.authenticate));
   // Before the rate limit: metrics are needed most when clients have reached theirs.
@@ -89,27 +96,32 @@ export function createApp(options: AppOptions): Express {
   get('/v1/models', read.models(backends));
   get('/v1/models/*id', read.model(backends));
   get('/usage', read.usage(accounting));
-  const budget = new BodyBudget(settings);
-  const generating = options.routes ?? ROUTES;
+  const bodies: BodyOptions = {
+    limits: settings,
+    budget: new BodyBudget(settings),
+    turns,
+    arrivals,
+    takesImages: () => backends.registry.takesImages,
+  };
   for (const { path, dialect, anyContentType } of generating) {
     app.post(
       path,
       inFlight.track,
-      ...jsonBody(settings, budget, turns, anyContentType),
+      ...jsonBody(dialect, bodies, anyContentType),
       generateHandler(dialect, options),
-      errorHandler(logger, () => dialect),
+      errorHandler(logger, arrivals, () => dialect),
     );
     app.all(path, read.allowOnly('POST'));
   }
   const { admin: { memory } = {} } = options;
-  const body = jsonBody(settings, budget, turns, true);
+  const body = jsonBody({}, bodies, true);
   ollamaRoutes(app, { backends, memory, idleMs: settings.modelIdleMs ?? 0 }, body);
   options.mount?.(app);
   app.all('/v1/responses/*rest', read.notStored);
   app.use(() => {
     throw new LMServError('not_found', NOT_FOUND);
   });
-  app.use(errorHandler(logger, (request) => dialectOf(request, generating)));
+  app.use(errorHandler(logger, arrivals, (request) => dialectOf(request, generating)));
   return app;
 }
 

@@ -2,16 +2,19 @@ import type { ErrorRequestHandler, Request } from 'express';
 import type { Dialect } from '../dialects/shared/dialect.js';
 import { LMServError, openAiError, toLMServError } from '../errors.js';
 import type { Logger } from '../observe/logger.js';
-import { bodyTooLarge } from './body.js';
+import { dropBody } from './body.js';
 import { contextOf, queueHeaders } from './context.js';
+import type { Turns } from './turns.js';
 
 /**
  * Writes an error in a dialect's form, in OpenAI's if it has none, and keeps it for the log line of the request.
  *
+ * @param arrivals of the bytes of bodies that are not read to their end.
  * @param dialectOf the dialect whose form the errors of a request have.
  */
 export function errorHandler(
   logger: Logger,
+  arrivals: Turns,
   dialectOf: (request: Request) => Dialect | undefined,
 ): ErrorRequestHandler {
   // Express recognises an error handler by its four parameters.
@@ -21,6 +24,7 @@ export function errorHandler(
       response.destroy();
       return;
     }
+    if (!request.complete) dropBody(request, arrivals);
     const error = translate(thrown);
     context.error = error;
     if (error.code === 'internal_error') {
@@ -47,17 +51,10 @@ export function errorHandler(
   };
 }
 
-/** Translates the errors of Express's body reader and router by the type they carry, never by their text. */
+/** Translates the errors of Express's router by their class and status, never by their text. */
 function translate(thrown: unknown): LMServError {
-  const { type, limit = 0 } = (thrown ?? {}) as { type?: string; limit?: number };
-  if (type === 'entity.too.large') return bodyTooLarge(limit);
-  if (type === 'encoding.unsupported') return new LMServError('unsupported_media_type');
-  if (type === 'request.size.invalid' || type === 'request.aborted') return new LMServError('invalid_json');
-  const { status, statusCode } = (thrown ?? {}) as { status?: number; statusCode?: number };
-  if (!(thrown instanceof LMServError) && (status ?? statusCode) === 400) {
-    if (thrown instanceof URIError) return new LMServError('invalid_http', 'The path cannot be decoded');
-    // A body that cannot be decompressed is the client's mistake too.
-    return new LMServError('invalid_json');
-  }
+  const { status } = (thrown ?? {}) as { status?: number };
+  if (thrown instanceof URIError && status === 400)
+    return new LMServError('invalid_http', 'The path cannot be decoded');
   return toLMServError(thrown);
 }

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { RequestHandler } from 'express';
 
 /** After this much work, milliseconds, further work waits for the next iteration of the event loop. */
@@ -21,9 +22,17 @@ export class Turns {
 
   /** Runs `work` now or in a later iteration; it must not throw. */
   take(work: () => void): void {
-    if (this.#began === undefined && this.#waiting.length === 0) setImmediate(this.#runWaiting);
+    this.#begin();
     if (this.#waiting.length > 0 || !this.#hasTime()) this.#waiting.push(work);
     else work();
+  }
+
+  /** Holds a source back until the next iteration if the time of this one is used up: bytes that arrive are work too. */
+  pace(source: Pick<Readable, 'pause' | 'resume'>): void {
+    this.#begin();
+    if (this.#hasTime()) return;
+    source.pause();
+    setImmediate(() => source.resume());
   }
 
   /** Makes a request wait for its turn; it is dropped if its client disconnects meanwhile. */
@@ -31,6 +40,10 @@ export class Turns {
     this.take(() => {
       if (!response.destroyed) next();
     });
+
+  #begin(): void {
+    if (this.#began === undefined && this.#waiting.length === 0) setImmediate(this.#runWaiting);
+  }
 
   /** Runs after all sockets were read and before the next iteration's timers; both share one budget. */
   readonly #runWaiting = (): void => {

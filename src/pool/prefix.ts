@@ -1,4 +1,5 @@
 import type { Json, JsonObject } from '../contract.js';
+import { replaceImages } from '../wire/images.js';
 
 /** Characters per block, about 32 tokens. A shorter common prefix is not worth choosing a worker for. */
 export const BLOCK = 128;
@@ -9,7 +10,10 @@ export const BLOCK = 128;
  */
 export type PrefixKey = readonly number[];
 
-/** The parts of a body that the chat template turns into a prompt, as one text. `reply` becomes the assistant's turn. */
+/**
+ * The parts of a body that the chat template turns into a prompt, as one text; of an image only so much as tells it from
+ * others. `reply` becomes the assistant's turn.
+ */
 export function conversationText(body: JsonObject, reply = ''): string {
   const parts = partsOf(body).map(({ text }) => text);
   if (reply !== '') parts.push(isChat(body) ? toTurn({ role: 'assistant', content: reply }) : reply);
@@ -58,14 +62,21 @@ interface Part {
 function partsOf(body: JsonObject): Part[] {
   if (!isChat(body)) return [{ place: 'prompt', text: toText(body.prompt) }];
   const tools = (body.tools ?? []) as JsonObject[];
+  const turns = replaceImages(body, sampleOf).messages as JsonObject[];
   return [
     ...tools.map((tool, at) => ({ place: `tools[${at}]`, text: JSON.stringify(tool) })),
-    ...body.messages.map((message, at) => ({ place: `messages[${at}]`, text: toTurn(message) })),
+    ...turns.map((message, at) => ({ place: `messages[${at}]`, text: toTurn(message) })),
   ];
 }
 
 const isChat = (body: JsonObject): body is JsonObject & { messages: JsonObject[] } =>
   Array.isArray(body.messages);
+
+/** Two images that differ elsewhere only are taken for the same, which costs a prefill. */
+function sampleOf(url: string): string {
+  const middle = url.length >> 1;
+  return [url.length, url.slice(0, BLOCK), url.slice(middle, middle + BLOCK), url.slice(-BLOCK)].join();
+}
 
 /** The ids of calls are left out, because prompts rarely have them. */
 function toTurn({ role, content, tool_calls: calls }: JsonObject): string {

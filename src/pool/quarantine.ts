@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../contract.js';
+import { replaceImages } from '../wire/images.js';
 
 /** How long content is refused, milliseconds. */
 const QUARANTINE_MS = 10 * 60_000;
@@ -74,6 +75,11 @@ export class Quarantine {
 }
 
 function fingerprint(body: JsonObject): string {
-  const content = CONTENT.map((field) => body[field] ?? null);
-  return createHash('sha256').update(JSON.stringify(content)).digest('base64');
+  const hash = createHash('sha256');
+  const marked = replaceImages(body, (url) => {
+    hash.update(url);
+    return '';
+  });
+  const content = CONTENT.map((field) => marked[field] ?? null);
+  return hash.update(JSON.stringify(content)).digest('base64');
 }

@@ -38,7 +38,7 @@ const unknown = {
 function serving(models: readonly ModelMemory[] = [], more: Partial<TestOptions> = {}) {
   const backends = {
     ...fakeBackends(),
-    registry: { list: () => LIST, defaultId: 'demo' },
+    registry: { list: () => LIST, defaultId: 'demo', takesImages: false },
     served: () => [{ model: 'demo', workers: [worker, worker] }],
   };
   const admin = { memory: { models: () => models } } as AdminSource;

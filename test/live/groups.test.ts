@@ -117,7 +117,7 @@ test('an image that no member takes is 400', async () => {
     messages: [{ role: 'user', content }],
   });
   expect(reply.status).toBe(400);
-  expect(json(reply).error.message).toBe('messages: this model does not take images');
+  expect(json(reply).error.message).toBe('messages: the model small does not take images');
 });
 
 test('the fallback groups are tried in turn when all members fail', async () => {

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { get, json, type Reply } from '../support/exchange.js';
 import { newFolder } from '../support/folder.js';
 import { DEMO_MODEL, demoModel, LiveServer, writeConfig } from '../support/live.js';
-import { writeAdapter, writeProjector } from './companions.js';
+import { writeAdapter, writeProjector } from '../../bench/model/companions.js';
 import { begun, CHAT, DISH, ENDLESS_CHAT, KEY, messages, post, user } from './requests.js';
 
 /** Models that are found in a folder, and what the configuration file adds to models. On real llama.cpp. */
@@ -102,6 +102,7 @@ describe('a projector beside a model', () => {
     mkdirSync(join(folder, 'eye'));
     copyFileSync(DEMO_MODEL, join(folder, 'eye/seeing-F16.gguf'));
     await writeProjector(join(folder, 'eye/mmproj-F16.gguf'));
+    copyFileSync(DEMO_MODEL, join(folder, 'asleep.gguf'));
     live = await new LiveServer({ LLM_MODELS_DIR: folder }).start();
   });
 
@@ -112,6 +113,47 @@ describe('a projector beside a model', () => {
     'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==';
   const image = { type: 'image_url', image_url: { url: `data:image/png;base64,${PNG}` } };
   const look = user([{ type: 'text', text: 'What is this?' }, image]);
+
+  const source = { type: 'base64', media_type: 'image/png', data: PNG };
+
+  test.each<[string, object]>([
+    [CHAT, look],
+    [
+      '/v1/responses',
+      { input: [{ role: 'user', content: [{ type: 'input_image', image_url: image.image_url.url }] }] },
+    ],
+    ['/v1/messages', user([{ type: 'image', source }])],
+    ['/v1/messages/count_tokens', user([{ type: 'image', source }])],
+    ['/complete', look],
+  ])('takes images on %s; another model refuses them by its name', async (path, body) => {
+    const ask = (model: string) => post(live, path, { ...body, model, temperature: 0 });
+    expect((await ask('seeing-F16')).status).toBe(200);
+    const refused = await ask('lmserv-demo');
+    expect(refused.status).toBe(400);
+    expect(refused.text).toContain('the model lmserv-demo does not take images');
+  });
+
+  test('is missed without loading the model', async () => {
+    const refused = await post(live, CHAT, { ...look, model: 'asleep' });
+    expect(refused.status).toBe(400);
+    expect(json(refused).error.message).toBe('messages: the model asleep does not take images');
+    const { data } = json(await get(`${live.url}/v1/models`, KEY));
+    expect(data.find(({ id }: any) => id === 'asleep').state).toBe('unloaded');
+  });
+
+  test('takes a large image, and says so if it cannot be read', async () => {
+    const pixel = Buffer.from(PNG, 'base64');
+    const sized = (bytes: number) => {
+      const url = `data:image/png;base64,${Buffer.concat([pixel, Buffer.alloc(bytes)]).toString('base64')}`;
+      return { ...user([{ type: 'image_url', image_url: { url } }]), model: 'seeing-F16', max_tokens: 3 };
+    };
+    expect((await post(live, CHAT, sized(6_000_000))).status).toBe(200);
+    const url = `data:image/png;base64,${'QUJD'.repeat(1_000_000)}`;
+    const broken = { ...user([{ type: 'image_url', image_url: { url } }]), model: 'seeing-F16' };
+    const refused = await post(live, CHAT, broken);
+    expect(refused.status).toBe(400);
+    expect(json(refused).error.message).toMatch(/image/);
+  });
 
   test('gives it images, and other models still refuse them', async () => {
     const ask = (model: string) => post(live, CHAT, { ...look, model, max_tokens: 3, temperature: 0 });

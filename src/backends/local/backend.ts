@@ -24,11 +24,12 @@ import { withoutPaths } from '../../../workers/stderr-tail.js';
 import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
-import { answerTokens } from './tokens.js';
+import { requireImages } from './child-request.js';
 import { cut, cutBody, partRefusal, partsOf, singlesOf, type Part } from './evaluation.js';
 import { Generation, type GenerationOptions } from './generation.js';
-import { ReplySoFar, requireImages } from './reply-so-far.js';
+import { ReplySoFar } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
+import { answerTokens } from './tokens.js';
 import { templateRefusal } from './shaping/template-error.js';
 import { Template } from './shaping/template.js';
 import { ToolOrder } from './tool-order.js';
@@ -264,8 +265,8 @@ export class LocalBackend implements Backend {
 
   async #answer(question: TokenQuestion, signal: AbortSignal): Promise<Json> {
     const body = question.about === 'prompt' ? question.request.body : {};
+    this.#requireImages(body);
     const worker = await this.#readyWorker(signal);
-    requireImages(body, worker);
     const template = this.#options.messageShaping === true ? this.#template : undefined;
     try {
       return await answerTokens(question, worker, template, signal);
@@ -291,6 +292,7 @@ export class LocalBackend implements Backend {
     sink: Sink,
     begun: () => void,
   ): Promise<void> {
+    this.#requireImages(request.body);
     const reader = new ReplyReader(request.body, sink, begun);
     const reply = new ReplySoFar(request, reader);
     const generation = new Generation({
@@ -336,6 +338,12 @@ export class LocalBackend implements Backend {
     return this.#pool.refuses(body)
       ? new LMServError('prompt_quarantined', undefined, { cause: error })
       : toFailure(error, body);
+  }
+
+  /** Before a wait for a slot, or for the model to load. @throws LMServError `invalid_value`. */
+  #requireImages(body: JsonObject): void {
+    const worker = this.#pool.workers().find(({ state }) => state === 'ready');
+    requireImages(body, worker?.supportsImages ?? this.facts().capabilities.includes('images'), this.name);
   }
 
   #noteNextAttempt(turn: Turn, begun: boolean): void {

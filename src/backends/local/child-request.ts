@@ -1,5 +1,7 @@
 import type { GenerateRequest, Json, JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
+import { conversationText } from '../../pool/prefix.js';
+import { hasImage } from '../../wire/images.js';
 import { isObject } from '../../wire/json-shape.js';
 
 /** The path and body to post to a llama.cpp child. */
@@ -37,14 +39,21 @@ export function checkChildRequest({ kind, body }: GenerateRequest): void {
   }
 }
 
+/** @throws LMServError `invalid_value` for a message with an image if the model does not take any. */
+export function requireImages(body: JsonObject, takesImages: boolean, model: string): void {
+  if (hasImage(body) && !takesImages)
+    throw new LMServError('invalid_value', `messages: the model ${model} does not take images`, {
+      param: 'messages',
+    });
+}
+
 /** The last chunk repeats the prompt, and the reader of events takes at most a million characters. */
 const MAX_REPEATED = 500_000;
 
 /** llama.cpp names the stop string that ended a reply only among details for debugging. */
 export function stopFields(body: JsonObject): JsonObject {
   if (body.stop === undefined) return {};
-  const { messages, tools, prompt } = body;
-  return JSON.stringify([messages, tools, prompt]).length < MAX_REPEATED ? { verbose: true } : {};
+  return conversationText(body).length < MAX_REPEATED ? { verbose: true } : {};
 }
 
 /** Whether the reply to a request tells if a stop string ended it. */

@@ -7,10 +7,12 @@ import type { Lease } from '../../pool/pool.js';
 import { ChildRefusal, type ChunkSink } from '../../../workers/child-http.js';
 import type { Worker } from '../../../workers/worker.js';
 import type { Chunk } from '../chunk.js';
+import { hasImage } from '../../wire/images.js';
 import type { ReplyReader } from '../reply-reader.js';
 import { CallRepair } from './call-repair.js';
 import {
   checkChildRequest,
+  requireImages,
   stopFields,
   tellsStop,
   toChildRequest,
@@ -30,7 +32,7 @@ import {
 } from './forced-call.js';
 import { asOnePrompt } from './infill.js';
 import { rawRequest, renderPrompt } from './rendered.js';
-import { hasImage, requireImages, type ReplySoFar } from './reply-so-far.js';
+import type { ReplySoFar } from './reply-so-far.js';
 import type { Adapted } from './shaping/adapt.js';
 import { isMismatch, templateRefusal, templateSentence } from './shaping/template-error.js';
 import type { Template } from './shaping/template.js';
@@ -92,9 +94,9 @@ export class Generation {
   async run(worker: Worker, slot?: Lease['slot']): Promise<void> {
     this.#slot = slot?.id;
     this.#progress = 'none';
-    const { request, reply, reader, context, options } = this.#parts;
+    const { name, request, reply, reader, context, options } = this.#parts;
     checkChildRequest(request);
-    requireImages(request.body, worker);
+    requireImages(request.body, worker.supportsImages, name);
     if (options.rejectSpecialTokens === true && !reply.begun)
       await refuseSpecialTokens(request.body, (path, json) =>
         worker.fetch('POST', path, json, context.signal),

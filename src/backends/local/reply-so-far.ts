@@ -1,6 +1,5 @@
 import type { GenerateRequest, JsonObject } from '../../contract.js';
-import { LMServError } from '../../errors.js';
-import type { Worker } from '../../../workers/worker.js';
+import { hasImage } from '../../wire/images.js';
 import type { ReplyReader } from '../reply-reader.js';
 
 /** Fields that prevent a seamless resume, because the form of the reply depends on its beginning. */
@@ -117,21 +116,6 @@ export class ReplySoFar {
     if (this.#reader.reasoning !== '') turn.reasoning_content = this.#reader.reasoning;
     return [...(begunByClient ? messages.slice(0, -1) : messages), turn];
   }
-}
-
-/** Whether a message carries an image. */
-export function hasImage(body: JsonObject): boolean {
-  const messages = (body.messages ?? []) as { content?: unknown }[];
-  return messages.some(
-    ({ content }) =>
-      Array.isArray(content) && content.some((part) => (part as { type?: string }).type === 'image_url'),
-  );
-}
-
-/** @throws LMServError `invalid_value` for a message with an image if the worker's model does not take any. */
-export function requireImages(body: JsonObject, { supportsImages }: Worker): void {
-  if (hasImage(body) && !supportsImages)
-    throw new LMServError('invalid_value', 'messages: this model does not take images');
 }
 
 /** The text of a content that is a string or a list of parts. */

@@ -15,6 +15,7 @@ import { LMServError } from '../../errors.js';
 import type { Logger } from '../../observe/logger.js';
 import { BadReply } from '../../wire/bad-reply.js';
 import { readEvaluation } from '../evaluation-reply.js';
+import { toJson } from '../../wire/images.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
 import { withoutPrompt } from '../redact-prompt.js';
@@ -362,7 +363,7 @@ export class RemoteBackend implements Backend {
       this.#armFirstToken(limit);
       const reply = await post(this.#dispatcher, {
         url: call.url,
-        body: JSON.stringify(call.body),
+        json: toJson(call.body),
         apiKey: this.#options.apiKey,
         fresh: this.#options.kind === 'llama',
         signal: limit.signal,

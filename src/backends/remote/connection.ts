@@ -1,5 +1,7 @@
+import { Readable } from 'node:stream';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import type { Flow } from '../../contract.js';
+import { lengthOf, paced } from '../../wire/images.js';
 import { Pace } from '../../wire/pace.js';
 import { DONE, SseDecoder } from '../../wire/sse.js';
 import { BadReply, malformed } from '../../wire/bad-reply.js';
@@ -39,7 +41,8 @@ export function routeUrl(baseUrl: string, route: string): URL {
 
 export interface Post {
   readonly url: URL;
-  readonly body: string;
+  /** Perhaps in pieces. */
+  readonly json: string | Iterable<string>;
   readonly apiKey: string | undefined;
   /** Use a new connection, because llama-server closes a connection after a streamed reply without announcing it. */
   readonly fresh: boolean;
@@ -49,8 +52,9 @@ export interface Post {
 /** Sends a request; resolves with any status. @throws undici's and Node's errors. */
 export async function post(
   dispatcher: Dispatcher,
-  { url, body, apiKey, fresh, signal }: Post,
+  { url, json, apiKey, fresh, signal }: Post,
 ): Promise<Reply> {
+  const inPieces = typeof json !== 'string';
   const reply = await dispatcher.request({
     origin: url.origin,
     path: url.pathname + url.search,
@@ -61,8 +65,10 @@ export async function post(
       'accept-encoding': 'identity',
       'user-agent': 'lmserv',
       ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}),
+      // Not every server takes a body of unknown length.
+      ...(inPieces ? { 'content-length': String(await lengthOf(json)) } : {}),
     },
-    body,
+    body: inPieces ? Readable.from(paced(json), { highWaterMark: 1 }) : json,
     reset: fresh,
     signal,
   });

@@ -3,6 +3,7 @@ import type { JsonObject } from '../../contract.js';
 import { compact } from '../../compact.js';
 import { callId, MAX_MESSAGES, type Message, pairCalls, repaired, toArguments } from '../openai/messages.js';
 import { text } from '../shared/fields.js';
+import { imageData, imageType } from '../shared/images.js';
 import { filled, list, optional } from '../shared/validate.js';
 import { thinkingOf } from './thinking.js';
 import type { ToolChanges } from './tools.js';
@@ -36,8 +37,8 @@ const image = z
     type: z.literal('image'),
     source: z.object({
       type: z.literal('base64', 'must be base64; URLs and files are not fetched'),
-      media_type: z.string().regex(/^image\/[\w.+-]{1,64}$/, 'must be that of an image'),
-      data: z.string().regex(/^[\w+/=\s-]*$/, 'must be base64'),
+      media_type: imageType,
+      data: imageData,
     }),
   })
   .transform(({ source }): Block => ({

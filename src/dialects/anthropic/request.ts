@@ -23,7 +23,7 @@ const edit = z.discriminatedUnion(
   { error: 'is not supported' },
 );
 
-const schema = z.object({
+export const messageSchema = z.object({
   model: modelName,
   messages: turns,
   system,
@@ -57,7 +57,7 @@ export interface MessageRequest {
 
 /** Parses a body of `/v1/messages` or `/v1/messages/count_tokens`. @throws LMServError `invalid_value`. */
 export function parseMessageBody(body: unknown): MessageRequest {
-  const parsed = validate(schema, body);
+  const parsed = validate(messageSchema, body);
   const { messages, changes } = toMessages(parsed.system, parsed.messages);
   const calling = toolFields(parsed.tools, parsed.tool_choice, changes);
   const fields = compact({
@@ -82,7 +82,7 @@ export function parseMessageBody(body: unknown): MessageRequest {
 
 /** A turn that must be a call has no other form; where the model may choose, the backend decides about the two. */
 function formatFields(
-  { output_config: config, output_format: older }: z.output<typeof schema>,
+  { output_config: config, output_format: older }: z.output<typeof messageSchema>,
   choice: unknown = 'auto',
 ): JsonObject {
   if (config?.format && older) throw conflict('output_format', 'output_config.format');

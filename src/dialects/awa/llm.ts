@@ -4,7 +4,7 @@ import { openAiError } from '../../errors.js';
 import { isObject } from '../../wire/json-shape.js';
 import type { Call, Dialect } from '../shared/dialect.js';
 import { maxTokens, modelName, temperature, text } from '../shared/fields.js';
-import { parseTask } from './task.js';
+import { parseTask, taskSchema } from './task.js';
 import { validate } from '../shared/validate.js';
 
 const schema = z.object({
@@ -16,6 +16,12 @@ const schema = z.object({
 
 /** `POST /llm` has two forms: a task, if the body has a `task`, or a prompt. */
 export const llm: Dialect = {
+  description: {
+    summary: 'Continues a prompt, or does a task',
+    body: z.union([schema, taskSchema]),
+    example: { prompt: 'Once upon a time', max_tokens: 16 },
+    replies: ['application/json'],
+  },
   parse: (body) => (isObject(body) && 'task' in body ? parseTask(body) : parsePrompt(body)),
   errorBody: (error) => ({
     body: {

@@ -10,7 +10,7 @@ import { jsonReply } from '../shared/json-reply.js';
 import { compileSchema, type Check } from '../shared/json-schema.js';
 import { filled, optional, validate } from '../shared/validate.js';
 
-const schema = z.object({
+export const taskSchema = z.object({
   task: z.enum(['chat_completion', 'classify_email', 'parse_price_list']),
   provider: filled(z.enum(['local', 'cloud'])),
   model: modelName,
@@ -23,7 +23,7 @@ const schema = z.object({
 
 const chatInput = z.object({ input: z.object({ prompt: text.min(1) }) });
 
-type Task = z.output<typeof schema>;
+type Task = z.output<typeof taskSchema>;
 
 /** Any other priority is 0. */
 const PRIORITIES = new Map([
@@ -37,7 +37,7 @@ const PRIORITIES = new Map([
 
 /** The task form of `POST /llm`: a named task with an input; the result is text or parsed JSON. */
 export function parseTask(body: unknown): Call {
-  const task = validate(schema, body);
+  const task = validate(taskSchema, body);
   const { provider = 'local' } = task;
   const messages = buildMessages(task, body);
   const check = task.schema === undefined ? undefined : compileSchema(task.schema);

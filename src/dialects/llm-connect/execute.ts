@@ -29,6 +29,12 @@ export interface ExecuteOptions {
 /** `POST /execute` of llm-connect: takes a prompt and a config and replies with one JSON body. */
 export function execute(options: ExecuteOptions = {}): Dialect {
   return {
+    description: {
+      summary: 'llm-connect’s prompt with a profile',
+      body: schema,
+      example: { prompt: 'Hello', config: { max_tokens: 16 } },
+      replies: ['application/json'],
+    },
     parse(body) {
       const { prompt, config } = validate(schema, body);
       const call = resolveCall(config ?? {}, options);

@@ -6,9 +6,9 @@ import type { Collected } from '../shared/collect.js';
 import type { Call, Dialect, ReplyInfo } from '../shared/dialect.js';
 import { filled, validate } from '../shared/validate.js';
 import { errorBody } from './errors.js';
-import { messages } from './messages.js';
+import { imagesIn, messages } from './messages.js';
 import { common, contextLength, responseFormat, samplingFields, thinkFields } from './options.js';
-import { asMessage, ReplyLines, replyObject, settledObject, type ReplyForm } from './reply.js';
+import { asMessage, ReplyLines, replyObject, settledObject, STREAMED, type ReplyForm } from './reply.js';
 
 const schema = z.object({
   ...common,
@@ -20,6 +20,14 @@ const schema = z.object({
 
 /** `POST /api/chat`. */
 export const chat: Dialect = {
+  description: {
+    summary: 'Ollama’s chat',
+    body: schema,
+    example: { messages: [{ role: 'user', content: 'Hello' }], options: { num_predict: 16 } },
+    replies: STREAMED,
+  },
+  images: ({ messages: turns }: { readonly messages?: unknown }) =>
+    Array.isArray(turns) ? turns.reduce<number>((sum, turn) => sum + imagesIn(turn), 0) : 0,
   parse(body) {
     const began = performance.now();
     const parsed = validate(schema, body);

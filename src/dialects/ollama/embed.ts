@@ -27,6 +27,12 @@ const schema = z.object({
 
 /** `POST /api/embed`: the vectors of one or several texts; without any the model is loaded. */
 export const embed: Dialect = {
+  description: {
+    summary: 'Ollama’s embeddings, of one or several texts',
+    body: schema,
+    example: { input: ['a famous dish', 'a lighthouse'] },
+    replies: ['application/json'],
+  },
   parse(body) {
     const began = performance.now();
     const { model, input: inputs, dimensions, truncate = true, keep_alive } = validate(schema, body);
@@ -55,6 +61,12 @@ const older = z.object({ ...common, prompt: optional(evaluated) });
 
 /** `POST /api/embeddings`: the older form, with one text. */
 export const embeddings: Dialect = {
+  description: {
+    summary: 'Ollama’s older embeddings, of one text',
+    body: older,
+    example: { prompt: 'a famous dish' },
+    replies: ['application/json'],
+  },
   parse(body) {
     const { model, prompt = '', keep_alive } = validate(older, body);
     if (prompt === '') return settled(model, keep_alive, { embedding: [] });

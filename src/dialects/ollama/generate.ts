@@ -9,9 +9,9 @@ import { text } from '../shared/fields.js';
 import { filled, optional, validate } from '../shared/validate.js';
 import { callOf } from './chat.js';
 import { errorBody } from './errors.js';
-import { images, question } from './messages.js';
+import { images, imagesIn, question } from './messages.js';
 import { common, contextLength, refused, responseFormat, samplingFields, thinkFields } from './options.js';
-import { asResponse } from './reply.js';
+import { asResponse, STREAMED } from './reply.js';
 
 const schema = z.object({
   ...common,
@@ -26,6 +26,13 @@ const schema = z.object({
 
 /** `POST /api/generate`: a question, or with `raw` a prompt to be continued. */
 export const generate: Dialect = {
+  description: {
+    summary: 'Ollama’s completions, of questions or raw prompts',
+    body: schema,
+    example: { prompt: 'Hello', options: { num_predict: 16 } },
+    replies: STREAMED,
+  },
+  images: imagesIn,
   parse(body) {
     const began = performance.now();
     const parsed = validate(schema, body);

@@ -36,6 +36,13 @@ function imagePart(data: string) {
   return { type: 'image_url' as const, image_url: { url: `data:image/png;base64,${data}` } };
 }
 
+/** Number of characters of the images that a message, or a question, holds beside its text. */
+export function imagesIn(holder: unknown): number {
+  const { images: all } = (holder ?? {}) as { images?: unknown };
+  if (!Array.isArray(all)) return 0;
+  return all.reduce<number>((sum, data) => sum + (typeof data === 'string' ? data.length : 0), 0);
+}
+
 const noImages = filled(z.undefined('only a turn of the user can have images'));
 
 const content = optional(text).transform((words) => words ?? '');

@@ -7,6 +7,11 @@ import type { Choice, Collected } from '../shared/collect.js';
 import type { ReplyInfo, StreamEncoder } from '../shared/dialect.js';
 import { ollamaError } from './errors.js';
 
+const LINES = 'application/x-ndjson';
+
+/** Content types of a reply: streamed unless the client says otherwise. */
+export const STREAMED = [LINES, 'application/json'];
+
 /** What one line, or a whole reply, says. */
 interface Said {
   readonly text: string;
@@ -58,7 +63,7 @@ export function replyObject(form: ReplyForm, { choices, usage }: Collected, info
 
 /** A reply as lines of JSON. Calls come whole, and together. */
 export class ReplyLines implements StreamEncoder {
-  readonly contentType = 'application/x-ndjson';
+  readonly contentType = LINES;
   /** Some clients drop lines that they do not know, and take any end for a good one. */
   readonly cutsAfterError = true;
   readonly #form: ReplyForm;

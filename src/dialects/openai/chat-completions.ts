@@ -1,11 +1,19 @@
 import type { Dialect } from '../shared/dialect.js';
+import { imagesIn } from '../shared/images.js';
 import { toolCalls, type Choice } from '../shared/collect.js';
-import { chatFields, parseChatBody, parsePriority } from './chat-request.js';
+import { chatFields, chatSchema, parseChatBody, parsePriority } from './chat-request.js';
 import { ChatChunks, logprobsObject } from './chunks.js';
 import { usageObject } from './usage.js';
 
 /** `POST /v1/chat/completions`, streamed or as one JSON body. */
 export const chatCompletions: Dialect = {
+  description: {
+    summary: 'OpenAI’s chat completions',
+    body: chatSchema,
+    example: { messages: [{ role: 'user', content: 'Hello' }], max_tokens: 16 },
+    replies: ['application/json', 'text/event-stream'],
+  },
+  images: (body) => imagesIn((body as { messages?: unknown }).messages),
   parse(body) {
     const parsed = parseChatBody(body);
     const n = parsed.n ?? 1;

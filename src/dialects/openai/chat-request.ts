@@ -19,7 +19,7 @@ export const reasoning = {
 const functions = filled(z.undefined('is no longer supported; use tools'));
 const functionCall = filled(z.literal(['none', 'auto'], 'is no longer supported; use tool_choice'));
 
-const schema = z.object({
+export const chatSchema = z.object({
   ...sampling,
   ...constraints,
   ...reasoning,
@@ -38,11 +38,11 @@ const schema = z.object({
   function_call: functionCall,
 });
 
-export type ChatRequestBody = z.output<typeof schema>;
+export type ChatRequestBody = z.output<typeof chatSchema>;
 
 /** Parses a `/v1/chat/completions` body. @throws LMServError `invalid_value`. */
 export function parseChatBody(body: unknown): ChatRequestBody {
-  const parsed = validate(schema, body);
+  const parsed = validate(chatSchema, body);
   checkToolChoice(parsed);
   if (parsed.top_logprobs && parsed.logprobs !== true) {
     throw new LMServError('invalid_value', 'top_logprobs: requires logprobs to be true', {

@@ -36,6 +36,12 @@ type CompletionBody = z.output<typeof schema> | z.output<typeof severalPrompts>;
 
 /** `POST /v1/completions`: OpenAI's older route, which continues a raw prompt, or each of several. */
 export const completions: Dialect = {
+  description: {
+    summary: 'OpenAI’s older completions, of raw prompts',
+    body: z.union([schema, severalPrompts]),
+    example: { prompt: 'Once upon a time', max_tokens: 16 },
+    replies: ['application/json', 'text/event-stream'],
+  },
   parse(body) {
     const { prompt: given } = body as { prompt?: unknown };
     // A list of numbers is one prompt, as token ids.

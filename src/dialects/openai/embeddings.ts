@@ -23,6 +23,12 @@ const severalInputs = z.object({ ...fields, input: list(input, { max: MAX_INPUTS
 
 /** `POST /v1/embeddings`. */
 export const embeddings: Dialect = {
+  description: {
+    summary: 'Embeddings',
+    body: z.union([schema, severalInputs]),
+    example: { input: ['a famous dish', 'a lighthouse'] },
+    replies: ['application/json'],
+  },
   parse(body) {
     const { input: given } = body as { input?: unknown };
     // A list of numbers is one input, as token ids.

@@ -6,6 +6,7 @@ import { readContent } from '../../wire/content.js';
 import { checkShape, isObject } from '../../wire/json-shape.js';
 import { compact } from '../../compact.js';
 import { text } from '../shared/fields.js';
+import { imageUrl } from '../shared/images.js';
 import { filled, list, optional } from '../shared/validate.js';
 
 /**
@@ -24,9 +25,6 @@ const MAX_CALLS = 128;
  * output. In the other turns it is refused, while the client can still change what it is about to send.
  */
 export const repaired = z.string().transform(repair);
-
-/** Only inline data is accepted: the worker would fetch any other URL from inside the network. */
-const dataUrl = text.startsWith('data:image/', 'must be a data: URL of an image; other URLs are not fetched');
 
 type Words = z.ZodType<string, string>;
 
@@ -50,7 +48,7 @@ const partOf = (words: Words) =>
         z
           .object({
             type: z.literal(['image_url', 'input_image']),
-            image_url: z.union([dataUrl, z.object({ url: dataUrl })]),
+            image_url: z.union([imageUrl, z.object({ url: imageUrl })]),
           })
           .transform(({ image_url: image }): Part => {
             return { type: 'image_url', image_url: typeof image === 'string' ? { url: image } : image };

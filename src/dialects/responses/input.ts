@@ -13,20 +13,24 @@ import {
   thoughts,
 } from '../openai/messages.js';
 import { text } from '../shared/fields.js';
+import { taking } from '../shared/input-schema.js';
 import { filled, list } from '../shared/validate.js';
 import { fullName } from './tools.js';
 import { unsupportedType } from './unsupported.js';
 
 /** The items of a request's input, which become the messages of a chat. */
 
-const said = z
-  .looseObject({
-    type: z.literal('message'),
-    role: z.enum(['user', 'assistant', 'system', 'developer']),
-  })
-  .transform((value): unknown => value)
-  .pipe(message)
-  .transform((turn) => ({ type: 'message' as const, turn: { ...turn, content: plain(turn.content) } }));
+const said = taking(
+  z
+    .looseObject({
+      type: z.literal('message'),
+      role: z.enum(['user', 'assistant', 'system', 'developer']),
+    })
+    .transform((value): unknown => value)
+    .pipe(message)
+    .transform((turn) => ({ type: 'message' as const, turn: { ...turn, content: plain(turn.content) } })),
+  (of) => of(message),
+);
 
 const call = callFunction
   .extend({ type: z.literal('function_call'), call_id: callId, namespace: filled(repaired) })
@@ -75,10 +79,15 @@ const item = z
 type Item = z.output<typeof item>;
 
 /** OpenAI's `input`: a text is what the user says. */
-export const input = z
-  .unknown()
-  .transform((value) => (typeof value === 'string' ? [{ role: 'user', content: value }] : value))
-  .pipe(list(item, { max: MAX_MESSAGES }));
+export const input = taking(
+  z
+    .unknown()
+    .transform((value) => (typeof value === 'string' ? [{ role: 'user', content: value }] : value))
+    .pipe(list(item, { max: MAX_MESSAGES })),
+  (of) => ({
+    anyOf: [{ type: 'string' }, { type: 'array', items: of(item), maxItems: MAX_MESSAGES }],
+  }),
+);
 
 export const instructions = filled(text);
 

@@ -55,7 +55,7 @@ const INCLUDABLE = [
 
 const SUMMARIES = z.enum(['auto', 'concise', 'detailed']);
 
-const schema = z.object({
+export const responsesSchema = z.object({
   ...refusedConstraints,
   ...sampling,
   max_tokens: limit,
@@ -104,7 +104,7 @@ const schema = z.object({
   n: optional(z.literal(1, 'must be 1; send several requests')),
 });
 
-export type ResponsesBody = z.output<typeof schema>;
+export type ResponsesBody = z.output<typeof responsesSchema>;
 
 export interface ParsedRequest {
   readonly request: GenerateRequest;
@@ -118,7 +118,7 @@ export interface ParsedRequest {
 
 /** Parses a `/v1/responses` body. @throws LMServError `invalid_value`. */
 export function parseRequest(given: unknown): ParsedRequest {
-  const body = validate(schema, given);
+  const body = validate(responsesSchema, given);
   const { tools: toolList, choice, nameOf } = toChatTools(body.tools, body.tool_choice);
   const logprobs = (body.top_logprobs ?? 0) > 0 || body.include?.includes(LOGPROBS) === true;
   const chat = {

@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import type {
   Evaluation,
   EvaluationRequest,
@@ -64,10 +65,25 @@ export type Call =
       readonly answer: (answer: Json) => unknown;
     };
 
+/** What the description of the API says of a route. */
+export interface RouteDescription {
+  readonly summary: string;
+  /** What validates its bodies. */
+  readonly body: z.ZodType;
+  /** A body that the demo model can serve. */
+  readonly example: object;
+  /** Content types of its replies: as the example asks for, and others. */
+  readonly replies: readonly string[];
+}
+
 /** A wire contract: translates a body to a request, and events or errors back. Knows nothing of HTTP frameworks. */
 export interface Dialect {
   /** @throws LMServError `invalid_value` naming the field. */
   parse(body: unknown): Call;
+  /** Number of characters of the images in a body that was parsed from JSON; absent if the dialect takes no images. */
+  images?(body: object): number;
+  /** For `/openapi.json`, where a dialect without it has only its path. */
+  readonly description?: RouteDescription;
   /** The JSON body of an error reply; OpenAI's where a dialect has none of its own. `status` replaces the error's. */
   errorBody?(error: LMServError, requestId: string): { readonly body: unknown; readonly status?: number };
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Json, JsonObject } from '../../contract.js';
 import { isObject } from '../../wire/json-shape.js';
+import { taking } from './input-schema.js';
 import { filled, list, map, optional } from './validate.js';
 
 /** Max value of llama.cpp's 32-bit integers. */
@@ -39,9 +40,12 @@ export const text = z
 export const evaluated = text.max(262_144);
 
 /** Any object that was parsed from JSON, whose strings and names are valid as above. */
-export const jsonObject = z
-  .custom<JsonObject>(isObject, 'must be an object')
-  .refine(hasValidStrings, 'must contain neither NUL nor a lone surrogate');
+export const jsonObject = taking(
+  z
+    .custom<JsonObject>(isObject, 'must be an object')
+    .refine(hasValidStrings, 'must contain neither NUL nor a lone surrogate'),
+  () => ({ type: 'object' }),
+);
 
 function hasValidStrings(value: Json): boolean {
   if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();

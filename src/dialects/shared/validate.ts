@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { JsonObject } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { isObject } from '../../wire/json-shape.js';
+import { taking } from './input-schema.js';
 
 /** Max characters of a field's path in an error; clients choose the keys, which may be as long as the body. */
 const MAX_PATH = 128;
@@ -57,25 +58,33 @@ function isEmpty(value: unknown): boolean {
  * body of 1 MiB can hold 350,000 of them: seconds and hundreds of megabytes.
  */
 export function list<T extends z.ZodType>(element: T, { max = Infinity, min = 1 } = {}) {
-  return z.custom<unknown[]>(Array.isArray, 'must be a list').transform((items, context): z.output<T>[] => {
-    if (items.length < min || items.length > max) {
-      const bound = items.length < min ? `at least ${min}` : `at most ${max}`;
-      context.addIssue(`must have ${bound} elements`);
-      return z.NEVER;
-    }
-    const parsed: z.output<T>[] = [];
-    for (const [index, item] of items.entries()) {
-      const result = element.safeParse(item);
-      if (!result.success) return fail(context, index, result.error);
-      parsed.push(result.data);
-    }
-    return parsed;
-  });
+  const items = z
+    .custom<unknown[]>(Array.isArray, 'must be a list')
+    .transform((items, context): z.output<T>[] => {
+      if (items.length < min || items.length > max) {
+        const bound = items.length < min ? `at least ${min}` : `at most ${max}`;
+        context.addIssue(`must have ${bound} elements`);
+        return z.NEVER;
+      }
+      const parsed: z.output<T>[] = [];
+      for (const [index, item] of items.entries()) {
+        const result = element.safeParse(item);
+        if (!result.success) return fail(context, index, result.error);
+        parsed.push(result.data);
+      }
+      return parsed;
+    });
+  return taking(items, (of) => ({
+    type: 'array',
+    items: of(element),
+    minItems: min,
+    ...(max < Infinity && { maxItems: max }),
+  }));
 }
 
 /** An object with any keys, whose validation stops at the first invalid key or value, for the same reason. */
 export function map<T extends z.ZodType>(key: RegExp, keyMessage: string, value: T) {
-  return z
+  const fields = z
     .custom<JsonObject>(isObject, 'must be an object')
     .transform((fields, context): Record<string, z.output<T>> => {
       const parsed: [string, z.output<T>][] = [];
@@ -90,6 +99,7 @@ export function map<T extends z.ZodType>(key: RegExp, keyMessage: string, value:
       }
       return Object.fromEntries(parsed);
     });
+  return taking(fields, (of) => ({ type: 'object', additionalProperties: of(value) }));
 }
 
 function fail(context: z.core.$RefinementCtx, at: PropertyKey, error: z.ZodError): never {

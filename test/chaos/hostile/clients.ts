@@ -87,6 +87,30 @@ const BODIES: Readonly<Record<string, (random: Random) => unknown>> = {
   }),
 };
 
+/** A pixel, and 15 MB of nothing behind it: 20 MB in base64, by the route that takes it in its form. */
+const PNG = Buffer.concat([
+  Buffer.from(
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==',
+    'base64',
+  ),
+  Buffer.alloc(15_000_000),
+]);
+
+const UPLOADS: Readonly<Record<string, (data: string) => object>> = {
+  '/v1/chat/completions': (data) => ({
+    max_tokens: 4,
+    messages: [user([{ type: 'image_url', image_url: { url: `data:image/png;base64,${data}` } }])],
+  }),
+  '/v1/responses': (data) => ({
+    max_output_tokens: 4,
+    input: [user([{ type: 'input_image', image_url: `data:image/png;base64,${data}` }])],
+  }),
+  '/v1/messages': (data) => ({
+    max_tokens: 4,
+    messages: [user([{ type: 'image', source: { type: 'base64', media_type: 'image/png', data } }])],
+  }),
+};
+
 /** A connection for raw bytes. */
 function open({ port }: World): Socket {
   return connect(port, '127.0.0.1').on('error', () => undefined);
@@ -109,6 +133,10 @@ const flood =
     };
     await Promise.all(times(random.int(40, 120), lane));
   };
+
+function* slices(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+}
 
 /** During these, one key wants more than there is, and another may starve. */
 export const FLOODS = ['a flood by one key', 'a flood of urgent tasks'] as const;
@@ -174,6 +202,23 @@ export const CLIENTS: readonly Action[] = [
     await sleep(random.int(1_000, 3_000));
     for (const socket of sockets) socket.destroy();
   }),
+  ...Object.entries(UPLOADS).map(([path, form]) =>
+    run(`30 uploads of 20 MB at once to ${path}`, async (world, random) => {
+      const fields = form(PNG.toString('base64'));
+      const [taken, refused] = ['boxed', 'demo'].map((model) =>
+        Buffer.from(JSON.stringify({ ...fields, model })),
+      ) as [Buffer, Buffer];
+      const upload = async (index: number) => {
+        const body = random.chance(0.8) ? taken : refused;
+        const as = random.pick(['greedy', 'odd', 'revocable'] as const);
+        // Every other one comes in chunks, without its size.
+        const sent = index % 2 === 0 ? body : Readable.from(slices(body));
+        return (await world.ask(path, sent, { as, withinMs: 20_000 })).status;
+      };
+      const statuses = await Promise.all(times(30, upload));
+      if (!statuses.includes(503)) world.problem(`30 uploads were all let in: ${statuses.join(' ')}`);
+    }),
+  ),
   run('slow bodies', (world, random) => {
     const bytes = async function* () {
       for (let sent = 0; sent < 60; sent += 1) yield await sleep(random.int(10, 60), STREAM[sent]);

@@ -58,7 +58,7 @@ async function runHostile(options: HostileOptions, signal: AbortSignal): Promise
   let server: ServerProcess | undefined;
   try {
     remote = await HostileRemote.start(new Random(seed, 1), badCertificate(folder));
-    files.prepare(configText(files, remote, 'first'));
+    await files.prepare(configText(files, remote, 'first'));
     fillUsage(files.usage);
     print('Starting a server');
     server = new ServerProcess({

@@ -10,6 +10,7 @@ import { type Certificate, type HostileRemote, MISBEHAVIOURS } from './remote.js
 import { stillLlama } from '../../harness/processes.js';
 import { DEMO_MODEL, KEY, type LoggedWorker, type ServerProcess } from '../../harness/server-process.js';
 import { ROOT } from '../../../src/config/root.js';
+import { writeProjector } from '../../../bench/model/companions.js';
 import { progressDeadlines } from '../run.js';
 import type { Random } from '../../harness/random.js';
 
@@ -37,7 +38,7 @@ export interface Answer {
 /** Characters kept of a reply. */
 const KEPT = 65_536;
 
-/** Sends a request on its own connection. Never rejects. A text or a stream is sent unchanged. */
+/** Sends a request on its own connection. Never rejects. A text, bytes or a stream are sent unchanged. */
 function ask({ port, key, path, body, withinMs, headers }: Question): Promise<Answer> {
   return new Promise((resolve) => {
     let status: number | undefined;
@@ -66,8 +67,12 @@ function ask({ port, key, path, body, withinMs, headers }: Question): Promise<An
       });
     });
     if (isStream(body)) body.pipe(request);
-    else request.end(typeof body === 'string' || body === undefined ? body : JSON.stringify(body));
+    else request.end(isText(body) ? body : JSON.stringify(body));
   });
+}
+
+function isText(body: unknown): body is string | Buffer | undefined {
+  return body === undefined || typeof body === 'string' || Buffer.isBuffer(body);
 }
 
 function isStream(body: unknown): body is Readable {
@@ -91,7 +96,7 @@ type KeyName = (typeof KEYS)[number];
 /** How long a worker may make no progress, milliseconds. */
 export const HANG_MS = 2_000;
 
-/** Slots and workers by model: attacks break `spare` and `boxed`, clients of `demo` must be served. */
+/** Slots and workers by model: attacks break `spare` and `boxed`, which takes images; clients of `demo` must be served. */
 export const MODELS = {
   demo: { workers: 2, slots: 2 },
   spare: { workers: 1, slots: 1 },
@@ -114,6 +119,7 @@ export class Files {
   readonly keys: string;
   readonly config: string;
   readonly model: string;
+  readonly projector: string;
   readonly temporary: string;
   readonly usage: string;
 
@@ -121,6 +127,7 @@ export class Files {
     this.keys = join(folder, 'keys/keys.json');
     this.config = join(folder, 'config/lmserv.config.json');
     this.model = join(folder, 'models/spare.gguf');
+    this.projector = join(folder, 'models/mmproj.gguf');
     this.temporary = join(folder, 'temporary');
     this.usage = join(folder, 'usage.sqlite');
   }
@@ -130,9 +137,10 @@ export class Files {
     return { API_KEYS_FILE: this.keys, LMSERV_CONFIG: this.config, TMPDIR: this.temporary };
   }
 
-  prepare(config: string): void {
+  async prepare(config: string): Promise<void> {
     for (const name of ['keys', 'config', 'models', 'temporary']) mkdirSync(join(this.folder, name));
     symlinkSync(DEMO_MODEL, this.model);
+    await writeProjector(this.projector);
     writeFileSync(this.keys, keyText(KEYS));
     writeFileSync(this.config, config);
   }
@@ -163,7 +171,13 @@ export function configText(files: Files, remote: HostileRemote, mark: string): s
     models: {
       demo: { ...local, ...MODELS.demo, path: DEMO_MODEL },
       spare: { ...local, ...MODELS.spare, path: files.model },
-      boxed: { ...local, ...MODELS.boxed, path: DEMO_MODEL, binPath: boxedBinary() },
+      boxed: {
+        ...local,
+        ...MODELS.boxed,
+        path: DEMO_MODEL,
+        extraArgs: ['--mmproj', files.projector],
+        binPath: boxedBinary(),
+      },
     },
     remotes: {
       ...Object.fromEntries(bad),

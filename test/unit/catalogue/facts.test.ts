@@ -87,11 +87,14 @@ test('a text where a number belongs is no fact', () => {
 test('what is known of a model before it is loaded', () => {
   const facts = factsOf([...MODEL, ['general.file_type', 'u32', 7]]);
   const known = { contextLength: 512, sizeBytes: 1000, quantization: 'Q8_0', parameters: 2 };
-  expect(unloadedFacts(facts, 1000, { task: 'chat', context: 512 })).toEqual({
+  const chat = { task: 'chat', context: 512 } as const;
+  expect(unloadedFacts(facts, 1000, chat, { extraArgs: [] })).toEqual({
     ...{ capabilities: ['chat', 'completion'], architecture: 'llama' },
     ...known,
   });
-  expect(unloadedFacts(facts, 1000, { task: 'chat', context: 512 }, '/p.gguf').capabilities).toContain(
-    'images',
-  );
+  const imagesOf = (model: { mmproj?: string; extraArgs: string[] }) =>
+    unloadedFacts(facts, 1000, chat, model).capabilities.includes('images');
+  expect(imagesOf({ mmproj: '/p.gguf', extraArgs: [] })).toBe(true);
+  expect(imagesOf({ extraArgs: ['--mmproj', '/p.gguf'] })).toBe(true);
+  expect(imagesOf({ extraArgs: ['--no-mmproj', '--mmproj-offload'] })).toBe(false);
 });

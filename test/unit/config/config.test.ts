@@ -65,7 +65,7 @@ test('every variable is used somewhere', () => {
 test('the command line takes precedence over the environment, and that over .env', () => {
   write('.env', 'PORT=1\nQUEUE_LIMIT=1\nMAX_TOKENS=1\n');
   const config = load({ PORT: '2', QUEUE_LIMIT: '2' }, { PORT: '3', MAX_BODY_BYTES: undefined });
-  expect(config).toMatchObject({ port: 3, queueLimit: 2, maxTokens: 1, maxBodyBytes: 33_554_432 });
+  expect(config).toMatchObject({ port: 3, queueLimit: 2, maxTokens: 1, maxBodyBytes: 1_048_576 });
 });
 
 test.each([

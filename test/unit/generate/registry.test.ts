@@ -1,4 +1,4 @@
-import type { Capability } from '../../../src/contract.js';
+import type { Backend, Capability } from '../../../src/contract.js';
 import { flattenGroups, type Group } from '../../../src/generate/groups.js';
 import { Registry, type RegistryEntry, type RegistryOptions } from '../../../src/generate/registry.js';
 import { FakeBackend } from './helpers.js';
@@ -241,4 +241,16 @@ describe('groups', () => {
   ] as [Record<string, Group>, unknown[], string][])('%j is refused', (groups, path, message) => {
     expect(() => flat(groups)).toThrow(expect.objectContaining({ path, message }));
   });
+});
+
+test.each<[string, boolean, readonly Capability[] | undefined, boolean]>([
+  ['workers with a projector', true, ['chat', 'images'], true],
+  ['workers without one', true, ['chat', 'completion'], false],
+  ['a server elsewhere that tells nothing', false, undefined, true],
+  ['a server elsewhere that serves chats', false, ['chat', 'completion'], true],
+])('whether images are taken, by %s', (_name, hasWorkers, capabilities, takes) => {
+  const backend: Backend = new FakeBackend('a');
+  if (hasWorkers) backend.workers = () => [];
+  if (capabilities) backend.facts = () => ({ capabilities });
+  expect(new Registry([entry('a', { backends: [backend] })], '404').takesImages).toBe(takes);
 });

@@ -60,3 +60,18 @@ test('a request whose client has gone meanwhile is dropped', async () => {
   for (let count = 0; count < 3; count += 1) await iteration();
   expect(done).toEqual(['a', 'request 1']);
 });
+
+test('a source is held back until the next iteration once the time of this one is used up', async () => {
+  const { turns, work } = clocked();
+  const calls: string[] = [];
+  const source = { pause: () => calls.push('pause'), resume: () => calls.push('resume') } as never;
+  turns.pace(source);
+  work('a', 10);
+  expect(calls).toEqual([]);
+  turns.pace(source);
+  expect(calls).toEqual(['pause']);
+  await iteration();
+  expect(calls).toEqual(['pause', 'resume']);
+  turns.pace(source);
+  expect(calls).toEqual(['pause', 'resume']);
+});

@@ -67,3 +67,17 @@ test('a second crashing content is refused after the first', () => {
   for (const content of ['one', 'one', 'two', 'two']) quarantine.recordCrash([asking(content)], 0);
   expect(refused(quarantine, ['one', 'two'], 1)).toEqual(['one', 'two']);
 });
+
+test('content with another image is other content', () => {
+  const quarantine = new Quarantine();
+  const showing = (data: string) => ({
+    messages: [
+      { role: 'user', content: [{ type: 'image_url', image_url: { url: `data:image/png;base64,${data}` } }] },
+    ],
+  });
+  quarantine.recordCrash([showing('AAAA')], 0);
+  expect(quarantine.recordCrash([showing('BBBB')], 1)).toBe(0);
+  expect(quarantine.recordCrash([showing('AAAA')], 2)).toBe(1);
+  expect(quarantine.holds(showing('AAAA'), 3)).toBe(true);
+  expect(quarantine.holds(showing('BBBB'), 3)).toBe(false);
+});

@@ -3,7 +3,7 @@ import { Agent, type ServerResponse } from 'node:http';
 import { ReplyFlow } from '../../../src/generate/flow.js';
 import { postStream, type ChildChunk } from '../../../workers/child-http.js';
 import { ProgressWatch } from '../../../workers/progress.js';
-import { serve } from '../../support/fake-server.js';
+import { fakeServer, serve } from '../../support/fake-server.js';
 
 /** A stream as a child sends it, byte by byte under control. */
 
@@ -220,4 +220,21 @@ test('prefill progress and tokens are signs of life, comments are not', async ()
   expect(activity.progressAt).toBeGreaterThan(prefill);
   await more(event('[DONE]'));
   await done;
+});
+
+test('a request in pieces arrives whole', async () => {
+  const { url, received } = await fakeServer((response) => void response.writeHead(200).end(event('[DONE]')));
+  const activity = new ProgressWatch({ prefill: 1, decode: 1 }).begin(performance.now());
+  const { signal } = new AbortController();
+  const options = {
+    signal,
+    flow,
+    activity,
+    agent,
+    held: new Set<() => void>(),
+    reply: { chunk: () => undefined },
+  };
+  const text = 'x'.repeat(400_000);
+  await postStream({ port: Number(new URL(url).port) }, '/', ['{"a":"', text, text, '"}'], options);
+  expect(received.map(({ body }) => body)).toEqual([{ a: text + text }]);
 });

@@ -63,6 +63,19 @@ describe('a whole reply', () => {
     });
   });
 
+  test('about an image is asked for in pieces of a known length', async () => {
+    const url = `data:image/png;base64,${'QUJD'.repeat(300_000)}`;
+    const messages = [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }];
+    const server = await answering(streams());
+    const asked = { kind: 'chat', n: 1, body: { messages } } as const;
+    const { thrown } = await run(pull(backend(server.url).backend, asked, context()));
+    expect(thrown).toBeUndefined();
+    const [{ headers, body }] = server.asked as [(typeof server.asked)[0]];
+    expect(body.messages).toEqual(messages);
+    expect(headers['content-length']).toBe(String(Buffer.byteLength(JSON.stringify(body))));
+    expect(headers['transfer-encoding']).toBeUndefined();
+  });
+
   test('of a raw prompt is asked for below a base URL that has a path', async () => {
     const server = await answering(
       streams(sse({ choices: [{ text: 'hi', finish_reason: 'length' }] }, '[DONE]')),

@@ -1,5 +1,5 @@
-import { writeGguf, type GgufTensor, type GgufValue } from '../../bench/model/gguf-writer.js';
-import { randomHalves } from '../../bench/model/random-model.js';
+import { writeGguf, type GgufTensor, type GgufValue } from './gguf-writer.js';
+import { randomHalves } from './random-model.js';
 
 /** Files that go with the demo model: a tiny projector with random weights, and an adapter. */
 
