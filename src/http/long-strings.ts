@@ -6,7 +6,7 @@ export interface Shortened {
 }
 
 /** Strings of at least this size are taken out, bytes. */
-const LONG = 65_536;
+const LONG = 8_192;
 
 /** A string of that size covers one of the places that are this far from each other. */
 const STEP = LONG / 2;

@@ -83,8 +83,10 @@ describe('open routes', () => {
 
   test('GET /health is JSON where HEALTH_FORMAT says so, 503 starting before the first worker is ready', async () => {
     const server = await starting({ HEALTH_FORMAT: 'json' });
-    const early = await get(`${server.url}/health`, { Accept: '*/*' });
-    const chat = await post('/chat', dish, server);
+    const [early, chat] = await Promise.all([
+      get(`${server.url}/health`, { Accept: '*/*' }),
+      post('/chat', dish, server),
+    ]);
     expect(early.status).toBe(503);
     expect(json(early)).toMatchObject({ status: 'starting', workers: { total: 1, idle: 0, starting: 1 } });
     expect(refusal(chat)).toMatchObject({ status: 503, message: 'Server is starting up', code: 'starting' });
@@ -245,7 +247,7 @@ describe('on every route', () => {
   });
 
   test('a full queue and a timeout in the queue are 503 with Retry-After', async () => {
-    const server = await serve({ QUEUE_LIMIT: '1', QUEUE_TIMEOUT_SECS: '0.3' });
+    const server = await serve({ QUEUE_LIMIT: '1', QUEUE_TIMEOUT_SECS: '2' });
     const running = await begun(server, CHAT, ENDLESS_CHAT);
     const waiting = post('/chat', dish, server);
     await server.untilReady(({ queue }) => queue.waiting === 1);

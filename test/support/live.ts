@@ -104,8 +104,17 @@ export async function killWorkersUntil<T>(server: LiveServer | LiveProcess, repl
     await server.untilReady(({ workers }) => done || workers.busy > 0);
     if (done) return noted;
     const exit = server.next('worker_exit');
-    for (const pid of server.workerPids()) process.kill(pid, 'SIGKILL');
+    for (const pid of server.workerPids()) killIfThere(pid);
     await exit;
+  }
+}
+
+/** A worker may have ended by itself, before its server knows. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 

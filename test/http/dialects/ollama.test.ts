@@ -561,7 +561,7 @@ describe('a body that is not declared as JSON', () => {
 });
 
 test('images do not count as text', async () => {
-  const limits = { maxBodyBytes: 50_000, maxBodyTextBytes: 5_000 };
+  const limits = { maxBodyBytes: 5_000, maxImageBodyBytes: 50_000 };
   const picture = 'A'.repeat(20_000);
   await post(CHAT, { messages: [{ ...user, images: [picture] }] }, limits).expect(200);
   await post(GENERATE, { prompt: 'hi', images: [picture] }, limits).expect(200);
