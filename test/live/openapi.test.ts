@@ -7,10 +7,10 @@ import { KEY, post } from './requests.js';
 
 /** The examples of the API's description, on the demo model and on one of random weights that reranks. */
 
+const models = newFolder();
 let live: LiveServer;
 
 beforeAll(async () => {
-  const models = newFolder();
   await writeBert(join(models, 'judge.gguf'), 'rerank');
   live = await new LiveServer((folder) => ({
     LMSERV_CONFIG: writeConfig(folder, {
