@@ -117,15 +117,15 @@ export async function compose({ config, extensions, logger, output }: ComposeOpt
     keyBudget: (key) => keyring.budgetOf(key),
     priceOf: (model) => backends.registry.priceOf(model),
   });
+  const resolve: Resolve = (...name) => backends.registry.resolve(...name);
   const residence = new Residence({
-    resolve: (...name) => backends.registry.resolve(...name),
+    resolve,
     memory: backends.memory,
-    defaultId: () => backends.registry.defaultId,
+    isDefault: (model) => backends.registry.defaultModels.includes(model),
     idleMs: config.modelIdleMs,
   });
   const inFlight = new InFlight();
   const stalls = stallMonitor(metrics, logger);
-  const resolve: Resolve = (...name) => backends.registry.resolve(...name);
   const observed = generateOptions(metrics, logger);
   const app = createApp({
     settings: { ...config, allowedHosts: [...config.allowedHosts, config.host] },

@@ -81,7 +81,7 @@ export async function makeLocalModel(
   const { task, pooling, splits, context: ctxSize } = workOf(facts, model);
   const binary = task === 'chat' ? found : serverFor(name, found, model.found === true);
   const slots = chooseSlots(model, workers, binary.path);
-  const slotSaver = savedSlots && slotSaverOf(name, binary, savedSlots, logger);
+  const slotSaver = task === 'chat' && savedSlots ? slotSaverOf(name, binary, savedSlots, logger) : undefined;
   const pool = new Pool({
     name,
     workers: model.workers,

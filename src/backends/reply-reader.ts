@@ -47,6 +47,8 @@ export class ReplyReader implements Sink<ReplyEvent> {
   #promptTokens: number | undefined;
   /** Of the client's prompt, where a worker has said it before the reply is continued. */
   #cachedTokens: number | undefined;
+  /** Of the first part of a reply that was put to workers in several. */
+  #cachedShare: number | undefined;
   #reason: FinishReason | undefined;
   /** The stop string that ended it, if the backend tells. */
   #stop: string | undefined;
@@ -144,6 +146,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
     if (carried === 0) this.#promptTokens = promptTokens ?? this.#promptTokens;
     if (completionTokens !== undefined) this.recount(carried + completionTokens);
     this.#cachedTokens ??= cachedTokens;
+    this.#cachedShare ??= this.cachedShare;
     this.#usage = undefined;
   }
 
@@ -332,6 +335,7 @@ export class ReplyReader implements Sink<ReplyEvent> {
 
   /** The part of the prompt that the backend found in its cache; undefined if it has not said. */
   get cachedShare(): number | undefined {
+    if (this.#cachedShare !== undefined) return this.#cachedShare;
     const { promptTokens, cachedTokens = 0 } = this.#usage ?? {};
     return promptTokens ? cachedTokens / promptTokens : undefined;
   }

@@ -87,6 +87,11 @@ export class Registry {
     });
   }
 
+  /** Ids of the models for requests that name none: one, or those of a group. */
+  get defaultModels(): string[] {
+    return this.#default?.resolved.members.map(({ model }) => model) ?? [];
+  }
+
   /** Whether there is a model or group of that name. */
   has(name: string): boolean {
     return this.#named(name) !== undefined;

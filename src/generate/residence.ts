@@ -10,8 +10,8 @@ export interface Guest {
 export interface ResidenceOptions {
   readonly resolve: Resolve;
   readonly memory: ModelControl;
-  /** The model that is not unloaded for being idle. */
-  readonly defaultId: () => string | undefined;
+  /** Whether a model is not unloaded for being idle, as the default ones are not. */
+  readonly isDefault: (model: string) => boolean;
   /** How long a use by another caller keeps a model from being unloaded, milliseconds; 0: for ever. */
   readonly idleMs: number;
   /** Monotonic, milliseconds. */
@@ -40,9 +40,11 @@ export class Residence {
     this.#uses.set(model, { name, at: this.#now(), otherAt });
   }
 
-  /** Loads the model of a request, the first one of a group. @throws LMServError, or the signal's reason. */
-  async load(request: Named, signal: AbortSignal): Promise<void> {
-    await this.#first(request).backend.load?.(signal);
+  /** Loads the model of a request, the first one of a group, which counts as a use of it. @throws LMServError, or the signal's reason. */
+  async load(request: Named, signal: AbortSignal, caller: Caller): Promise<void> {
+    const { backend, model } = this.#first(request);
+    await backend.load?.(signal);
+    this.used(model, caller);
   }
 
   /**
@@ -53,7 +55,7 @@ export class Residence {
    * @throws LMServError `model_not_found`.
    */
   async keep(wish: KeepAlive, request: Named, { caller, mayManage }: Guest, model?: string): Promise<void> {
-    const { memory, defaultId } = this.#options;
+    const { memory, isDefault } = this.#options;
     const id = model ?? this.#first(request).model;
     const resident = memory.models().find((candidate) => candidate.id === id);
     if (!resident || resident.pinned) return;
@@ -61,7 +63,7 @@ export class Residence {
       if (mayManage) memory.pin(id);
       return;
     }
-    const unneeded = id !== defaultId() && !resident.busy && !this.#isUsedByOthers(id, caller);
+    const unneeded = !isDefault(id) && !resident.busy && !this.#isUsedByOthers(id, caller);
     if (mayManage || unneeded) await memory.unload(id);
   }
 

@@ -46,7 +46,8 @@ export function requireCaller(authenticate: Authenticate): RequestHandler {
         return;
       }
       response.locals.caller = caller;
-      next();
+      // Nobody would learn any more that the client has left.
+      if (!response.destroyed) next();
     }, next);
   };
 }

@@ -44,8 +44,11 @@ export function jsonBody(
   const { budget, turns, arrivals, takesImages } = options;
   const { maxBodyBytes: maxText, maxImageBodyBytes = maxText } = options.limits;
   const tooMuchText = () => tooLarge(maxText, ' without its images; see MAX_BODY_BYTES');
-  const parse = ({ json, strings }: Shortened, size: number): object => {
+  const parse = ({ json, strings }: Shortened): object => {
     if (json.length > maxText) throw tooMuchText();
+    // Escapes in a string that was taken out are not its size.
+    let size = json.length;
+    for (const text of strings?.values() ?? []) size += text.length;
     const body = parseBody(json, strings);
     if (size > maxText && size - (dialect.images?.(body) ?? 0) > maxText) throw tooMuchText();
     return body;
@@ -66,12 +69,11 @@ export function jsonBody(
       if (sum > max) throw refusal();
       if (length === undefined) budget.add(response, arrived);
     });
-    const size = bytes.length;
-    const shortened = size > maxText ? await shorten(bytes, randomUUID, nextTurn) : { json: bytes };
+    const shortened = bytes.length > maxText ? await shorten(bytes, randomUUID, nextTurn) : { json: bytes };
     turns.take(() => {
       if (response.destroyed) return;
       try {
-        request.body = parse(shortened, size);
+        request.body = parse(shortened);
       } catch (error) {
         return next(error);
       }

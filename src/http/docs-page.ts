@@ -8,10 +8,12 @@ import type { Route } from './routes.js';
 
 /** `GET /openapi.json`. */
 export function apiDescription(routes: readonly Route[], version: string): RequestHandler {
-  let described: Promise<object> | undefined;
+  let described: Promise<string> | undefined;
   return async (_request, response) => {
-    described ??= import('./openapi.js').then(({ describeApi }) => describeApi(routes, version));
-    response.json(await described);
+    described ??= import('./openapi.js').then(async ({ describeApi }) =>
+      JSON.stringify(await describeApi(routes, version)),
+    );
+    response.type('json').send(await described);
   };
 }
 
@@ -34,7 +36,9 @@ const POLICY =
   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
 
 /** `GET /docs`. */
-export const docsPage: RequestHandler = (_request, response) => {
+export const docsPage: RequestHandler = (request, response) => {
+  // What the page loads is named from the folder above.
+  if (request.path.endsWith('/')) return response.redirect(308, '../docs');
   response.setHeader('Content-Security-Policy', POLICY);
   response.type('html').send(PAGE);
 };
@@ -42,10 +46,14 @@ export const docsPage: RequestHandler = (_request, response) => {
 const FILES: ReadonlySet<unknown> = new Set(['swagger-ui.css', 'swagger-ui-bundle.js']);
 
 /** `GET /docs/:file`: what the page loads. @throws LMServError `not_found`. */
-export const docsFile: RequestHandler = (request, response) => {
+export const docsFile: RequestHandler = (request, response, next) => {
   const { file } = request.params;
   if (file === 'start.js') return void response.type('js').send(START);
   if (!FILES.has(file)) throw new LMServError('not_found');
   const folder = path.dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
-  response.sendFile(path.join(folder, file as string), { maxAge: '1h' });
+  // The path to the folder may have parts that begin with a dot.
+  const options = { root: folder, maxAge: '1h', acceptRanges: false };
+  response.sendFile(file as string, options, (error?: Error) => {
+    if (error && !response.headersSent) next(new LMServError('not_found'));
+  });
 };

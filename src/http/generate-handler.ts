@@ -27,7 +27,7 @@ type Named = Pick<GenerateRequest, 'model' | 'unknownModel' | 'provider'>;
 /** Which models are in memory, as far as clients have a say. */
 export interface Residents {
   /** Resolves once the model of a request can serve. @throws LMServError, or the signal's reason. */
-  load(request: Named, signal: AbortSignal): Promise<void>;
+  load(request: Named, signal: AbortSignal, caller: Caller): Promise<void>;
   /** Follows a client's wish as far as that harms nobody. @throws LMServError `model_not_found`. */
   keep(
     wish: KeepAlive,
@@ -68,7 +68,7 @@ export function generateHandler(
     if ('settled' in call) {
       context.generated = false;
       const { request: about, keepAlive } = call;
-      if (keepAlive !== 'unload') await residence.load(about, context.signal);
+      if (keepAlive !== 'unload') await residence.load(about, context.signal, caller);
       if (keepAlive) await residence.keep(keepAlive, about, guest);
       response.json(call.settled());
       return;

@@ -35,10 +35,12 @@ export async function shorten(
     const before = bytes.subarray(at - STEP, at).lastIndexOf(QUOTE);
     const open = at - STEP + before;
     const isLong = before >= 0 && close - open > LONG && bytes[open - 1] !== BACKSLASH;
+    const inside = bytes.subarray(open + 1, close);
     // Between two strings there is more than base64, so this is one.
-    if (isLong && (await isPlain(bytes.subarray(open + 1, close), pause))) {
+    const text = isLong && (await isBase64(inside, pause)) ? unescaped(inside.toString('latin1')) : undefined;
+    if (text !== undefined) {
       const mark = newMark();
-      strings.set(mark, bytes.toString('latin1', open + 1, close));
+      strings.set(mark, text);
       parts.push(bytes.subarray(kept, open + 1), Buffer.from(mark));
       kept = close;
       await pause();
@@ -52,12 +54,22 @@ export async function shorten(
 /** Bytes that are looked at without a pause. */
 const PIECE = 1_048_576;
 
-/** Whether a string is base64, or a data URL of it, without escapes. */
-async function isPlain(string: Buffer, pause: () => Promise<unknown>): Promise<boolean> {
-  const [head = ''] = /^data:[\w/.+-]{1,128};base64,/.exec(string.toString('latin1', 0, 256)) ?? [];
+/** Whether a string is base64, or a data URL of it, apart from escapes and line ends. */
+async function isBase64(string: Buffer, pause: () => Promise<unknown>): Promise<boolean> {
+  const [head = ''] = /^data:[\w/.+\\-]{1,128};base64,/.exec(string.toString('latin1', 0, 256)) ?? [];
   for (let at = head.length; at < string.length; at += PIECE) {
-    if (/[^\w+/=-]/.test(string.toString('latin1', at, at + PIECE))) return false;
+    if (/[^\w+/=\\-]/.test(string.toString('latin1', at, at + PIECE))) return false;
     await pause();
   }
   return true;
+}
+
+/** PHP writes slashes with escapes, .NET plus signs, and MIME has line ends. @returns undefined for what is no JSON string. */
+function unescaped(inside: string): string | undefined {
+  if (!inside.includes('\\')) return inside;
+  try {
+    return JSON.parse(`"${inside}"`) as string;
+  } catch {
+    return undefined;
+  }
 }

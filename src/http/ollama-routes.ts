@@ -32,8 +32,8 @@ export function ollamaRoutes(app: Express, source: OllamaSource, body: readonly 
   });
   get('/api/ps', async (_request, response) => {
     await source.backends.learned?.();
-    const { defaultId } = source.backends.registry;
-    response.json(ollama.psObject(residents(source), source.idleMs, defaultId, Date.now()));
+    const { defaultModels } = source.backends.registry;
+    response.json(ollama.psObject(residents(source), source.idleMs, defaultModels, Date.now()));
   });
   app
     .route('/api/show')
@@ -78,5 +78,5 @@ function show({ backends }: OllamaSource): RequestHandler {
 
 function findModel(list: readonly ModelInfo[], name: string | undefined): ModelInfo | undefined {
   const find = (id: string | undefined) => list.find((model) => model.id === id);
-  return find(name) ?? find(name?.replace(/:latest$/, ''));
+  return find(name) ?? find(name?.endsWith(':latest') ? name.slice(0, -':latest'.length) : `${name}:latest`);
 }

@@ -18,6 +18,7 @@ export interface ModelSource {
     list(): readonly ModelInfo[];
     /** The model or group for requests that name none. */
     readonly defaultId: string | undefined;
+    readonly defaultModels: readonly string[];
     /** Whether any model may take images. */
     readonly takesImages: boolean;
   };

@@ -60,7 +60,10 @@ interface Part {
 }
 
 function partsOf(body: JsonObject): Part[] {
-  if (!isChat(body)) return [{ place: 'prompt', text: toText(body.prompt) }];
+  if (!isChat(body))
+    return ['prompt', 'suffix'].flatMap((place) =>
+      body[place] === undefined ? [] : { place, text: toText(body[place]) },
+    );
   const tools = (body.tools ?? []) as JsonObject[];
   const turns = replaceImages(body, sampleOf).messages as JsonObject[];
   return [

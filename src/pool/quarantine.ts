@@ -15,7 +15,10 @@ const MAX_REFUSED = 2;
 const MAX_OTHER_CRASHES = 1;
 
 /** The fields that reach the model or its grammar; sampling settings do not change what the content is. */
-const CONTENT = ['messages', 'prompt', 'tools', 'response_format', 'json_schema', 'grammar'] as const;
+const CONTENT = [
+  ...(['messages', 'prompt', 'suffix', 'tools'] as const),
+  ...(['response_format', 'json_schema', 'grammar'] as const),
+];
 
 interface Crash {
   readonly at: number;

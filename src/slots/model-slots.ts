@@ -5,6 +5,7 @@ import type { Logger } from '../observe/logger.js';
 import type { Evaluated, SlotSaver, SlotUse } from '../pool/pool.js';
 import { commonBlocks, type PrefixKey } from '../pool/prefix.js';
 import { within } from '../time.js';
+import { WorkerFailure } from '../../workers/failure.js';
 import type { Worker } from '../../workers/worker.js';
 import { SlotTable, type HeldSlot } from './slot-table.js';
 import type { Conversation, SlotStore } from './store.js';
@@ -121,7 +122,7 @@ export class ModelSlots implements SlotSaver {
     conversation: Conversation,
     { signal, requestId }: Parameters<SlotUse['restore']>[0],
   ): Promise<number | undefined> {
-    await this.#saved(conversation);
+    await within(RESTORE_MS, this.#saved(conversation));
     const found = this.#options.store.find(conversation);
     if (!found || found.blocks < MIN_BLOCKS || found.blocks <= blocks) return undefined;
     const began = performance.now();
@@ -130,7 +131,9 @@ export class ModelSlots implements SlotSaver {
       const read = (name: string) => act(worker, id, 'restore', name, limit);
       if (!(await this.#options.store.restore(found.saved, read))) return undefined;
     } catch (error) {
-      if (!signal.aborted) this.#countFruitless(worker, (error as Error).message);
+      // One that dies says nothing about the use of a restore.
+      if (!signal.aborted && !(error instanceof WorkerFailure))
+        this.#countFruitless(worker, (error as Error).message);
       return undefined;
     }
     this.#log('slot_restored', worker, { requestId, bytes: found.saved.bytes, ms: since(began) });
@@ -147,12 +150,13 @@ export class ModelSlots implements SlotSaver {
 
   /** Compares what was restored with what llama.cpp says it found. @param expected part of the prompt */
   #judge(worker: Worker, expected: number, { cached }: Evaluated): void {
-    if (cached === undefined) return;
+    if (cached === undefined || this.#givenUp) return;
     if (cached >= expected * EFFECT) this.#fruitless = 0;
     else this.#countFruitless(worker, `${Math.round(cached * 100)} % of the prompt were found`);
   }
 
   #countFruitless(worker: Worker, reason: string): void {
+    if (this.#givenUp) return;
     this.#warn('slot_without_effect', worker, reason);
     this.#fruitless += 1;
     if (!this.#givenUp) return;

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import { gzipSync } from 'node:zlib';
+import supertest from 'supertest';
 import { fakeBackends, KEY, post, saying, testApp } from '../support/app.js';
 import { serve } from '../support/fake-server.js';
 import { connection, requestText, serving, textUntil } from './serving.js';
@@ -24,6 +25,21 @@ test.each<[string, object]>([
   const [{ body }] = generate.requests as any;
   expect(body.messages[0].content[1].image_url.url).toBe(image(500_000));
   await send({ ...asking(part), model: 'm' }, '/complete').expect(200);
+});
+
+test('an image may be written with the escapes that PHP and .NET use', async () => {
+  const generate = saying('x');
+  const data = `${image(500_000)}/+/+${'A'.repeat(100)}`;
+  const json = JSON.stringify(asking({ type: 'image_url', image_url: { url: data } }))
+    .replaceAll('/', '\\/')
+    .replaceAll('+', '\\u002B');
+  await supertest(testApp({ ...limits, generate }))
+    .post(CHAT)
+    .set({ 'X-API-Key': KEY, 'Content-Type': 'application/json' })
+    .send(json)
+    .expect(200);
+  const [{ body }] = generate.requests as any;
+  expect(body.messages[0].content[0].image_url.url).toBe(data);
 });
 
 test.each<[string, object[]]>([

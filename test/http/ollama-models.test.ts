@@ -38,7 +38,7 @@ const unknown = {
 function serving(models: readonly ModelMemory[] = [], more: Partial<TestOptions> = {}) {
   const backends = {
     ...fakeBackends(),
-    registry: { list: () => LIST, defaultId: 'demo', takesImages: false },
+    registry: { list: () => LIST, defaultId: 'demo', defaultModels: ['demo'], takesImages: false },
     served: () => [{ model: 'demo', workers: [worker, worker] }],
   };
   const admin = { memory: { models: () => models } } as AdminSource;
@@ -70,6 +70,12 @@ test('/api/tags lists the models, all with a tag', async () => {
   const digests = body.models.map(({ digest }: { digest: string }) => digest);
   expect(new Set(digests).size).toBe(3);
   expect((await get('/api/tags', serving())).body).toEqual(body);
+});
+
+test('/api/show finds a model whose name has the tag without it', async () => {
+  const backends = fakeBackends();
+  const registry = { ...backends.registry, list: () => [model('tagged:latest')] };
+  await post('/api/show', { model: 'tagged' }, testApp({ backends: { ...backends, registry } })).expect(200);
 });
 
 describe('/api/show', () => {

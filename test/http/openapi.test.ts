@@ -90,4 +90,6 @@ test('the page is served with all it loads, without a key, and allows nothing fr
   expect((await supertest(app).get('/docs/start.js')).text).toContain("url: 'openapi.json'");
   for (const file of ['package.json', '..%2fpackage.json', 'index.html'])
     await supertest(app).get(`/docs/${file}`).expect(404);
+  await supertest(app).get('/docs/').expect(308).expect('Location', '../docs');
+  await supertest(app).get('/docs/swagger-ui.css').set('Range', 'bytes=999999999-').expect(200);
 });

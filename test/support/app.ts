@@ -48,6 +48,7 @@ export function fakeBackends(state: Partial<BackendStatus> = {}): ModelSource {
     registry: {
       list: () => [{ id: 'test-model', created: 1_700_000_000, ownedBy: 'lmserv' }],
       defaultId: 'test-model',
+      defaultModels: ['test-model'],
       takesImages: true,
     },
   };

@@ -1,3 +1,4 @@
+import { hasBegun } from '../../pool/fair-queue.js';
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type {
@@ -34,6 +35,7 @@ import { templateRefusal } from './shaping/template-error.js';
 import { Template } from './shaping/template.js';
 import { ToolOrder } from './tool-order.js';
 import { BadReply } from '../../wire/bad-reply.js';
+import { hasImage } from '../../wire/images.js';
 import { readEvaluation } from '../evaluation-reply.js';
 import { InUse } from '../in-use.js';
 import { opening } from '../opening.js';
@@ -192,8 +194,8 @@ export class LocalBackend implements Backend {
     const vectors: ArrayLike<number>[] = [];
     let promptTokens = 0;
     const run = async (part: Part): Promise<void> => {
-      // Once the first has a slot, the others may wait for theirs.
-      const mayFallBack = part.first === 0 && context.mayFallBack === true;
+      // Once one has a slot, the others may wait for theirs.
+      const mayFallBack = context.mayFallBack === true && !hasBegun(shared.slots);
       const turn: Turn = {
         request: { priority: request.priority, body: { prompt: [...part.prompts] } },
         context: { ...shared, mayFallBack },
@@ -438,7 +440,9 @@ export class LocalBackend implements Backend {
       throw generation.refusal(error) ?? fromRefusal(error, attempt.request.body);
     } finally {
       const served = refused || reply.tokens > generation.tokensBefore || reply.finished;
-      const cached = attempt.again ? undefined : reader.cachedShare;
+      // An image is many tokens and few characters.
+      const isTold = !attempt.again && !hasImage(attempt.request.body);
+      const cached = isTold ? reader.cachedShare : undefined;
       lease.release(served, () => reply.text, generation.evaluated && !refused ? { cached } : undefined);
     }
   }

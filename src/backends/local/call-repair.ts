@@ -87,7 +87,7 @@ export class CallRepair {
       if (begun ? !isRefusal : !(isRefusal || error instanceof WorkerFailure || error instanceof LMServError))
         throw error;
       const { requestId, logger } = this.#parts;
-      const line = { event: 'repair_failed', requestId, bound, err: error };
+      const line = { event: 'repair_failed', requestId, bound, reason: (error as Error).message };
       logger.debug(line, 'the arguments of a call could not be continued');
     }
   }

@@ -14,7 +14,13 @@ import { filled, list, optional } from '../shared/validate.js';
 /** Max calls in a message. */
 const MAX_CALLS = 128;
 
-const image = z.string().regex(/^[\w+/=\s-]+$/, 'must be base64; files and URLs are not read');
+/** Whether all of it is base64, its decoder finds out: 20 MB are not read without need. */
+const image = z
+  .string()
+  .refine(
+    (data) => /^[A-Za-z0-9+/=\s]+$/.test(data.slice(0, 1_024)),
+    'must be base64; files and URLs are not read',
+  );
 
 /** Base64 without a type; llama.cpp finds out itself. */
 export const images = filled(list(image)).transform((all = []) => all.map((data) => imagePart(data)));
@@ -32,7 +38,9 @@ function userTurn(content: string, pictures: z.output<typeof images>): Message {
   return { role: 'user', content: [...words, ...pictures] };
 }
 
-function imagePart(data: string) {
+function imagePart(wrapped: string) {
+  // llama.cpp's decoder would end at the first line.
+  const data = wrapped.includes('\n') ? wrapped.replace(/[\r\n]+/g, '') : wrapped;
   return { type: 'image_url' as const, image_url: { url: `data:image/png;base64,${data}` } };
 }
 

@@ -55,17 +55,17 @@ const NEVER = '9999-12-31T23:59:59.000Z';
  * `GET /api/ps`.
  *
  * @param idleMs after which unused models leave, milliseconds; 0: never.
- * @param staying the id of a model that is not unloaded for being unused.
+ * @param staying the ids of models that are not unloaded for being unused.
  * @param now Unix time, milliseconds.
  */
 export function psObject(
   residents: readonly Resident[],
   idleMs: number,
-  staying: string | undefined,
+  staying: readonly string[],
   now: number,
 ) {
   const models = residents.map(({ memory, model, workers }) => {
-    const stays = memory.pinned || idleMs === 0 || model.id === staying;
+    const stays = memory.pinned || idleMs === 0 || staying.includes(model.id);
     const from = memory.busy ? now : (memory.lastUsed ?? now);
     const { modified_at: _, ...fields } = listed(model);
     return {

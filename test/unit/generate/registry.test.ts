@@ -149,13 +149,14 @@ describe('no name', () => {
   test('is the default, a group as well', () => {
     const made = registry({ groups: [group('best', ['big'])], defaultName: 'best' });
     expect(models(made, undefined, undefined)).toEqual(['big']);
-    expect(made.defaultId).toBe('best');
+    expect([made.defaultId, made.defaultModels]).toEqual(['best', ['big']]);
   });
 
   test('is nothing where there is nothing', () => {
     const empty = new Registry([], '404');
     expect(() => empty.resolve(undefined, undefined)).toThrow('There is no such model');
     expect(empty.defaultId).toBeUndefined();
+    expect(empty.defaultModels).toEqual([]);
   });
 });
 

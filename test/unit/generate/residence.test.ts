@@ -38,7 +38,7 @@ function world(state: Partial<ModelMemory> = {}, idleMs = HOUR, defaultId = 'def
   const residence = new Residence({
     resolve,
     memory,
-    defaultId: () => defaultId,
+    isDefault: (model) => model === defaultId,
     idleMs,
     now: () => clock.now,
   });
@@ -47,7 +47,14 @@ function world(state: Partial<ModelMemory> = {}, idleMs = HOUR, defaultId = 'def
 
 test('a model is loaded by its backend, and one of another server needs nothing', async () => {
   const { residence, done } = world();
-  await residence.load(asked, new AbortController().signal);
+  await residence.load(asked, new AbortController().signal, ann);
+  expect(done).toEqual(['load']);
+});
+
+test('a load is a use: another caller does not unload what was loaded to be used', async () => {
+  const { residence, done } = world();
+  await residence.load(asked, new AbortController().signal, ben);
+  await residence.keep('unload', asked, as(ann));
   expect(done).toEqual(['load']);
 });
 

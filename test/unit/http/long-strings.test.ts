@@ -27,13 +27,21 @@ test.each([
   ['short strings', JSON.stringify({ a: 'QUJD'.repeat(2_000), b: 'QUJD'.repeat(2_000) })],
   ['base64 with an end of another kind', JSON.stringify({ a: `${LONG.repeat(10)}~` })],
   ['words', JSON.stringify({ a: 'a word '.repeat(40_000) })],
-  ['escapes', JSON.stringify({ a: `${LONG}\n`, b: `${LONG}é` })],
+  ['other letters', JSON.stringify({ a: `${LONG}é` })],
+  ['escapes that are none', `{"a":"${LONG}\\x"}`],
   ['numbers between strings', `{"a":[${'1,'.repeat(100_000)}1],"b":"c"}`],
   ['what follows an escaped quote', `{"a":"\\"${LONG}"}`],
   ['a text without quotes', LONG],
   ['a string without an end', `{"a":"${LONG}`],
 ])('%s stay', async (_name, json) => {
   expect(await cut(json)).toEqual({ strings: {}, rest: json });
+});
+
+test('escapes of slashes, plus signs and line ends are undone', async () => {
+  const json = JSON.stringify({ a: `${URL}+/\n=` })
+    .replaceAll('/', '\\/')
+    .replace('+', '\\u002B');
+  expect(await cut(json)).toEqual({ strings: { mark1: `${URL}+/\n=` }, rest: '{"a":"mark1"}' });
 });
 
 test('what is not JSON does not become it', async () => {

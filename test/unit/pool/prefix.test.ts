@@ -18,3 +18,8 @@ test('of an image only so much is compared as tells it from others', () => {
     conversationText(showing(`REVG${'AAAA'.repeat(1_000)}`)),
   );
 });
+
+test('a gap is told apart by what follows it too', () => {
+  const filling = (suffix: string) => conversationText({ prompt: 'before', suffix });
+  expect(filling('one')).not.toBe(filling('two'));
+});
