@@ -9,6 +9,7 @@ import { ReplyFlow } from '../generate/flow.js';
 import type { Logger } from '../observe/logger.js';
 import { objectionTo } from './admin-routes.js';
 import { callerOf, contextOf, queueHeaders } from './context.js';
+import { writeJson } from './long-json.js';
 import { writeStream, type Run } from './reply.js';
 
 /** Decides which tenant pays for a request. */
@@ -90,7 +91,7 @@ export function generateHandler(
       const wanted = { ...call.evaluate, priority: options.priority };
       const done = await evaluate(wanted, { requestId, caller, signal, abort, trace, flow });
       const result = call.result(done, info);
-      response.set(queueHeaders(response)).json(result);
+      await writeJson(response.set(queueHeaders(response)), result as object);
       settle(call.keepAlive, call.evaluate);
       return;
     }
