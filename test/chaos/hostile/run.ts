@@ -36,8 +36,8 @@ const REST_MS = 2_000;
 const LOOK_MS = 500;
 const STOP_MS = 15_000;
 
-/** Until all that is open has ended and all workers are back, milliseconds. */
-const SETTLE_MS = 20_000;
+/** Until all that is open has ended and all workers are back, milliseconds; in a crash loop one may wait for 30 s. */
+const SETTLE_MS = 45_000;
 
 const total = (count: 'workers' | 'slots') =>
   Object.values(MODELS).reduce(
