@@ -20,7 +20,8 @@ function refusal(text: string): string | undefined {
 const objects = fc.dictionary(
   fc.oneof(
     fc.string({ unit: 'binary' }),
-    fc.constantFrom('__proto__', 'constructor', '', '"', '\\', 'a', '1'),
+    // Without a single backslash: once it was a key, V8 13.6 (Node 24) takes the key `"` for it.
+    fc.constantFrom('__proto__', 'constructor', '', '"', '\\b', 'a', '1'),
   ),
   fc.jsonValue({ maxDepth: 6, stringUnit: 'binary' }),
   { maxKeys: 30 },
