@@ -328,14 +328,12 @@ function controlMemory(
 
 /** How the local models of a configuration stay in memory. */
 function residences({ registry, backends }: Serving): Map<SleepingPool, Residence> {
-  const { defaultId } = registry;
-  const members = defaultId === undefined ? [] : registry.resolve(undefined, undefined).members;
-  const defaults = new Set(members.map(({ backend }) => backend));
+  const { defaultModels } = registry;
   return new Map(
     backends.flatMap(({ spec, record: { backend, local } }) => {
       if (!local || spec?.kind !== 'local') return [];
       const { pin = false, preload = false } = spec.settings;
-      return [[local.pool, { isDefault: defaults.has(backend), pin, preload }]];
+      return [[local.pool, { isDefault: defaultModels.includes(backend.name), pin, preload }]];
     }),
   );
 }

@@ -1,4 +1,3 @@
-import { hasBegun } from '../../pool/fair-queue.js';
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type {
@@ -19,6 +18,7 @@ import type {
 } from '../../contract.js';
 import { LMServError } from '../../errors.js';
 import { runInTurn } from '../../in-turn.js';
+import { hasBegun } from '../../pool/fair-queue.js';
 import type { Lease, LeaseOptions, Pool } from '../../pool/pool.js';
 import type { Logger } from '../../observe/logger.js';
 import { withoutPaths } from '../../../workers/stderr-tail.js';
@@ -26,7 +26,7 @@ import { ChildRefusal } from '../../../workers/child-http.js';
 import { WorkerFailure } from '../../../workers/failure.js';
 import type { Worker } from '../../../workers/worker.js';
 import { requireImages } from './child-request.js';
-import { cut, cutBody, partRefusal, partsOf, singlesOf, type Part } from './evaluation.js';
+import { cut, cutBody, MAX_MESSAGE, partRefusal, partsOf, singlesOf, type Part } from './evaluation.js';
 import { Generation, type GenerationOptions } from './generation.js';
 import { ReplySoFar } from './reply-so-far.js';
 import { refuseSpecialTokens } from './special-tokens.js';
@@ -57,9 +57,6 @@ const LOADING_MS = 1_000;
 
 /** Lines of a worker's stderr logged with a failure. */
 const LOG_LINES = 4;
-
-/** Max characters of a worker's message that are passed on. */
-const MAX_MESSAGE = 500;
 
 export interface LocalOptions extends GenerationOptions {
   /** What its file tells, until a worker has told more. */

@@ -84,7 +84,7 @@ export function partRefusal({ status, type, message }: ChildRefusal, { params, p
 }
 
 /** Max characters of a worker's message that are passed on. */
-const MAX_MESSAGE = 500;
+export const MAX_MESSAGE = 500;
 
 /** llama.cpp's words for a text beyond a batch, which has the size of the context, or beyond the context itself. */
 const TOO_LONG = /\((\d+) tokens\)(?= is too large| is larger| exceeds).*?(?:size: |size \()(\d+)/;
